@@ -1,0 +1,42 @@
+# Two commands on a fresh machine with git, make and Python 3.11: `make demo` and `make test`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: setup demo test lint bench suites nox clean
+
+setup: $(VENV)/.ready
+
+# Names come from pyproject.toml, versions from constraints.txt; nothing is installed twice.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade "pip>=25.1"
+	$(PIP) install -c constraints.txt --group dev -e ".[server,xdist]"
+	touch $@
+
+# The shop fails on purpose, so its exit status is not the demo's.
+demo: setup
+	@cd examples/shop && TMS_SERVER_DATA_DIR="$(CURDIR)/.tms/demo" \
+	  "$(CURDIR)/$(BIN)/python" -m pytest --tms-url local --tms-suite smoke || test $$? -eq 1
+
+test: setup
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m bench
+
+nox: setup
+	$(BIN)/nox
+
+clean:
+	rm -rf $(VENV) .nox .tms dist .coverage*

@@ -1,0 +1,137 @@
+"""Every API call, declared once: client methods, server routes and the OpenAPI document come from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from pytest_tms import wire
+from pytest_tms.errors import (
+    ApiError,
+    BadRequest,
+    Conflict,
+    Forbidden,
+    InternalError,
+    NotFound,
+    RateLimited,
+    ServiceUnavailable,
+    TooLarge,
+    Unauthorized,
+    Unprocessable,
+)
+
+Takes = TypeVar("Takes")
+Gives = TypeVar("Gives")
+Scope = Literal["executions:read", "executions:write", "webhooks:write", "admin"]
+
+_ALWAYS: tuple[type[ApiError], ...] = (InternalError, ServiceUnavailable)
+_TOKEN: tuple[type[ApiError], ...] = (Unauthorized, Forbidden, RateLimited, *_ALWAYS)
+_BODY: tuple[type[ApiError], ...] = (BadRequest, TooLarge, Unprocessable)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call(Generic[Takes, Gives]):
+    """One call: the body it takes (``type(None)`` for none), the answer it gives, and the status of success.
+
+    ``path`` is relative to the base URL, its parameters in braces. ``scope`` is what the API token must
+    carry, or None where anyone may ask. ``errors`` are the documented failures.
+    """
+
+    name: str
+    summary: str
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    takes: type[Takes]
+    gives: type[Gives]
+    status: int
+    scope: Scope | None
+    errors: tuple[type[ApiError], ...]
+
+
+DESCRIBE_SERVICE = Call(
+    name="describe_service",
+    summary="What this server is and which additions it speaks",
+    method="GET",
+    path="/",
+    takes=type(None),
+    gives=wire.ServiceInfo,
+    status=200,
+    scope=None,
+    errors=_ALWAYS,
+)
+CREATE_EXECUTION = Call(
+    name="create_execution",
+    summary="Create a test execution",
+    method="POST",
+    path="/executions",
+    takes=wire.ExecutionRequest,
+    gives=wire.ExecutionCreated,
+    status=201,
+    scope="executions:write",
+    errors=(*_BODY, Conflict, *_TOKEN),
+)
+GET_EXECUTION = Call(
+    name="get_execution",
+    summary="Get an execution's status and results",
+    method="GET",
+    path="/executions/{execution_id}",
+    takes=type(None),
+    gives=wire.ExecutionStatus,
+    status=200,
+    scope="executions:read",
+    errors=(NotFound, *_TOKEN),
+)
+CANCEL_EXECUTION = Call(
+    name="cancel_execution",
+    summary="Cancel a running execution",
+    method="DELETE",
+    path="/executions/{execution_id}",
+    takes=type(None),
+    gives=wire.ExecutionCancelled,
+    status=200,
+    scope="executions:write",
+    errors=(NotFound, Conflict, *_TOKEN),
+)
+LIST_TESTS = Call(
+    name="list_tests",
+    summary="List an execution's tests, a page at a time",
+    method="GET",
+    path="/executions/{execution_id}/tests",
+    takes=type(None),
+    gives=wire.TestPage,
+    status=200,
+    scope="executions:read",
+    errors=(NotFound, Unprocessable, *_TOKEN),
+)
+SUBMIT_RESULTS = Call(
+    name="submit_results",
+    summary="Submit the test results of a shard",
+    method="POST",
+    path="/results",
+    takes=wire.ResultsSubmission[wire.TestResult],
+    gives=wire.SubmissionAccepted,
+    status=201,
+    scope="executions:write",
+    errors=(*_BODY, NotFound, Conflict, *_TOKEN),
+)
+SEND_EVENT = Call(
+    name="send_event",
+    summary="Report an event of an execution, with the execution's own token",
+    method="POST",
+    path="/webhooks/executions/{execution_id}",
+    takes=wire.Event,
+    gives=wire.EventAccepted,
+    status=202,
+    scope="executions:write",
+    errors=(*_BODY, NotFound, Conflict, *_TOKEN),
+)
+
+ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple of calls, each with types of its own
+    DESCRIBE_SERVICE,
+    CREATE_EXECUTION,
+    GET_EXECUTION,
+    CANCEL_EXECUTION,
+    LIST_TESTS,
+    SUBMIT_RESULTS,
+    SEND_EVENT,
+)

@@ -1,0 +1,339 @@
+"""Every message of the API, one typed struct each: the contract that both halves share.
+
+Names, shapes and defaults are those of the TMS integration document; what the document leaves
+open is settled in docs/protocol.md. Fields are snake_case here and camelCase on the wire.
+Durations are whole milliseconds, times are ISO 8601 strings (see ``timestamp`` and ``parse_time``).
+
+Requests tolerate unknown fields: msgspec passes over them, and the server keeps them beside the
+decoded struct. Answers tolerate missing ones, so that the client can talk to any documented server.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import msgspec
+
+from pytest_tms.errors import Problem
+
+Test = TypeVar("Test")
+
+TriggerSource = Literal["api", "manual", "scheduled"]
+ExecutionState = Literal["created", "running", "completed", "failed", "cancelled"]
+ShardState = Literal["pending", "running", "completed", "failed", "error", "lost", "cancelled"]
+SubmittedStatus = Literal["completed", "failed", "error", "cancelled"]
+"""How a shard ended, as its runner says; ``cancelled`` is an addition announced as ``control``."""
+TestStatus = Literal["passed", "failed", "skipped"]
+EventName = Literal[
+    "execution.started",
+    "execution.progress",
+    "execution.completed",
+    "execution.failed",
+    "execution.cancelled",
+    "shard.started",
+    "shard.completed",
+]
+
+SUITES = ("smoke", "regression", "api", "ui", "all")
+"""The documented values of ``testSuite``; an operator may list others."""
+ENVIRONMENTS = ("dev", "staging", "production")
+"""The documented values of ``environment``; an operator may list others."""
+
+MAX_COUNT = 2**53 - 1
+"""The largest whole number that every JSON reader keeps exactly."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+Milliseconds = Annotated[int | float, msgspec.Meta(ge=0, le=MAX_COUNT)]
+Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+class Answer(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
+    """What a server says: every field is written, also where it holds its default."""
+
+
+class Request(msgspec.Struct, kw_only=True, frozen=True, rename="camel", omit_defaults=True):
+    """What a runner says: fields that hold their default are left out."""
+
+
+# Executions ---------------------------------------------------------------------------------
+
+
+class Configuration(Request, frozen=True, kw_only=True):
+    """How an execution is to run; ``timeout`` is in milliseconds."""
+
+    browsers: list[str] | None = None
+    parallel: bool | None = False
+    shards: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = 1
+    timeout: Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)] | None = 1_800_000
+    retries: Count | None = 0
+
+
+class ExecutionRequest(Request, frozen=True, kw_only=True):
+    """POST /executions. Only ``test_suite`` and ``environment`` are required."""
+
+    test_suite: Identifier
+    environment: Identifier
+    provider: Identifier | None = "custom"
+    trigger_source: TriggerSource | None = "api"
+    configuration: Configuration | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class ExecutionCreated(Answer, frozen=True, kw_only=True):
+    """The answer to POST /executions.
+
+    ``configuration`` gives back what was asked for, ``testSuite`` and ``environment`` included.
+    ``webhook_token`` opens ``webhook_url`` and nothing else, and is shown this once.
+    """
+
+    execution_id: str
+    status: str = "created"
+    created_at: str = ""
+    configuration: dict[str, Any] = {}
+    webhook_url: str = ""
+    webhook_token: str = ""
+    report_url: str = ""
+    capabilities: list[str] = []
+
+
+class Counts(Answer, frozen=True, kw_only=True):
+    """How many tests ended how: ``total`` is passed + failed + skipped; ``flaky`` is a part of passed."""
+
+    total: int = 0
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    flaky: int = 0
+
+
+class GivenCounts(Request, frozen=True, kw_only=True):
+    """Counts as a runner gives them; the server derives the missing ones from the tests."""
+
+    total: Count | None = None
+    passed: Count | None = None
+    failed: Count | None = None
+    skipped: Count | None = None
+    flaky: Count | None = None
+
+
+class Progress(Answer, frozen=True, kw_only=True):
+    """When an execution ran and how far it is; ``duration`` is in milliseconds."""
+
+    started_at: str | None = None
+    completed_at: str | None = None
+    duration: int | None = None
+    shards_completed: int = 0
+    total_shards: int = 0
+
+
+class ShardResult(Answer, frozen=True, kw_only=True):
+    """One shard of an execution."""
+
+    shard_id: str
+    status: str = "pending"
+    results: Counts = Counts()
+    duration: int | None = None
+    metadata: dict[str, Any] = {}
+
+
+class Links(Answer, frozen=True, kw_only=True):
+    """Pages about an execution."""
+
+    report_url: str = ""
+    logs_url: str = ""
+    artifacts_url: str = ""
+
+
+class ExecutionStatus(Answer, frozen=True, kw_only=True):
+    """The answer to GET /executions/{id}: the documented fields, then what the execution was created with."""
+
+    execution_id: str
+    status: str = "created"
+    progress: Progress = Progress()
+    results: Counts = Counts()
+    shard_results: list[ShardResult] = []
+    artifacts: Links = Links()
+    created_at: str = ""
+    test_suite: str = ""
+    environment: str = ""
+    provider: str = ""
+    trigger_source: str = ""
+    configuration: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+
+
+class ExecutionCancelled(Answer, frozen=True, kw_only=True):
+    """The answer to DELETE /executions/{id}."""
+
+    execution_id: str
+    status: str = "cancelled"
+    cancelled_at: str = ""
+    reason: str = ""
+
+
+# Results ------------------------------------------------------------------------------------
+
+
+class TestResult(Request, frozen=True, kw_only=True):
+    """One test of POST /results: the documented fields, then what we add.
+
+    ``duration`` is in milliseconds over setup, call and teardown. ``error`` is one line (the reason where
+    a test was skipped); ``longrepr`` is the traceback. ``outcome`` is pytest's own word: passed, failed,
+    error, skipped, xfailed, xpassed or crashed. ``node_id`` identifies the test over runs.
+    """
+
+    __test__ = False
+
+    title: Annotated[str, msgspec.Meta(min_length=1)]
+    status: TestStatus
+    file: str | None = None
+    duration: Milliseconds | None = None
+    error: str | None = None
+    retries: Count | None = None
+    tags: list[str] | None = None
+    node_id: str | None = None
+    outcome: str | None = None
+    started_at: str | None = None
+    worker: str | None = None
+    longrepr: str | None = None
+    stdout: str | None = None
+    stderr: str | None = None
+    log: str | None = None
+    parameters: dict[str, Any] | None = None
+    properties: dict[str, Any] | None = None
+
+
+class ArtifactNames(Request, frozen=True, kw_only=True):
+    """The files of a shard, by kind."""
+
+    screenshots: list[str] | None = None
+    videos: list[str] | None = None
+    traces: list[str] | None = None
+    logs: list[str] | None = None
+
+
+class ResultsSubmission(Request, Generic[Test], frozen=True, kw_only=True):
+    """POST /results. Only ``execution_id`` and ``shard_id`` are required.
+
+    Generic over its tests, because the server decodes them one by one (``msgspec.Raw``) to keep
+    fields that it does not know; everyone else writes ``TestResult``.
+    """
+
+    execution_id: Identifier
+    shard_id: Identifier
+    provider: str | None = "custom"
+    status: SubmittedStatus | None = None
+    results: GivenCounts | None = None
+    tests: list[Test] | None = None
+    artifacts: ArtifactNames | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class SubmissionSummary(Answer, frozen=True, kw_only=True):
+    """What became of a submission."""
+
+    tests_processed: int = 0
+    artifacts_uploaded: int = 0
+    webhooks_triggered: int = 0
+
+
+class SubmissionAccepted(Answer, frozen=True, kw_only=True):
+    """The answer to POST /results."""
+
+    submission_id: str
+    execution_id: str = ""
+    shard_id: str = ""
+    status: str = "accepted"
+    processed_at: str = ""
+    summary: SubmissionSummary = SubmissionSummary()
+
+
+class TestPage(Answer, frozen=True, kw_only=True):
+    """The answer to GET /executions/{id}/tests: tests as they were sent, in the order of arrival.
+
+    ``cursor`` fetches the next page, and is null on the last one.
+    """
+
+    __test__ = False
+
+    execution_id: str
+    tests: list[dict[str, Any]] = []
+    cursor: str | None = None
+
+
+# Inbound events -----------------------------------------------------------------------------
+
+
+class EventData(Request, frozen=True, kw_only=True):
+    """The fields of an event's ``data`` that the server acts on; it keeps the others too."""
+
+    shard_id: Identifier | None = None
+    status: str | None = None
+    results: GivenCounts | None = None
+    duration: Milliseconds | None = None
+    reason: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class Event(Request, frozen=True, kw_only=True):
+    """POST /webhooks/executions/{id}: what a runner reports about its execution."""
+
+    event: EventName
+    execution_id: Identifier
+    timestamp: str | None = None
+    data: EventData | None = None
+
+
+class EventAccepted(Answer, frozen=True, kw_only=True):
+    """The answer to an event; ``execution_status`` lets a cancel reach the runner (``control``)."""
+
+    event: str = ""
+    execution_id: str = ""
+    status: str = "accepted"
+    execution_status: str = ""
+
+
+# The service itself -------------------------------------------------------------------------
+
+
+class ServiceInfo(Answer, frozen=True, kw_only=True):
+    """The answer to GET on the base URL."""
+
+    service: str = ""
+    version: str = ""
+    capabilities: list[str] = []
+
+
+class ErrorBody(Answer, frozen=True, kw_only=True):
+    """What went wrong, with every bad field."""
+
+    code: str = ""
+    message: str = ""
+    details: list[Problem] = []
+    request_id: str = ""
+    timestamp: str = ""
+
+
+class ErrorAnswer(Answer, frozen=True, kw_only=True):
+    """The documented error answer, whatever the status."""
+
+    error: ErrorBody
+
+
+# Times --------------------------------------------------------------------------------------
+
+
+def timestamp(moment: datetime | None = None) -> str:
+    """Write ``moment`` (now where None) as ISO 8601 UTC with milliseconds and ``Z``."""
+    moment = moment or datetime.now(timezone.utc)
+    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_time(text: str) -> datetime:
+    """Read any ISO 8601 time; one without a zone is UTC. Raises ValueError where it is none."""
+    try:
+        moment = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment
