@@ -1,0 +1,286 @@
+"""TmsClient: one method per endpoint; retry, timeouts and typed errors. Usable alone as the Python SDK.
+
+from pytest_tms import TmsClient, wire
+
+with TmsClient("https://tms.example.com/api", token) as tms:
+    created = tms.create_execution(wire.ExecutionRequest(test_suite="smoke", environment="staging"))
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import NameResolutionError, NewConnectionError, ProtocolError
+from urllib3.util import Retry
+
+from pytest_tms import calls, wire
+from pytest_tms.calls import Call
+from pytest_tms.errors import BY_STATUS, ApiError, InternalError, NotTms, Unreachable
+
+T = TypeVar("T")
+Takes = TypeVar("Takes")
+Gives = TypeVar("Gives")
+
+RETRIED = (429, 500, 502, 503, 504)
+"""Statuses worth another attempt, by "Retry Logic" in the integration document."""
+LONGEST_WAIT = 60
+"""Seconds that one wait between two attempts may last, whatever the server asks."""
+
+
+class TmsClient:
+    """Speaks the TMS API at ``base_url`` (its ``/api`` included) with ``token`` as the Bearer token.
+
+    Every method raises ``Unreachable`` where no answer came, ``NotTms`` where what answered is no TMS, and
+    the ``ApiError`` of the documented status otherwise. Answers of 429, 500, 502, 503 and 504 and broken
+    connections are tried again ``retries`` times, after 0.5 s, 1 s, 2 s … plus jitter, or after the server's
+    ``Retry-After`` up to a minute. ``connect_timeout`` and ``read_timeout`` are seconds for each
+    attempt. POSTs carry an ``Idempotency-Key`` that stays the same over attempts.
+
+    ``adapter`` replaces the transport. A client is for one thread at a time.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str = "",
+        *,
+        retries: int = 4,
+        connect_timeout: float = 5,
+        read_timeout: float = 30,
+        adapter: HTTPAdapter | None = None,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._token = token
+        self._timeout = (connect_timeout, read_timeout)
+        self._session = requests.Session()
+        adapter = adapter or HTTPAdapter(max_retries=retry_policy(retries))
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+
+    def __enter__(self) -> TmsClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"TmsClient({self.base_url!r})"
+
+    def close(self) -> None:
+        """Close the connection; the client must not be used afterwards."""
+        self._session.close()
+
+    def describe_service(self) -> wire.ServiceInfo:
+        """Ask what the server is: GET on the base URL, an addition.
+
+        Raises NotFound on a server that speaks only the document.
+        """
+        return self._call(calls.DESCRIBE_SERVICE)
+
+    def create_execution(self, request: wire.ExecutionRequest) -> wire.ExecutionCreated:
+        """Create an execution: "Create Test Execution" in the document.
+
+        Raises Unprocessable where the server does not know the suite or environment.
+        """
+        return self._call(calls.CREATE_EXECUTION, request)
+
+    def get_execution(self, execution_id: str) -> wire.ExecutionStatus:
+        """Read an execution's status, counts and shards: "Get Execution Status" in the document.
+
+        Durations are milliseconds, times ISO 8601. Raises NotFound.
+        """
+        return self._call(calls.GET_EXECUTION, execution_id=execution_id)
+
+    def cancel_execution(self, execution_id: str) -> wire.ExecutionCancelled:
+        """Cancel an execution: "Cancel Execution" in the document.
+
+        Raises NotFound, and Conflict where it has ended already.
+        """
+        return self._call(calls.CANCEL_EXECUTION, execution_id=execution_id)
+
+    def submit_results(self, submission: wire.ResultsSubmission[Any]) -> wire.SubmissionAccepted:
+        """Submit a shard's results: "Submit Test Results" in the document.
+
+        Submitting a test of the same shard again replaces it. Durations are milliseconds.
+        Raises NotFound for an unknown execution, Unprocessable with every bad field, TooLarge.
+        """
+        return self._call(calls.SUBMIT_RESULTS, submission)
+
+    def list_tests(
+        self,
+        execution_id: str,
+        *,
+        status: wire.TestStatus | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> wire.TestPage:
+        """Read one page (at most 200) of an execution's tests as they were sent; capability ``tests``.
+
+        Raises NotFound.
+        """
+        params = {"status": status, "cursor": cursor, "limit": str(limit)}
+        return self._call(calls.LIST_TESTS, params=params, execution_id=execution_id)
+
+    def iter_tests(
+        self, execution_id: str, *, status: wire.TestStatus | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield all of an execution's tests, fetching page after page."""
+        cursor = None
+        while True:
+            page = self.list_tests(execution_id, status=status, cursor=cursor, limit=200)
+            yield from page.tests
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def send_event(
+        self, event: wire.Event, *, webhook_url: str = "", webhook_token: str = ""
+    ) -> wire.EventAccepted:
+        """Report an event of an execution: "Execute Tests with Webhook Updates" in the document.
+
+        ``webhook_url`` and ``webhook_token`` are those of the create answer; without them the event goes to
+        the base URL with the API token. Raises NotFound, Conflict where the execution's state forbids it.
+        """
+        return self._call(
+            calls.SEND_EVENT, event, url=webhook_url, token=webhook_token, execution_id=event.execution_id
+        )
+
+    def _call(
+        self,
+        call: Call[Takes, Gives],
+        body: Takes | None = None,
+        *,
+        url: str = "",
+        token: str = "",
+        params: dict[str, str | None] | None = None,
+        **path: str,
+    ) -> Gives:
+        quoted = {name: quote(value, safe="") for name, value in path.items()}
+        url = url or self.base_url + call.path.format(**quoted)
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            headers["Idempotency-Key"] = uuid.uuid4().hex
+        try:
+            response = self._session.request(
+                call.method,
+                url,
+                params=params,
+                data=None if body is None else msgspec.json.encode(body),
+                headers=headers,
+                auth=_Bearer(token or self._token),
+                timeout=self._timeout,
+                allow_redirects=False,
+            )
+        except ValueError:  # its text may hold the token, so it is not chained
+            raise Unreachable(f"{_host(url)} cannot be called: the URL or the token is malformed.") from None
+        except requests.RequestException as error:
+            raise Unreachable(f"{_host(url)} does not answer: {_reason(error)}.") from error
+        return _read(response, call.gives)
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Sets the token last, so that a ~/.netrc entry for the host cannot replace it."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class _Retry(Retry):
+    """urllib3's policy, with a bound on what a server may ask to wait."""
+
+    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
+        asked = super().get_retry_after(response)
+        return None if asked is None else min(asked, LONGEST_WAIT)
+
+
+def retry_policy(retries: int) -> Retry:
+    """When to try a call again: the documented statuses and broken connections, on every method."""
+    return _Retry(
+        total=retries,
+        redirect=0,
+        allowed_methods=None,
+        status_forcelist=RETRIED,
+        backoff_factor=0.5,
+        backoff_jitter=0.25,
+        backoff_max=LONGEST_WAIT,
+        raise_on_status=False,
+    )
+
+
+def _read(response: requests.Response, gives: type[T]) -> T:
+    if 300 <= response.status_code < 400:
+        raise NotTms(
+            f"{_host(response.url)} redirects elsewhere ({response.status_code}): check the base URL."
+        )
+    if response.status_code >= 400:
+        raise _api_error(response)
+    try:
+        return msgspec.json.decode(response.content or b"{}", type=gives)
+    except msgspec.MsgspecError as error:
+        kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
+        raise NotTms(
+            f"{_host(response.url)} answered {response.status_code} with {kind}, not as a TMS does: "
+            f"check that the base URL includes /api."
+        ) from error
+
+
+def _api_error(response: requests.Response) -> ApiError:
+    kind = BY_STATUS.get(response.status_code)
+    if kind is None:
+        kind = BY_STATUS[400] if response.status_code < 500 else InternalError
+    try:
+        body = msgspec.json.decode(response.content, type=wire.ErrorAnswer).error
+    except msgspec.MsgspecError:
+        body = wire.ErrorBody(
+            message=f"{_host(response.url)} answered {response.status_code} {response.reason}."
+        )
+    return kind(
+        body.message,
+        details=body.details,
+        request_id=body.request_id or response.headers.get("X-Request-Id", ""),
+        code=body.code,
+        retry_after=Retry(respect_retry_after_header=True).get_retry_after(response.raw),
+    )
+
+
+def _host(url: str | None) -> str:
+    """The part of a URL that is safe to show and enough to find a mistake: no credentials, no query."""
+    scheme, _, rest = (url or "").partition("://")
+    return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}" if rest else str(url)
+
+
+def _reason(error: requests.RequestException) -> str:
+    """What broke, in words: requests wraps urllib3's error, and that one the cause."""
+    cause: object = error.args[0] if error.args else error
+    cause = getattr(cause, "reason", None) or cause
+    for kind, words in _REASONS:
+        if isinstance(error, kind) or isinstance(cause, kind):
+            return words
+    return type(cause).__name__
+
+
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (requests.exceptions.SSLError, "its TLS certificate is not accepted"),
+    (NameResolutionError, "the name does not resolve"),
+    (requests.exceptions.ProxyError, "the proxy does not reach it"),
+    (NewConnectionError, "the connection is refused"),
+    (requests.Timeout, "it timed out"),
+    (ProtocolError, "the connection was cut off"),
+    (requests.exceptions.RequestException, "the connection failed"),
+)
