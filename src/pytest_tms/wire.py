@@ -175,6 +175,26 @@ class ExecutionCancelled(Answer, frozen=True, kw_only=True):
 # Results ------------------------------------------------------------------------------------
 
 
+class Attempt(Request, frozen=True, kw_only=True):
+    """One try of a test that was tried more than once; the last one is the test's own."""
+
+    outcome: str
+    duration: int | None = None
+    error: str | None = None
+    longrepr: str | None = None
+    started_at: str | None = None
+
+
+class Subtest(Request, frozen=True, kw_only=True):
+    """One part of a test that has parts: ``title`` is its message and parameters."""
+
+    title: str
+    status: TestStatus
+    duration: int | None = None
+    error: str | None = None
+    longrepr: str | None = None
+
+
 class TestResult(Request, frozen=True, kw_only=True):
     """One test of POST /results: the documented fields, then what we add.
 
@@ -202,6 +222,8 @@ class TestResult(Request, frozen=True, kw_only=True):
     log: str | None = None
     parameters: dict[str, Any] | None = None
     properties: dict[str, Any] | None = None
+    attempts: list[Attempt] | None = None
+    subtests: list[Subtest] | None = None
 
 
 class ArtifactNames(Request, frozen=True, kw_only=True):

@@ -1,0 +1,41 @@
+"""The pytest half: options, and whether to be active at all. An inert run loads nothing else."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pytest_tms.plugin.settings import SettingError, dest, is_on, table
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare every option and ini value from the settings' table (every process)."""
+    group = parser.getgroup("tms", "live reporting to a test management system (pytest-tms)")
+    for _, _, entry in table():
+        text = f"{entry.help} [{entry.env}]" if entry.env else entry.help
+        if entry.option and entry.kind == "flag":
+            group.addoption(entry.option, dest=dest(entry.option), action="store_true", help=text)
+        elif entry.option:
+            action = "append" if entry.kind == "pairs" else "store"
+            group.addoption(
+                entry.option, dest=dest(entry.option), action=action, metavar=entry.metavar, help=text
+            )
+        if entry.ini:
+            kind = {"pairs": "linelist", "words": "args"}.get(entry.kind, "string")
+            parser.addini(entry.ini, entry.help, type=kind, default=None)  # type: ignore[arg-type]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Switch on what this process needs (every process): a run, a worker's enrichment, or nothing."""
+    config.addinivalue_line("markers", "tms(id, title, tags): how this test is named in the TMS")
+    try:
+        if not is_on(config.getoption, os.environ, config.getini):
+            return
+    except SettingError:
+        pass  # the run resolves again, and says what is wrong
+    if config.getoption("collectonly") or config.getoption("help") or config.getoption("version"):
+        return
+    from pytest_tms.plugin.start import start
+
+    start(config)

@@ -1,0 +1,117 @@
+"""Shards: which one this process is, which tests belong to it, and which xdist worker is which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import pytest
+
+from pytest_tms.plugin.settings import SettingError
+
+
+class ShardName(NamedTuple):
+    """What ``--tms-shard`` says: the shard's id, and of how many it runs its part (0: it runs everything)."""
+
+    id: str
+    total: int
+
+
+def parse_shard(text: str) -> ShardName | None:
+    """Read ``I/N`` or ``I``; None where nothing is written. Raises SettingError."""
+    if not text:
+        return None
+    index, slash, total = text.partition("/")
+    if not slash:
+        return ShardName(text, 0)
+    if index.isdecimal() and total.isdecimal() and 1 <= int(index) <= int(total):
+        return ShardName(str(int(index)), int(total))
+    raise SettingError(f"the shard is {text!r}: write I/N with I from 1 to N, as in 2/4")
+
+
+def split(tests: Iterable[tuple[str, str]], shards: int) -> list[set[str]]:
+    """Share out tests, given as (node id, group), over ``shards`` sets of node ids.
+
+    The same tests give the same sets on every machine and in every order. A group stays together as long
+    as it is no larger than an even share; a larger one is cut into pieces of that size.
+    """
+    groups: dict[str, set[str]] = {}
+    for nodeid, group in tests:
+        groups.setdefault(group, set()).add(nodeid)
+    share = max(1, -(-sum(map(len, groups.values())) // shards))
+    pieces: list[list[str]] = []
+    for _, members in sorted(groups.items()):
+        ordered = sorted(members)
+        pieces += [ordered[start : start + share] for start in range(0, len(ordered), share)]
+    pieces.sort(key=lambda piece: (-len(piece), piece[0]))
+    parts: list[set[str]] = [set() for _ in range(shards)]
+    for piece in pieces:
+        min(parts, key=len).update(piece)
+    return parts
+
+
+class ShardSelection:
+    """Runs only shard I of N; in every process that collects, since xdist's workers must agree."""
+
+    def __init__(self, name: ShardName) -> None:
+        self._name = name
+        self.is_empty = False
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Deselect the tests of other shards, after the user's own selection."""
+        parts = split(((test_id(item.nodeid), _group(item)) for item in items), self._name.total)
+        mine = parts[int(self._name.id) - 1]
+        others = [item for item in items if test_id(item.nodeid) not in mine]
+        if others:
+            items[:] = [item for item in items if test_id(item.nodeid) in mine]
+            config.hook.pytest_deselected(items=others)
+        self.is_empty = bool(others) and not items
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """An empty shard is a success (every process): there are fewer tests than shards."""
+        if self.is_empty and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            session.exitstatus = pytest.ExitCode.OK
+
+
+def test_id(nodeid: str) -> str:
+    """A node id without the ``@group`` that xdist's loadgroup appends on some versions of pytest."""
+    base, at, _ = nodeid.rpartition("@")
+    if at and "::" in base and (base.endswith("]") or "[" not in base):
+        return base
+    return nodeid
+
+
+def _group(item: pytest.Item) -> str:
+    names = [
+        str(marker.args[0] if marker.args else marker.kwargs.get("name", "default"))
+        for marker in item.iter_markers("xdist_group")
+    ]
+    return f"@{'_'.join(names)}" if names else item.nodeid.partition("::")[0]
+
+
+class Slots:
+    """Maps xdist workers to shard ids "1" to "N": a replacement takes over its predecessor's slot.
+
+    xdist gives a replacement worker a new id, but starts it from the same spec object.
+    """
+
+    def __init__(self) -> None:
+        self._specs: list[object] = []
+        self._slot_of: dict[str, str] = {}
+
+    def start(self, specs: Sequence[object]) -> None:
+        """Note the specs of the workers that xdist is about to start, in order."""
+        self._specs = list(specs)
+
+    def join(self, worker: str, spec: object) -> None:
+        """Note that ``worker`` runs on ``spec``."""
+        slot = next(
+            (number for number, known in enumerate(self._specs, 1) if known is spec), len(self._specs)
+        )
+        self._slot_of[worker] = str(slot)
+
+    def slot(self, worker: str) -> str:
+        """The shard id of a worker; "1" for one that is not known."""
+        return self._slot_of.get(worker, "1")

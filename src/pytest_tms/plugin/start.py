@@ -1,0 +1,56 @@
+"""What a process of a reporting run needs: an xdist worker only enriches, the others report.
+
+A worker never loads the client: everything that talks is imported only where it is used.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pytest_tms.plugin.enrich import Enricher
+from pytest_tms.plugin.settings import Secret, SettingError, Settings, resolve
+from pytest_tms.plugin.shards import ShardName, ShardSelection, parse_shard
+from pytest_tms.plugin.terminal import Off
+
+
+def start(config: pytest.Config) -> None:
+    """Register this process's parts, or an Off that says why there are none."""
+    is_worker = hasattr(config, "workerinput")
+    manager = config.pluginmanager
+    try:
+        settings = resolve(config.getoption, os.environ, config.getini).settings
+        shard = parse_shard(settings.shard)
+        if not is_worker:
+            _start_run(config, settings, shard)
+    except SettingError as error:
+        manager.register(Off(str(error)), "tms-off")
+        return
+    manager.register(Enricher(settings.tags), "tms-enricher")
+    if shard is not None and shard.total:
+        manager.register(ShardSelection(shard), "tms-shard")
+
+
+def _start_run(config: pytest.Config, settings: Settings, shard: ShardName | None) -> None:
+    url, token = _address(settings)
+    from pytest_tms.client import TmsClient
+    from pytest_tms.plugin.courier import Courier
+    from pytest_tms.plugin.run import Run
+
+    client = TmsClient(url, token.reveal(), retries=1, connect_timeout=3, read_timeout=10)
+    courier = Courier(client, settings.provider, documented_only=settings.payload == "documented")
+    secrets = [secret.reveal() for secret in (token, settings.webhook_token) if secret]
+    config.pluginmanager.register(Run(config, settings, shard, courier, secrets), "tms-run")
+
+
+def _address(settings: Settings) -> tuple[str, Secret]:
+    if settings.url == "local":
+        from pytest_tms.plugin.local import find_or_start
+
+        return find_or_start()
+    if not settings.url.startswith(("http://", "https://")):
+        raise SettingError(f"the URL is {settings.url!r}: write http(s)://…/api, or local")
+    if not settings.token:
+        raise SettingError("there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE")
+    return settings.url, settings.token
