@@ -12,7 +12,7 @@ from pytest_tms.plugin.settings import SettingError, dest, is_on, table
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare every option and ini value from the settings' table (every process)."""
     group = parser.getgroup("tms", "live reporting to a test management system (pytest-tms)")
-    for _, _, entry in table():
+    for _, entry in table():
         text = f"{entry.help} [{entry.env}]" if entry.env else entry.help
         if entry.option and entry.kind == "flag":
             group.addoption(entry.option, dest=dest(entry.option), action="store_true", help=text)

@@ -7,7 +7,6 @@ A value comes from the command line, else the environment, else pytest's ini fil
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,144 +36,149 @@ class Secret:
         return self._text
 
 
-@dataclass(frozen=True)
 class Entry:
-    """Where one setting may be written, and how it reads."""
+    """Where one setting may be written, how it reads, and its default."""
 
-    help: str
-    kind: Kind = "text"
-    option: str = ""
-    metavar: str = ""
-    env: str = ""
-    ini: str = ""
-    choices: tuple[str, ...] = ()
+    def __init__(
+        self,
+        default: Any,
+        text: str,
+        *,
+        kind: Kind = "text",
+        option: str = "",
+        metavar: str = "",
+        env: str = "",
+        ini: str = "",
+        choices: tuple[str, ...] = (),
+    ) -> None:
+        self.default = default
+        self.help = text
+        self.kind = kind
+        self.option = option
+        self.metavar = metavar
+        self.env = env
+        self.ini = ini
+        self.choices = choices
 
 
-def _setting(default: Any, entry: Entry) -> Any:
-    return field(default=default, metadata={"entry": entry})
+def _setting(default: Any, text: str, **where: Any) -> Any:
+    """An entry, typed as the value that takes its place in an instance."""
+    return Entry(default, text, **where)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of one run. The names are those of docs/settings.md."""
+    """The settings of one run. The names are those of docs/settings.md.
+
+    On the class each name is its Entry, on an instance its value: a dataclass would cost every pytest
+    run, reporting or not, two milliseconds.
+    """
 
     url: str = _setting(
         "",
-        Entry(
-            "base URL of the TMS, /api included; its presence turns reporting on. "
-            "'local' finds or starts the embedded server",
-            option="--tms-url",
-            metavar="URL",
-            env="TMS_URL",
-            ini="tms_url",
-        ),
+        "base URL of the TMS, /api included; its presence turns reporting on. "
+        "'local' finds or starts the embedded server",
+        option="--tms-url",
+        metavar="URL",
+        env="TMS_URL",
+        ini="tms_url",
     )
     suite: str = _setting(
         "all",
-        Entry(
-            "the execution's testSuite",
-            option="--tms-suite",
-            metavar="NAME",
-            env="TMS_SUITE",
-            ini="tms_suite",
-        ),
+        "the execution's testSuite",
+        option="--tms-suite",
+        metavar="NAME",
+        env="TMS_SUITE",
+        ini="tms_suite",
     )
     environment: str = _setting(
         "dev",
-        Entry(
-            "the execution's environment",
-            option="--tms-environment",
-            metavar="NAME",
-            env="TMS_ENVIRONMENT",
-            ini="tms_environment",
-        ),
+        "the execution's environment",
+        option="--tms-environment",
+        metavar="NAME",
+        env="TMS_ENVIRONMENT",
+        ini="tms_environment",
     )
     execution: str = _setting(
         "",
-        Entry(
-            "attach to this execution instead of creating one",
-            option="--tms-execution",
-            metavar="ID",
-            env="TMS_EXECUTION_ID",
-        ),
+        "attach to this execution instead of creating one",
+        option="--tms-execution",
+        metavar="ID",
+        env="TMS_EXECUTION_ID",
     )
     shard: str = _setting(
         "",
-        Entry(
-            "this process is shard I of the execution (I/N: of N)",
-            option="--tms-shard",
-            metavar="I/N",
-            env="TMS_SHARD",
-            ini="tms_shard",
-        ),
+        "this process is shard I of the execution (I/N: of N)",
+        option="--tms-shard",
+        metavar="I/N",
+        env="TMS_SHARD",
+        ini="tms_shard",
     )
     meta: tuple[str, ...] = _setting(
         (),
-        Entry(
-            "more metadata of the execution; repeatable",
-            kind="pairs",
-            option="--tms-meta",
-            metavar="KEY=VALUE",
-            ini="tms_meta",
-        ),
+        "more metadata of the execution; repeatable",
+        kind="pairs",
+        option="--tms-meta",
+        metavar="KEY=VALUE",
+        ini="tms_meta",
     )
     disabled: bool = _setting(
         False,
-        Entry("no reporting, whatever else says so", kind="flag", option="--no-tms", env="TMS_DISABLED"),
+        "no reporting, whatever else says so",
+        kind="flag",
+        option="--no-tms",
+        env="TMS_DISABLED",
     )
-    provider: str = _setting("pytest", Entry("the execution's provider", ini="tms_provider"))
+    provider: str = _setting("pytest", "the execution's provider", ini="tms_provider")
     trigger: str = _setting(
         "api",
-        Entry("the execution's triggerSource", ini="tms_trigger", choices=("api", "manual", "scheduled")),
+        "the execution's triggerSource",
+        ini="tms_trigger",
+        choices=("api", "manual", "scheduled"),
     )
     timeout: int = _setting(
-        1800, Entry("seconds after which the execution has failed", kind="number", ini="tms_timeout")
+        1800, "seconds after which the execution has failed", kind="number", ini="tms_timeout"
     )
     payload: str = _setting(
         "full",
-        Entry(
-            "'documented' leaves out every field that the API document does not name",
-            ini="tms_payload",
-            choices=("full", "documented"),
-        ),
+        "'documented' leaves out every field that the API document does not name",
+        ini="tms_payload",
+        choices=("full", "documented"),
     )
     tags: tuple[str, ...] = _setting(
         (),
-        Entry(
-            "markers that become tags, as patterns; '!name' excludes one. All markers of yours where not set",
-            kind="words",
-            ini="tms_tags",
-        ),
+        "markers that become tags, as patterns; '!name' excludes one. All markers of yours where not set",
+        kind="words",
+        ini="tms_tags",
     )
     output_limit: int = _setting(
         100_000,
-        Entry(
-            "characters of each test's output and traceback that are kept; more is cut in the middle",
-            kind="number",
-            ini="tms_output_limit",
-        ),
+        "characters of each test's output and traceback that are kept; more is cut in the middle",
+        kind="number",
+        ini="tms_output_limit",
     )
     token: Secret
     webhook_token: Secret
 
-
-def table() -> list[tuple[str, Any, Entry]]:
-    """Every setting that users type, as (name, default, entry), in the order of the help text."""
-    return [(item.name, item.default, item.metadata["entry"]) for item in fields(Settings) if item.metadata]
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
 
 
-@dataclass(frozen=True)
+def table() -> list[tuple[str, Entry]]:
+    """Every setting that users type, by name, in the order of the help text."""
+    return [(name, entry) for name, entry in vars(Settings).items() if isinstance(entry, Entry)]
+
+
 class Resolved:
     """Settings, and for each name the option, variable or ini value that it came from, or ``default``."""
 
-    settings: Settings
-    sources: Mapping[str, str]
+    def __init__(self, settings: Settings, sources: Mapping[str, str]) -> None:
+        self.settings = settings
+        self.sources = sources
 
 
 def is_on(option: Callable[[str], Any], environ: Mapping[str, str], ini: Callable[[str], Any]) -> bool:
     """Whether a run reports at all: the cheapest question, asked in every pytest run."""
-    entry = _entry("url")
-    wanted = option("tms_url") or environ.get(entry.env) or ini(entry.ini)
+    wanted = option("tms_url") or environ.get("TMS_URL") or ini("tms_url")
     return bool(wanted) and not (option("no_tms") or _flag(environ.get("TMS_DISABLED", ""), "TMS_DISABLED"))
 
 
@@ -186,15 +190,15 @@ def resolve(option: Callable[[str], Any], environ: Mapping[str, str], ini: Calla
     """
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for name, default, entry in table():
+    for name, entry in table():
         written = [
             (entry.option, option(dest(entry.option)) if entry.option else None),
             (entry.env, environ.get(entry.env) if entry.env else None),
             (entry.ini, ini(entry.ini) if entry.ini else None),
         ]
-        source, raw = next(((source, raw) for source, raw in written if raw), ("default", default))
+        source, raw = next(((source, raw) for source, raw in written if raw), ("default", entry.default))
         sources[name] = source
-        values[name] = default if source == "default" else _read(raw, entry, source)
+        values[name] = entry.default if source == "default" else _read(raw, entry, source)
     token, sources["token"] = _token(environ)
     webhook_token = environ.get("TMS_WEBHOOK_TOKEN", "").strip()
     sources["webhook_token"] = "TMS_WEBHOOK_TOKEN" if webhook_token else "default"
@@ -204,12 +208,6 @@ def resolve(option: Callable[[str], Any], environ: Mapping[str, str], ini: Calla
 def dest(option: str) -> str:
     """The name under which pytest keeps an option's value."""
     return option.lstrip("-").replace("-", "_")
-
-
-def _entry(name: str) -> Entry:
-    found: Field[Any] = Settings.__dataclass_fields__[name]
-    entry: Entry = found.metadata["entry"]
-    return entry
 
 
 def _read(raw: Any, entry: Entry, source: str) -> Any:

@@ -1,0 +1,25 @@
+"""``python -m bench [overhead] [ingest]``: measure, print tables."""
+
+from __future__ import annotations
+
+import argparse
+
+from bench import ingest, overhead
+
+
+def main() -> None:
+    """Run the chosen measurements, both where none is named."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("what", nargs="*", choices=["overhead", "ingest", []], help="which (default: all)")
+    parser.add_argument("--tests", type=int, default=10_000, help="trivial tests a run (default 10,000)")
+    parser.add_argument("--submitted", type=int, default=100_000, help="tests a submission (default 100,000)")
+    parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default 5)")
+    chosen = parser.parse_args()
+    what = chosen.what or ["overhead", "ingest"]
+    if "overhead" in what:
+        print(overhead.measure(chosen.tests, chosen.rounds), end="\n\n", flush=True)
+    if "ingest" in what:
+        print(ingest.measure(chosen.submitted, chosen.rounds))
+
+
+main()
