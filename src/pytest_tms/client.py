@@ -18,7 +18,7 @@ import msgspec
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import NameResolutionError, NewConnectionError, ProtocolError
+from urllib3 import exceptions as urllib3_errors
 from urllib3.util import Retry
 
 from pytest_tms import calls, wire
@@ -277,10 +277,11 @@ def _reason(error: requests.RequestException) -> str:
 
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (requests.exceptions.SSLError, "its TLS certificate is not accepted"),
-    (NameResolutionError, "the name does not resolve"),
+    (urllib3_errors.NameResolutionError, "the name does not resolve"),
     (requests.exceptions.ProxyError, "the proxy does not reach it"),
-    (NewConnectionError, "the connection is refused"),
+    (urllib3_errors.NewConnectionError, "the connection is refused"),
+    (urllib3_errors.TimeoutError, "it timed out"),
     (requests.Timeout, "it timed out"),
-    (ProtocolError, "the connection was cut off"),
+    (urllib3_errors.ProtocolError, "the connection was cut off"),
     (requests.exceptions.RequestException, "the connection failed"),
 )

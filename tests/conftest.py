@@ -1,0 +1,145 @@
+"""What every test may use: a real TMS, started as users start it, and a foreign server that obeys."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_tms.client import TmsClient
+
+pytest_plugins = ["pytester"]
+
+TMS = [sys.executable, "-c", "from pytest_tms.cli import main; main()"]
+"""The command `tms`, by this interpreter."""
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the TMS settings of whoever runs it, nor the CI that it runs in."""
+    for name in list(os.environ):
+        if name.startswith("TMS_") or name == "CI":
+            monkeypatch.delenv(name)
+
+
+@dataclass(frozen=True)
+class Tms:
+    """A running TMS."""
+
+    url: str
+    token: str
+    data_dir: Path
+
+    @property
+    def root(self) -> str:
+        """The address of its pages."""
+        return self.url.removesuffix("/api")
+
+    def client(self) -> TmsClient:
+        return TmsClient(self.url, self.token, retries=0)
+
+
+def run_tms(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the command `tms` to its end."""
+    return subprocess.run(
+        [*TMS, *arguments], capture_output=True, text=True, env={**os.environ, **environ}, check=False
+    )
+
+
+def serve(data_dir: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
+    """Start `tms serve` on a free port; the process and its base URL."""
+    process = subprocess.Popen(
+        [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if found := re.search(r"https?://\S+/api\b", line):
+            # Nobody reads the rest, and a full pipe would stop the server.
+            threading.Thread(target=process.stdout.read, daemon=True).start()
+            return process, found.group()
+    raise RuntimeError(f"tms serve did not start: {''.join(said)}")
+
+
+@pytest.fixture(scope="session")
+def tms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tms]:
+    """A TMS on SQLite that all tests share; each makes executions of its own."""
+    data_dir = tmp_path_factory.mktemp("tms")
+    made = run_tms("token", "create", "--name", "tests", "--json", "--data-dir", str(data_dir))
+    assert made.returncode == 0, made.stderr
+    process, url = serve(data_dir)
+    yield Tms(url, json.loads(made.stdout)["token"], data_dir)
+    process.terminate()
+    process.wait(timeout=20)
+
+
+@dataclass
+class Foreign:
+    """A server that is not ours: it notes each request and answers from a list, its last answer for good."""
+
+    url: str
+    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    route: Callable[[str, str], tuple[int, dict[str, str], bytes] | None] | None = None
+
+    def will_answer(self, status: int, body: object = None, **headers: str) -> None:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.answers.append(
+            (
+                status,
+                {"Content-Type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}},
+                content,
+            )
+        )
+
+
+@pytest.fixture
+def foreign() -> Iterator[Foreign]:
+    """A foreign server on a free port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            known.requests.append(
+                {"method": self.command, "path": self.path, "headers": dict(self.headers), "body": body}
+            )
+            routed = known.route(self.command, self.path) if known.route else None
+            if routed is None:
+                routed = known.answers.pop(0) if len(known.answers) > 1 else known.answers[0]
+            status, headers, content = routed
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_DELETE = answer  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    known = Foreign(f"http://127.0.0.1:{server.server_port}/api")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield known
+    server.shutdown()
+    server.server_close()
+    thread.join()
