@@ -1,0 +1,226 @@
+"""The plugin against a server that speaks the integration document and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.conftest import Foreign
+
+SUITE = """
+import pytest
+
+@pytest.mark.smoke
+def test_passes(): pass
+
+@pytest.mark.parametrize("n", [1])
+def test_fails(n): assert n == 2, "one is not two"
+
+@pytest.mark.skip(reason="not today")
+def test_skips(): pass
+"""
+
+
+@pytest.fixture
+def documented(foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> Foreign:
+    """Answers each documented call with no more than the document shows."""
+
+    def route(method: str, path: str) -> tuple[int, dict[str, str], bytes]:
+        as_json = {"Content-Type": "application/json"}
+        if (method, path) == ("POST", "/api/executions"):
+            answer = {
+                "executionId": "exec_1",
+                "status": "created",
+                "createdAt": "2025-08-04T12:34:56.789Z",
+                "configuration": {"testSuite": "smoke", "environment": "staging", "shards": 1, "timeout": 1},
+                "webhookUrl": f"{foreign.url}/webhooks/executions/exec_1",
+                "webhookToken": "wh_token_1",
+            }
+            return 201, as_json, json.dumps(answer).encode()
+        if (method, path) == ("POST", "/api/results"):
+            answer = {"submissionId": "sub_1", "executionId": "exec_1", "shardId": "1", "status": "accepted"}
+            return 200, as_json, json.dumps(answer).encode()
+        if method == "POST" and path.startswith("/api/webhooks/executions/"):
+            return 200, {}, b""
+        if (method, path) == ("GET", "/api/executions/exec_1"):
+            return 200, as_json, json.dumps({"executionId": "exec_1", "status": "running"}).encode()
+        return 404, {"Content-Type": "text/html"}, b"<html>no such page</html>"
+
+    foreign.route = route
+    monkeypatch.setenv("TMS_API_TOKEN", "tms_secret")
+    return foreign
+
+
+def sent(foreign: Foreign, path: str) -> list[dict[str, Any]]:
+    return [json.loads(request["body"]) for request in foreign.requests if request["path"] == path]
+
+
+def test_a_run_says_what_the_document_asks_for_in_its_order(
+    documented: Foreign, pytester: pytest.Pytester
+) -> None:
+    pytester.makeini("[pytest]\nmarkers = smoke")
+    pytester.makepyfile(test_it=SUITE)
+    result = pytester.runpytest(
+        "--tms-url", documented.url, "--tms-suite", "smoke", "--tms-environment", "staging"
+    )
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        [
+            f"tms: {documented.url.removesuffix('/api')}/reports/exec_1 (suite smoke, environment staging, shard 1)",
+            "shard   1 failed: 1 failed, 1 passed, 1 skipped",
+            "ledger  3 collected = 3 delivered + 0 not run",
+        ]
+    )
+    steps = [
+        json.loads(request["body"]).get("event", request["path"].removeprefix("/api/"))
+        for request in documented.requests
+    ]
+    assert steps == [
+        "executions",
+        "execution.started",
+        "shard.started",
+        "results",
+        "shard.completed",
+        "execution.completed",
+    ]
+    tokens = {request["path"]: request["headers"]["Authorization"] for request in documented.requests}
+    assert tokens == {
+        "/api/executions": "Bearer tms_secret",
+        "/api/results": "Bearer tms_secret",
+        "/api/webhooks/executions/exec_1": "Bearer wh_token_1",
+    }
+    counts = {"total": 3, "passed": 1, "failed": 1, "skipped": 1, "flaky": 0}
+    (results,) = sent(documented, "/api/results")
+    assert results["status"] == "failed"
+    assert results["results"] == counts
+    assert results["shardId"] == "1"
+    passed, failed, skipped = results["tests"]
+    assert (passed["title"], passed["file"], passed["status"]) == ("test_passes", "test_it.py", "passed")
+    assert passed["tags"] == ["@smoke"]
+    assert (failed["title"], failed["status"]) == ("test_fails[1]", "failed")
+    assert failed["error"] == "AssertionError: one is not two"
+    assert "assert n == 2" in failed["longrepr"]
+    assert failed["parameters"] == {"n": 1}
+    assert (skipped["status"], skipped["error"]) == ("skipped", "not today")
+    events = sent(documented, "/api/webhooks/executions/exec_1")
+    assert [event["data"].get("results") for event in events] == [None, None, counts, counts]
+
+
+def test_a_documented_payload_has_only_documented_fields(
+    documented: Foreign, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(test_it=SUITE.replace("@pytest.mark.smoke", ""))
+    pytester.runpytest("--tms-url", documented.url, "-o", "tms_payload=documented")
+    (results,) = sent(documented, "/api/results")
+    allowed = {"title", "file", "status", "duration", "error", "retries", "tags"}
+    assert [set(test) - allowed for test in results["tests"]] == [set(), set(), set()]
+
+
+def test_an_attached_run_neither_creates_nor_ends_the_execution(
+    documented: Foreign, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMS_WEBHOOK_TOKEN", "wh_token_of_ci")
+    pytester.makepyfile("def test(): pass")
+    result = pytester.runpytest(
+        "--tms-url", documented.url, "--tms-execution", "exec_1", "--tms-shard", "linux"
+    )
+    assert result.ret == 0
+    events = sent(documented, "/api/webhooks/executions/exec_1")
+    assert [(event["event"], event["data"]["shardId"]) for event in events] == [
+        ("shard.started", "linux"),
+        ("shard.completed", "linux"),
+    ]
+    assert not sent(documented, "/api/executions")
+    hooks = [request for request in documented.requests if "webhooks" in request["path"]]
+    assert {request["headers"]["Authorization"] for request in hooks} == {"Bearer wh_token_of_ci"}
+
+
+def test_refused_results_are_named_and_change_no_exit_status(
+    documented: Foreign, pytester: pytest.Pytester
+) -> None:
+    answer = documented.route
+    assert answer is not None
+    documented.route = lambda method, path: (413, {}, b"") if path == "/api/results" else answer(method, path)
+    pytester.makepyfile("def test(): pass")
+    result = pytester.runpytest("--tms-url", documented.url)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "ledger  1 collected = 0 delivered + 1 not delivered + 0 not run",
+            "trouble the results of shard 1 were not delivered: *answered 413*",
+        ]
+    )
+
+
+def test_the_token_shows_nowhere(documented: Foreign, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import os
+        def test_leaks():
+            token = os.environ["TMS_API_TOKEN"]
+            print("using", token)
+            assert token == "another", f"the token {token} is wrong"
+        """
+    )
+    result = pytester.runpytest("--tms-url", documented.url)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    bodies = b"".join(request["body"] for request in documented.requests)
+    assert b"tms_secret" not in bodies
+    assert b"using ********" in bodies
+    assert not re.search("tms: .*tms_secret", result.stdout.str())
+
+
+@pytest.mark.parametrize(
+    ("options", "token", "says"),
+    [
+        (["--tms-url", "URL"], "", "there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE"),
+        (
+            ["--tms-url", "tms.example.com"],
+            "t",
+            "the URL is 'tms.example.com': write http(s)://…/api, or local",
+        ),
+        (["--tms-url", "URL", "--tms-shard", "5/4"], "t", "the shard is '5/4': write I/N with I from 1 to N"),
+        (["--tms-url", "URL", "--tms-meta", "branch"], "t", "--tms-meta is 'branch': write KEY=VALUE"),
+        (["--tms-url", "URL", "-o", "tms_timeout=soon"], "t", "tms_timeout is 'soon': write a whole number"),
+        (
+            ["--tms-url", "URL", "-o", "tms_payload=all"],
+            "t",
+            "tms_payload is 'all': write one of full, documented",
+        ),
+        (
+            ["--tms-url", "http://127.0.0.1:1/api"],
+            "t",
+            "http://127.0.0.1:1 does not answer: the connection is refused",
+        ),
+        (["--tms-url", "URL/elsewhere"], "t", "answered 404 Not Found: check --tms-url (it ends in /api)"),
+    ],
+)
+def test_bad_settings_are_one_line_and_the_tests_run_as_ever(
+    documented: Foreign,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    token: str,
+    says: str,
+) -> None:
+    monkeypatch.setenv("TMS_API_TOKEN", token)
+    pytester.makepyfile(test_it="def test_a(): pass\ndef test_b(): assert 0")
+    result = pytester.runpytest(*[option.replace("URL", documented.url) for option in options])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=1, failed=1)
+    lines = [line for line in result.outlines if says in line]
+    assert len(lines) == 2, result.outlines
+    assert lines[0].startswith("tms: not reporting: ")
+    assert lines[1].startswith("not reported: ")
+
+
+def test_a_rejected_token_or_suite_says_what_to_do(documented: Foreign, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test(): pass")
+    for status, says in ((401, "set TMS_API_TOKEN to a valid token"), (422, "check --tms-suite")):
+        documented.route = lambda *_, status=status: (status, {}, b"")
+        result = pytester.runpytest("--tms-url", documented.url)
+        assert result.ret == 0
+        result.stdout.fnmatch_lines([f"not reported: *{says}*"])
