@@ -175,6 +175,14 @@ class ExecutionCancelled(Answer, frozen=True, kw_only=True):
 # Results ------------------------------------------------------------------------------------
 
 
+class Artifact(Request, frozen=True, kw_only=True):
+    """A file that a test left."""
+
+    name: str
+    kind: str
+    path: str
+
+
 class Attempt(Request, frozen=True, kw_only=True):
     """One try of a test that was tried more than once; the last one is the test's own."""
 
@@ -183,6 +191,7 @@ class Attempt(Request, frozen=True, kw_only=True):
     error: str | None = None
     longrepr: str | None = None
     started_at: str | None = None
+    artifacts: list[Artifact] | None = None
 
 
 class Subtest(Request, frozen=True, kw_only=True):
@@ -222,6 +231,7 @@ class TestResult(Request, frozen=True, kw_only=True):
     log: str | None = None
     parameters: dict[str, Any] | None = None
     properties: dict[str, Any] | None = None
+    artifacts: list[Artifact] | None = None
     attempts: list[Attempt] | None = None
     subtests: list[Subtest] | None = None
 

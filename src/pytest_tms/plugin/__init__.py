@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_tms.plugin.settings import SettingError, dest, is_on, table
+
+if TYPE_CHECKING:
+    from pytest_tms.plugin.artifacts import Tms
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,6 +28,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         if entry.ini:
             kind = {"pairs": "linelist", "words": "args"}.get(entry.kind, "string")
             parser.addini(entry.ini, entry.help, type=kind, default=None)  # type: ignore[arg-type]
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Make the user's hooks known (every process), so that implementing one is no error in an inert run."""
+    from pytest_tms import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.fixture
+def tms(request: pytest.FixtureRequest) -> Tms:
+    """The TMS for this test: ``attach(…)``, ``property(…)``, ``execution_id``, ``shard_id``."""
+    from pytest_tms.plugin.artifacts import Tms
+
+    return Tms(request.node)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -37,6 +37,7 @@ class ShardReport:
     status: wire.SubmittedStatus
     counts: wire.Counts
     tests: Sequence[bytes]
+    artifacts: wire.ArtifactNames | None
     duration: int
     metadata: dict[str, Any]
 
@@ -103,6 +104,7 @@ class Courier:
             status=status,
             results=_given(shard.counts),
             tests=[msgspec.Raw(self._fit(test)) for test in shard.tests],
+            artifacts=shard.artifacts,
             metadata=shard.metadata,
         )
         accepted = self._try(

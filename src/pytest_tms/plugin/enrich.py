@@ -1,7 +1,7 @@
-"""What only the process that runs a test knows: its tags, parameters, own title and how often it was tried.
+"""What only the process that runs a test knows: its tags, parameters, files, and how often it was tried.
 
-Runs in the only process, or in each xdist worker, and puts one attribute of plain values on each setup
-report; xdist carries it to the controller, where the recorder reads it.
+Runs in the only process, or in each xdist worker, and puts one attribute of plain values on setup and
+teardown reports; xdist carries it to the controller, where the recorder reads it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pytest_tms.plugin.artifacts import ATTACHED
 from pytest_tms.plugin.text import clean
 
 ATTRIBUTE = "tms"
@@ -34,10 +35,14 @@ class Enricher:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Put the enrichment on the setup report (the process that runs the test)."""
+        """Put the enrichment on the report (the process that runs the test)."""
         report = yield
-        if call.when == "setup" and (extra := self._describe(item)):
-            setattr(report, ATTRIBUTE, extra)
+        if call.when == "setup":
+            if extra := self._describe(item):
+                setattr(report, ATTRIBUTE, extra)
+        elif call.when == "teardown" and (kept := item.stash.get(ATTACHED, None)):
+            setattr(report, ATTRIBUTE, kept)
+            del item.stash[ATTACHED]
         return report
 
     def _describe(self, item: pytest.Item) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pytest_tms import wire
+from pytest_tms.plugin.artifacts import of_properties
 from pytest_tms.plugin.enrich import ATTRIBUTE
 from pytest_tms.plugin.shards import test_id
 from pytest_tms.plugin.text import clean, first_line
@@ -39,6 +40,7 @@ class Try:
 
     phases: list[Phase] = field(default_factory=list)
     subtests: list[wire.Subtest] = field(default_factory=list)
+    artifacts: list[wire.Artifact] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -48,6 +50,12 @@ class Open:
     current: Try = field(default_factory=Try)
     tries: list[Try] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
+    properties: dict[str, Any] = field(default_factory=dict)
+
+    def attach(self, files: list[dict[str, Any]]) -> None:
+        """Keep the files that no earlier try had; properties repeat those of earlier tries."""
+        known = {file.path for attempt in (*self.tries, self.current) for file in attempt.artifacts}
+        self.current.artifacts += [wire.Artifact(**file) for file in files if file["path"] not in known]
 
 
 class Recorder:
@@ -86,6 +94,7 @@ class Recorder:
         elif outcome == "retried":  # pytest-retry: another call follows within this setup and teardown
             self._next_try(test, keep_setup=True)
         elif when == "teardown":
+            self._gather(test, report)
             if is_final(test.current):
                 return self._settle(key, report)
             self._next_try(test)
@@ -114,6 +123,17 @@ class Recorder:
             per_worker=self._per_worker,
             sections=report.sections,
         )
+
+    @staticmethod
+    def _gather(test: Open, report: pytest.TestReport) -> None:
+        """Take over the files and properties that a finished try left."""
+        if kept := getattr(report, ATTRIBUTE, None):
+            test.attach(kept.get("artifacts", []))
+            test.properties.update(kept.get("properties", {}))
+        if report.user_properties:
+            files, properties = of_properties(report.user_properties)
+            test.attach(files)
+            test.properties.update(properties)
 
     def _next_try(self, test: Open, *, keep_setup: bool = False) -> None:
         test.tries.append(test.current)
@@ -192,6 +212,7 @@ def settle(
     output: dict[str, str] = {}
     if sections:
         output = _output(sections, clip)
+    properties = {**test.properties, "id": extra["id"]} if "id" in extra else test.properties
     start = last.phases[0].start if last.phases else 0.0
     error = longrepr = None
     if status != "passed" or outcome == "xpassed":
@@ -215,7 +236,8 @@ def settle(
         worker=worker or None,
         longrepr=longrepr,
         parameters=extra.get("parameters"),
-        properties={"id": extra["id"]} if "id" in extra else None,
+        properties=properties or None,
+        artifacts=last.artifacts or None,
         attempts=[_attempt(attempt, clip) for attempt in (*earlier, last)] if earlier else None,
         subtests=last.subtests or None,
         **output,
@@ -282,6 +304,7 @@ def _attempt(attempt: Try, clip: Clip) -> wire.Attempt:
         error=_error(decisive.longrepr, decisive.wasxfail) if outcome != "passed" else None,
         longrepr=clip(_traceback(attempt)) if failed else None,
         started_at=_iso(attempt.phases[0].start) if attempt.phases else None,
+        artifacts=attempt.artifacts or None,
     )
 
 

@@ -1,13 +1,16 @@
-"""Shards: which one this process is, which tests belong to it, and which xdist worker is which."""
+"""Shards: which one this process is, and which tests belong to it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import pytest
 
 from pytest_tms.plugin.settings import SettingError
+
+EMPTY = "tms_empty_shard"
+"""What an xdist worker tells its controller where no test belongs to the shard."""
 
 
 class ShardName(NamedTuple):
@@ -55,7 +58,7 @@ class ShardSelection:
 
     def __init__(self, name: ShardName) -> None:
         self._name = name
-        self.is_empty = False
+        self._is_empty = False
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -66,13 +69,20 @@ class ShardSelection:
         if others:
             items[:] = [item for item in items if test_id(item.nodeid) in mine]
             config.hook.pytest_deselected(items=others)
-        self.is_empty = bool(others) and not items
+        self._is_empty = bool(others) and not items
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """An empty shard is a success (every process): there are fewer tests than shards."""
-        if self.is_empty and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        if self._is_empty and (output := getattr(session.config, "workeroutput", None)) is not None:
+            output[EMPTY] = True
+        if self._is_empty and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
             session.exitstatus = pytest.ExitCode.OK
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Learn from a worker that the shard is empty (xdist's controller)."""
+        self._is_empty = self._is_empty or EMPTY in getattr(node, "workeroutput", {})
 
 
 def test_id(nodeid: str) -> str:
@@ -89,29 +99,3 @@ def _group(item: pytest.Item) -> str:
         for marker in item.iter_markers("xdist_group")
     ]
     return f"@{'_'.join(names)}" if names else item.nodeid.partition("::")[0]
-
-
-class Slots:
-    """Maps xdist workers to shard ids "1" to "N": a replacement takes over its predecessor's slot.
-
-    xdist gives a replacement worker a new id, but starts it from the same spec object.
-    """
-
-    def __init__(self) -> None:
-        self._specs: list[object] = []
-        self._slot_of: dict[str, str] = {}
-
-    def start(self, specs: Sequence[object]) -> None:
-        """Note the specs of the workers that xdist is about to start, in order."""
-        self._specs = list(specs)
-
-    def join(self, worker: str, spec: object) -> None:
-        """Note that ``worker`` runs on ``spec``."""
-        slot = next(
-            (number for number, known in enumerate(self._specs, 1) if known is spec), len(self._specs)
-        )
-        self._slot_of[worker] = str(slot)
-
-    def slot(self, worker: str) -> str:
-        """The shard id of a worker; "1" for one that is not known."""
-        return self._slot_of.get(worker, "1")

@@ -9,6 +9,7 @@ import os
 
 import pytest
 
+from pytest_tms.plugin.artifacts import REPORTING
 from pytest_tms.plugin.enrich import Enricher
 from pytest_tms.plugin.settings import Secret, SettingError, Settings, resolve
 from pytest_tms.plugin.shards import ShardName, ShardSelection, parse_shard
@@ -17,16 +18,20 @@ from pytest_tms.plugin.terminal import Off
 
 def start(config: pytest.Config) -> None:
     """Register this process's parts, or an Off that says why there are none."""
-    is_worker = hasattr(config, "workerinput")
+    worker = getattr(config, "workerinput", None)
+    if worker is not None and "tms" not in worker:
+        return  # the controller does not report
     manager = config.pluginmanager
     try:
         settings = resolve(config.getoption, os.environ, config.getini).settings
         shard = parse_shard(settings.shard)
-        if not is_worker:
+        if worker is None:
             _start_run(config, settings, shard)
     except SettingError as error:
         manager.register(Off(str(error)), "tms-off")
         return
+    if worker is not None:
+        config.stash[REPORTING] = worker["tms"]
     manager.register(Enricher(settings.tags), "tms-enricher")
     if shard is not None and shard.total:
         manager.register(ShardSelection(shard), "tms-shard")

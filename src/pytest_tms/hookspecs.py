@@ -1,0 +1,36 @@
+"""The hooks that users may implement, in a conftest.py or a plugin.
+
+They are called in the process that reports: the only one, or xdist's controller. A hook that raises is
+named once at the end of the run, and what it was called for goes on without it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_tms.plugin.terminal import Summary
+
+
+@pytest.hookspec
+def pytest_tms_execution(config: pytest.Config, request: dict[str, Any]) -> None:
+    """Change the body of POST /executions before it is sent, in place; not called where a run attaches.
+
+    ``request`` holds the documented fields: ``testSuite``, ``environment``, ``configuration``, ``metadata``.
+    """
+
+
+@pytest.hookspec
+def pytest_tms_result(report: pytest.TestReport | pytest.CollectReport, result: dict[str, Any]) -> None:
+    """Change a settled test before it is sent, in place.
+
+    ``result`` holds one entry of ``tests`` in POST /results: ``title``, ``status``, ``tags`` …, durations
+    in milliseconds. ``report`` is the one that settled it: the last teardown, a crash, a collection error.
+    """
+
+
+@pytest.hookspec
+def pytest_tms_finished(config: pytest.Config, summary: Summary) -> None:
+    """Learn how the run was reported: its link, shards and counts, and what was delivered."""
