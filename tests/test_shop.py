@@ -26,7 +26,7 @@ def run() -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_outcomes_are_those_of_the_readme(run):
+def test_the_outcomes_are_those_of_the_readme(run: subprocess.CompletedProcess[str]) -> None:
     assert run.returncode == 1, run.stdout + run.stderr
     last = run.stdout.splitlines()[-1]
     assert dict(reversed(pair) for pair in re.findall(r"(\d+) ([a-z]+)", last.partition(" in ")[0])) == {
@@ -38,7 +38,7 @@ def test_the_outcomes_are_those_of_the_readme(run):
     }
 
 
-def test_the_readme_explains_every_failure(run):
+def test_the_readme_explains_every_failure(run: subprocess.CompletedProcess[str]) -> None:
     failures = re.findall(r"^(?:FAILED|ERROR|XFAIL) (.+?)(?: - |$)", run.stdout, re.MULTILINE)
     names = [nodeid.rpartition("::")[2] for nodeid in failures]
     readme = (SHOP / "README.md").read_text()

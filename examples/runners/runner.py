@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import NoReturn
 
 from pytest_tms import TmsClient, TmsError, wire
 
@@ -97,26 +98,26 @@ def main(tms: TmsClient) -> int:
         )
     )
 
-    def send(event: wire.EventName, **data: object) -> None:
+    def send(event: wire.EventName, data: wire.EventData) -> None:
         tms.send_event(
             wire.Event(
                 event=event,
                 execution_id=created.execution_id,
                 timestamp=wire.timestamp(),
-                data=wire.EventData(**data),
+                data=data,
             ),
             webhook_url=created.webhook_url,
             webhook_token=created.webhook_token,
         )
 
-    send("execution.started", status="running")
+    send("execution.started", wire.EventData(status="running"))
     everything: list[wire.TestResult] = []
     for shard, checks in enumerate(SHARDS, start=1):
         print(f"Shard {shard} of {len(SHARDS)}")
         started = wire.timestamp()
         tests = [run_check(check) for check in checks]
         results = count(tests)
-        status = "failed" if results.failed else "completed"
+        status: wire.SubmittedStatus = "failed" if results.failed else "completed"
         tms.submit_results(
             wire.ResultsSubmission(
                 execution_id=created.execution_id,
@@ -128,17 +129,17 @@ def main(tms: TmsClient) -> int:
                 metadata={"startTime": started, "endTime": wire.timestamp()},
             )
         )
-        send("shard.completed", shard_id=str(shard), status=status, results=results)
+        send("shard.completed", wire.EventData(shard_id=str(shard), status=status, results=results))
         everything += tests
     results = count(everything)
-    send("execution.completed", status="completed", results=results)
+    send("execution.completed", wire.EventData(status="completed", results=results))
 
     print(f"{results.passed} passed, {results.failed} failed, {results.skipped} skipped")
     print(tms.get_execution(created.execution_id).artifacts.report_url)
     return results.failed or 0
 
 
-def end(status: int, sentence: str) -> None:
+def end(status: int, sentence: str) -> NoReturn:
     print(f"runner.py: {sentence}", file=sys.stderr)
     sys.exit(status)
 
