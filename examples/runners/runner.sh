@@ -90,7 +90,7 @@ run_shard() { # SHARD NAMES: adds to all_passed, all_failed and all_skipped
       \"file\": \"runner.sh\",
       \"status\": \"$status\",
       \"duration\": $(($(milliseconds) - started)),
-      \"error\": $(quote "$message"),
+      \"error\": $([[ $message ]] && quote "$message" || echo null),
       \"retries\": 0,
       \"tags\": [\"@smoke\"]
     }")
