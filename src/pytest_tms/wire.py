@@ -362,6 +362,11 @@ def timestamp(moment: datetime | None = None) -> str:
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def moment(milliseconds: int) -> datetime:
+    """The time that is ``milliseconds`` after the start of 1970."""
+    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
+
+
 def parse_time(text: str) -> datetime:
     """Read any ISO 8601 time; one without a zone is UTC. Raises ValueError where it is none."""
     try:

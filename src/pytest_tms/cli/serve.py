@@ -1,0 +1,61 @@
+"""`tms serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pytest_tms.cli.options import database_options
+
+
+@click.command()
+@click.option("--host", help="The address to listen on (127.0.0.1). [TMS_SERVER_HOST]")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port (8765); 0 is any. [TMS_SERVER_PORT]")
+@click.option("--public-url", metavar="URL", help="How users reach it, for links. [TMS_SERVER_PUBLIC_URL]")
+@click.option("--workers", type=click.IntRange(1), help="Server processes (1). [TMS_SERVER_WORKERS]")
+@click.option("--embedded", is_flag=True, hidden=True, help="Stop when no pytest session wants it any more.")
+@database_options
+def serve(
+    host: str | None,
+    port: int | None,
+    public_url: str | None,
+    workers: int | None,
+    embedded: bool,
+    data_dir: Path | None,
+    database_url: str | None,
+) -> None:
+    """Run the test management system until Ctrl-C."""
+    from pytest_tms.server import run
+    from pytest_tms.server.settings import ServerSettings
+    from pytest_tms.server.store.database import Database
+
+    settings = ServerSettings.read(
+        host=host,
+        port=port,
+        public_url=public_url,
+        workers=workers,
+        data_dir=data_dir,
+        database_url=database_url,
+    )
+    settings.prepare()
+    database = Database(settings.database)
+    database.upgrade(settings.data_dir)
+    try:
+        sock = run.listen(settings, any_port=embedded)
+    except OSError as error:
+        raise click.ClickException(
+            f"{settings.host}:{settings.port} cannot be listened on ({error.strerror}): choose another --port"
+        ) from None
+    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    root = settings.public_url or f"http://{shown}:{sock.getsockname()[1]}"
+    if embedded:
+        run.serve_embedded(settings, database, sock, f"{root}/api")
+        return
+    click.echo(f"TMS   {root}/api")
+    click.echo(f"data  {settings.data_dir if not settings.database_url else database.engine.url!r}")
+    if token := run.first_token(database):
+        click.echo(f"token {token}  (shown this once: export TMS_API_TOKEN={token})")
+    if not settings.is_local:
+        click.echo("note  the pages have no login yet: whoever reaches this address can read them", err=True)
+    run.serve(settings, database, sock)

@@ -1,0 +1,1 @@
+"""The TMS: the documented API and its pages, on SQLite or PostgreSQL."""

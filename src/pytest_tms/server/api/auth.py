@@ -1,0 +1,89 @@
+"""Who may call: Bearer tokens, and an execution's own token for its events."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+import zlib
+from typing import Any, get_args
+
+from anyio.to_thread import run_sync
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from pytest_tms import calls
+from pytest_tms.calls import Call, Scope
+from pytest_tms.errors import Forbidden, NotFound, Unauthorized
+from pytest_tms.server.model.ids import new_id
+from pytest_tms.server.store import executions, tokens
+from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.tokens import ApiToken
+
+SCOPES: tuple[str, ...] = get_args(Scope)
+DEFAULT_SCOPES = ("executions:read", "executions:write", "webhooks:write")
+BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def new_token(
+    name: str, scopes: tuple[str, ...] = DEFAULT_SCOPES, expires_at: int | None = None
+) -> tuple[ApiToken, str]:
+    """A token and its text: ``tms_``, 30 random characters, and 6 of checksum by which scanners know it."""
+    random = "".join(secrets.choice(BASE62) for _ in range(30))
+    text = f"tms_{random}{_checksum(random)}"
+    token = ApiToken(id=new_id("tok"), name=name, scopes=scopes, created_at=now(), expires_at=expires_at)
+    return token, text
+
+
+def new_webhook_token() -> str:
+    """The token of one execution."""
+    return f"wh_token_{secrets.token_urlsafe(32)}"
+
+
+def hashed(text: str) -> str:
+    """What is kept of a token. It is random, so a plain hash is as hard to reverse as the token to guess."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def now() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Let a call through, or raise Unauthorized or Forbidden; on a thread, since it asks the database."""
+    call: Call[Any, Any] = handler.opt["call"]
+    if call.scope is None:
+        return
+    scheme, _, text = connection.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not text.strip():
+        raise Unauthorized("The request has no token: send Authorization: Bearer followed by an API token.")
+    database: Database = connection.app.state.database
+    await run_sync(_check, database, text.strip(), call, connection.path_params.get("execution_id", ""))
+
+
+def _check(database: Database, text: str, call: Call[Any, Any], execution_id: str) -> None:
+    with database.read() as connection:
+        token = tokens.find(connection, hashed(text))
+        if token is not None and token.is_valid(now()):
+            if call.scope not in token.scopes and "admin" not in token.scopes:
+                raise Forbidden(f"The token {token.id} lacks the scope {call.scope}.")
+            return
+        if token is None and call is calls.SEND_EVENT:
+            try:
+                own = executions.get(connection, execution_id).token_hash
+            except NotFound:  # who has no valid token learns nothing about what exists
+                own = ""
+            if hmac.compare_digest(own, hashed(text)):
+                return
+    raise Unauthorized("The token is unknown, expired or revoked: make one with `tms token create`.")
+
+
+def _checksum(text: str) -> str:
+    number = zlib.crc32(text.encode())
+    digits = ""
+    for _ in range(6):
+        number, digit = divmod(number, 62)
+        digits = BASE62[digit] + digits
+    return digits

@@ -1,0 +1,70 @@
+"""Inbound events: what a runner reports while its execution runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pytest_tms import calls, wire
+from pytest_tms.errors import Problem
+from pytest_tms.server.api import auth
+from pytest_tms.server.api.bodies import decode, refuse
+from pytest_tms.server.api.results import plain
+from pytest_tms.server.api.routes import route
+from pytest_tms.server.model import counts, states
+from pytest_tms.server.model.execution import Execution, Shard
+from pytest_tms.server.store import executions
+from pytest_tms.server.store.database import Database
+
+
+@route(calls.SEND_EVENT)
+def send_event(body: bytes, database: Database, execution_id: str) -> wire.EventAccepted:
+    """Take an event; repeats and late ones are kept and change nothing that has ended."""
+    event, _ = decode(body, wire.Event)
+    data = event.data or wire.EventData()
+    refuse(_problems(event, data, execution_id))
+    now = auth.now()
+    with database.write() as connection:
+        execution = executions.lock(connection, execution_id)
+        executions.add_event(connection, execution_id, event.event, body.decode(), now)
+        execution = _apply(execution, event, data, now)
+        if data.shard_id is not None and event.event != "execution.completed":
+            before = executions.get_shard(connection, execution_id, plain(data.shard_id))
+            after = _applied(before or Shard(shard_id=plain(data.shard_id)), event, data, now)
+            execution = executions.change_shard(connection, execution, before, after, now)
+        executions.save(connection, execution)
+    return wire.EventAccepted(event=event.event, execution_id=execution_id, execution_status=execution.status)
+
+
+def _problems(event: wire.Event, data: wire.EventData, execution_id: str) -> list[Problem]:
+    found = counts.problems(data.results, "data.results")
+    if event.execution_id != execution_id:
+        found.append(Problem("executionId", f"Must be {execution_id}, as in the address"))
+    if event.event.startswith("shard.") and data.shard_id is None:
+        found.append(Problem("data.shardId", "Is required"))
+    if event.timestamp is not None:
+        try:
+            wire.parse_time(event.timestamp)
+        except ValueError:
+            found.append(Problem("timestamp", "Must be an ISO 8601 time"))
+    return found
+
+
+def _apply(execution: Execution, event: wire.Event, data: wire.EventData, now: int) -> Execution:
+    state = states.execution_after(execution.status, event.event)
+    if state == "cancelled" and execution.status != "cancelled":
+        execution = replace(execution, reason=plain(data.reason or "The runner cancelled it")[:1000])
+    if event.event == "execution.completed":
+        execution = replace(execution, given=counts.complete(data.results) or execution.given)
+    return execution.became(state, now)
+
+
+def _applied(shard: Shard, event: wire.Event, data: wire.EventData, now: int) -> Shard:
+    if event.event != "shard.completed":
+        return shard.reported("running", now)
+    shard = replace(
+        shard,
+        given=counts.complete(data.results) or shard.given,
+        duration=shard.duration if data.duration is None else round(data.duration),
+        metadata={**shard.metadata, **(data.metadata or {})},
+    )
+    return shard.reported(states.reported_end(data.status, shard.results), now)

@@ -1,0 +1,171 @@
+"""Executions: create, read, cancel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from pytest_tms import calls, wire
+from pytest_tms.errors import Problem, Unprocessable
+from pytest_tms.server.api import auth
+from pytest_tms.server.api.bodies import decode, unknown_fields
+from pytest_tms.server.api.routes import Addresses, route
+from pytest_tms.server.api.service import CAPABILITIES
+from pytest_tms.server.model import states
+from pytest_tms.server.model.execution import Execution, Shard
+from pytest_tms.server.model.ids import new_id
+from pytest_tms.server.settings import ServerSettings
+from pytest_tms.server.store import executions, results
+from pytest_tms.server.store.database import Database
+
+CANCELLED_BY_CALL = "User requested cancellation"
+
+
+@route(calls.CREATE_EXECUTION)
+def create_execution(
+    body: bytes, database: Database, settings: ServerSettings, addresses: Addresses
+) -> wire.ExecutionCreated:
+    """Create an execution, with a token of its own for its events."""
+    request, document = decode(
+        body,
+        wire.ExecutionRequest,
+        {"testSuite": settings.suites, "environment": settings.environments},
+    )
+    asked = request.configuration or wire.Configuration()
+    token = auth.new_webhook_token()
+    execution = Execution(
+        id=new_id("exec"),
+        test_suite=request.test_suite,
+        environment=request.environment,
+        provider=request.provider or "custom",
+        trigger_source=request.trigger_source or "api",
+        configuration={
+            **(document.get("configuration") or {}),
+            "shards": asked.shards or 1,
+            "timeout": asked.timeout or 1_800_000,
+        },
+        metadata=request.metadata or {},
+        extra=unknown_fields(document, wire.ExecutionRequest),
+        token_hash=auth.hashed(token),
+        created_at=auth.now(),
+        shards_total=asked.shards or 1,
+    )
+    with database.write() as connection:
+        executions.create(connection, execution)
+    return wire.ExecutionCreated(
+        execution_id=execution.id,
+        status=execution.status,
+        created_at=_time(execution.created_at),
+        configuration=_configuration(execution),
+        webhook_url=f"{addresses.api}/webhooks/executions/{execution.id}",
+        webhook_token=token,
+        report_url=addresses.report(execution.id),
+        capabilities=list(CAPABILITIES),
+    )
+
+
+@route(calls.GET_EXECUTION)
+def get_execution(database: Database, addresses: Addresses, execution_id: str) -> dict[str, Any]:
+    """An execution's status, with the unknown fields that it was created with."""
+    with database.read() as connection:
+        execution = executions.get(connection, execution_id)
+        shards = executions.shards(connection, execution_id)
+    status = wire.ExecutionStatus(
+        execution_id=execution.id,
+        status=execution.status,
+        progress=wire.Progress(
+            started_at=_maybe_time(execution.started_at),
+            completed_at=_maybe_time(execution.ended_at),
+            duration=execution.runtime,
+            shards_completed=execution.shards_finished,
+            total_shards=execution.expected_shards,
+        ),
+        results=execution.results,
+        shard_results=[_shard(shard) for shard in shards],
+        artifacts=wire.Links(
+            report_url=addresses.report(execution.id),
+            logs_url=addresses.logs(execution.id),
+            artifacts_url=addresses.artifacts(execution.id),
+        ),
+        created_at=_time(execution.created_at),
+        test_suite=execution.test_suite,
+        environment=execution.environment,
+        provider=execution.provider,
+        trigger_source=execution.trigger_source,
+        configuration=_configuration(execution),
+        metadata=execution.metadata,
+    )
+    document: dict[str, Any] = msgspec.to_builtins(status)
+    return {**execution.extra, **document}
+
+
+@route(calls.CANCEL_EXECUTION)
+def cancel_execution(database: Database, execution_id: str) -> wire.ExecutionCancelled:
+    """Cancel an execution; again gives the first answer again."""
+    with database.write() as connection:
+        execution = executions.lock(connection, execution_id)
+        states.check_cancel(execution.status)
+        if execution.status != "cancelled":
+            execution = replace(execution.became("cancelled", auth.now()), reason=CANCELLED_BY_CALL)
+            executions.save(connection, execution)
+    return wire.ExecutionCancelled(
+        execution_id=execution.id,
+        cancelled_at=_time(execution.ended_at or execution.created_at),
+        reason=execution.reason or CANCELLED_BY_CALL,
+    )
+
+
+@route(calls.LIST_TESTS)
+def list_tests(
+    database: Database,
+    execution_id: str,
+    cursor: str | None = None,
+    limit: str = "100",
+    status: str | None = None,
+) -> wire.TestPage:
+    """One page of an execution's tests, as they were sent."""
+    problems = []
+    if cursor is not None and not (cursor.isdecimal() and len(cursor) < 19):
+        problems.append(Problem("cursor", "Must be the cursor of an earlier page"))
+    if not (limit.isdecimal() and len(limit) < 4 and 1 <= int(limit) <= 200):
+        problems.append(Problem("limit", "Must be a whole number from 1 to 200"))
+    if status not in (None, "passed", "failed", "skipped"):
+        problems.append(Problem("status", "Must be one of: passed, failed, skipped"))
+    if problems:
+        raise Unprocessable(details=problems)
+    with database.read() as connection:
+        executions.get(connection, execution_id)
+        tests, following = results.page(
+            connection, execution_id, status=status, after=int(cursor or 0), limit=int(limit)
+        )
+    return wire.TestPage(
+        execution_id=execution_id, tests=tests, cursor=None if following is None else str(following)
+    )
+
+
+def _configuration(execution: Execution) -> dict[str, Any]:
+    return {
+        **execution.configuration,
+        "testSuite": execution.test_suite,
+        "environment": execution.environment,
+    }
+
+
+def _shard(shard: Shard) -> wire.ShardResult:
+    return wire.ShardResult(
+        shard_id=shard.shard_id,
+        status=shard.status,
+        results=shard.results,
+        duration=shard.runtime,
+        metadata=shard.metadata,
+    )
+
+
+def _time(milliseconds: int) -> str:
+    return wire.timestamp(wire.moment(milliseconds))
+
+
+def _maybe_time(milliseconds: int | None) -> str | None:
+    return None if milliseconds is None else _time(milliseconds)

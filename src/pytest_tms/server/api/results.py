@@ -1,0 +1,105 @@
+"""POST /results: a shard's tests and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from pytest_tms import calls, wire
+from pytest_tms.server.api import auth
+from pytest_tms.server.api.bodies import decode_results, refuse
+from pytest_tms.server.api.routes import route
+from pytest_tms.server.model import counts, identity, states
+from pytest_tms.server.model.execution import Shard
+from pytest_tms.server.model.ids import new_id
+from pytest_tms.server.store import executions, results
+from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.results import Submission, TestRow
+
+
+@route(calls.SUBMIT_RESULTS)
+def submit_results(body: bytes, database: Database) -> wire.SubmissionAccepted:
+    """Keep a shard's tests, close the shard, and complete the execution where it was the last one."""
+    submission, tests, top = decode_results(body)
+    refuse(counts.problems(submission.results, "results"))
+    rows = _rows(submission, tests)
+    now = auth.now()
+    kept = Submission(
+        id=new_id("sub"),
+        execution_id=submission.execution_id,
+        shard_id=plain(submission.shard_id),
+        received_at=now,
+        tests=len(rows),
+        document=msgspec.json.encode({name: raw for name, raw in top.items() if name != "tests"}).decode(),
+    )
+    with database.write() as connection:
+        execution = executions.lock(connection, submission.execution_id)
+        before = executions.get_shard(connection, execution.id, kept.shard_id)
+        shard = before or Shard(shard_id=kept.shard_id)
+        change = results.put_tests(
+            connection, execution.id, shard.shard_id, rows, fresh=shard.derived.total == 0
+        )
+        results.add_submission(connection, kept)
+        shard = replace(
+            shard,
+            derived=counts.add([shard.derived, change]),
+            given=counts.complete(submission.results) or shard.given,
+            metadata={**shard.metadata, **(submission.metadata or {})},
+            duration=_duration(submission.metadata or {}) or shard.duration,
+        )
+        shard = shard.reported(states.reported_end(submission.status, shard.results), now)
+        if execution.status == "created":
+            execution = execution.became("running", now)
+        execution = executions.change_shard(connection, execution, before, shard, now)
+        executions.save(connection, execution)
+    return wire.SubmissionAccepted(
+        submission_id=kept.id,
+        execution_id=execution.id,
+        shard_id=submission.shard_id,
+        processed_at=wire.timestamp(wire.moment(now)),
+        summary=wire.SubmissionSummary(
+            tests_processed=len(rows), artifacts_uploaded=_count(submission.artifacts)
+        ),
+    )
+
+
+def plain(text: str) -> str:
+    """Text as a database column takes it: PostgreSQL has no NUL."""
+    return text.replace("\x00", "\ufffd") if "\x00" in text else text
+
+
+def _rows(submission: wire.ResultsSubmission[msgspec.Raw], tests: list[wire.TestResult]) -> list[TestRow]:
+    return [
+        TestRow(
+            plain(key),
+            test.status,
+            plain(test.title),
+            plain(test.file or ""),
+            round(test.duration or 0),
+            test.retries or 0,
+            None if test.error is None else plain(test.error[:1000]),
+            str(raw, "utf-8"),
+        )
+        for key, test, raw in zip(identity.keys(tests), tests, submission.tests or (), strict=True)
+    ]
+
+
+def _duration(metadata: dict[str, Any]) -> int | None:
+    """Milliseconds that a runner says its shard took: ``duration``, or the time from its start to its end."""
+    given = metadata.get("duration")
+    if isinstance(given, (int, float)) and not isinstance(given, bool) and 0 <= given <= wire.MAX_COUNT:
+        return round(given)
+    try:
+        span = wire.parse_time(metadata["endTime"]) - wire.parse_time(metadata["startTime"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return max(0, round(span.total_seconds() * 1000))
+
+
+def _count(artifacts: wire.ArtifactNames | None) -> int:
+    """How many files a submission names; they are uploaded by another way."""
+    if artifacts is None:
+        return 0
+    return sum(len(getattr(artifacts, kind) or ()) for kind in artifacts.__struct_fields__)

@@ -1,0 +1,61 @@
+"""Builds the application from its settings: the only place where parts are wired."""
+
+from __future__ import annotations
+
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+
+from pytest_tms.errors import ApiError
+from pytest_tms.server.api import errors, events, executions, results, service
+from pytest_tms.server.api.routes import addresses
+from pytest_tms.server.edge import Edge
+from pytest_tms.server.settings import ServerSettings
+from pytest_tms.server.store.database import Database
+
+LARGEST_BODY = 100 * 1024 * 1024
+"""Bytes of the largest request body."""
+
+
+def create_app(settings: ServerSettings, database: Database) -> Edge:
+    """The ASGI application of one server process, on a database whose schema is up to date."""
+    api = Router(
+        path="/api",
+        route_handlers=[
+            service.describe_service,
+            service.openapi,
+            executions.create_execution,
+            executions.get_execution,
+            executions.cancel_execution,
+            executions.list_tests,
+            results.submit_results,
+            events.send_event,
+        ],
+    )
+    app = Litestar(
+        [api],
+        state=State({"settings": settings, "database": database}),
+        dependencies={
+            "settings": Provide(lambda: settings, sync_to_thread=False),
+            "database": Provide(lambda: database, sync_to_thread=False),
+            "addresses": Provide(addresses, sync_to_thread=False),
+        },
+        exception_handlers={
+            ApiError: errors.answer_api_error,
+            HTTPException: errors.answer_http_error,
+            Exception: errors.answer_unexpected,
+        },
+        on_shutdown=[database.close],
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=LARGEST_BODY,
+    )
+    hosts = frozenset({"127.0.0.1", "localhost", "[::1]", settings.host}) if settings.is_local else None
+    return Edge(app, hosts)
+
+
+def from_environment() -> Edge:
+    """The application by the TMS_SERVER_* variables alone, for uvicorn's worker processes."""
+    settings = ServerSettings.read()
+    return create_app(settings, Database(settings.database))

@@ -1,0 +1,158 @@
+"""The embedded TMS: one server of a data dir, found or started, shared by every pytest run that asks for it.
+
+``python -m pytest_tms.server.local --session PID`` answers with one JSON line, ``{"url": …, "token": …}``. It
+loads neither the web framework nor the database where a server runs already.
+
+The server stays as long as a session does (a file per process id) and for a while after the last request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import filelock
+import platformdirs
+
+IDLE = 1800.0
+"""Seconds without a session and a request after which an embedded server stops."""
+IDLE_IN_CI = 2.0
+"""The same in CI, where nobody looks at the pages afterwards."""
+LONGEST_START = 30.0
+"""Seconds that a server may take to its first answer."""
+
+
+def folder() -> Path:
+    """The data dir, as ``tms serve`` has it."""
+    given = os.environ.get("TMS_SERVER_DATA_DIR")
+    return Path(given or platformdirs.user_data_path("pytest-tms")).expanduser().absolute()
+
+
+def find_or_start(data_dir: Path, session: int) -> dict[str, str]:
+    """The URL and token of the data dir's server, kept awake by ``session``. Raises RuntimeError."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    sessions = data_dir / "sessions"
+    sessions.mkdir(exist_ok=True)
+    (sessions / str(session)).touch()
+    with filelock.FileLock(data_dir / "local.lock", timeout=LONGEST_START * 2):
+        state = _read(data_dir)
+        if not _answers(state):
+            state = _start(data_dir, str(state.get("url", "")))
+    return {"url": str(state["url"]), "token": str(state["token"])}
+
+
+def _read(data_dir: Path) -> dict[str, Any]:
+    try:
+        state = json.loads((data_dir / "local.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def _answers(state: dict[str, Any]) -> bool:
+    """Whether the server of this state runs, and is the one that wrote it."""
+    if not {"url", "token", "pid"} <= state.keys():
+        return False
+    connection = http.client.HTTPConnection(state["url"].split("/")[2], timeout=5)
+    try:
+        connection.request("GET", "/api/")
+        return connection.getresponse().status == 200 and _alive(state["pid"])
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _start(data_dir: Path, former_url: str) -> dict[str, Any]:
+    """Start a server as a process of its own and wait for its first answer."""
+    state_file = data_dir / "local.json"
+    state_file.unlink(missing_ok=True)
+    # The former port keeps links to older reports good.
+    port = former_url.partition("//")[2].partition("/")[0].rpartition(":")[2] or "0"
+    log = data_dir / "local.log"
+    command = [sys.executable, "-m", "pytest_tms.cli", "serve", "--embedded", "--port", port]
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603  # our own module, by this interpreter
+            [*command, "--data-dir", str(data_dir)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd=data_dir,
+        )
+    deadline = time.monotonic() + LONGEST_START
+    while time.monotonic() < deadline:
+        state = _read(data_dir)
+        if _answers(state):
+            return state
+        if process.poll() is not None:
+            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            raise RuntimeError(
+                lines[-1] if lines else f"the server ended with {process.returncode}, see {log}"
+            )
+        time.sleep(0.05)
+    process.terminate()
+    raise RuntimeError(f"the server did not answer within {LONGEST_START:.0f} s, see {log}")
+
+
+class Sessions:
+    """The sessions of an embedded server, and whether it is still wanted."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._folder = data_dir / "sessions"
+        self._idle = IDLE_IN_CI if os.environ.get("CI") else IDLE
+
+    def is_wanted(self, idle: float) -> bool:
+        """Whether a session lives, or the last request is ``idle`` seconds ago and that is not long."""
+        living = False
+        for entry in self._folder.glob("*"):
+            if entry.name.isdecimal() and _alive(int(entry.name)):
+                living = True
+            else:
+                with suppress(OSError):
+                    entry.unlink()
+        return living or idle < self._idle
+
+
+def write_state(data_dir: Path, url: str, token: str) -> None:
+    """Say where the embedded server is, to its owner alone and all at once."""
+    temporary = data_dir / f"local.json.{os.getpid()}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump({"url": url, "token": token, "pid": os.getpid()}, file)
+    temporary.replace(data_dir / "local.json")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def main() -> int:
+    """Answer for the plugin; the exit status is 1 where there is no server, with the reason on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m pytest_tms.server.local")
+    parser.add_argument("--session", type=int, required=True, help="the process that keeps the server awake")
+    session = parser.parse_args().session
+    try:
+        print(json.dumps(find_or_start(folder(), session)))
+    except (OSError, RuntimeError, filelock.Timeout) as error:
+        print(str(error), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

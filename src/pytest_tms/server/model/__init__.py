@@ -1,0 +1,1 @@
+"""The rules: states, counts, identity. Free of HTTP and SQL."""

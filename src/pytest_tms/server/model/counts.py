@@ -1,0 +1,74 @@
+"""Counts: which of two sources tells how many tests ended how.
+
+The server counts the tests that it was sent; a runner may give counts of its own. "Counts that are given
+win over a partial ``tests`` list" (docs/protocol.md): given counts hold as long as they cover at least as
+many tests as were sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pytest_tms import wire
+from pytest_tms.errors import Problem
+
+NONE = wire.Counts()
+
+
+def complete(given: wire.GivenCounts | None) -> wire.Counts | None:
+    """Given counts with the missing ones derived; None where none were given."""
+    if given is None or all(value is None for value in _values(given)):
+        return None
+    passed, failed, skipped = given.passed, given.failed, given.skipped
+    known = (passed or 0) + (failed or 0) + (skipped or 0)
+    total = known if given.total is None else given.total
+    if passed is None:
+        passed = max(0, total - known)
+    elif failed is None:
+        failed = max(0, total - known)
+    elif skipped is None:
+        skipped = max(0, total - known)
+    return wire.Counts(
+        total=total,
+        passed=passed,
+        failed=failed or 0,
+        skipped=skipped or 0,
+        flaky=min(given.flaky or 0, passed),
+    )
+
+
+def problems(given: wire.GivenCounts | None, path: str) -> list[Problem]:
+    """What is wrong with given counts: passed + failed + skipped is total, and flaky is a part of passed."""
+    if given is None:
+        return []
+    found = []
+    parts = [part for part in (given.passed, given.failed, given.skipped) if part is not None]
+    if given.total is not None and (
+        sum(parts) > given.total or (len(parts) == 3 and sum(parts) != given.total)
+    ):
+        found.append(Problem(f"{path}.total", f"Must be passed + failed + skipped, which is {sum(parts)}"))
+    if given.flaky is not None and given.passed is not None and given.flaky > given.passed:
+        found.append(Problem(f"{path}.flaky", "Must be at most passed, which it is a part of"))
+    return found
+
+
+def effective(derived: wire.Counts, given: wire.Counts | None) -> wire.Counts:
+    """The counts to show: the given ones unless more tests were sent than they cover."""
+    return given if given is not None and given.total >= derived.total else derived
+
+
+def add(counts: Iterable[wire.Counts]) -> wire.Counts:
+    """The sum of counts."""
+    rows = [_values(each) for each in counts]
+    return wire.Counts(**dict(zip(NONE.__struct_fields__, map(sum, zip(*rows, strict=True)), strict=False)))
+
+
+def change(before: wire.Counts, after: wire.Counts) -> wire.Counts:
+    """``after`` less ``before``: what to add to a sum that held ``before``; may be negative."""
+    return wire.Counts(
+        **{name: getattr(after, name) - getattr(before, name) for name in NONE.__struct_fields__}
+    )
+
+
+def _values(counts: wire.Counts | wire.GivenCounts) -> tuple[int, ...]:
+    return tuple(getattr(counts, name) for name in NONE.__struct_fields__)

@@ -1,0 +1,64 @@
+"""States of executions and shards, and what an event makes of them; see "Settled" in docs/protocol.md."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import cast
+
+from pytest_tms import wire
+from pytest_tms.errors import Conflict
+
+ENDED: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
+"""States that an execution does not leave."""
+FINISHED: frozenset[str] = frozenset({"completed", "failed", "error", "lost", "cancelled"})
+"""States of a shard that runs no more."""
+
+_BY_EVENT: dict[str, wire.ExecutionState] = {
+    "execution.started": "running",
+    "execution.progress": "running",
+    "shard.started": "running",
+    "shard.completed": "running",
+    "execution.completed": "completed",
+    "execution.failed": "failed",
+    "execution.cancelled": "cancelled",
+}
+
+
+def execution_after(state: wire.ExecutionState, event: str) -> wire.ExecutionState:
+    """The state after an inbound event. What arrives late changes no ended execution, and is no error."""
+    return state if state in ENDED else _BY_EVENT[event]
+
+
+def execution_from_shards(
+    state: wire.ExecutionState, total: int, finished: int, statuses: Collection[str]
+) -> wire.ExecutionState:
+    """An execution completes by itself once all its shards have finished.
+
+    It has failed where a shard broke (``error``, ``lost``), was cancelled where one was cancelled, and is
+    ``completed`` otherwise: failing tests are a result, not a failure of the run.
+    """
+    if state in ENDED or finished < total:
+        return state
+    if "error" in statuses or "lost" in statuses:
+        return "failed"
+    return "cancelled" if "cancelled" in statuses else "completed"
+
+
+def check_cancel(state: wire.ExecutionState) -> None:
+    """Raise Conflict, naming the state, where an execution cannot be cancelled any more."""
+    if state in ("completed", "failed"):
+        raise Conflict(f"The execution is {state} and cannot be cancelled.")
+
+
+def shard_after(state: wire.ShardState, reported: wire.ShardState) -> wire.ShardState:
+    """A shard's state after a report: the newest end counts, a start after an end does not."""
+    if state == "cancelled" or (state in FINISHED and reported not in FINISHED):
+        return state
+    return reported
+
+
+def reported_end(status: str | None, counts: wire.Counts) -> wire.ShardState:
+    """How a shard ended, by what its runner said, or by its counts where it did not say."""
+    if status in FINISHED:
+        return cast("wire.ShardState", status)
+    return "failed" if counts.failed else "completed"

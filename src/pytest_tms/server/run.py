@@ -1,0 +1,96 @@
+"""Runs the server: one process, or several behind one port."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from functools import partial
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from pytest_tms.server.api.auth import hashed, new_token
+from pytest_tms.server.app import create_app
+from pytest_tms.server.edge import Edge
+from pytest_tms.server.local import Sessions, write_state
+from pytest_tms.server.settings import ServerSettings
+from pytest_tms.server.store import tokens
+from pytest_tms.server.store.database import Database
+
+EMBEDDED = "local"
+"""The name of the token that an embedded server makes itself."""
+
+
+def listen(settings: ServerSettings, *, any_port: bool = False) -> socket.socket:
+    """A socket on the settings' address, with ``any_port`` on a free port where that one is taken."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((settings.host, settings.port))
+    except OSError:
+        if not any_port:
+            sock.close()
+            raise
+        sock.bind((settings.host, 0))
+    sock.listen(2048)
+    return sock
+
+
+def first_token(database: Database) -> str | None:
+    """The text of a new token where there are none yet."""
+    with database.write() as connection:
+        if tokens.every(connection):
+            return None
+        token, text = new_token("first")
+        tokens.add(connection, token, hashed(text))
+    return text
+
+
+def serve(settings: ServerSettings, database: Database, sock: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    if settings.workers > 1:
+        os.environ.update(settings.environ())
+        config = _config("pytest_tms.server.app:from_environment", workers=settings.workers)
+        Multiprocess(config, sockets=[sock]).run()
+        return
+    uvicorn.Server(_config(create_app(settings, database))).run(sockets=[sock])
+
+
+def serve_embedded(settings: ServerSettings, database: Database, sock: socket.socket, url: str) -> None:
+    """Serve until no session wants it any more; its token is new at each start."""
+    token, text = new_token(EMBEDDED)
+    with database.write() as connection:
+        tokens.forget(connection, EMBEDDED)
+        tokens.add(connection, token, hashed(text))
+    app = create_app(settings, database)
+    sessions = Sessions(settings.data_dir)
+    server = uvicorn.Server(_config(app))
+    announce = partial(write_state, settings.data_dir, url, text)
+    asyncio.run(_serve_while(server, sock, lambda: sessions.is_wanted(app.idle), announce))
+
+
+async def _serve_while(
+    server: uvicorn.Server, sock: socket.socket, wanted: Callable[[], bool], announce: Callable[[], None]
+) -> None:
+    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    announce()
+    while not serving.done():
+        await asyncio.wait([serving], timeout=1)
+        if not wanted():
+            server.should_exit = True
+    await serving
+
+
+def _config(app: Edge | str, workers: int = 1) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        workers=workers,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )

@@ -1,0 +1,89 @@
+"""The server's settings, from ``TMS_SERVER_*`` variables; the options of ``tms serve`` set the same ones."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from pytest_tms import wire
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """How one server runs. ``database_url`` is SQLAlchemy's; empty means SQLite in ``data_dir``."""
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    data_dir: Path = Path()
+    database_url: str = ""
+    public_url: str = ""
+    suites: tuple[str, ...] = wire.SUITES
+    environments: tuple[str, ...] = wire.ENVIRONMENTS
+    workers: int = 1
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> ServerSettings:
+        """Read the environment; what is ``given`` and not None wins. Raises ValueError in a sentence."""
+        values: dict[str, Any] = {
+            "host": environ.get("TMS_SERVER_HOST"),
+            "port": _number(environ, "TMS_SERVER_PORT"),
+            "data_dir": environ.get("TMS_SERVER_DATA_DIR"),
+            "database_url": environ.get("TMS_SERVER_DATABASE_URL"),
+            "public_url": environ.get("TMS_SERVER_PUBLIC_URL"),
+            "suites": _words(environ.get("TMS_SERVER_SUITES")),
+            "environments": _words(environ.get("TMS_SERVER_ENVIRONMENTS")),
+            "workers": _number(environ, "TMS_SERVER_WORKERS"),
+        }
+        values.update({name: value for name, value in given.items() if value is not None})
+        settings = cls(**{name: value for name, value in values.items() if value not in (None, "")})
+        folder = Path(values["data_dir"] or platformdirs.user_data_path("pytest-tms")).expanduser().absolute()
+        return replace(settings, data_dir=folder, public_url=settings.public_url.rstrip("/"))
+
+    @property
+    def database(self) -> str:
+        """The database's URL."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'tms.sqlite3'}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def prepare(self) -> None:
+        """Make the data dir, readable by its owner alone. Raises OSError."""
+        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def environ(self) -> dict[str, str]:
+        """These settings as variables, for uvicorn's worker processes."""
+        return {
+            "TMS_SERVER_HOST": self.host,
+            "TMS_SERVER_PORT": str(self.port),
+            "TMS_SERVER_DATA_DIR": str(self.data_dir),
+            "TMS_SERVER_DATABASE_URL": self.database_url,
+            "TMS_SERVER_PUBLIC_URL": self.public_url,
+            "TMS_SERVER_SUITES": ",".join(self.suites),
+            "TMS_SERVER_ENVIRONMENTS": ",".join(self.environments),
+        }
+
+
+def _number(environ: Mapping[str, str], name: str) -> int | None:
+    text = environ.get(name, "")
+    if text and not text.isdecimal():
+        raise ValueError(f"{name} is {text!r}: write a whole number")
+    return int(text) if text else None
+
+
+def _words(text: str | None) -> tuple[str, ...] | None:
+    words = tuple(word.strip() for word in (text or "").split(",") if word.strip())
+    return words or None

@@ -1,0 +1,100 @@
+"""The database: one engine, and transactions that read or write."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from pytest_tms.errors import ServiceUnavailable
+
+WRITES = "tms_writes"
+"""Marks a connection whose transaction will write, so that SQLite takes the lock at its start."""
+
+
+class Database:
+    """SQLite or PostgreSQL behind the same functions; safe to share between threads."""
+
+    def __init__(self, url: str) -> None:
+        """Raises ValueError, in a sentence, where ``url`` names no database that we can use."""
+        try:
+            self.engine = _engine(url)
+        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+            raise ValueError(
+                f"the database URL cannot be used ({error}): write sqlite:///FILE or postgresql+psycopg://…"
+            ) from None
+        self._writing = self.engine.execution_options(**{WRITES: True})
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One transaction that only reads. Raises ServiceUnavailable where the database does not answer."""
+        with _answering(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction that writes: committed at the end, undone by an exception."""
+        with _answering(), self._writing.connect() as connection, connection.begin():
+            yield connection
+
+    def upgrade(self, data_dir: Path) -> None:
+        """Bring the schema up to date; several processes may ask at once."""
+        with filelock.FileLock(data_dir / "upgrade.lock"):
+            config = Config()
+            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+            with self.write() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise ServiceUnavailable("The database does not answer; try again later.", retry_after=5) from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise ServiceUnavailable("The database was cut off; try again later.", retry_after=5) from error
+        raise
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True)
+    if parsed.database and parsed.database != ":memory:":
+        path = Path(parsed.database)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+    engine = create_engine(parsed, connect_args={"timeout": 30})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
+    assert isinstance(connection, sqlite3.Connection)  # noqa: S101  # for the type checker
+    # sqlite3 would begin transactions by itself, too late for the lock; _begin_sqlite does instead.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,167 @@
+"""Executions and their shards: create, read, lock, save."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, Select, insert, select, update
+
+from pytest_tms import wire
+from pytest_tms.errors import NotFound
+from pytest_tms.server.model import states
+from pytest_tms.server.model.execution import Execution, Shard
+from pytest_tms.server.store import tables
+
+COUNTS = wire.Counts.__struct_fields__
+
+
+def create(connection: Connection, execution: Execution) -> None:
+    """Add an execution."""
+    connection.execute(insert(tables.executions).values(id=execution.id, **_execution_row(execution)))
+
+
+def get(connection: Connection, execution_id: str) -> Execution:
+    """The execution with this id. Raises NotFound."""
+    return _one(connection, select(tables.executions), execution_id)
+
+
+def lock(connection: Connection, execution_id: str) -> Execution:
+    """The execution with this id, which nobody else changes until the transaction ends. Raises NotFound."""
+    return _one(connection, select(tables.executions).with_for_update(), execution_id)
+
+
+def save(connection: Connection, execution: Execution) -> None:
+    """Write back an execution that ``lock`` gave."""
+    connection.execute(
+        update(tables.executions)
+        .where(tables.executions.c.id == execution.id)
+        .values(**_execution_row(execution))
+    )
+
+
+def shards(connection: Connection, execution_id: str) -> list[Shard]:
+    """The shards that have reported; those with a number for an id first, in its order."""
+    rows = connection.execute(select(tables.shards).where(tables.shards.c.execution_id == execution_id))
+    found = [_shard(row) for row in rows]
+    return sorted(found, key=lambda shard: _natural(shard.shard_id))
+
+
+def change_shard(
+    connection: Connection, execution: Execution, before: Shard | None, after: Shard, now: int
+) -> Execution:
+    """Save a shard of a locked execution; answers the execution, completed where this was its last shard."""
+    values = _shard_row(after)
+    if before is None:
+        connection.execute(
+            insert(tables.shards).values(execution_id=execution.id, shard_id=after.shard_id, **values)
+        )
+    elif before != after:
+        connection.execute(update(tables.shards).where(*_is(execution.id, after.shard_id)).values(**values))
+    execution = execution.with_shard(before, after)
+    if after.is_finished and execution.shards_finished >= execution.expected_shards:
+        statuses = connection.scalars(
+            select(tables.shards.c.status).where(tables.shards.c.execution_id == execution.id).distinct()
+        )
+        state = states.execution_from_shards(
+            execution.status, execution.expected_shards, execution.shards_finished, set(statuses)
+        )
+        execution = execution.became(state, now)
+    return execution
+
+
+def get_shard(connection: Connection, execution_id: str, shard_id: str) -> Shard | None:
+    """One shard, or None where it has not reported yet."""
+    row = connection.execute(select(tables.shards).where(*_is(execution_id, shard_id))).one_or_none()
+    return None if row is None else _shard(row)
+
+
+def add_event(connection: Connection, execution_id: str, event: str, document: str, now: int) -> None:
+    """Keep an inbound event as it was sent."""
+    connection.execute(
+        insert(tables.events).values(
+            execution_id=execution_id, event=event, received_at=now, document=document
+        )
+    )
+
+
+def _natural(shard_id: str) -> tuple[bool, int, str]:
+    return (not shard_id.isdecimal(), len(shard_id) if shard_id.isdecimal() else 0, shard_id)
+
+
+def _is(execution_id: str, shard_id: str) -> Sequence[Any]:
+    return (tables.shards.c.execution_id == execution_id, tables.shards.c.shard_id == shard_id)
+
+
+def _one(connection: Connection, query: Select[Any], execution_id: str) -> Execution:
+    row = connection.execute(query.where(tables.executions.c.id == execution_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no execution {execution_id[:100]}.")
+    columns = row._mapping  # SQLAlchemy's public name for it
+    return Execution(
+        **{name: columns[name] for name in _PLAIN_EXECUTION},
+        configuration=msgspec.json.decode(columns["configuration"]),
+        metadata=msgspec.json.decode(columns["metadata"]),
+        extra=msgspec.json.decode(columns["extra"]),
+        summed=wire.Counts(**{name: columns[name] for name in COUNTS}),
+        given=_given(columns["given"]),
+    )
+
+
+_PLAIN_EXECUTION = (
+    "id",
+    "status",
+    "test_suite",
+    "environment",
+    "provider",
+    "trigger_source",
+    "token_hash",
+    "created_at",
+    "started_at",
+    "ended_at",
+    "reason",
+    "shards_total",
+    "shards_seen",
+    "shards_finished",
+)
+_PLAIN_SHARD = ("status", "started_at", "ended_at", "duration")
+
+
+def _execution_row(execution: Execution) -> dict[str, Any]:
+    return {
+        **{name: getattr(execution, name) for name in _PLAIN_EXECUTION[1:]},
+        **{name: getattr(execution.summed, name) for name in COUNTS},
+        "configuration": _text(execution.configuration),
+        "metadata": _text(execution.metadata),
+        "extra": _text(execution.extra),
+        "given": None if execution.given is None else _text(execution.given),
+    }
+
+
+def _shard_row(shard: Shard) -> dict[str, Any]:
+    return {
+        **{name: getattr(shard, name) for name in _PLAIN_SHARD},
+        **{name: getattr(shard.derived, name) for name in COUNTS},
+        "given": None if shard.given is None else _text(shard.given),
+        "metadata": _text(shard.metadata),
+    }
+
+
+def _shard(row: Row[Any]) -> Shard:
+    columns = row._mapping  # SQLAlchemy's public name for it
+    return Shard(
+        shard_id=columns["shard_id"],
+        **{name: columns[name] for name in _PLAIN_SHARD},
+        derived=wire.Counts(**{name: columns[name] for name in COUNTS}),
+        given=_given(columns["given"]),
+        metadata=msgspec.json.decode(columns["metadata"]),
+    )
+
+
+def _given(text: str | None) -> wire.Counts | None:
+    return None if text is None else msgspec.json.decode(text, type=wire.Counts)
+
+
+def _text(value: object) -> str:
+    return msgspec.json.encode(value).decode()
