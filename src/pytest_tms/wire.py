@@ -44,7 +44,7 @@ MAX_COUNT = 2**53 - 1
 """The largest whole number that every JSON reader keeps exactly."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
-Milliseconds = Annotated[int | float, msgspec.Meta(ge=0, le=MAX_COUNT)]
+Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=MAX_COUNT)]
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 

@@ -53,7 +53,7 @@ def serve(
         run.serve_embedded(settings, database, sock, f"{root}/api")
         return
     click.echo(f"TMS   {root}/api")
-    click.echo(f"data  {settings.data_dir if not settings.database_url else database.engine.url!r}")
+    click.echo(f"data  {database.describe()}")
     if token := run.first_token(database):
         click.echo(f"token {token}  (shown this once: export TMS_API_TOKEN={token})")
     if not settings.is_local:

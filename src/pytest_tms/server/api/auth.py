@@ -70,14 +70,14 @@ def _check(database: Database, text: str, call: Call[Any, Any], execution_id: st
             if call.scope not in token.scopes and "admin" not in token.scopes:
                 raise Forbidden(f"The token {token.id} lacks the scope {call.scope}.")
             return
-        if token is None and call is calls.SEND_EVENT:
+        if token is None and call == calls.SEND_EVENT:
             try:
                 own = executions.get(connection, execution_id).token_hash
             except NotFound:  # who has no valid token learns nothing about what exists
                 own = ""
             if hmac.compare_digest(own, hashed(text)):
                 return
-    raise Unauthorized("The token is unknown, expired or revoked: make one with `tms token create`.")
+    raise Unauthorized("The token is unknown, expired or revoked.")
 
 
 def _checksum(text: str) -> str:

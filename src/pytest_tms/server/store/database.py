@@ -55,6 +55,10 @@ class Database:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
 
+    def describe(self) -> str:
+        """Where the data is, without a password."""
+        return self.engine.url.render_as_string(hide_password=True)
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
