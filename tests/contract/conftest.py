@@ -1,0 +1,113 @@
+"""The integration document, read when the tests run, and plain HTTP to hold the server against it.
+
+The document lies beside the repository and is not part of it: without it these tests skip.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.conftest import Tms
+from tests.contract.document import Document
+
+DOCUMENT = Path(__file__).parents[3] / "shared" / "tms-integration-api.md"
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Place = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def document() -> Document:
+    """The document, where there is one."""
+    if not DOCUMENT.is_file():
+        pytest.skip("the integration document is not beside the repository")
+    return Document.read(DOCUMENT)
+
+
+@dataclass(frozen=True)
+class Api:
+    """The server over plain HTTP: one request each, no retry, nothing followed."""
+
+    url: str
+    token: str
+    session: requests.Session
+
+    def ask(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> requests.Response:
+        """Ask with the API token unless another is given; ``path`` may be a whole URL of the server."""
+        token = self.token if token is None else token
+        return self.session.request(
+            method,
+            path if path.startswith(self.url) else self.url + path,
+            json=body,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            allow_redirects=False,
+            timeout=30,
+        )
+
+    def create(self, **more: Any) -> dict[str, Any]:
+        """A new execution, as the server answers it."""
+        answer = self.ask("POST", "/executions", {"testSuite": "smoke", "environment": "staging", **more})
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    def status(self, execution_id: str) -> dict[str, Any]:
+        """An execution's status and results."""
+        answer = self.ask("GET", f"/executions/{execution_id}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def send(self, execution: dict[str, Any], payload: dict[str, Any]) -> requests.Response:
+        """Report an event of an execution with the execution's own token."""
+        answer = self.ask(
+            "POST",
+            execution["webhookUrl"],
+            payload | {"executionId": execution["executionId"]},
+            token=execution["webhookToken"],
+        )
+        assert answer.status_code == 202, answer.text
+        return answer
+
+
+@pytest.fixture
+def api(tms: Tms) -> Iterator[Api]:
+    """The shared server, whatever proxy there is."""
+    with requests.Session() as session:
+        session.trust_env = False
+        yield Api(tms.url, tms.token, session)
+
+
+@pytest.fixture
+def placed(document: Document, api: Api) -> Place:
+    """Put real values where an example has placeholders, and change nothing else."""
+
+    def place(example: str, *, execution: dict[str, Any] | None = None) -> str:
+        example = example.replace(document.block("Base URL", "").strip(), api.url)
+        example = example.replace("YOUR_API_TOKEN", api.token)
+        if execution:
+            example = example.replace("exec_2025080412345", execution["executionId"])
+            example = example.replace("wh_token_abc123def456", execution["webhookToken"])
+        return example
+
+    return place
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run a program in an empty directory, straight to the server whatever proxy there is."""
+    direct = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+
+    def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command, cwd=tmp_path, env=direct | environment, capture_output=True, text=True, timeout=120
+        )
+        print(done.stdout, done.stderr, sep="\n")
+        return done
+
+    return run
