@@ -8,6 +8,7 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
 from pytest_tms.errors import ApiError
+from pytest_tms.server import pages
 from pytest_tms.server.api import errors, events, executions, results, service
 from pytest_tms.server.api.routes import addresses
 from pytest_tms.server.edge import Edge
@@ -34,7 +35,7 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
         ],
     )
     app = Litestar(
-        [api],
+        [api, *pages.routes()],
         state=State({"settings": settings, "database": database}),
         dependencies={
             "settings": Provide(lambda: settings, sync_to_thread=False),

@@ -1,0 +1,55 @@
+"""Templates, and how values read on a page. Everything that is shown is escaped."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from litestar import Response
+from litestar.enums import MediaType
+
+from pytest_tms import wire
+
+
+def page(template: str, status: int = 200, **values: Any) -> Response[str]:
+    """A rendered page."""
+    text = _environment().get_template(template).render(**values)
+    return Response(text, status_code=status, media_type=MediaType.HTML)
+
+
+def duration(milliseconds: int | None) -> str:
+    """A duration as people read it: 340 ms, 4.2 s, 3 min 5 s, 2 h 4 min."""
+    if milliseconds is None:
+        return "–"
+    if milliseconds < 1000:
+        return f"{milliseconds} ms"
+    seconds = milliseconds / 1000
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def time(milliseconds: int | None) -> str:
+    """A moment in UTC, to the second."""
+    if milliseconds is None:
+        return "–"
+    return wire.moment(milliseconds).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(duration=duration, time=time)
+    return environment
