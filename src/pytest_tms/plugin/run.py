@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -260,8 +261,12 @@ class Run:
             return "error"
         return "failed" if shard.counts["failed"] else "completed"
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Show link, counts and ledger."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter
+    ) -> Generator[None, None, None]:
+        """Show link, counts and ledger, after everything else where eyes come to rest."""
+        yield
         if self._summary is not None:
             write_summary(terminalreporter, self._summary)
 

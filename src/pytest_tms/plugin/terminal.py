@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -37,8 +37,12 @@ class Off:
         """Say it before the tests."""
         return f"tms: not reporting: {self._reason}"
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter
+    ) -> Generator[None, None, None]:
         """Say it again after them, where it is read."""
+        yield
         terminalreporter.write_sep("=", "tms")
         terminalreporter.write_line(f"not reported: {self._reason}", yellow=True)
 
