@@ -8,17 +8,20 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from pytest_tms.client import TmsClient
 
 pytest_plugins = ["pytester"]
+
+T = TypeVar("T")
 
 TMS = [sys.executable, "-c", "from pytest_tms.cli import main; main()"]
 """The command `tms`, by this interpreter."""
@@ -56,24 +59,30 @@ def run_tms(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def serve(data_dir: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
-    """Start `tms serve` on a free port; the process and its base URL."""
-    process = subprocess.Popen(
-        [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    assert process.stdout is not None
-    said = []
-    for line in process.stdout:
-        said.append(line)
-        if found := re.search(r"https?://\S+/api\b", line):
-            # Nobody reads the rest, and a full pipe would stop the server.
-            threading.Thread(target=process.stdout.read, daemon=True).start()
-            return process, found.group()
-    raise RuntimeError(f"tms serve did not start: {''.join(said)}")
+def serve(data_dir: Path, *options: str) -> tuple[subprocess.Popen[bytes], str]:
+    """Start `tms serve` on a free port; the process and its base URL. What it says goes to data_dir/serve.log."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    log = data_dir / "serve.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir), *options],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+    found = wait_for(lambda: re.search(r"https?://\S+/api\b", log.read_text()) or process.poll() is not None)
+    if not isinstance(found, re.Match):
+        raise RuntimeError(f"tms serve did not start: {log.read_text()}")
+    return process, found.group()
+
+
+def wait_for(condition: Callable[[], T], seconds: float = 30) -> T:
+    """Ask until ``condition`` is true, and give what it answered; fail after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
+        time.sleep(0.02)
+    return answer
 
 
 @pytest.fixture(scope="session")
