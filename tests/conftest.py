@@ -71,8 +71,7 @@ def serve(data_dir: Path, *options: str) -> tuple[subprocess.Popen[bytes], str]:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
     found = wait_for(lambda: re.search(r"https?://\S+/api\b", log.read_text()) or process.poll() is not None)
-    if not isinstance(found, re.Match):
-        raise RuntimeError(f"tms serve did not start: {log.read_text()}")
+    assert isinstance(found, re.Match), f"tms serve did not start: {log.read_text()}"
     return process, found.group()
 
 
