@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import platformdirs
 
 IDLE = 1800.0
 """Seconds without a session and a request after which an embedded server stops."""
@@ -32,6 +31,8 @@ LONGEST_START = 30.0
 
 def folder() -> Path:
     """The data dir, as ``tms serve`` has it."""
+    import platformdirs  # not there without the extra `server`, which main() says
+
     given = os.environ.get("TMS_SERVER_DATA_DIR")
     return Path(given or platformdirs.user_data_path("pytest-tms")).expanduser().absolute()
 
@@ -148,6 +149,9 @@ def main() -> int:
     session = parser.parse_args().session
     try:
         print(json.dumps(find_or_start(folder(), session)))
+    except ModuleNotFoundError:
+        print('it is not installed: pip install "pytest-tms[server]"', file=sys.stderr)
+        return 1
     except (OSError, RuntimeError, filelock.Timeout) as error:
         print(str(error), file=sys.stderr)
         return 1
