@@ -298,7 +298,11 @@ class TestPage(Answer, frozen=True, kw_only=True):
 
 
 class EventData(Request, frozen=True, kw_only=True):
-    """The fields of an event's ``data`` that the server acts on; it keeps the others too."""
+    """The fields of an event's ``data`` that the server acts on; it keeps the others too.
+
+    ``tests`` (those that finished since the last event of the shard) and ``running`` (node ids) belong to
+    the capability ``live-tests``.
+    """
 
     shard_id: Identifier | None = None
     status: str | None = None
@@ -306,6 +310,8 @@ class EventData(Request, frozen=True, kw_only=True):
     duration: Milliseconds | None = None
     reason: str | None = None
     metadata: dict[str, Any] | None = None
+    tests: list[TestResult] | None = None
+    running: list[str] | None = None
 
 
 class Event(Request, frozen=True, kw_only=True):
@@ -318,12 +324,17 @@ class Event(Request, frozen=True, kw_only=True):
 
 
 class EventAccepted(Answer, frozen=True, kw_only=True):
-    """The answer to an event; ``execution_status`` lets a cancel reach the runner (``control``)."""
+    """The answer to an event.
+
+    ``execution_status`` lets a cancel reach the runner (``control``), ``progress_interval`` says how many
+    milliseconds to wait between two ``execution.progress`` (``live-tests``).
+    """
 
     event: str = ""
     execution_id: str = ""
     status: str = "accepted"
     execution_status: str = ""
+    progress_interval: int | None = None
 
 
 # The service itself -------------------------------------------------------------------------

@@ -4,42 +4,60 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
+
 from pytest_tms import calls, wire
 from pytest_tms.errors import Problem
 from pytest_tms.server.api import auth
 from pytest_tms.server.api.bodies import decode, refuse
-from pytest_tms.server.api.results import plain
+from pytest_tms.server.api.results import plain, test_rows
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.model import counts, states
 from pytest_tms.server.model.execution import Execution, Shard
-from pytest_tms.server.store import executions
+from pytest_tms.server.store import executions, results
 from pytest_tms.server.store.database import Database
+
+PROGRESS_INTERVAL = 1000
+"""Milliseconds that a runner shall wait between two reports of its progress."""
 
 
 @route(calls.SEND_EVENT)
 def send_event(body: bytes, database: Database, execution_id: str) -> wire.EventAccepted:
     """Take an event; repeats and late ones are kept and change nothing that has ended."""
-    event, _ = decode(body, wire.Event)
+    event, document = decode(body, wire.Event)
     data = event.data or wire.EventData()
     refuse(_problems(event, data, execution_id))
     now = auth.now()
+    # Tests are kept as rows, so that the log of a long run stays small.
+    sent = (document.get("data") or {}).pop("tests", None) or []
+    rows = test_rows(data.tests or [], [msgspec.json.encode(test).decode() for test in sent])
+    kept = msgspec.json.encode(document).decode()
     with database.write() as connection:
         execution = executions.lock(connection, execution_id)
-        executions.add_event(connection, execution_id, event.event, body.decode(), now)
+        executions.add_event(connection, execution_id, event.event, kept, now)
         execution = _apply(execution, event, data, now)
         if data.shard_id is not None and event.event != "execution.completed":
             before = executions.get_shard(connection, execution_id, plain(data.shard_id))
-            after = _applied(before or Shard(shard_id=plain(data.shard_id)), event, data, now)
+            shard = before or Shard(shard_id=plain(data.shard_id))
+            fresh = shard.derived.total == 0
+            change = results.put_tests(connection, execution_id, shard.shard_id, rows, fresh=fresh)
+            shard = replace(shard, derived=counts.add([shard.derived, change]))
+            after = _applied(shard, event, data, now)
             execution = executions.change_shard(connection, execution, before, after, now)
         executions.save(connection, execution)
-    return wire.EventAccepted(event=event.event, execution_id=execution_id, execution_status=execution.status)
+    return wire.EventAccepted(
+        event=event.event,
+        execution_id=execution_id,
+        execution_status=execution.status,
+        progress_interval=PROGRESS_INTERVAL,
+    )
 
 
 def _problems(event: wire.Event, data: wire.EventData, execution_id: str) -> list[Problem]:
     found = counts.problems(data.results, "data.results")
     if event.execution_id != execution_id:
         found.append(Problem("executionId", f"Must be {execution_id}, as in the address"))
-    if event.event.startswith("shard.") and data.shard_id is None:
+    if (event.event.startswith("shard.") or data.tests) and data.shard_id is None:
         found.append(Problem("data.shardId", "Is required"))
     if event.timestamp is not None:
         try:

@@ -24,7 +24,7 @@ def submit_results(body: bytes, database: Database) -> wire.SubmissionAccepted:
     """Keep a shard's tests, close the shard, and complete the execution where it was the last one."""
     submission, tests, top = decode_results(body)
     refuse(counts.problems(submission.results, "results"))
-    rows = _rows(submission, tests)
+    rows = test_rows(tests, [str(raw, "utf-8") for raw in submission.tests or ()])
     now = auth.now()
     kept = Submission(
         id=new_id("sub"),
@@ -70,7 +70,8 @@ def plain(text: str) -> str:
     return text.replace("\x00", "\ufffd") if "\x00" in text else text
 
 
-def _rows(submission: wire.ResultsSubmission[msgspec.Raw], tests: list[wire.TestResult]) -> list[TestRow]:
+def test_rows(tests: list[wire.TestResult], documents: list[str]) -> list[TestRow]:
+    """Tests of one message as they are kept, beside the JSON text of each."""
     return [
         TestRow(
             plain(key),
@@ -80,9 +81,9 @@ def _rows(submission: wire.ResultsSubmission[msgspec.Raw], tests: list[wire.Test
             round(test.duration or 0),
             test.retries or 0,
             None if test.error is None else plain(test.error[:1000]),
-            str(raw, "utf-8"),
+            document,
         )
-        for key, test, raw in zip(identity.keys(tests), tests, submission.tests or (), strict=True)
+        for key, test, document in zip(identity.keys(tests), tests, documents, strict=True)
     ]
 
 
