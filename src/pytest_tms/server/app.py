@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.di import Provide
@@ -52,8 +54,15 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
         logging_config=None,
         request_max_body_size=LARGEST_BODY,
     )
-    hosts = frozenset({"127.0.0.1", "localhost", "[::1]", settings.host}) if settings.is_local else None
-    return Edge(app, hosts)
+    return Edge(app, _hosts(settings))
+
+
+def _hosts(settings: ServerSettings) -> frozenset[str] | None:
+    """The names that a server on this machine may be called by; behind a proxy also its public one."""
+    if not settings.is_local:
+        return None
+    public = urlsplit(settings.public_url).hostname
+    return frozenset({"127.0.0.1", "localhost", "[::1]", settings.host, *([public] if public else [])})
 
 
 def from_environment() -> Edge:

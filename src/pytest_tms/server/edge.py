@@ -66,5 +66,7 @@ class Edge:
 
 
 def _host(scope: Scope) -> str:
-    value = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+    value = (
+        next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1").lower()
+    )
     return value.rpartition(":")[0] or value if not value.endswith("]") else value

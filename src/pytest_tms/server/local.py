@@ -15,9 +15,11 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import filelock
 
@@ -41,46 +43,61 @@ def find_or_start(data_dir: Path, session: int) -> dict[str, str]:
     """The URL and token of the data dir's server, kept awake by ``session``. Raises RuntimeError."""
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     sessions = data_dir / "sessions"
-    sessions.mkdir(exist_ok=True)
+    sessions.mkdir(exist_ok=True, mode=0o700)
     (sessions / str(session)).touch()
     with filelock.FileLock(data_dir / "local.lock", timeout=LONGEST_START * 2):
         state = _read(data_dir)
         if not _answers(state):
-            state = _start(data_dir, str(state.get("url", "")))
+            state = _start(data_dir, _port(state))
     return {"url": str(state["url"]), "token": str(state["token"])}
 
 
 def _read(data_dir: Path) -> dict[str, Any]:
     try:
         state = json.loads((data_dir / "local.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return state if isinstance(state, dict) else {}
+    kinds = {"url": str, "token": str, "pid": int}
+    if not isinstance(state, dict):
+        return {}
+    return {name: state[name] for name, kind in kinds.items() if isinstance(state.get(name), kind)}
 
 
 def _answers(state: dict[str, Any]) -> bool:
     """Whether the server of this state runs, and is the one that wrote it."""
     if not {"url", "token", "pid"} <= state.keys():
         return False
-    connection = http.client.HTTPConnection(state["url"].split("/")[2], timeout=5)
+    port = _port(state)
+    if not port or not _alive(state["pid"]):
+        return False
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/api/")
-        return connection.getresponse().status == 200 and _alive(state["pid"])
+        return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()
 
 
-def _start(data_dir: Path, former_url: str) -> dict[str, Any]:
-    """Start a server as a process of its own and wait for its first answer."""
+def _port(state: dict[str, Any]) -> int:
+    """The port of a state's URL; 0, which is any, where it has none."""
+    try:
+        return urlsplit(state.get("url", "")).port or 0
+    except ValueError:
+        return 0
+
+
+def _start(data_dir: Path, former_port: int) -> dict[str, Any]:
+    """Start a server as a process of its own and wait for its first answer.
+
+    The former port keeps links to older reports good.
+    """
     state_file = data_dir / "local.json"
     state_file.unlink(missing_ok=True)
-    # The former port keeps links to older reports good.
-    port = former_url.partition("//")[2].partition("/")[0].rpartition(":")[2] or "0"
     log = data_dir / "local.log"
-    command = [sys.executable, "-m", "pytest_tms.cli", "serve", "--embedded", "--port", port]
-    with log.open("wb") as output:
+    command = [sys.executable, "-m", "pytest_tms.cli", "serve", "--embedded", "--port", str(former_port)]
+    with _private(log) as output:
         process = subprocess.Popen(  # noqa: S603  # our own module, by this interpreter
             [*command, "--data-dir", str(data_dir)],
             stdin=subprocess.DEVNULL,
@@ -125,17 +142,42 @@ class Sessions:
 
 def write_state(data_dir: Path, url: str, token: str) -> None:
     """Say where the embedded server is, to its owner alone and all at once."""
+    _write(data_dir, {"url": url, "token": token, "pid": os.getpid()})
+
+
+def retire(data_dir: Path, url: str, is_wanted: Callable[[], bool]) -> bool:
+    """Whether the embedded server may stop; from then on nobody is sent to it any more.
+
+    Holds the lock that sessions look for a server under, so that none finds one that is about to go.
+    """
+    if is_wanted():
+        return False
+    with suppress(filelock.Timeout), filelock.FileLock(data_dir / "local.lock", timeout=0):
+        if not is_wanted():
+            _write(data_dir, {"url": url})
+            return True
+    return False
+
+
+def _write(data_dir: Path, state: dict[str, Any]) -> None:
     temporary = data_dir / f"local.json.{os.getpid()}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump({"url": url, "token": token, "pid": os.getpid()}, file)
+    with _private(temporary) as file:
+        file.write(json.dumps(state).encode())
     temporary.replace(data_dir / "local.json")
 
 
+def _private(path: Path) -> BinaryIO:
+    """A new file that its owner alone may read."""
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
 def _alive(pid: int) -> bool:
+    if pid <= 0:  # not a process but a group of them
+        return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import uvicorn
@@ -14,19 +15,20 @@ from uvicorn.supervisors import Multiprocess
 from pytest_tms.server.api.auth import hashed, new_token
 from pytest_tms.server.app import create_app
 from pytest_tms.server.edge import Edge
-from pytest_tms.server.local import Sessions, write_state
+from pytest_tms.server.local import Sessions, retire, write_state
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import tokens
-from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.database import Database, alone
 
-EMBEDDED = "local"
-"""The name of the token that an embedded server makes itself."""
+EMBEDDED = "tok_local"
+"""The id of the token that an embedded server makes itself."""
 
 
 def listen(settings: ServerSettings, *, any_port: bool = False) -> socket.socket:
     """A socket on the settings' address, with ``any_port`` on a free port where that one is taken."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # Named, not left at 0: asyncio sends small answers at once only on sockets that it knows to be TCP.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((settings.host, settings.port))
@@ -42,7 +44,8 @@ def listen(settings: ServerSettings, *, any_port: bool = False) -> socket.socket
 def first_token(database: Database) -> str | None:
     """The text of a new token where there are none yet."""
     with database.write() as connection:
-        if tokens.every(connection):
+        alone(connection)
+        if any(token.id != EMBEDDED for token in tokens.every(connection)):
             return None
         token, text = new_token("first")
         tokens.add(connection, token, hashed(text))
@@ -61,25 +64,26 @@ def serve(settings: ServerSettings, database: Database, sock: socket.socket) -> 
 
 def serve_embedded(settings: ServerSettings, database: Database, sock: socket.socket, url: str) -> None:
     """Serve until no session wants it any more; its token is new at each start."""
-    token, text = new_token(EMBEDDED)
+    token, text = new_token("local")
     with database.write() as connection:
         tokens.forget(connection, EMBEDDED)
-        tokens.add(connection, token, hashed(text))
+        tokens.add(connection, replace(token, id=EMBEDDED), hashed(text))
     app = create_app(settings, database)
     sessions = Sessions(settings.data_dir)
     server = uvicorn.Server(_config(app))
     announce = partial(write_state, settings.data_dir, url, text)
-    asyncio.run(_serve_while(server, sock, lambda: sessions.is_wanted(app.idle), announce))
+    retires = partial(retire, settings.data_dir, url, lambda: sessions.is_wanted(app.idle))
+    asyncio.run(_serve_until(server, sock, retires, announce))
 
 
-async def _serve_while(
-    server: uvicorn.Server, sock: socket.socket, wanted: Callable[[], bool], announce: Callable[[], None]
+async def _serve_until(
+    server: uvicorn.Server, sock: socket.socket, retires: Callable[[], bool], announce: Callable[[], None]
 ) -> None:
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     announce()
     while not serving.done():
         await asyncio.wait([serving], timeout=1)
-        if not wanted():
+        if retires():
             server.should_exit = True
     await serving
 

@@ -32,13 +32,13 @@ class ServerSettings:
         """Read the environment; what is ``given`` and not None wins. Raises ValueError in a sentence."""
         values: dict[str, Any] = {
             "host": environ.get("TMS_SERVER_HOST"),
-            "port": _number(environ, "TMS_SERVER_PORT"),
+            "port": _number(environ, "TMS_SERVER_PORT", 65_535),
             "data_dir": environ.get("TMS_SERVER_DATA_DIR"),
             "database_url": environ.get("TMS_SERVER_DATABASE_URL"),
             "public_url": environ.get("TMS_SERVER_PUBLIC_URL"),
             "suites": _words(environ.get("TMS_SERVER_SUITES")),
             "environments": _words(environ.get("TMS_SERVER_ENVIRONMENTS")),
-            "workers": _number(environ, "TMS_SERVER_WORKERS"),
+            "workers": _number(environ, "TMS_SERVER_WORKERS", 1000),
         }
         values.update({name: value for name, value in given.items() if value is not None})
         settings = cls(**{name: value for name, value in values.items() if value not in (None, "")})
@@ -61,8 +61,14 @@ class ServerSettings:
             return False
 
     def prepare(self) -> None:
-        """Make the data dir, readable by its owner alone. Raises OSError."""
-        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Make the data dir, readable by its owner alone. Raises OSError in a sentence."""
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (self.data_dir / "upgrade.lock").touch(mode=0o600)
+        except OSError as error:
+            raise OSError(
+                f"the data dir {self.data_dir} cannot be used ({error.strerror}): choose another --data-dir"
+            ) from None
 
     def environ(self) -> dict[str, str]:
         """These settings as variables, for uvicorn's worker processes."""
@@ -77,10 +83,10 @@ class ServerSettings:
         }
 
 
-def _number(environ: Mapping[str, str], name: str) -> int | None:
+def _number(environ: Mapping[str, str], name: str, most: int) -> int | None:
     text = environ.get(name, "")
-    if text and not text.isdecimal():
-        raise ValueError(f"{name} is {text!r}: write a whole number")
+    if text and not (text.isdecimal() and len(text) < 10 and int(text) <= most):
+        raise ValueError(f"{name} is {text!r}: write a whole number up to {most}")
     return int(text) if text else None
 
 

@@ -62,9 +62,9 @@ def revoke(connection: Connection, token_id: str, now: int) -> None:
         raise NotFound(f"There is no token {token_id}: `tms token list` shows them.")
 
 
-def forget(connection: Connection, name: str) -> None:
-    """Delete the tokens of this name, for a server that makes itself a new one at each start."""
-    connection.execute(delete(tables.tokens).where(tables.tokens.c.name == name))
+def forget(connection: Connection, token_id: str) -> None:
+    """Delete a token if it is there, for a server that makes itself a new one at each start."""
+    connection.execute(delete(tables.tokens).where(tables.tokens.c.id == token_id))
 
 
 def _token(row: Row[tuple[object, ...]]) -> ApiToken:
