@@ -3,43 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import msgspec
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
 
 from pytest_tms import wire
 from pytest_tms.errors import BadRequest, Problem, Unprocessable
+from pytest_tms.server.model import counts
 
 T = TypeVar("T")
 
 MOST_PROBLEMS = 1000
 """How many bad fields one answer lists."""
+SPARE_DEPTH = 500
+"""Levels of nesting that a body must leave free, for answers and pages wrap what it said once more."""
 
 
 def decode(
-    body: bytes, kind: type[T], allowed: Mapping[str, Sequence[str]] | None = None
+    body: bytes, kind: type[T], rules: Callable[[dict[str, Any]], Iterable[Problem]]
 ) -> tuple[T, dict[str, Any]]:
     """A small body as ``kind`` and as the document that it came in, unknown fields included.
 
-    ``allowed`` lists the values of top-level fields that the operator restricts. Raises BadRequest where the
-    body is no JSON, Unprocessable with every bad field.
+    ``rules`` finds what no schema says, in a document whose fields may be of any kind. Raises BadRequest
+    where the body is no JSON, Unprocessable with every bad field.
     """
     document = parse(body)
-    refused = [
-        Problem(name, f"Must be one of: {', '.join(values)}")
-        for name, values in (allowed or {}).items()
-        if isinstance(document.get(name), str) and document[name] not in values
-    ]
     try:
         value = msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
-        refuse([*problems(document, kind, error), *refused])
-    refuse(refused)
+        refuse(chain(problems(document, kind, error), rules(document)))
+        raise
+    refuse(rules(document))
     return value, document
 
 
@@ -50,46 +50,39 @@ def decode_results(
 
     A test's own text stays in ``submission.tests``, so that its unknown fields are kept.
     """
-    kind = wire.ResultsSubmission[msgspec.Raw]
-    found: list[Problem] = []
+    _check_text(body)
+    one = msgspec.json.Decoder(wire.TestResult)
     try:
-        submission = msgspec.json.decode(body, type=kind)
+        submission = msgspec.json.decode(body, type=wire.ResultsSubmission[msgspec.Raw])
+        tests = [one.decode(raw) for raw in submission.tests or ()]
         top = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except msgspec.ValidationError as error:
-        document = parse(body)
-        tests = document.get("tests")
-        whole = wire.ResultsSubmission[wire.TestResult]
-        # Only what fails is looked at closely: a schema check of 100,000 good tests takes many seconds.
-        document["tests"] = [] if isinstance(tests, list) else tests
-        found = list(problems(document, whole, error))
-        if isinstance(tests, list):
-            for number, test in enumerate(tests):
-                found += _test_problems(number, test)
-        refuse(found)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        refuse(_results_problems(parse(body), error))
+        raise
+    except (msgspec.DecodeError, RecursionError) as error:
         raise _not_json(error) from None
-    one = msgspec.json.Decoder(wire.TestResult)
-    results = []
-    for number, raw in enumerate(submission.tests or ()):
-        try:
-            results.append(one.decode(raw))
-        except msgspec.ValidationError as error:
-            found += problems(msgspec.json.decode(raw), wire.TestResult, error, f"tests[{number}]")
-            if len(found) > MOST_PROBLEMS:
-                break
-    refuse(found)
-    return submission, results, top
+    refuse(counts.problems(submission.results, "results"))
+    return submission, tests, top
 
 
 def parse(body: bytes) -> dict[str, Any]:
     """A body as a JSON object. Raises BadRequest, or Unprocessable where it is JSON but no object."""
+    _check_text(body)
     try:
         document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise _not_json(error) from None
     if not isinstance(document, dict):
         raise Unprocessable(details=[Problem("", "Must be an object")])
     return document
+
+
+def count_problems(value: object, path: str) -> list[Problem]:
+    """What is wrong between counts of the right kind; those of a wrong kind are for ``problems`` to name."""
+    try:
+        return counts.problems(msgspec.convert(value, wire.GivenCounts | None), path)
+    except msgspec.ValidationError:
+        return []
 
 
 def refuse(found: Iterable[Problem]) -> None:
@@ -99,6 +92,11 @@ def refuse(found: Iterable[Problem]) -> None:
         listed[MOST_PROBLEMS:] = [Problem("", f"There are more than {MOST_PROBLEMS} problems")]
     if listed:
         raise Unprocessable(details=listed)
+
+
+def plain(text: str) -> str:
+    """Text as a database column takes it: PostgreSQL has no NUL."""
+    return text.replace("\x00", "\ufffd") if "\x00" in text else text
 
 
 def unknown_fields(document: Mapping[str, T], kind: type[msgspec.Struct]) -> dict[str, T]:
@@ -112,38 +110,55 @@ def problems(document: object, kind: Any, error: msgspec.ValidationError, at: st
     found = False
     for problem in _validator(kind).iter_errors(document):
         found = True
-        yield from _described(problem, at)
+        yield _described(problem, at)
     if not found:  # msgspec is stricter than its schema, on the range of numbers for one
         said, _, where = str(error).partition(" - at `$")
         yield Problem(_joined(at, where.rstrip("`").lstrip(".")), said)
 
 
-def _test_problems(number: int, test: object) -> Iterator[Problem]:
+def _results_problems(document: dict[str, Any], error: msgspec.ValidationError) -> Iterator[Problem]:
+    """The problems of POST /results. A schema check of 100,000 good tests takes many seconds, so that each
+    test is decoded first, and only one that fails is looked at closely.
+    """
+    tests = document.get("tests")
+    each: Sequence[object] = tests if isinstance(tests, list) else ()
+    around = {**document, "tests": []} if isinstance(tests, list) else document
+    kind = wire.ResultsSubmission[wire.TestResult]
     try:
-        msgspec.convert(test, wire.TestResult)
-    except msgspec.ValidationError as error:
-        yield from problems(test, wire.TestResult, error, f"tests[{number}]")
+        msgspec.convert(around, kind)
+    except msgspec.ValidationError as first:
+        yield from problems(around, kind, first)
+    yield from count_problems(document.get("results"), "results")
+    for number, test in enumerate(each):
+        try:
+            msgspec.convert(test, wire.TestResult)
+        except msgspec.ValidationError as first:
+            yield from problems(test, wire.TestResult, first, f"tests[{number}]")
 
 
 @cache
-def _validator(kind: Any) -> Draft202012Validator:
-    return Draft202012Validator(msgspec.json.schema(kind))
+def _validator(kind: Any) -> Any:
+    nullable = extend(Draft202012Validator, {"anyOf": _null_or})  # type: ignore[no-untyped-call]  # in its stubs
+    return nullable(msgspec.json.schema(kind))
 
 
-def _described(error: ValidationError, at: str) -> Iterator[Problem]:
+def _null_or(validator: Any, kinds: list[Any], value: object, _: object) -> Iterator[ValidationError]:
+    """``anyOf`` as our schemas have it: null or one kind, whose errors are those that matter."""
+    if value is not None:
+        for kind in kinds:
+            if kind != {"type": "null"}:
+                yield from validator.descend(value, kind)
+
+
+def _described(error: ValidationError, at: str) -> Problem:
     path = at
     for step in error.absolute_path:
         path = f"{path}[{step}]" if isinstance(step, int) else _joined(path, str(step))
     wanted: Any = error.validator_value
     if error.validator == "required":
         missing = next((name for name in wanted if f"'{name}'" in error.message), "")
-        yield Problem(_joined(path, missing), "Is required")
-    elif error.validator == "anyOf":  # a field that may be null: what matters is the other kind
-        for inner in error.context or ():
-            if inner.validator_value != "null":
-                yield from _described(inner, at)
-    else:
-        yield Problem(path, _message(str(error.validator), wanted) or error.message[:200])
+        return Problem(_joined(path, missing), "Is required")
+    return Problem(path, _message(str(error.validator), wanted) or error.message[:200])
 
 
 def _message(rule: str, wanted: Any) -> str:
@@ -173,6 +188,23 @@ _RULES = {
 
 def _joined(path: str, name: str) -> str:
     return f"{path}.{name}" if path and name else path or name
+
+
+def _check_text(body: bytes) -> None:
+    """Raise BadRequest where a body is no UTF-8, or so deep that it could not be given back.
+
+    msgspec looks at neither in fields that it passes over.
+    """
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"The body is not UTF-8: byte {error.start} is wrong.") from None
+    try:
+        msgspec.json.decode(b"[" * SPARE_DEPTH + body + b"]" * SPARE_DEPTH, type=msgspec.Raw)
+    except RecursionError as error:
+        raise _not_json(error) from None
+    except msgspec.DecodeError:
+        return  # the real decoding says where
 
 
 def _not_json(error: Exception) -> BadRequest:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import msgspec
 
 from pytest_tms import calls, wire
 from pytest_tms.errors import Problem
 from pytest_tms.server.api import auth
-from pytest_tms.server.api.bodies import decode, refuse
-from pytest_tms.server.api.results import plain, test_rows
+from pytest_tms.server.api.bodies import count_problems, decode, plain
+from pytest_tms.server.api.results import test_rows
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.model import counts, states
 from pytest_tms.server.model.execution import Execution, Shard
@@ -19,14 +22,15 @@ from pytest_tms.server.store.database import Database
 
 PROGRESS_INTERVAL = 1000
 """Milliseconds that a runner shall wait between two reports of its progress."""
+OF_SHARDS = ("execution.started", "execution.progress", "shard.started", "shard.completed")
+"""Events by which a shard that they name is running, or has ended."""
 
 
 @route(calls.SEND_EVENT)
 def send_event(body: bytes, database: Database, execution_id: str) -> wire.EventAccepted:
     """Take an event; repeats and late ones are kept and change nothing that has ended."""
-    event, document = decode(body, wire.Event)
+    event, document = decode(body, wire.Event, partial(_problems, execution_id))
     data = event.data or wire.EventData()
-    refuse(_problems(event, data, execution_id))
     now = auth.now()
     # Tests are kept as rows, so that the log of a long run stays small.
     sent = (document.get("data") or {}).pop("tests", None) or []
@@ -36,7 +40,7 @@ def send_event(body: bytes, database: Database, execution_id: str) -> wire.Event
         execution = executions.lock(connection, execution_id)
         executions.add_event(connection, execution_id, event.event, kept, now)
         execution = _apply(execution, event, data, now)
-        if data.shard_id is not None and event.event != "execution.completed":
+        if data.shard_id is not None and (event.event in OF_SHARDS or rows):
             before = executions.get_shard(connection, execution_id, plain(data.shard_id))
             shard = before or Shard(shard_id=plain(data.shard_id))
             fresh = shard.derived.total == 0
@@ -53,18 +57,22 @@ def send_event(body: bytes, database: Database, execution_id: str) -> wire.Event
     )
 
 
-def _problems(event: wire.Event, data: wire.EventData, execution_id: str) -> list[Problem]:
-    found = counts.problems(data.results, "data.results")
-    if event.execution_id != execution_id:
-        found.append(Problem("executionId", f"Must be {execution_id}, as in the address"))
-    if (event.event.startswith("shard.") or data.tests) and data.shard_id is None:
-        found.append(Problem("data.shardId", "Is required"))
-    if event.timestamp is not None:
+def _problems(execution_id: str, document: dict[str, Any]) -> Iterator[Problem]:
+    """What no schema says: the execution is that of the address, a shard has a name, a time is one."""
+    data = document.get("data")
+    data = data if isinstance(data, dict) else {}
+    named = document.get("executionId")
+    if isinstance(named, str) and named and named != execution_id:
+        yield Problem("executionId", f"Must be {execution_id[:100]}, as in the address")
+    of_shard = document.get("event") in ("shard.started", "shard.completed")
+    if (of_shard or data.get("tests")) and data.get("shardId") is None:
+        yield Problem("data.shardId", "Is required")
+    if isinstance(document.get("timestamp"), str):
         try:
-            wire.parse_time(event.timestamp)
+            wire.parse_time(document["timestamp"])
         except ValueError:
-            found.append(Problem("timestamp", "Must be an ISO 8601 time"))
-    return found
+            yield Problem("timestamp", "Must be an ISO 8601 time")
+    yield from count_problems(data.get("results"), "data.results")
 
 
 def _apply(execution: Execution, event: wire.Event, data: wire.EventData, now: int) -> Execution:
@@ -72,16 +80,19 @@ def _apply(execution: Execution, event: wire.Event, data: wire.EventData, now: i
     if state == "cancelled" and execution.status != "cancelled":
         execution = replace(execution, reason=plain(data.reason or "The runner cancelled it")[:1000])
     if event.event == "execution.completed":
-        execution = replace(execution, given=counts.complete(data.results) or execution.given)
+        given = counts.complete(data.results, execution.summed)
+        execution = replace(execution, given=given or execution.given)
     return execution.became(state, now)
 
 
 def _applied(shard: Shard, event: wire.Event, data: wire.EventData, now: int) -> Shard:
+    if event.event not in OF_SHARDS:
+        return shard
     if event.event != "shard.completed":
         return shard.reported("running", now)
     shard = replace(
         shard,
-        given=counts.complete(data.results) or shard.given,
+        given=counts.complete(data.results, shard.derived) or shard.given,
         duration=shard.duration if data.duration is None else round(data.duration),
         metadata={**shard.metadata, **(data.metadata or {})},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from pytest_tms import calls, wire
 from pytest_tms.errors import Problem, Unprocessable
 from pytest_tms.server.api import auth
-from pytest_tms.server.api.bodies import decode, unknown_fields
+from pytest_tms.server.api.bodies import decode, plain, unknown_fields
 from pytest_tms.server.api.routes import Addresses, route
 from pytest_tms.server.api.service import CAPABILITIES
 from pytest_tms.server.model import states
@@ -28,18 +29,14 @@ def create_execution(
     body: bytes, database: Database, settings: ServerSettings, addresses: Addresses
 ) -> wire.ExecutionCreated:
     """Create an execution, with a token of its own for its events."""
-    request, document = decode(
-        body,
-        wire.ExecutionRequest,
-        {"testSuite": settings.suites, "environment": settings.environments},
-    )
+    request, document = decode(body, wire.ExecutionRequest, partial(_problems, settings))
     asked = request.configuration or wire.Configuration()
     token = auth.new_webhook_token()
     execution = Execution(
         id=new_id("exec"),
         test_suite=request.test_suite,
         environment=request.environment,
-        provider=request.provider or "custom",
+        provider=plain(request.provider or "custom"),
         trigger_source=request.trigger_source or "api",
         configuration={
             **(document.get("configuration") or {}),
@@ -143,6 +140,16 @@ def list_tests(
     return wire.TestPage(
         execution_id=execution_id, tests=tests, cursor=None if following is None else str(following)
     )
+
+
+def _problems(settings: ServerSettings, document: dict[str, Any]) -> list[Problem]:
+    """Suites and environments that the operator does not list."""
+    allowed = {"testSuite": settings.suites, "environment": settings.environments}
+    return [
+        Problem(name, f"Must be one of: {', '.join(values)}")
+        for name, values in allowed.items()
+        if document.get(name) and isinstance(document[name], str) and document[name] not in values
+    ]
 
 
 def _configuration(execution: Execution) -> dict[str, Any]:

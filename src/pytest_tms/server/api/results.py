@@ -9,7 +9,7 @@ import msgspec
 
 from pytest_tms import calls, wire
 from pytest_tms.server.api import auth
-from pytest_tms.server.api.bodies import decode_results, refuse
+from pytest_tms.server.api.bodies import decode_results, plain
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.model import counts, identity, states
 from pytest_tms.server.model.execution import Shard
@@ -18,12 +18,14 @@ from pytest_tms.server.store import executions, results
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.results import Submission, TestRow
 
+MOST_RETRIES = 2**31 - 1
+"""The largest number of a column for small ones."""
+
 
 @route(calls.SUBMIT_RESULTS)
 def submit_results(body: bytes, database: Database) -> wire.SubmissionAccepted:
     """Keep a shard's tests, close the shard, and complete the execution where it was the last one."""
     submission, tests, top = decode_results(body)
-    refuse(counts.problems(submission.results, "results"))
     rows = test_rows(tests, [str(raw, "utf-8") for raw in submission.tests or ()])
     now = auth.now()
     kept = Submission(
@@ -42,10 +44,11 @@ def submit_results(body: bytes, database: Database) -> wire.SubmissionAccepted:
             connection, execution.id, shard.shard_id, rows, fresh=shard.derived.total == 0
         )
         results.add_submission(connection, kept)
+        derived = counts.add([shard.derived, change])
         shard = replace(
             shard,
-            derived=counts.add([shard.derived, change]),
-            given=counts.complete(submission.results) or shard.given,
+            derived=derived,
+            given=counts.complete(submission.results, derived) or shard.given,
             metadata={**shard.metadata, **(submission.metadata or {})},
             duration=_duration(submission.metadata or {}) or shard.duration,
         )
@@ -65,21 +68,16 @@ def submit_results(body: bytes, database: Database) -> wire.SubmissionAccepted:
     )
 
 
-def plain(text: str) -> str:
-    """Text as a database column takes it: PostgreSQL has no NUL."""
-    return text.replace("\x00", "\ufffd") if "\x00" in text else text
-
-
 def test_rows(tests: list[wire.TestResult], documents: list[str]) -> list[TestRow]:
     """Tests of one message as they are kept, beside the JSON text of each."""
     return [
         TestRow(
-            plain(key),
+            key,
             test.status,
             plain(test.title),
             plain(test.file or ""),
             round(test.duration or 0),
-            test.retries or 0,
+            min(test.retries or 0, MOST_RETRIES),
             None if test.error is None else plain(test.error[:1000]),
             document,
         )

@@ -13,28 +13,29 @@ from pytest_tms import wire
 from pytest_tms.errors import Problem
 
 NONE = wire.Counts()
+PARTS = ("passed", "failed", "skipped")
+"""Every test is one of these."""
 
 
-def complete(given: wire.GivenCounts | None) -> wire.Counts | None:
-    """Given counts with the missing ones derived; None where none were given."""
+def complete(given: wire.GivenCounts | None, derived: wire.Counts = NONE) -> wire.Counts | None:
+    """Given counts with the missing ones ``derived`` from the tests; None where none were given.
+
+    Where the total is given too, the first of passed, failed and skipped that is missing takes what the
+    others leave.
+    """
     if given is None or all(value is None for value in _values(given)):
         return None
-    passed, failed, skipped = given.passed, given.failed, given.skipped
-    known = (passed or 0) + (failed or 0) + (skipped or 0)
-    total = known if given.total is None else given.total
-    if passed is None:
-        passed = max(0, total - known)
-    elif failed is None:
-        failed = max(0, total - known)
-    elif skipped is None:
-        skipped = max(0, total - known)
-    return wire.Counts(
-        total=total,
-        passed=passed,
-        failed=failed or 0,
-        skipped=skipped or 0,
-        flaky=min(given.flaky or 0, passed),
-    )
+    parts = {name: getattr(given, name) for name in PARTS}
+    missing = [name for name in PARTS if parts[name] is None]
+    left = None if given.total is None else given.total - sum(parts[name] or 0 for name in PARTS)
+    for name in reversed(missing):
+        counted = getattr(derived, name)
+        if left is not None:
+            counted = left if name == missing[0] else min(counted, left)
+            left -= counted
+        parts[name] = counted
+    flaky = derived.flaky if given.flaky is None else given.flaky
+    return wire.Counts(total=sum(parts.values()), flaky=min(flaky, parts["passed"]), **parts)
 
 
 def problems(given: wire.GivenCounts | None, path: str) -> list[Problem]:
@@ -58,9 +59,10 @@ def effective(derived: wire.Counts, given: wire.Counts | None) -> wire.Counts:
 
 
 def add(counts: Iterable[wire.Counts]) -> wire.Counts:
-    """The sum of counts."""
-    rows = [_values(each) for each in counts]
-    return wire.Counts(**dict(zip(NONE.__struct_fields__, map(sum, zip(*rows, strict=True)), strict=False)))
+    """The sum of counts, kept within what a database and every JSON reader hold."""
+    sums = map(sum, zip(*map(_values, counts), strict=True))
+    kept = (max(0, min(number, wire.MAX_COUNT)) for number in sums)
+    return wire.Counts(**dict(zip(NONE.__struct_fields__, kept, strict=False)))
 
 
 def change(before: wire.Counts, after: wire.Counts) -> wire.Counts:

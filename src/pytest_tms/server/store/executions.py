@@ -95,7 +95,9 @@ def _is(execution_id: str, shard_id: str) -> Sequence[Any]:
 
 
 def _one(connection: Connection, query: Select[Any], execution_id: str) -> Execution:
-    row = connection.execute(query.where(tables.executions.c.id == execution_id)).one_or_none()
+    known = "\x00" not in execution_id  # PostgreSQL takes no NUL, not even to look for
+    query = query.where(tables.executions.c.id == execution_id)
+    row = connection.execute(query).one_or_none() if known else None
     if row is None:
         raise NotFound(f"There is no execution {execution_id[:100]}.")
     columns = row._mapping  # SQLAlchemy's public name for it
