@@ -51,7 +51,7 @@ def put_tests(
     """
     if not rows:
         return counts.NONE
-    place = {"execution_id": execution_id, "shard_id": shard_id}
+    place = (execution_id, shard_id)
     if fresh:
         _insert(connection, place, rows)
         return tally(rows)
@@ -80,16 +80,19 @@ def page(
     if status is not None:
         query = query.where(tables.tests.c.status == status)
     rows = connection.execute(query).all()
-    documents = [{"shardId": row.shard_id, **msgspec.json.decode(row.document)} for row in rows[:limit]]
+    # Fields stay as text: what a runner wrote is given back, also where no number of ours holds it.
+    fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+    documents = [{"shardId": row.shard_id, **fields.decode(row.document)} for row in rows[:limit]]
     return documents, rows[limit - 1].id if len(rows) > limit else None
 
 
-def _insert(connection: Connection, place: dict[str, str], rows: Sequence[TestRow]) -> None:
+def _insert(connection: Connection, place: tuple[str, str], rows: Sequence[TestRow]) -> None:
+    """As tuples to the driver, in half the time that 100,000 dicts take."""
     if rows:
-        fields = TestRow._fields
-        connection.execute(
-            insert(tables.tests), [{**place, **dict(zip(fields, row, strict=True))} for row in rows]
-        )
+        names = ("execution_id", "shard_id", *TestRow._fields)
+        mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+        statement = f"INSERT INTO tests ({', '.join(names)}) VALUES ({', '.join([mark] * len(names))})"  # noqa: S608  # our own names
+        connection.exec_driver_sql(statement, [place + row for row in rows])
 
 
 def _replace(connection: Connection, rows: Sequence[tuple[int, TestRow]]) -> None:
