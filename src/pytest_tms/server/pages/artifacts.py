@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
+import msgspec
 from litestar import Response, get
 
 from pytest_tms.errors import NotFound
@@ -9,26 +12,31 @@ from pytest_tms.server.pages.templates import page
 from pytest_tms.server.store import executions, reports
 from pytest_tms.server.store.database import Database
 
-SUBMISSIONS = 100
+SUBMISSIONS = 20
 """Submissions on one page."""
+KINDS = 10
+"""Kinds of files shown of one submission."""
 FILES = 200
-"""Files shown of one submission's kind."""
+"""Files shown on one page."""
 
 
 @get("/artifacts/{execution_id:str}", sync_to_thread=True)
 def artifacts(database: Database, execution_id: str, after: str = "") -> Response[str]:
     """The artifacts page: names by shard and kind. Files are not uploaded yet."""
+    start = after if after.isascii() and after.isprintable() else ""
     try:
         with database.read() as connection:
             execution = executions.get(connection, execution_id)
-            rows = reports.submissions(connection, execution_id, after=after, limit=SUBMISSIONS + 1)
+            rows = reports.submissions(connection, execution_id, after=start, limit=SUBMISSIONS + 1)
     except NotFound as error:
         return page("missing.html", 404, message=error.message)
     shown = []
-    for _, shard_id, document in rows[:SUBMISSIONS]:
-        for kind, files in (document.get("artifacts") or {}).items():
-            if isinstance(files, list) and files:
-                shown.append((shard_id, kind, [str(file) for file in files[:FILES]], len(files)))
+    room = FILES
+    for _, shard_id, kinds in rows[:SUBMISSIONS]:
+        for kind, raw in islice(kinds.items(), KINDS):
+            if files := _names(raw):
+                shown.append((shard_id, kind, files[:room], len(files)))
+                room = max(0, room - len(files))
     return page(
         "artifacts.html",
         tab="artifacts",
@@ -36,3 +44,11 @@ def artifacts(database: Database, execution_id: str, after: str = "") -> Respons
         kinds=shown,
         following=rows[SUBMISSIONS - 1][0] if len(rows) > SUBMISSIONS else None,
     )
+
+
+def _names(raw: msgspec.Raw) -> list[str]:
+    """The files of one kind; none where a runner sent something else under a name of its own."""
+    try:
+        return msgspec.json.decode(raw, type=list[str])
+    except msgspec.ValidationError:
+        return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,11 @@ from litestar import Response
 from litestar.enums import MediaType
 
 from pytest_tms import wire
+
+LONGEST_TEXT = 20_000
+"""Characters that a page shows of one text; the API gives the whole."""
+LONGEST_NAME = 500
+"""Characters that a page shows of one name."""
 
 
 def page(template: str, status: int = 200, **values: Any) -> Response[str]:
@@ -35,6 +40,13 @@ def duration(milliseconds: int | None) -> str:
     return f"{hours} h {minutes} min"
 
 
+def shorten(text: str, length: int = LONGEST_TEXT) -> str:
+    """A text as a page has room for it; what is cut off is counted at its end."""
+    if len(text) <= length:
+        return text
+    return f"{text[:length]}\n… and {len(text) - length:,} more characters"
+
+
 def time(milliseconds: int | None) -> str:
     """A moment in UTC, to the second."""
     if milliseconds is None:
@@ -51,5 +63,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(duration=duration, time=time)
+    environment.filters.update(
+        duration=duration, name=partial(shorten, length=LONGEST_NAME), shorten=shorten, time=time
+    )
     return environment

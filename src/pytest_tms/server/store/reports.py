@@ -26,6 +26,10 @@ class ShownTest:
     sent: wire.TestResult | None
 
 
+class _Submitted(msgspec.Struct):
+    artifacts: dict[str, msgspec.Raw] | None = None
+
+
 def failing(connection: Connection, execution_id: str, *, after: int, limit: int) -> list[ShownTest]:
     """Failed tests in the order of arrival, with everything that was sent about them."""
     table = tables.tests.c
@@ -66,8 +70,8 @@ def events(
 
 def submissions(
     connection: Connection, execution_id: str, *, after: str, limit: int
-) -> list[tuple[str, str, dict[str, Any]]]:
-    """Submissions in the order of arrival, as (id, shard id, body without its tests)."""
+) -> list[tuple[str, str, dict[str, msgspec.Raw]]]:
+    """Submissions in the order of arrival, as (id, shard id, artifacts as they were sent)."""
     table = tables.submissions.c
     rows = connection.execute(
         select(table.id, table.shard_id, table.document)
@@ -75,7 +79,10 @@ def submissions(
         .order_by(table.id)
         .limit(limit)
     )
-    return [(row.id, row.shard_id, msgspec.json.decode(row.document)) for row in rows]
+    return [
+        (row.id, row.shard_id, msgspec.json.decode(row.document, type=_Submitted).artifacts or {})
+        for row in rows
+    ]
 
 
 def _shown(columns: Any, sent: wire.TestResult | None) -> ShownTest:
