@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from importlib.metadata import version
+from typing import NoReturn
 
 import click
 
@@ -40,12 +41,27 @@ def tms() -> None:
 
 
 def main() -> None:
-    """Run `tms`; what goes wrong is one line on stderr, and exit status 1."""
+    """Run `tms`; what goes wrong is one line on stderr: exit status 2 for wrong usage, 1 for failed work."""
     try:
-        tms(prog_name="tms")
+        sys.exit(tms(prog_name="tms", standalone_mode=False))
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        asked = error.ctx.command_path if error.ctx else "tms"
+        _end(f"{error.format_message().rstrip('.')}: see `{asked} --help`", error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("pytest_tms"):
             raise
-        sys.exit('tms: this command needs the server: pip install "pytest-tms[server]"')
+        _end('this command needs the server: pip install "pytest-tms[server]"')
+    except click.ClickException as error:
+        _end(error.format_message(), error.exit_code)
     except (TmsError, OSError, ValueError) as error:
-        sys.exit(f"tms: {error}")
+        _end(str(error))
+
+
+def _end(message: str, status: int = 1) -> NoReturn:
+    click.echo(f"tms: {' '.join(message.split())}", err=True)
+    sys.exit(status)

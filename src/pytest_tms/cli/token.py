@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pytest_tms.server.store.database import Database
 
 UNITS = {"h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
+LONGEST = 3653 * UNITS["d"]
+"""Ten years, in milliseconds."""
 
 
 @click.group()
@@ -105,9 +107,12 @@ def revoke(token_id: str, data_dir: Path | None, database_url: str | None) -> No
 
 def _milliseconds(text: str) -> int:
     found = re.fullmatch(r"(\d{1,6})([hdw])", text)
-    if found is None:
-        raise click.BadParameter(f"{text!r} is no time: write 12h, 90d or 4w", param_hint="--expires")
-    return int(found[1]) * UNITS[found[2]]
+    milliseconds = int(found[1]) * UNITS[found[2]] if found else 0
+    if not 0 < milliseconds <= LONGEST:
+        raise click.BadParameter(
+            f"{text!r} is no time up to ten years: write 12h, 90d or 4w", param_hint="--expires"
+        )
+    return milliseconds
 
 
 def _database(data_dir: Path | None, database_url: str | None) -> Database:
