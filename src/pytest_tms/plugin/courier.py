@@ -6,9 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from pytest_tms.client import TmsClient
 from pytest_tms.errors import (
     Forbidden,
     InternalError,
@@ -21,7 +19,6 @@ from pytest_tms.errors import (
     Unreachable,
 )
 from pytest_tms.plugin.delivery import Delivery
-from pytest_tms.plugin.journal import Journal, left_behind
 
 DEFAULT_INTERVAL = 30.0
 """Seconds between two reports of progress where the TMS does not ask for another number."""
@@ -42,7 +39,6 @@ class Courier:
         self.delivery = delivery
         self._interval = interval
         self._on_cancel = on_cancel
-        self._is_cancelled = False
         self._retry_after: float | None = None
         self._fatal = ""
         self._latest = ""
@@ -94,8 +90,7 @@ class Courier:
             else:
                 self._answered, self._failures, self._latest = True, 0, ""
             self._first_try.set()
-            if self.delivery.execution_status == "cancelled" and not self._is_cancelled:
-                self._is_cancelled = True
+            if self.delivery.execution_status == "cancelled" and not self._closing:
                 self._on_cancel()
             # A TMS that was never there is not waited for at the end.
             hopeless = self._closing and self._failures > 0 and not self._answered
@@ -119,25 +114,6 @@ class Courier:
             time.sleep(min(pause, 2))  # the wake-up is spent; finish() bounds the whole
             return 0
         return self._interval or self.delivery.interval or DEFAULT_INTERVAL
-
-
-def deliver_left_behind(
-    folder: Path, client: TmsClient, *, documented_only: bool = False, report: Callable[[Journal], None]
-) -> None:
-    """Deliver every journal in ``folder`` that no process works on. Raises TmsError, and stops there."""
-    for path in left_behind(folder):
-        journal = Journal.adopt(path)
-        if journal is None:
-            continue
-        delivery = Delivery(client, journal, documented_only=documented_only)
-        done = False
-        try:
-            delivery.step()
-            delivery.close_orphan()
-            done = not delivery.refused
-        finally:
-            journal.close(delivered=done)
-        report(journal)
 
 
 def advice(error: Exception) -> str:

@@ -66,6 +66,7 @@ class Delivery:
     execution_status: str = ""
     interval: float | None = None
     running: Callable[[], list[str]] = list
+    progress: Callable[[int, int], None] = lambda position, end: None
 
     def __post_init__(self) -> None:
         self._acks = self.journal.acks()
@@ -291,6 +292,7 @@ class Delivery:
         """Go on behind a line; tests that still wait are looked for at their shard's end."""
         self._position = position
         self._note(upto=position)
+        self.progress(position, self.journal.end)
 
     def _note(self, **changes: object) -> None:
         self._acks = msgspec.structs.replace(self._acks, **changes)

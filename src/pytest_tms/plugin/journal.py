@@ -172,14 +172,8 @@ class Journal:
         if delivered:
             for suffix in (".jsonl", ".acks"):
                 self.path.with_suffix(suffix).unlink(missing_ok=True)
+        self.path.with_suffix(".lock").unlink(missing_ok=True)
         self._lock.release()
-        if delivered:
-            self.path.with_suffix(".lock").unlink(missing_ok=True)
-
-
-def left_behind(folder: Path) -> list[Path]:
-    """Journals in ``folder``, the oldest first."""
-    return sorted(folder.glob("*.jsonl"))
 
 
 def _whole(file: int) -> int:

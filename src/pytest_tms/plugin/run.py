@@ -94,6 +94,7 @@ class Run:
         self._trouble: list[str] = []
         self._summary: Summary | None = None
         self._is_delivered = False
+        self._is_shown = False
         self._result_hooks = config.hook.pytest_tms_result.get_hookimpls()
         folder = config.rootpath / (settings.offline or JOURNALS)
         run = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
@@ -294,7 +295,6 @@ class Run:
         self._summary = self._sum_up(ends, done=done)
         if self._courier is None or done or self._courier.is_over:
             self._journal.close(delivered=done and not self._summary.refused)
-        self._stop.forget()
         try:
             self._config.hook.pytest_tms_finished(config=self._config, summary=self._summary)
         except Exception as error:  # whatever a user's hook raises
@@ -371,11 +371,15 @@ class Run:
         """Show link, counts and ledger, after everything else where eyes come to rest."""
         yield
         if self._summary is not None:
+            self._is_shown = True
             write_summary(terminalreporter, self._summary)
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        """Let who handled the signal before us have it, too."""
+        """Show what pytest did not show after a signal, and let its former handler have it, too."""
+        terminal = self._config.pluginmanager.getplugin("terminalreporter")
+        if self._summary is not None and not self._is_shown and terminal is not None:
+            write_summary(terminal, self._summary)
         self._stop.hand_on()
 
     def _clip(self, text: str) -> str:

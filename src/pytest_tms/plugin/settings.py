@@ -238,7 +238,7 @@ def resolve(option: Callable[[str], Any], environ: Mapping[str, str], ini: Calla
         values[name] = entry.default if source == "default" else _read(raw, entry, source)
     if values["offline"].lower() in ("1", "true", "yes", "on"):
         values["offline"] = OFFLINE
-    token, sources["token"] = _token(environ)
+    token, sources["token"] = read_token(environ)
     webhook_token = environ.get("TMS_WEBHOOK_TOKEN", "").strip()
     sources["webhook_token"] = "TMS_WEBHOOK_TOKEN" if webhook_token else "default"
     return Resolved(Settings(**values, token=token, webhook_token=Secret(webhook_token)), sources)
@@ -282,7 +282,8 @@ def _flag(text: str, source: str) -> bool:
     raise SettingError(f"{source} is {text!r}: write 1 or 0")
 
 
-def _token(environ: Mapping[str, str]) -> tuple[Secret, str]:
+def read_token(environ: Mapping[str, str]) -> tuple[Secret, str]:
+    """The API token and where it came from. Raises SettingError where its file cannot be read."""
     if token := environ.get("TMS_API_TOKEN", "").strip():
         return Secret(token), "TMS_API_TOKEN"
     if path := environ.get("TMS_API_TOKEN_FILE", ""):

@@ -45,11 +45,11 @@ class Stop:
         return self.reason or str((session and (session.shouldfail or session.shouldstop)) or "")
 
     def cancel(self) -> None:
-        """The TMS cancelled the execution: start no more tests. Called from the courier's thread."""
+        """The TMS cancelled the execution: start no more tests. Called from the courier's thread, often."""
+        if self.reason:
+            return
         self.reason = CANCELLED
-        if self._flag is not None:
-            with suppress(OSError):
-                self._flag.touch()
+        self._tell_workers()
         if self._session is not None:
             self._session.shouldstop = CANCELLED
         distributed = self._config.pluginmanager.getplugin("dsession")
@@ -60,22 +60,28 @@ class Stop:
         """Note what ended the session; pytest's own stops, as for ``-x``, are no cancellation."""
         if isinstance(error, pytest.Session.Interrupted) or self.reason:
             return
+        self._tell_workers()
         self.reason = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else str(error) or "pytest.exit"
 
-    def forget(self) -> None:
-        """End: remove the flag, and give SIGTERM back."""
+    def hand_on(self) -> None:
+        """End: give SIGTERM back, and let the handler that was there before us have it, too."""
         if self._flag is not None:
-            self._flag.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._flag.unlink(missing_ok=True)
         if self._previous is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._previous)
 
-    def hand_on(self) -> None:
-        """Let the handler that was there before us have the signal, too."""
         if self._got is not None and callable(self._previous):
             self._previous(self._got, None)
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         self._got = number
         self.reason = "SIGTERM"
+        self._tell_workers()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # CI repeats it; the end is on its way
         pytest.exit("SIGTERM", returncode=128 + number)
+
+    def _tell_workers(self) -> None:
+        if self._flag is not None:
+            with suppress(OSError):
+                self._flag.touch()
