@@ -42,7 +42,8 @@ class TmsClient:
     the ``ApiError`` of the documented status otherwise. Answers of 429, 500, 502, 503 and 504 and broken
     connections are tried again ``retries`` times, after 0.5 s, 1 s, 2 s … plus jitter, or after the server's
     ``Retry-After`` up to a minute. ``connect_timeout`` and ``read_timeout`` are seconds for each
-    attempt. POSTs carry an ``Idempotency-Key`` that stays the same over attempts.
+    attempt. POSTs carry an ``Idempotency-Key`` that stays the same over attempts; ``key`` gives
+    one that also stays the same over calls.
 
     ``adapter`` replaces the transport. A client is for one thread at a time.
     """
@@ -87,12 +88,12 @@ class TmsClient:
         """
         return self._call(calls.DESCRIBE_SERVICE)
 
-    def create_execution(self, request: wire.ExecutionRequest) -> wire.ExecutionCreated:
+    def create_execution(self, request: wire.ExecutionRequest, *, key: str = "") -> wire.ExecutionCreated:
         """Create an execution: "Create Test Execution" in the document.
 
         Raises Unprocessable where the server does not know the suite or environment.
         """
-        return self._call(calls.CREATE_EXECUTION, request)
+        return self._call(calls.CREATE_EXECUTION, request, key=key)
 
     def get_execution(self, execution_id: str) -> wire.ExecutionStatus:
         """Read an execution's status, counts and shards: "Get Execution Status" in the document.
@@ -108,13 +109,15 @@ class TmsClient:
         """
         return self._call(calls.CANCEL_EXECUTION, execution_id=execution_id)
 
-    def submit_results(self, submission: wire.ResultsSubmission[Any]) -> wire.SubmissionAccepted:
+    def submit_results(
+        self, submission: wire.ResultsSubmission[Any], *, key: str = ""
+    ) -> wire.SubmissionAccepted:
         """Submit a shard's results: "Submit Test Results" in the document.
 
         Submitting a test of the same shard again replaces it. Durations are milliseconds.
         Raises NotFound for an unknown execution, Unprocessable with every bad field, TooLarge.
         """
-        return self._call(calls.SUBMIT_RESULTS, submission)
+        return self._call(calls.SUBMIT_RESULTS, submission, key=key)
 
     def list_tests(
         self,
@@ -144,7 +147,7 @@ class TmsClient:
                 return
 
     def send_event(
-        self, event: wire.Event, *, webhook_url: str = "", webhook_token: str = ""
+        self, event: wire.Event, *, webhook_url: str = "", webhook_token: str = "", key: str = ""
     ) -> wire.EventAccepted:
         """Report an event of an execution: "Execute Tests with Webhook Updates" in the document.
 
@@ -152,7 +155,12 @@ class TmsClient:
         the base URL with the API token. Raises NotFound, Conflict where the execution's state forbids it.
         """
         return self._call(
-            calls.SEND_EVENT, event, url=webhook_url, token=webhook_token, execution_id=event.execution_id
+            calls.SEND_EVENT,
+            event,
+            url=webhook_url,
+            token=webhook_token,
+            key=key,
+            execution_id=event.execution_id,
         )
 
     def _call(
@@ -162,6 +170,7 @@ class TmsClient:
         *,
         url: str = "",
         token: str = "",
+        key: str = "",
         params: dict[str, str | None] | None = None,
         **path: str,
     ) -> Gives:
@@ -170,7 +179,7 @@ class TmsClient:
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-            headers["Idempotency-Key"] = uuid.uuid4().hex
+            headers["Idempotency-Key"] = key or uuid.uuid4().hex
         try:
             response = self._session.request(
                 call.method,

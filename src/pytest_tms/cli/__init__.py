@@ -14,6 +14,7 @@ from pytest_tms.errors import TmsError
 COMMANDS = {
     "serve": "pytest_tms.cli.serve:serve",
     "token": "pytest_tms.cli.token:token",
+    "replay": "pytest_tms.cli.replay:replay",
     "db": "pytest_tms.cli.db:db",
 }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_tms.plugin.settings import SettingError, dest, is_on, table
+from pytest_tms.plugin.settings import OFFLINE, SettingError, dest, is_on, table
 
 if TYPE_CHECKING:
     from pytest_tms.plugin.artifacts import Tms
@@ -20,13 +20,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         text = f"{entry.help} [{entry.env}]" if entry.env else entry.help
         if entry.option and entry.kind == "flag":
             group.addoption(entry.option, dest=dest(entry.option), action="store_true", help=text)
+        elif entry.metavar.startswith("["):
+            group.addoption(
+                entry.option,
+                dest=dest(entry.option),
+                nargs="?",
+                const=OFFLINE,
+                metavar=entry.metavar.strip("[]"),
+                help=text,
+            )
         elif entry.option:
             action = "append" if entry.kind == "pairs" else "store"
             group.addoption(
                 entry.option, dest=dest(entry.option), action=action, metavar=entry.metavar, help=text
             )
         if entry.ini:
-            kind = {"pairs": "linelist", "words": "args"}.get(entry.kind, "string")
+            kind = {"pairs": "linelist", "lines": "linelist", "words": "args"}.get(entry.kind, "string")
             parser.addini(entry.ini, entry.help, type=kind, default=None)  # type: ignore[arg-type]
 
 

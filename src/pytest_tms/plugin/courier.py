@@ -1,165 +1,122 @@
-"""What a run says to the TMS, in the protocol's order, with trouble kept instead of raised."""
+"""One background thread that delivers a run's journal while the tests go on, and never holds them up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+import random
+import threading
+import time
+from collections.abc import Callable
 
-import msgspec
+from pytest_tms.errors import (
+    Forbidden,
+    InternalError,
+    NotFound,
+    RateLimited,
+    ServiceUnavailable,
+    TmsError,
+    Unauthorized,
+    Unprocessable,
+    Unreachable,
+)
+from pytest_tms.plugin.delivery import Delivery
 
-from pytest_tms import wire
-from pytest_tms.client import TmsClient
-from pytest_tms.errors import Forbidden, NotFound, TmsError, Unauthorized, Unprocessable
-
-T = TypeVar("T")
-
-DOCUMENTED_TEST_FIELDS = ("title", "file", "status", "duration", "error", "retries", "tags")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Joined:
-    """The execution that this run reports to. ``created``: by this run, which then also finishes it."""
-
-    execution_id: str
-    report_url: str
-    webhook_url: str
-    webhook_token: str
-    created: bool
-    capabilities: Sequence[str] = ()
+DEFAULT_INTERVAL = 30.0
+"""Seconds between two reports of progress where the TMS does not ask for another number."""
+LONGEST_BACKOFF = 30.0
+"""Seconds that one wait after failed attempts may last."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShardReport:
-    """One shard's outcome: ``tests`` are encoded ``wire.TestResult``s, ``duration`` is milliseconds."""
-
-    shard_id: str
-    status: wire.SubmittedStatus
-    counts: wire.Counts
-    tests: Sequence[bytes]
-    artifacts: wire.ArtifactNames | None
-    duration: int
-    metadata: dict[str, Any]
-
-
-@dataclass
 class Courier:
-    """Sends for one run. What fails is kept in ``trouble``, one sentence each, and the run goes on."""
+    """Runs a Delivery on a thread of its own.
 
-    client: TmsClient
-    provider: str
-    documented_only: bool = False
-    trouble: list[str] = field(default_factory=list)
+    Trouble with the TMS never reaches the run: what can be tried again is, after growing waits, and the rest
+    is a sentence in ``problem``. ``interval`` is the user's own number of seconds between reports, if any.
+    """
 
-    def create(self, request: wire.ExecutionRequest) -> Joined | None:
-        """Create an execution, or say in ``trouble`` why that was not possible."""
-        created = self._try("no execution was created", lambda: self.client.create_execution(request))
-        if created is None:
-            return None
-        return Joined(
-            execution_id=created.execution_id,
-            report_url=created.report_url or _report_url(self.client.base_url, created.execution_id),
-            webhook_url=created.webhook_url,
-            webhook_token=created.webhook_token,
-            created=True,
-            capabilities=created.capabilities,
-        )
+    def __init__(
+        self, delivery: Delivery, interval: float | None = None, on_cancel: Callable[[], None] = lambda: None
+    ) -> None:
+        self.delivery = delivery
+        self._interval = interval
+        self._on_cancel = on_cancel
+        self._retry_after: float | None = None
+        self._fatal = ""
+        self._latest = ""
+        self._failures = 0
+        self._answered = False
+        self._first_try = threading.Event()
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="tms-courier", daemon=True)
 
-    def attach(self, execution_id: str, webhook_token: str) -> Joined | None:
-        """Join an execution that somebody else created, or say in ``trouble`` why that was not possible."""
-        status = self._try(
-            f"execution {execution_id} was not joined", lambda: self.client.get_execution(execution_id)
-        )
-        if status is None:
-            return None
-        return Joined(
-            execution_id=execution_id,
-            report_url=status.artifacts.report_url or _report_url(self.client.base_url, execution_id),
-            webhook_url="",
-            webhook_token=webhook_token,
-            created=False,
-            capabilities=self._capabilities(),
-        )
+    def start(self, wait: float) -> None:
+        """Start; come back when the first attempt came to something, after ``wait`` seconds at most."""
+        self._thread.start()
+        self._first_try.wait(wait)
 
-    def event(self, joined: Joined, name: wire.EventName, data: wire.EventData) -> None:
-        """Report an event of the execution."""
-        event = wire.Event(
-            event=name, execution_id=joined.execution_id, timestamp=wire.timestamp(), data=data
-        )
-        self._try(
-            f"{name} was not delivered",
-            lambda: self.client.send_event(
-                event, webhook_url=joined.webhook_url, webhook_token=joined.webhook_token
-            ),
-        )
+    def finish(self, deadline: float) -> bool:
+        """Deliver what is left, for at most ``deadline`` seconds. Answers whether everything is delivered."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(deadline)
+        late = self._thread.is_alive()
+        if late and not self._latest:
+            self._latest = f"the TMS did not take everything within {deadline:g} s"
+        return not late and not self._fatal and self.delivery.is_done
 
-    def results(self, joined: Joined, shard: ShardReport) -> bool:
-        """Submit a shard's results; answers whether the TMS has them."""
-        # Only servers that announce it know a shard that was cancelled.
-        status = shard.status if shard.status != "cancelled" or "control" in joined.capabilities else "error"
-        submission = wire.ResultsSubmission[msgspec.Raw](
-            execution_id=joined.execution_id,
-            shard_id=shard.shard_id,
-            provider=self.provider,
-            status=status,
-            results=_given(shard.counts),
-            tests=[msgspec.Raw(self._fit(test)) for test in shard.tests],
-            artifacts=shard.artifacts,
-            metadata=shard.metadata,
-        )
-        accepted = self._try(
-            f"the results of shard {shard.shard_id} were not delivered",
-            lambda: self.client.submit_results(submission),
-        )
-        return accepted is not None
+    @property
+    def is_over(self) -> bool:
+        """Whether the thread has ended, and nobody reads the journal any more."""
+        return not self._thread.is_alive()
 
-    def shard_completed(self, joined: Joined, shard: ShardReport) -> None:
-        """Report the end of a shard with its counts."""
-        data = wire.EventData(
-            shard_id=shard.shard_id,
-            status=shard.status,
-            results=_given(shard.counts),
-            duration=shard.duration,
-        )
-        self.event(joined, "shard.completed", data)
+    @property
+    def problem(self) -> str:
+        """Why not everything is delivered, as one sentence; empty where nothing is in the way."""
+        return self._fatal or self._latest
 
-    def execution_completed(self, joined: Joined, shards: Sequence[ShardReport]) -> None:
-        """Report the end of the execution with the counts of all its shards."""
-        statuses = {shard.status for shard in shards}
-        name: wire.EventName = "execution.completed"
-        status = "completed"
-        if "cancelled" in statuses:
-            name, status = "execution.cancelled", "cancelled"
-        elif "error" in statuses:
-            name, status = "execution.failed", "failed"
-        fields = wire.Counts.__struct_fields__
-        counts = wire.Counts(
-            **{name: sum(getattr(shard.counts, name) for shard in shards) for name in fields}
-        )
-        duration = max(shard.duration for shard in shards)
-        self.event(joined, name, wire.EventData(status=status, results=_given(counts), duration=duration))
+    def _run(self) -> None:
+        while True:
+            before = self.delivery.delivered
+            try:
+                self.delivery.step()
+                if self.delivery.delivered == before and not self._closing and self._answered:
+                    self.delivery.heartbeat()
+            except (Unreachable, RateLimited, InternalError, ServiceUnavailable) as error:
+                self._failed(error)
+            except (TmsError, ValueError) as error:
+                self._fatal = advice(error)
+            except Exception as error:  # a defect of ours must not cost the run its end
+                self._fatal = f"delivery stopped by a defect of pytest-tms ({type(error).__name__}: {error})"
+            else:
+                self._answered, self._failures, self._latest = True, 0, ""
+            self._first_try.set()
+            if self.delivery.execution_status == "cancelled" and not self._closing:
+                self._on_cancel()
+            # A TMS that was never there is not waited for at the end.
+            hopeless = self._closing and self._failures > 0 and not self._answered
+            if self._fatal or hopeless or (self._closing and self.delivery.is_done):
+                return
+            self._wake.wait(self._pause())
+            if not self._closing:
+                self._wake.clear()
 
-    def _fit(self, test: bytes) -> bytes:
-        if not self.documented_only:
-            return test
-        fields = msgspec.json.decode(test)
-        return msgspec.json.encode({name: fields[name] for name in DOCUMENTED_TEST_FIELDS if name in fields})
+    def _failed(self, error: TmsError) -> None:
+        self._failures += 1
+        self._latest = advice(error)
+        self._retry_after = getattr(error, "retry_after", None)
 
-    def _capabilities(self) -> Sequence[str]:
-        try:
-            return self.client.describe_service().capabilities
-        except TmsError:  # a server that speaks only the document has none
-            return ()
-
-    def _try(self, what: str, send: Callable[[], T]) -> T | None:
-        try:
-            return send()
-        except TmsError as error:
-            self.trouble.append(f"{what}: {advice(error)}")
-            return None
+    def _pause(self) -> float:
+        if self._failures:
+            backoff: float = min(LONGEST_BACKOFF, 0.5 * 2.0 ** min(self._failures - 1, 10))
+            pause = max(backoff * random.uniform(0.75, 1.25), self._retry_after or 0)  # noqa: S311  # jitter
+            if not self._closing:
+                return pause
+            time.sleep(min(pause, 2))  # the wake-up is spent; finish() bounds the whole
+            return 0
+        return self._interval or self.delivery.interval or DEFAULT_INTERVAL
 
 
-def advice(error: TmsError) -> str:
+def advice(error: Exception) -> str:
     """An error as one sentence that also says what to do next."""
     text = str(error).rstrip(".")
     if isinstance(error, Unauthorized):
@@ -171,11 +128,3 @@ def advice(error: TmsError) -> str:
     if isinstance(error, Unprocessable):
         return f"{text}: check --tms-suite and --tms-environment"
     return text
-
-
-def _report_url(base_url: str, execution_id: str) -> str:
-    return f"{base_url.removesuffix('/api')}/reports/{execution_id}"
-
-
-def _given(counts: wire.Counts) -> wire.GivenCounts:
-    return wire.GivenCounts(**msgspec.structs.asdict(counts))

@@ -6,6 +6,8 @@ teardown reports; xdist carries it to the controller, where the recorder reads i
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Generator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -23,9 +25,14 @@ NOT_TAGS = ("parametrize", "usefixtures", "filterwarnings", "skip", "skipif", "x
 
 
 class Enricher:
-    """Knows each test while it is set up. ``tags`` are the patterns of the setting ``tms_tags``."""
+    """Knows each test while it is set up. ``tags`` are the patterns of the setting ``tms_tags``.
 
-    def __init__(self, tags: Sequence[str] = ()) -> None:
+    In an xdist worker, ``cancel`` is the file by which the controller says that the run is cancelled.
+    """
+
+    def __init__(self, tags: Sequence[str] = (), cancel: str = "") -> None:
+        self._cancel = cancel
+        self._next_look = 0.0
         self._wanted = [pattern for pattern in tags if not pattern.startswith("!")] or ["*"]
         self._unwanted = [*NOT_TAGS, *(pattern[1:] for pattern in tags if pattern.startswith("!"))]
         self._parent: tuple[object, list[str]] = (None, [])
@@ -40,10 +47,21 @@ class Enricher:
         if call.when == "setup":
             if extra := self._describe(item):
                 setattr(report, ATTRIBUTE, extra)
-        elif call.when == "teardown" and (kept := item.stash.get(ATTACHED, None)):
-            setattr(report, ATTRIBUTE, kept)
-            del item.stash[ATTACHED]
+        elif call.when == "teardown":
+            if kept := item.stash.get(ATTACHED, None):
+                setattr(report, ATTRIBUTE, kept)
+                del item.stash[ATTACHED]
+            if self._cancel:
+                self._stop_if_cancelled(item.session)
         return report
+
+    def _stop_if_cancelled(self, session: pytest.Session) -> None:
+        """xdist sends a worker tests ahead, which it would finish whatever its controller does."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + 0.5
+            if os.path.exists(self._cancel):  # noqa: PTH110  # on the path of tests, where Path costs more
+                session.shouldstop = "the execution was cancelled in the TMS"
 
     def _describe(self, item: pytest.Item) -> dict[str, Any]:
         extra: dict[str, Any] = {}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -15,73 +17,95 @@ from pytest_tms import wire
 from pytest_tms.plugin import ci
 from pytest_tms.plugin import recorder as recording
 from pytest_tms.plugin.artifacts import REPORTING
-from pytest_tms.plugin.courier import Courier, Joined, ShardReport
+from pytest_tms.plugin.journal import VERSION, Journal
+from pytest_tms.plugin.mask import Masker
+from pytest_tms.plugin.messages import Closed, Line, Opened, ShardEnded, ShardStarted, test_prefix
+from pytest_tms.plugin.messages import encode as encode_line
 from pytest_tms.plugin.recorder import Recorder
 from pytest_tms.plugin.settings import Settings
 from pytest_tms.plugin.shards import ShardName
-from pytest_tms.plugin.terminal import Off, Summary, write_summary
+from pytest_tms.plugin.stop import Stop
+from pytest_tms.plugin.terminal import Summary, write_summary
 from pytest_tms.plugin.text import clean
 from pytest_tms.plugin.workers import Workers
+
+if TYPE_CHECKING:
+    from pytest_tms.client import TmsClient
+    from pytest_tms.plugin.courier import Courier
+
+LONGEST_OPENING = 3.0
+"""Seconds that the start of a session waits for the execution's link."""
+STOPPED_DEADLINE = 1.5
+"""Seconds that a stopped session waits for the TMS: CI kills soon after it asks to stop."""
+JOURNALS = Path(".tms") / "journal"
+"""Where journals are, under pytest's rootdir."""
 
 
 @dataclass
 class Shard:
-    """One shard while it runs; ``tests`` are encoded results."""
+    """One shard while it runs; ``prefix`` begins its tests' lines in the journal."""
 
     id: str
     recorder: Recorder
     started: float
+    prefix: bytes
     counts: dict[str, int] = field(default_factory=lambda: {"passed": 0, "failed": 0, "skipped": 0})
     flaky: int = 0
-    tests: list[bytes] = field(default_factory=list)
     files: dict[str, list[str]] = field(default_factory=dict)
     broken: bool = False
 
-    def keep(self, result: wire.TestResult) -> None:
-        """Count a settled test and keep it, to be sent."""
+    def count(self, result: wire.TestResult) -> None:
+        """Count a settled test and note its files."""
         self.counts[result.status] += 1
         if result.retries and result.status == "passed":
             self.flaky += 1
         for attempt in (result, *(result.attempts or ())):
             for file in attempt.artifacts or ():
                 self.files.setdefault(f"{file.kind}s", []).append(file.path)
-        self.tests.append(encode(result))
 
-    def totals(self) -> wire.Counts:
+    def totals(self) -> wire.GivenCounts:
         """The documented counts."""
-        return wire.Counts(total=sum(self.counts.values()), flaky=self.flaky, **self.counts)
+        return wire.GivenCounts(total=sum(self.counts.values()), flaky=self.flaky, **self.counts)
 
 
 class Run:
-    """Follows one pytest session and reports it."""
+    """Follows one pytest session and reports it; without a client it only writes the journal."""
 
     def __init__(
         self,
         config: pytest.Config,
         settings: Settings,
         name: ShardName | None,
-        courier: Courier,
-        secrets: list[str],
+        client: TmsClient | None,
+        masker: Masker,
     ) -> None:
         self._config = config
         self._settings = settings
         self._name = name
-        self._courier = courier
-        self._secrets = secrets
+        self._client = client
+        self._masker = masker
         self._metadata: dict[str, Any] = {}
         self._workers: Workers | None = None
         self._shards: dict[str, Shard] = {}
         self._collected = 0
-        self._joined: Joined | None = None
-        self._stopped = False
+        self._running: dict[str, None] = {}
+        self._stop = Stop(config)
+        self._courier: Courier | None = None
+        self._trouble: list[str] = []
         self._summary: Summary | None = None
+        self._is_delivered = False
+        self._is_shown = False
         self._result_hooks = config.hook.pytest_tms_result.get_hookimpls()
+        folder = config.rootpath / (settings.offline or JOURNALS)
+        run = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
+        self._journal = Journal.create(folder, run)
 
     # Opening ------------------------------------------------------------------------------------
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionstart(self) -> None:
-        """Create or join the execution and start its shards, before xdist starts its workers."""
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Begin the journal and its delivery, before xdist starts its workers."""
+        self._stop.watch(session, self._journal.path.with_suffix(".cancel"))
         manager = self._config.pluginmanager
         if manager.hasplugin("dsession"):
             self._workers = Workers(self._config, self._name.id if self._name else "", self._told)
@@ -90,27 +114,44 @@ class Run:
             **ci.describe(self._config.rootpath),
             **{key: value for key, _, value in (word.partition("=") for word in self._settings.meta)},
         }
-        self._joined = self._join()
-        if self._joined is None:
-            manager.unregister(self)
-            manager.register(Off("; ".join(self._courier.trouble)), "tms-off")
-            return
-        if self._joined.created:
-            self._courier.event(self._joined, "execution.started", wire.EventData(status="running"))
+        self._write(self._opened())
         for shard_id in self._shard_ids():
             # In one shard, several workers can run the same test, and each run counts.
             per_worker = self._name is not None and self._workers is not None and self._workers.each
             recorder = Recorder(self._clip, per_worker=per_worker)
-            self._shards[shard_id] = Shard(shard_id, recorder, time.time())
-            self._courier.event(
-                self._joined, "shard.started", wire.EventData(shard_id=shard_id, status="running")
-            )
+            prefix = test_prefix(shard_id)
+            self._shards[shard_id] = Shard(shard_id, recorder, time.time(), prefix)
+            self._write(ShardStarted(at=wire.timestamp(), shard=shard_id))
+        if self._client is not None:
+            self._courier = self._deliver(self._client)
+            self._courier.start(LONGEST_OPENING)
         self._config.stash[REPORTING] = self._told(next(iter(self._shards)))
 
-    def _join(self) -> Joined | None:
+    def _deliver(self, client: TmsClient) -> Courier:
+        from pytest_tms.plugin.courier import Courier
+        from pytest_tms.plugin.delivery import Delivery
+
+        delivery = Delivery(
+            client,
+            self._journal,
+            documented_only=self._settings.payload == "documented",
+            webhook_token=self._settings.webhook_token.reveal(),
+            running=lambda: list(self._running),
+        )
+        return Courier(delivery, self._settings.progress_interval or None, self._stop.cancel)
+
+    def _opened(self) -> Opened:
         settings = self._settings
+        opened = Opened(
+            at=wire.timestamp(),
+            version=VERSION,
+            run=self._journal.path.stem,
+            url=self._client.base_url if self._client else "",
+            execution=settings.execution,
+            provider=settings.provider,
+        )
         if settings.execution:
-            return self._courier.attach(settings.execution, settings.webhook_token.reveal())
+            return opened
         workers = self._workers.count if self._workers else 0
         total = self._name.total or 1 if self._name else len(self._shard_ids())
         request = wire.ExecutionRequest(
@@ -123,7 +164,10 @@ class Run:
             ),
             metadata=self._metadata or None,
         )
-        return self._courier.create(self._changed_request(request))
+        return msgspec.structs.replace(opened, request=self._changed_request(request))
+
+    def _write(self, line: Line) -> None:
+        self._journal.append(self._masker.line(encode_line(line)))
 
     def _shard_ids(self) -> list[str]:
         if self._name is not None:
@@ -132,17 +176,27 @@ class Run:
 
     def _told(self, shard_id: str) -> dict[str, str]:
         """What the process that runs a shard's tests has to know."""
-        execution = self._joined.execution_id if self._joined else ""
-        folder = self._config.rootpath / ".tms" / "artifacts" / (execution or "none")
-        return {"execution": execution, "shard": shard_id, "folder": str(folder)}
+        joined = self._courier.delivery.joined if self._courier else None
+        execution = joined.execution_id if joined else ""
+        folder = self._config.rootpath / ".tms" / "artifacts" / (execution or self._journal.path.stem)
+        return {
+            "execution": execution,
+            "shard": shard_id,
+            "folder": str(folder),
+            "cancel": str(self._journal.path.with_suffix(".cancel")),
+        }
 
-    def pytest_report_header(self) -> str | None:
-        """Name the execution's page before the tests."""
-        if self._joined is None:
-            return None
+    def pytest_report_header(self) -> str:
+        """Name the execution's page before the tests, or say why there is none yet."""
+        if self._courier is None:
+            return f"tms: offline, writing to {self._journal.path.parent}"
+        joined = self._courier.delivery.joined
+        if joined is None:
+            problem = self._courier.problem or "it has not answered yet"
+            return f"tms: not reporting yet: {problem}"
         where = f"suite {self._settings.suite}, environment {self._settings.environment}"
         shards = f"shard{'s' * (len(self._shards) > 1)} {', '.join(self._shards)}"
-        return f"tms: {self._joined.report_url} ({where}, {shards})"
+        return f"tms: {joined.report_url} ({where}, {shards})"
 
     # Collecting ---------------------------------------------------------------------------------
 
@@ -170,10 +224,21 @@ class Run:
             return self._shards[self._workers.shard_of(recording.worker_of(report))]
         return next(iter(self._shards.values()))
 
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Note a test that runs now."""
+        self._running[nodeid] = None
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """Note that it runs no more."""
+        self._running.pop(nodeid, None)
+
     def _keep(
         self, shard: Shard, report: pytest.TestReport | pytest.CollectReport, result: wire.TestResult
     ) -> None:
-        shard.keep(self._changed_result(report, result) if self._result_hooks else result)
+        if self._result_hooks:
+            result = self._changed_result(report, result)
+        shard.count(result)
+        self._journal.append(self._masker.line(shard.prefix + encode(result) + b"}\n"))
 
     # The user's hooks ---------------------------------------------------------------------------
 
@@ -200,62 +265,100 @@ class Run:
     def _blame(self, hook: str, error: Exception) -> None:
         """Name a user's hook that raised, the first time."""
         blamed = f"the hook {hook} raised "
-        if not any(sentence.startswith(blamed) for sentence in self._courier.trouble):
+        if not any(sentence.startswith(blamed) for sentence in self._trouble):
             said = self._clip(f"{blamed}{type(error).__name__}: {error}")
-            self._courier.trouble.append(said.partition("\n")[0])
+            self._trouble.append(said.partition("\n")[0])
 
     # Closing ------------------------------------------------------------------------------------
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Note that somebody stopped the run; pytest's own stops, as for ``-x``, come here too."""
-        self._stopped = not isinstance(excinfo.value, pytest.Session.Interrupted)
+        """Close at once where the run was stopped: CI kills soon, and xdist may wait long for its workers."""
+        self._stop.interrupted(excinfo.value)
+        if self._stop.reason:
+            self._finish(int(pytest.ExitCode.INTERRUPTED))
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """Submit what was collected and close the shards, after every worker has ended."""
-        joined = self._joined
-        if joined is None:
-            return
-        reports = [self._close(shard, exitstatus) for shard in self._shards.values()]
-        delivered = 0
-        for report in reports:
-            if self._courier.results(joined, report):
-                delivered += report.counts.total
-            self._courier.shard_completed(joined, report)
-        if joined.created and not (self._name and self._name.total > 1):
-            self._courier.execution_completed(joined, reports)
-        self._courier.client.close()
-        collected = self._collected + (self._workers.collected if self._workers else 0)
-        total = sum(report.counts.total for report in reports)
-        self._summary = Summary(
-            report_url=joined.report_url,
-            shards=[(report.shard_id, report.status, report.counts) for report in reports],
-            collected=max(collected, total),
-            delivered=delivered,
-            undelivered=total - delivered,
-            trouble=self._courier.trouble,
-        )
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Close the shards and let the rest be delivered, after every worker has ended."""
+        if self._summary is None:
+            self._finish(exitstatus)
+        if self._settings.required and not self._is_delivered and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _finish(self, exitstatus: int) -> None:
+        ends = [self._end(shard, exitstatus) for shard in self._shards.values()]
+        for end in ends:
+            self._write(end)
+        self._write(self._closed(ends))
+        deadline = STOPPED_DEADLINE if self._stop.reason else self._settings.deadline
+        done = self._is_delivered = self._courier.finish(deadline) if self._courier else False
+        self._summary = self._sum_up(ends, done=done)
+        if self._courier is None or done or self._courier.is_over:
+            self._journal.close(delivered=done and not self._summary.refused)
         try:
             self._config.hook.pytest_tms_finished(config=self._config, summary=self._summary)
         except Exception as error:  # whatever a user's hook raises
             self._blame("pytest_tms_finished", error)
 
-    def _close(self, shard: Shard, exitstatus: int) -> ShardReport:
+    def _end(self, shard: Shard, exitstatus: int) -> ShardEnded:
         for result in shard.recorder.unsettled():
-            shard.keep(result)
+            shard.count(result)
+            self._journal.append(self._masker.line(shard.prefix + encode(result) + b"}\n"))
         now = time.time()
-        return ShardReport(
-            shard_id=shard.id,
+        return ShardEnded(
+            at=_time(now),
+            shard=shard.id,
             status=self._status(shard, exitstatus),
-            counts=shard.totals(),
-            tests=shard.tests,
+            results=shard.totals(),
             artifacts=wire.ArtifactNames(**shard.files) if shard.files else None,
             duration=round((now - shard.started) * 1000),
             metadata={**self._metadata, "startTime": _time(shard.started), "endTime": _time(now)},
         )
 
+    def _closed(self, ends: list[ShardEnded]) -> Closed:
+        """The end of the execution, where this run is all there is of it."""
+        if self._settings.execution or (self._name and self._name.total > 1):
+            return Closed(at=wire.timestamp())
+        statuses = {end.status for end in ends}
+        event: wire.EventName = "execution.completed"
+        if "cancelled" in statuses:
+            event = "execution.cancelled"
+        elif "error" in statuses:
+            event = "execution.failed"
+        totals = [msgspec.structs.asdict(end.results) for end in ends]
+        return Closed(
+            at=wire.timestamp(),
+            event=event,
+            status=event.partition(".")[2],
+            results=wire.GivenCounts(**{name: sum(each[name] for each in totals) for name in totals[0]}),
+            duration=max(end.duration for end in ends),
+        )
+
+    def _sum_up(self, ends: list[ShardEnded], *, done: bool) -> Summary:
+        delivery = self._courier.delivery if self._courier else None
+        total = sum(end.results.total or 0 for end in ends)
+        collected = self._collected + (self._workers.collected if self._workers else 0)
+        trouble = [*self._trouble, *(delivery.trouble if delivery else ())]
+        if self._courier and self._courier.problem:
+            trouble.append(self._courier.problem)
+        if self._journal.trouble and not done:
+            trouble.append(self._journal.trouble)
+        joined = delivery.joined if delivery else None
+        return Summary(
+            report_url=joined.report_url if joined else "",
+            shards=[(end.shard, end.status, end.results) for end in ends],
+            collected=max(collected, total),
+            delivered=min(total, delivery.delivered) if delivery else 0,
+            refused=delivery.refused if delivery else [],
+            results=total,
+            kept_in=None if done or not self._journal.is_on_disk else self._journal.path.parent,
+            stopped_by=self._stop.why,
+            running=list(self._running),
+            trouble=trouble,
+        )
+
     def _status(self, shard: Shard, exitstatus: int) -> wire.SubmittedStatus:
-        if self._stopped:
+        if self._stop.reason:
             return "cancelled"
         if shard.broken or exitstatus in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
             return "error"
@@ -268,12 +371,19 @@ class Run:
         """Show link, counts and ledger, after everything else where eyes come to rest."""
         yield
         if self._summary is not None:
+            self._is_shown = True
             write_summary(terminalreporter, self._summary)
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """Show what pytest did not show after a signal, and let its former handler have it, too."""
+        terminal = self._config.pluginmanager.getplugin("terminalreporter")
+        if self._summary is not None and not self._is_shown and terminal is not None:
+            write_summary(terminal, self._summary)
+        self._stop.hand_on()
+
     def _clip(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "********")
-        return clean(text, limit=self._settings.output_limit)
+        return clean(self._masker.text(text), limit=self._settings.output_limit)
 
 
 def encode(result: wire.TestResult) -> bytes:

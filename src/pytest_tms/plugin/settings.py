@@ -10,7 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-Kind = Literal["text", "flag", "number", "words", "pairs"]
+Kind = Literal["text", "flag", "number", "words", "lines", "pairs"]
+
+
+OFFLINE = ".tms/offline"
+"""Where ``--tms-offline`` without a folder writes."""
 
 
 class SettingError(ValueError):
@@ -121,6 +125,22 @@ class Settings:
         metavar="KEY=VALUE",
         ini="tms_meta",
     )
+    offline: str = _setting(
+        "",
+        "send nothing: write what would be sent to DIR (.tms/offline), for `tms replay`",
+        option="--tms-offline",
+        metavar="[DIR]",
+        env="TMS_OFFLINE",
+        ini="tms_offline",
+    )
+    required: bool = _setting(
+        False,
+        "the run fails (exit 1) where results could not be delivered",
+        kind="flag",
+        option="--tms-required",
+        env="TMS_REQUIRED",
+        ini="tms_required",
+    )
     disabled: bool = _setting(
         False,
         "no reporting, whatever else says so",
@@ -137,6 +157,15 @@ class Settings:
     )
     timeout: int = _setting(
         1800, "seconds after which the execution has failed", kind="number", ini="tms_timeout"
+    )
+    deadline: int = _setting(
+        15, "seconds that the end of a session may wait for the TMS", kind="number", ini="tms_deadline"
+    )
+    progress_interval: int = _setting(
+        0,
+        "seconds between reports of progress: what the TMS asks, or 30",
+        kind="number",
+        ini="tms_progress_interval",
     )
     payload: str = _setting(
         "full",
@@ -155,6 +184,9 @@ class Settings:
         "characters of each test's output and traceback that are kept; more is cut in the middle",
         kind="number",
         ini="tms_output_limit",
+    )
+    mask: tuple[str, ...] = _setting(
+        (), "regular expressions of what is masked beside known secrets", kind="lines", ini="tms_mask"
     )
     token: Secret
     webhook_token: Secret
@@ -178,7 +210,12 @@ class Resolved:
 
 def is_on(option: Callable[[str], Any], environ: Mapping[str, str], ini: Callable[[str], Any]) -> bool:
     """Whether a run reports at all: the cheapest question, asked in every pytest run."""
-    wanted = option("tms_url") or environ.get("TMS_URL") or ini("tms_url")
+    wanted = (
+        (option("tms_url") or environ.get("TMS_URL") or ini("tms_url"))
+        or option("tms_offline")
+        or environ.get("TMS_OFFLINE")
+        or ini("tms_offline")
+    )
     return bool(wanted) and not (option("no_tms") or _flag(environ.get("TMS_DISABLED", ""), "TMS_DISABLED"))
 
 
@@ -199,7 +236,9 @@ def resolve(option: Callable[[str], Any], environ: Mapping[str, str], ini: Calla
         source, raw = next(((source, raw) for source, raw in written if raw), ("default", entry.default))
         sources[name] = source
         values[name] = entry.default if source == "default" else _read(raw, entry, source)
-    token, sources["token"] = _token(environ)
+    if values["offline"].lower() in ("1", "true", "yes", "on"):
+        values["offline"] = OFFLINE
+    token, sources["token"] = read_token(environ)
     webhook_token = environ.get("TMS_WEBHOOK_TOKEN", "").strip()
     sources["webhook_token"] = "TMS_WEBHOOK_TOKEN" if webhook_token else "default"
     return Resolved(Settings(**values, token=token, webhook_token=Secret(webhook_token)), sources)
@@ -221,6 +260,8 @@ def _read(raw: Any, entry: Entry, source: str) -> Any:
         if number < 1:
             raise SettingError(f"{source} is {raw!r}: write a whole number above zero")
         return number
+    if entry.kind == "lines":
+        return tuple(line for line in (raw.splitlines() if isinstance(raw, str) else raw) if line)
     if entry.kind in ("words", "pairs"):
         words = tuple(raw.split() if isinstance(raw, str) else raw)
         for word in words:
@@ -241,7 +282,8 @@ def _flag(text: str, source: str) -> bool:
     raise SettingError(f"{source} is {text!r}: write 1 or 0")
 
 
-def _token(environ: Mapping[str, str]) -> tuple[Secret, str]:
+def read_token(environ: Mapping[str, str]) -> tuple[Secret, str]:
+    """The API token and where it came from. Raises SettingError where its file cannot be read."""
     if token := environ.get("TMS_API_TOKEN", "").strip():
         return Secret(token), "TMS_API_TOKEN"
     if path := environ.get("TMS_API_TOKEN_FILE", ""):

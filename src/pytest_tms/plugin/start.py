@@ -22,31 +22,39 @@ def start(config: pytest.Config) -> None:
     if worker is not None and "tms" not in worker:
         return  # the controller does not report
     manager = config.pluginmanager
+    required = False
     try:
         settings = resolve(config.getoption, os.environ, config.getini).settings
+        required = settings.required
         shard = parse_shard(settings.shard)
         if worker is None:
             _start_run(config, settings, shard)
-    except SettingError as error:
-        manager.register(Off(str(error)), "tms-off")
+    except ValueError as error:
+        manager.register(Off(str(error), required=required), "tms-off")
         return
+    cancel = ""
     if worker is not None:
         config.stash[REPORTING] = worker["tms"]
-    manager.register(Enricher(settings.tags), "tms-enricher")
+        cancel = worker["tms"]["cancel"]
+    manager.register(Enricher(settings.tags, cancel), "tms-enricher")
     if shard is not None and shard.total:
         manager.register(ShardSelection(shard), "tms-shard")
 
 
 def _start_run(config: pytest.Config, settings: Settings, shard: ShardName | None) -> None:
-    url, token = _address(settings)
-    from pytest_tms.client import TmsClient
-    from pytest_tms.plugin.courier import Courier
+    from pytest_tms.plugin import mask
     from pytest_tms.plugin.run import Run
 
-    client = TmsClient(url, token.reveal(), retries=1, connect_timeout=3, read_timeout=10)
-    courier = Courier(client, settings.provider, documented_only=settings.payload == "documented")
-    secrets = [secret.reveal() for secret in (token, settings.webhook_token) if secret]
-    config.pluginmanager.register(Run(config, settings, shard, courier, secrets), "tms-run")
+    client = None
+    secrets = mask.of_environment(os.environ)
+    if not settings.offline:
+        url, token = _address(settings)
+        from pytest_tms.client import TmsClient
+
+        client = TmsClient(url, token.reveal(), retries=0, connect_timeout=3, read_timeout=20)
+        secrets.append(token.reveal())
+    masker = mask.Masker(secrets, settings.mask)
+    config.pluginmanager.register(Run(config, settings, shard, client, masker), "tms-run")
 
 
 def _address(settings: Settings) -> tuple[str, Secret]:

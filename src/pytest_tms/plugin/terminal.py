@@ -4,38 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from pytest_tms import wire
 
+SHOWN = 10
+"""Names of one kind that the terminal lists."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A finished run. ``collected = delivered + undelivered + not_run``."""
+    """A finished run: ``collected = delivered + kept + refused + lost + not_run``.
+
+    ``results`` are the tests that have one; ``kept_in`` is the folder of what is on disk and not delivered.
+    ``refused`` names what the TMS does not take, ``running`` what ran when the run was stopped.
+    """
 
     report_url: str
-    shards: Sequence[tuple[str, str, wire.Counts]]
+    shards: Sequence[tuple[str, str, wire.GivenCounts]]
     collected: int
+    results: int
     delivered: int
-    undelivered: int
+    refused: Sequence[str]
+    kept_in: Path | None
+    stopped_by: str
+    running: Sequence[str]
     trouble: Sequence[str]
 
     @property
     def not_run(self) -> int:
         """How many collected tests have no result."""
-        return max(0, self.collected - self.delivered - self.undelivered)
+        return self.collected - self.results
+
+    @property
+    def undelivered(self) -> int:
+        """How many results the TMS does not have."""
+        return self.results - self.delivered
 
 
 class Off:
     """A run that was to report and cannot: says why, and does nothing else."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, required: bool = False) -> None:
         self._reason = reason
+        self._required = required
 
     def pytest_report_header(self) -> str:
         """Say it before the tests."""
         return f"tms: not reporting: {self._reason}"
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail a run that must report."""
+        if self._required and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(
@@ -50,27 +74,38 @@ class Off:
 def write_summary(terminal: pytest.TerminalReporter, summary: Summary) -> None:
     """Write the block at the end: link, shards, ledger, trouble."""
     terminal.write_sep("=", "tms")
-    terminal.write_line(f"report  {summary.report_url}", bold=True)
+    if summary.report_url:
+        terminal.write_line(f"report  {summary.report_url}", bold=True)
     for shard_id, status, counts in summary.shards:
         terminal.write_line(f"shard   {shard_id} {status}: {describe(counts)}")
-    ledger = f"{summary.collected} collected = {summary.delivered} delivered"
-    if summary.undelivered:
-        ledger += f" + {summary.undelivered} not delivered"
-    terminal.write_line(f"ledger  {ledger} + {summary.not_run} not run", yellow=bool(summary.undelivered))
-    for sentence in summary.trouble:
+    terminal.write_line(f"ledger  {ledger(summary)}", yellow=bool(summary.undelivered))
+    if summary.not_run and summary.stopped_by:
+        terminal.write_line(f"not run {summary.not_run}: {summary.stopped_by}")
+    for name in summary.running[:SHOWN]:
+        terminal.write_line(f"running {name} when the run stopped")
+    for name in summary.refused[:SHOWN]:
+        terminal.write_line(f"refused {name}", yellow=True)
+    for sentence in dict.fromkeys(summary.trouble):
         terminal.write_line(f"trouble {sentence}", yellow=True)
+    if summary.kept_in is not None:
+        terminal.write_line(f"send    tms replay {summary.kept_in}", bold=True)
 
 
-def describe(counts: wire.Counts) -> str:
+def ledger(summary: Summary) -> str:
+    """Where every collected test went."""
+    kept = 0 if summary.kept_in is None else summary.undelivered - len(summary.refused)
+    lost = summary.undelivered - len(summary.refused) - kept
+    parts = [f"{summary.delivered} delivered", f"{kept} kept on disk"]
+    if summary.refused:
+        parts.append(f"{len(summary.refused)} refused")
+    if lost > 0:
+        parts.append(f"{lost} lost")
+    return f"{summary.collected} collected = {' + '.join(parts)} + {summary.not_run} not run"
+
+
+def describe(counts: wire.GivenCounts) -> str:
     """Counts in words, without those that are zero."""
-    parts = [
-        f"{number} {name}"
-        for name, number in (
-            ("failed", counts.failed),
-            ("passed", counts.passed),
-            ("skipped", counts.skipped),
-        )
-        if number
-    ]
+    named = (("failed", counts.failed), ("passed", counts.passed), ("skipped", counts.skipped))
+    parts = [f"{number} {name}" for name, number in named if number]
     flaky = f" ({counts.flaky} flaky)" if counts.flaky else ""
     return (", ".join(parts) or "no tests") + flaky

@@ -1,0 +1,61 @@
+"""`tms replay`."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pytest_tms.cli.options import json_option
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path(".tms"))
+@click.option("--url", envvar="TMS_URL", required=True, help="The base URL, /api included. [TMS_URL]")
+@json_option
+def replay(folder: Path, url: str, as_json: bool) -> None:
+    """Send what runs kept on disk, or wrote offline; safe to interrupt and to repeat.
+
+    FOLDER is .tms, or one of its parts. The token comes from TMS_API_TOKEN or TMS_API_TOKEN_FILE.
+    """
+    import json
+
+    from pytest_tms.client import TmsClient
+    from pytest_tms.plugin.replay import journals
+    from pytest_tms.plugin.replay import replay as send
+    from pytest_tms.plugin.settings import read_token
+
+    token, _ = read_token(os.environ)
+    if not token:
+        raise click.UsageError("there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE")
+    found = journals(folder)
+    if not found and not folder.exists():
+        raise ValueError(f"there is no folder {folder}: name the one that pytest's summary showed")
+    sent = []
+    refused = 0
+    with TmsClient(url, token.reveal()) as client:
+        for path in found:
+            with click.progressbar(length=path.stat().st_size, label=path.stem, hidden=as_json) as bar:
+                done = send(path, client, progress=partial(_show, bar))
+            if done is None:
+                click.echo(f"{path} is left alone: a run works on it", err=True)
+                continue
+            refused += len(done.refused)
+            sent.append({"journal": str(path), "reportUrl": done.report_url, "tests": done.tests})
+            if not as_json:
+                click.echo(f"{done.report_url}  {done.tests} tests")
+            for name in done.refused:
+                click.echo(f"refused {name}", err=True)
+    if as_json:
+        click.echo(json.dumps({"replayed": sent, "refused": refused}))
+    elif not found:
+        click.echo(f"nothing is kept in {folder}")
+    if refused:
+        raise ValueError(f"{refused} tests were refused and stay in {folder}")
+
+
+def _show(bar: Any, position: int, end: int) -> None:
+    bar.update(position - bar.pos)
