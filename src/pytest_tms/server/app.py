@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException
 from pytest_tms.errors import ApiError
 from pytest_tms.server import pages
 from pytest_tms.server.api import errors, events, executions, results, service
+from pytest_tms.server.api.once import once
 from pytest_tms.server.api.routes import addresses
 from pytest_tms.server.edge import Edge
 from pytest_tms.server.settings import ServerSettings
@@ -43,6 +44,7 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
             "settings": Provide(lambda: settings, sync_to_thread=False),
             "database": Provide(lambda: database, sync_to_thread=False),
             "addresses": Provide(addresses, sync_to_thread=False),
+            "once": Provide(once, sync_to_thread=False),
         },
         exception_handlers={
             ApiError: errors.answer_api_error,

@@ -13,6 +13,7 @@ from pytest_tms import calls, wire
 from pytest_tms.errors import Problem
 from pytest_tms.server.api import auth
 from pytest_tms.server.api.bodies import count_problems, decode, plain
+from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.results import test_rows
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.model import counts, states
@@ -27,7 +28,7 @@ OF_SHARDS = ("execution.started", "execution.progress", "shard.started", "shard.
 
 
 @route(calls.SEND_EVENT)
-def send_event(body: bytes, database: Database, execution_id: str) -> wire.EventAccepted:
+def send_event(body: bytes, database: Database, once: Once, execution_id: str) -> wire.EventAccepted:
     """Take an event; repeats and late ones are kept and change nothing that has ended."""
     event, document = decode(body, wire.Event, partial(_problems, execution_id))
     data = event.data or wire.EventData()
@@ -37,6 +38,9 @@ def send_event(body: bytes, database: Database, execution_id: str) -> wire.Event
     rows = test_rows(data.tests or [], [msgspec.json.encode(test).decode() for test in sent])
     kept = msgspec.json.encode(document).decode()
     with database.write() as connection:
+        if earlier := once.recall(connection, body, wire.EventAccepted):
+            state = executions.get(connection, execution_id).status
+            return msgspec.structs.replace(earlier, execution_status=state)
         execution = executions.lock(connection, execution_id)
         executions.add_event(connection, execution_id, event.event, kept, now)
         execution = _apply(execution, event, data, now)
@@ -49,12 +53,13 @@ def send_event(body: bytes, database: Database, execution_id: str) -> wire.Event
             after = _applied(shard, event, data, now)
             execution = executions.change_shard(connection, execution, before, after, now)
         executions.save(connection, execution)
-    return wire.EventAccepted(
-        event=event.event,
-        execution_id=execution_id,
-        execution_status=execution.status,
-        progress_interval=PROGRESS_INTERVAL,
-    )
+        answer = wire.EventAccepted(
+            event=event.event,
+            execution_id=execution_id,
+            execution_status=execution.status,
+            progress_interval=PROGRESS_INTERVAL,
+        )
+        return once.keep(connection, answer)
 
 
 def _problems(execution_id: str, document: dict[str, Any]) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from pytest_tms import calls, wire
 from pytest_tms.errors import Problem, Unprocessable
 from pytest_tms.server.api import auth
 from pytest_tms.server.api.bodies import decode, plain, unknown_fields
+from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.routes import Addresses, route
 from pytest_tms.server.api.service import CAPABILITIES
 from pytest_tms.server.model import states
@@ -26,14 +27,15 @@ CANCELLED_BY_CALL = "User requested cancellation"
 
 @route(calls.CREATE_EXECUTION)
 def create_execution(
-    body: bytes, database: Database, settings: ServerSettings, addresses: Addresses
+    body: bytes, database: Database, settings: ServerSettings, addresses: Addresses, once: Once
 ) -> wire.ExecutionCreated:
     """Create an execution, with a token of its own for its events."""
     request, document = decode(body, wire.ExecutionRequest, partial(_problems, settings))
     asked = request.configuration or wire.Configuration()
-    token = auth.new_webhook_token()
+    execution_id = new_id("exec")
+    token = once.webhook_token(execution_id)
     execution = Execution(
-        id=new_id("exec"),
+        id=execution_id,
         test_suite=request.test_suite,
         environment=request.environment,
         provider=plain(request.provider or "custom"),
@@ -50,17 +52,22 @@ def create_execution(
         shards_total=asked.shards or 1,
     )
     with database.write() as connection:
-        executions.create(connection, execution)
-    return wire.ExecutionCreated(
-        execution_id=execution.id,
-        status=execution.status,
-        created_at=_time(execution.created_at),
-        configuration=_configuration(execution),
-        webhook_url=f"{addresses.api}/webhooks/executions/{execution.id}",
-        webhook_token=token,
-        report_url=addresses.report(execution.id),
-        capabilities=list(CAPABILITIES),
-    )
+        answer = once.recall(connection, body, wire.ExecutionCreated)
+        if answer is None:
+            executions.create(connection, execution)
+            answer = wire.ExecutionCreated(
+                execution_id=execution.id,
+                status=execution.status,
+                created_at=_time(execution.created_at),
+                configuration=_configuration(execution),
+                webhook_url=f"{addresses.api}/webhooks/executions/{execution.id}",
+                report_url=addresses.report(execution.id),
+                capabilities=list(CAPABILITIES),
+            )
+            once.keep(connection, answer)
+        else:
+            token = once.webhook_token(answer.execution_id)
+    return msgspec.structs.replace(answer, webhook_token=token)
 
 
 @route(calls.GET_EXECUTION)

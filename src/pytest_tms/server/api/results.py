@@ -10,6 +10,7 @@ import msgspec
 from pytest_tms import calls, wire
 from pytest_tms.server.api import auth
 from pytest_tms.server.api.bodies import decode_results, plain
+from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.model import counts, identity, states
 from pytest_tms.server.model.execution import Shard
@@ -23,7 +24,7 @@ MOST_RETRIES = 2**31 - 1
 
 
 @route(calls.SUBMIT_RESULTS)
-def submit_results(body: bytes, database: Database) -> wire.SubmissionAccepted:
+def submit_results(body: bytes, database: Database, once: Once) -> wire.SubmissionAccepted:
     """Keep a shard's tests, close the shard, and complete the execution where it was the last one."""
     submission, tests, top = decode_results(body)
     rows = test_rows(tests, [str(raw, "utf-8") for raw in submission.tests or ()])
@@ -37,6 +38,8 @@ def submit_results(body: bytes, database: Database) -> wire.SubmissionAccepted:
         document=msgspec.json.encode({name: raw for name, raw in top.items() if name != "tests"}).decode(),
     )
     with database.write() as connection:
+        if earlier := once.recall(connection, body, wire.SubmissionAccepted):
+            return earlier
         execution = executions.lock(connection, submission.execution_id)
         before = executions.get_shard(connection, execution.id, kept.shard_id)
         shard = before or Shard(shard_id=kept.shard_id)
@@ -57,15 +60,16 @@ def submit_results(body: bytes, database: Database) -> wire.SubmissionAccepted:
             execution = execution.became("running", now)
         execution = executions.change_shard(connection, execution, before, shard, now)
         executions.save(connection, execution)
-    return wire.SubmissionAccepted(
-        submission_id=kept.id,
-        execution_id=execution.id,
-        shard_id=submission.shard_id,
-        processed_at=wire.timestamp(wire.moment(now)),
-        summary=wire.SubmissionSummary(
-            tests_processed=len(rows), artifacts_uploaded=_count(submission.artifacts)
-        ),
-    )
+        answer = wire.SubmissionAccepted(
+            submission_id=kept.id,
+            execution_id=execution.id,
+            shard_id=submission.shard_id,
+            processed_at=wire.timestamp(wire.moment(now)),
+            summary=wire.SubmissionSummary(
+                tests_processed=len(rows), artifacts_uploaded=_count(submission.artifacts)
+            ),
+        )
+        return once.keep(connection, answer)
 
 
 def test_rows(tests: list[wire.TestResult], documents: list[str]) -> list[TestRow]:

@@ -124,6 +124,17 @@ events = Table(
     Index("ix_events_execution_id", "execution_id", "id"),  # the logs page
 )
 
+answers = Table(
+    "answers",
+    metadata,
+    Column("owner", String(64), primary_key=True),  # the hash of the token that asked
+    Column("key", Text, primary_key=True),
+    Column("request", String(32), nullable=False),  # a hash of path and body
+    Column("answer", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_answers_created_at", "created_at"),  # what is older than a day goes
+)
+
 tokens = Table(
     "tokens",
     metadata,

@@ -1,0 +1,73 @@
+"""Idempotency-Key: the same key and body have one effect and one answer, however often they arrive."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+from litestar import Request
+from sqlalchemy import Connection
+
+from pytest_tms.errors import Problem, Unprocessable
+from pytest_tms.server.api import auth
+from pytest_tms.server.store import idempotency
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+LONGEST_KEY = 255
+"""Characters of the longest key."""
+
+
+@dataclass(frozen=True)
+class Once:
+    """The key of one request; an empty one lets everything through. Keys of different tokens never meet."""
+
+    key: str
+    token: str
+    path: str
+
+    def recall(self, connection: Connection, body: bytes, kind: type[T]) -> T | None:
+        """The answer to an earlier request of this key, or None where this one has to be carried out.
+
+        Raises Unprocessable where the key was used with another body, or is too long.
+        """
+        if not self.key:
+            return None
+        if len(self.key) > LONGEST_KEY:
+            problem = Problem("Idempotency-Key", f"Must be at most {LONGEST_KEY} characters")
+            raise Unprocessable(details=[problem])
+        request = hashlib.blake2b(self.path.encode() + b"\0" + body, digest_size=16).hexdigest()
+        earlier = idempotency.claim(connection, self._owner, self.key, request, auth.now())
+        if earlier is None:
+            return None
+        if earlier[0] != request:
+            raise Unprocessable(
+                details=[Problem("Idempotency-Key", "Must be a new one: this one was used with another body")]
+            )
+        return msgspec.json.decode(earlier[1], type=kind)
+
+    def keep(self, connection: Connection, answer: T) -> T:
+        """Keep the answer for the next request of this key, and give it."""
+        if self.key:
+            idempotency.keep(connection, self._owner, self.key, msgspec.json.encode(answer).decode())
+        return answer
+
+    def webhook_token(self, execution_id: str) -> str:
+        """A token for a new execution: the same again for the same key, without being kept anywhere."""
+        if not self.key:
+            return auth.new_webhook_token()
+        made = hmac.new(self.token.encode(), f"{execution_id}\0{self.key}".encode(), hashlib.sha256)
+        return f"wh_token_{made.hexdigest()}"
+
+    @property
+    def _owner(self) -> str:
+        return auth.hashed(self.token)
+
+
+def once(request: Request[Any, Any, Any]) -> Once:
+    """The key that a request carries."""
+    token = request.headers.get("Authorization", "").partition(" ")[2].strip()
+    return Once(request.headers.get("Idempotency-Key", ""), token, request.scope["path"])
