@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: setup demo test lint bench suites nox clean
+.PHONY: setup demo test lint nightly bench nox clean
 
 setup: $(VENV)/.ready
 
@@ -31,6 +31,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# More schedules of faults and more kills than CI has time for.
+nightly: setup
+	FAULT_SCHEDULES=1000 KILLS=200 $(BIN)/python -m pytest tests/delivery
 
 bench: setup
 	$(BIN)/python -m bench

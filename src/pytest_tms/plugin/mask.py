@@ -21,7 +21,7 @@ class Masker:
     """Masks known secrets, and what ``patterns`` match. Raises ValueError for a pattern that is none."""
 
     def __init__(self, secrets: Iterable[str], patterns: Iterable[str] = ()) -> None:
-        known = {secret for secret in secrets if len(secret) >= SHORTEST}
+        known = {form for secret in secrets if len(secret) >= SHORTEST for form in _spelled(secret)}
         # The longest first: one secret may be a part of another.
         self._texts = sorted(known, key=len, reverse=True)
         escaped = {form for secret in self._texts for form in _escaped(secret)}
@@ -51,6 +51,11 @@ class Masker:
 def of_environment(environ: Mapping[str, str]) -> list[str]:
     """The values of variables whose names look like a secret's."""
     return [value.strip() for name, value in environ.items() if SECRET_NAME.search(name)]
+
+
+def _spelled(secret: str) -> set[str]:
+    """A secret as it is, and as pytest writes it in the id of a parameter."""
+    return {secret, secret.encode("unicode_escape").decode("ascii")}
 
 
 def _escaped(secret: str) -> set[bytes]:

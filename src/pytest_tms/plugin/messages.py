@@ -81,6 +81,6 @@ def encode(line: Line) -> bytes:
     return msgspec.json.encode(line) + b"\n"
 
 
-def test_prefix(shard: str) -> bytes:
+def line_prefix(shard: str) -> bytes:
     """What stands before the encoded test in a ``Tested`` line: one is written for every test."""
     return TESTED + b',"shard":' + msgspec.json.encode(shard) + b',"test":'

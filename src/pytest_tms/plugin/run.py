@@ -19,7 +19,7 @@ from pytest_tms.plugin import recorder as recording
 from pytest_tms.plugin.artifacts import REPORTING
 from pytest_tms.plugin.journal import VERSION, Journal
 from pytest_tms.plugin.mask import Masker
-from pytest_tms.plugin.messages import Closed, Line, Opened, ShardEnded, ShardStarted, test_prefix
+from pytest_tms.plugin.messages import Closed, Line, Opened, ShardEnded, ShardStarted, line_prefix
 from pytest_tms.plugin.messages import encode as encode_line
 from pytest_tms.plugin.recorder import Recorder
 from pytest_tms.plugin.settings import Settings
@@ -119,7 +119,7 @@ class Run:
             # In one shard, several workers can run the same test, and each run counts.
             per_worker = self._name is not None and self._workers is not None and self._workers.each
             recorder = Recorder(self._clip, per_worker=per_worker)
-            prefix = test_prefix(shard_id)
+            prefix = line_prefix(shard_id)
             self._shards[shard_id] = Shard(shard_id, recorder, time.time(), prefix)
             self._write(ShardStarted(at=wire.timestamp(), shard=shard_id))
         if self._client is not None:

@@ -1,0 +1,242 @@
+"""Offline, replay, a deadline and --tms-required, as users meet them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Foreign, Tms, run_tms, wait_for
+
+SUITE = "def test_a(): pass\ndef test_b(): assert 0\n"
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester) -> Path:
+    pytester.makepyfile(test_it=SUITE)
+    return pytester.path
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A server that takes connections and never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/api"
+
+
+def test_offline_needs_neither_url_nor_token_and_replays_as_if_live(
+    pytester: pytest.Pytester, suite: Path, tms: Tms
+) -> None:
+    result = pytester.runpytest_subprocess("--tms-offline", "--tms-suite", "smoke")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        [
+            f"tms: offline, writing to {suite}/.tms/offline",
+            "ledger  2 collected = 0 delivered + 2 kept on disk + 0 not run",
+            f"send    tms replay {suite}/.tms/offline",
+        ]
+    )
+    sent = run_tms("replay", str(suite / ".tms" / "offline"), "--url", tms.url, TMS_API_TOKEN=tms.token)
+    assert (sent.returncode, sent.stderr) == (0, "")
+    found = re.search(r"reports/(exec_\w+)  2 tests", sent.stdout)
+    assert found is not None
+    with tms.client() as client:
+        execution = client.get_execution(found[1])
+        assert [test["title"] for test in client.iter_tests(found[1])] == ["test_a", "test_b"]
+    assert (execution.status, execution.test_suite) == ("completed", "smoke")
+    assert (execution.results.total, execution.results.failed) == (2, 1)
+    again = run_tms("replay", str(suite / ".tms" / "offline"), "--url", tms.url, TMS_API_TOKEN=tms.token)
+    assert again.stdout == f"nothing is kept in {suite}/.tms/offline\n"
+
+
+def test_offline_writes_where_it_is_told(pytester: pytest.Pytester, suite: Path) -> None:
+    pytester.runpytest_subprocess("--tms-offline", "elsewhere", "-q")
+    assert len(list((suite / "elsewhere").glob("*.jsonl"))) == 1
+
+
+def test_replay_without_a_tms_keeps_everything(pytester: pytest.Pytester, suite: Path) -> None:
+    pytester.runpytest_subprocess("--tms-offline")
+    sent = run_tms("replay", ".tms", "--url", "http://127.0.0.1:1/api", TMS_API_TOKEN="t")
+    assert sent.returncode == 1
+    assert "http://127.0.0.1:1 does not answer: the connection is refused" in sent.stderr
+    assert len(list(suite.glob(".tms/offline/*.jsonl"))) == 1
+
+
+@pytest.mark.parametrize(("required", "status"), [([], 0), (["--tms-required"], 1)])
+def test_required_fails_a_run_that_was_not_delivered(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, required: list[str], status: int
+) -> None:
+    monkeypatch.setenv("TMS_API_TOKEN", "t")
+    pytester.makepyfile("def test(): pass")
+    result = pytester.runpytest_subprocess("--tms-url", "http://127.0.0.1:1/api", *required)
+    assert result.ret == status
+
+
+def test_required_fails_a_run_whose_settings_are_wrong(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test(): pass")
+    assert pytester.runpytest_subprocess("--tms-url", "nonsense", "--tms-required").ret == 1
+
+
+def test_required_leaves_a_delivered_run_alone(
+    pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMS_API_TOKEN", tms.token)
+    pytester.makepyfile("def test(): pass")
+    assert pytester.runpytest_subprocess("--tms-url", tms.url, "--tms-required").ret == 0
+
+
+def test_a_tms_that_hangs_holds_nobody_up_beyond_the_deadline(
+    pytester: pytest.Pytester, suite: Path, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMS_API_TOKEN", "t")
+    result = pytester.runpytest_subprocess("--tms-url", silent, "-o", "tms_deadline=1", timeout=15)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        [
+            "tms: not reporting yet: it has not answered yet",
+            "ledger  2 collected = 0 delivered + 2 kept on disk + 0 not run",
+            "trouble the TMS did not take everything within 1 s",
+            "send    tms replay *",
+        ]
+    )
+
+
+def test_a_journal_in_memory_says_what_is_lost(
+    pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMS_API_TOKEN", "t")
+    (suite / ".tms").touch()
+    result = pytester.runpytest_subprocess("--tms-url", "http://127.0.0.1:1/api")
+    result.stdout.fnmatch_lines(
+        [
+            "ledger  2 collected = 0 delivered + 0 kept on disk + 2 lost + 0 not run",
+            "trouble results are kept in memory only: Not a directory, *",
+        ]
+    )
+
+
+def test_secrets_of_the_environment_reach_neither_disk_nor_tms(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_PASSWORD", 'hunter2"hünter')
+    monkeypatch.setenv("CUSTOMER", "4711-0815")
+    pytester.makeini("[pytest]\ntms_mask =\n    \\d{4}-\\d{4}\n")
+    pytester.makepyfile(
+        """
+        import os, pytest
+        @pytest.mark.parametrize("secret", [os.environ["DATABASE_PASSWORD"]])
+        def test_leaks(secret, record_property):
+            record_property("password", secret)
+            print("using", secret, "for", os.environ["CUSTOMER"])
+            assert secret == "x", secret
+        """
+    )
+    pytester.runpytest_subprocess("--tms-offline")
+    (journal,) = pytester.path.glob(".tms/offline/*.jsonl")
+    written = journal.read_text(encoding="utf-8")
+    assert "using ******** for ********" in written
+    assert "hunter2" not in written
+    assert "4711" not in written
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 2)])
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_a_signal_ends_the_shard_as_cancelled_and_names_what_ran(
+    tmp_path: Path, tms: Tms, number: int, status: int, workers: tuple[str, ...]
+) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import time, pytest\n@pytest.mark.parametrize('n', range(50))\n"
+        "def test_it(n):\n    print('ran', n)\n    time.sleep(0.2)\n"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-u", "-m", "pytest", "-v", "--tms-url", tms.url, *workers],
+        cwd=tmp_path,
+        env={**os.environ, "TMS_API_TOKEN": tms.token},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert run.stdout is not None
+    said = ""
+    # Between two tests nothing runs: wait for the next one's name.
+    while said.count("PASSED") < 3 or not (workers or said.endswith("test_it[3] ")):
+        said += run.stdout.read(1)
+    begun = time.monotonic()
+    run.send_signal(number)
+    rest = run.stdout.read()
+    assert run.wait(timeout=30) == status
+    assert time.monotonic() - begun < 20
+    run.stdout.close()
+    execution_id = re.findall(r"reports/(exec_\w+)", said)[0]
+    with tms.client() as client:
+        execution = client.get_execution(execution_id)
+    assert execution.status == "cancelled"
+    assert {shard.status for shard in execution.shard_results} == {"cancelled"}
+    why = "SIGTERM" if number == signal.SIGTERM else "Ctrl-C"
+    assert re.search(rf"^not run \d+: {why}$", rest, re.MULTILINE)
+    assert re.search(r"^running test_it.py::test_it\[\d+\] when the run stopped$", rest, re.MULTILINE)
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_a_cancel_in_the_tms_stops_the_run(tmp_path: Path, tms: Tms, workers: tuple[str, ...]) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import time, pytest\n@pytest.mark.parametrize('n', range(400))\ndef test_it(n): time.sleep(0.1)\n"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-u", "-m", "pytest", "-v", "--tms-url", tms.url, *workers],
+        cwd=tmp_path,
+        env={**os.environ, "TMS_API_TOKEN": tms.token},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert run.stdout is not None
+    said = ""
+    while said.count("PASSED") < 3:
+        said += run.stdout.readline()
+    execution_id = re.findall(r"reports/(exec_\w+)", said)[0]
+    with tms.client() as client:
+        wait_for(lambda: client.get_execution(execution_id).results.total)
+        client.cancel_execution(execution_id)
+        rest = run.stdout.read()
+        assert run.wait(timeout=30) == pytest.ExitCode.INTERRUPTED
+        assert client.get_execution(execution_id).status == "cancelled"
+    run.stdout.close()
+    assert "the execution was cancelled in the TMS" in rest
+    assert (said + rest).count("PASSED") < 150
+
+
+def test_one_refused_test_costs_no_other(
+    pytester: pytest.Pytester, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A foreign server that refuses every body with a certain name in it."""
+    monkeypatch.setenv("TMS_API_TOKEN", "t")
+
+    def route(method: str, path: str) -> tuple[int, dict[str, str], bytes]:
+        body = foreign.requests[-1]["body"]
+        if path.endswith("/results") and b"test_bad" in body:
+            return 422, {}, b'{"error":{"message":"The name is bad"}}'
+        answer = b'{"executionId":"exec_1","submissionId":"sub_1"}'
+        return 201, {"Content-Type": "application/json"}, answer
+
+    foreign.route = route
+    names = ["a", "b", "bad", "c", "d"]
+    pytester.makepyfile("".join(f"def test_{name}(): pass\n" for name in names))
+    result = pytester.runpytest_subprocess("--tms-url", foreign.url)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "ledger  5 collected = 4 delivered + 0 kept on disk + 1 refused + 0 not run",
+            "refused test_bad (shard 1): The name is bad",
+        ]
+    )
