@@ -47,7 +47,7 @@ def create(
     for scope in scopes:
         if scope not in auth.SCOPES:
             raise click.BadParameter(f"{scope!r} is none of {', '.join(auth.SCOPES)}", param_hint="--scope")
-    ends = auth.now() + _milliseconds(expires) if expires else None
+    ends = None if expires is None else auth.now() + _milliseconds(expires)
     made, text = auth.new_token(name, scopes or auth.DEFAULT_SCOPES, ends)
     with _database(data_dir, database_url).write() as connection:
         tokens.add(connection, made, auth.hashed(text))

@@ -140,6 +140,7 @@ class Delivery:
             self._opened = first
         if self.joined is None:
             self.joined = self._join(self._opened)
+            self.client.compress = "gzip" in self.joined.capabilities
             self._note(joined=msgspec.to_builtins(msgspec.structs.replace(self.joined, webhook_token="")))
         return self._opened
 

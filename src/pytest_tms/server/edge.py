@@ -9,6 +9,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from pytest_tms.errors import Forbidden
 from pytest_tms.server.api import errors
+from pytest_tms.server.inflate import inflated
 from pytest_tms.server.model.ids import new_id
 
 HEADERS: Sequence[tuple[bytes, bytes]] = (
@@ -62,7 +63,7 @@ class Edge:
             await send_with_headers({"type": "http.response.start", "status": 403, "headers": headers})
             await send({"type": "http.response.body", "body": body, "more_body": False})
             return
-        await self._app(scope, receive, send_with_headers)
+        await self._app(scope, inflated(scope, receive), send_with_headers)
 
 
 def _host(scope: Scope) -> str:

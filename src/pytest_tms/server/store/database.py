@@ -21,6 +21,8 @@ from pytest_tms.errors import ServiceUnavailable
 
 WRITES = "tms_writes"
 """Marks a connection whose transaction will write, so that SQLite takes the lock at its start."""
+LOCK_TIMEOUT = 30
+"""Seconds that a transaction waits for SQLite's lock; ``?timeout=`` in the URL sets another."""
 ADVISORY_LOCK = 0x746D73
 """PostgreSQL's lock for what only one process may do at a time: "tms" in ASCII."""
 
@@ -102,7 +104,8 @@ def _engine(url: str) -> Engine:
         path = Path(parsed.database)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
-    engine = create_engine(parsed, connect_args={"timeout": 30})
+    patience = {} if "timeout" in parsed.query else {"timeout": LOCK_TIMEOUT}
+    engine = create_engine(parsed, connect_args=patience)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
