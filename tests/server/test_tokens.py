@@ -1,0 +1,171 @@
+"""Tokens: who may do what, and that nobody finds them at rest."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_tms import wire
+from pytest_tms.server.api import auth
+from pytest_tms.server.store import tokens
+from pytest_tms.server.store.database import Database
+from tests.conftest import run_tms
+from tests.server.conftest import Api, good, refused
+
+
+def token(api: Api, *options: str) -> dict[str, Any]:
+    """A new token, as the command prints it for machines."""
+    place = ("--data-dir", str(api.data_dir), *api.database)
+    made = run_tms("token", "create", "--name", "another", "--json", *options, *place)
+    assert made.returncode == 0, made.stderr
+    document: dict[str, Any] = json.loads(made.stdout)
+    return document
+
+
+def stored(api: Api, *scopes: str, expires_at: int | None = None) -> str:
+    """The text of a new token, without the second that the command takes to start."""
+    database = Database(api.database[1] if api.database else f"sqlite:///{api.data_dir / 'tms.sqlite3'}")
+    made, text = auth.new_token("another", scopes or auth.DEFAULT_SCOPES, expires_at)
+    with database.write() as connection:
+        tokens.add(connection, made, auth.hashed(text))
+    database.close()
+    return text
+
+
+def listed(api: Api, token_id: str) -> dict[str, Any]:
+    shown = run_tms("token", "list", "--json", "--data-dir", str(api.data_dir), *api.database)
+    assert shown.returncode == 0, shown.stderr
+    return next(each for each in json.loads(shown.stdout) if each["id"] == token_id)
+
+
+def test_a_token_opens_what_its_scopes_say(api: Api) -> None:
+    reads, writes, admin = (stored(api, scope) for scope in ("executions:read", "executions:write", "admin"))
+    body = {"testSuite": "all", "environment": "dev"}
+    error = refused(api.ask("POST", "/executions", body, token=reads), 403)
+    assert error["code"] == "FORBIDDEN"
+    assert "executions:write" in error["message"]
+    execution = good(api.ask("POST", "/executions", body, token=writes), 201)
+    path = f"/executions/{execution['executionId']}"
+    event = {"event": "execution.started", "executionId": execution["executionId"]}
+    good(api.ask("GET", path, token=reads), 200)
+    refused(api.ask("GET", path, token=writes), 403)
+    refused(api.ask("DELETE", path, token=reads), 403)
+    refused(api.ask("POST", execution["webhookUrl"], event, token=reads), 403)
+    good(api.ask("POST", execution["webhookUrl"], event, token=writes), 202)
+    good(api.ask("GET", path, token=admin), 200)
+    good(api.ask("DELETE", path, token=admin), 200)
+
+
+def test_a_revoked_token_opens_nothing(api: Api) -> None:
+    made = token(api)
+    refused(api.ask("GET", "/executions/x", token=made["token"]), 404)
+    place = ("--data-dir", str(api.data_dir), *api.database)
+    for _ in range(2):
+        assert run_tms("token", "revoke", made["id"], *place).returncode == 0
+    refused(api.ask("GET", "/executions/x", token=made["token"]), 401)
+    shown = listed(api, made["id"])
+    assert shown["valid"] is False
+    assert shown["revokedAt"]
+    assert f"{made['id']}  revoked" in run_tms("token", "list", *place).stdout
+
+
+def test_an_expired_token_opens_nothing(api: Api) -> None:
+    refused(api.ask("GET", "/executions/x", token=stored(api, expires_at=auth.now() + 60_000)), 404)
+    refused(api.ask("GET", "/executions/x", token=stored(api, expires_at=auth.now() - 1)), 401)
+
+
+def test_a_token_is_made_with_the_scopes_that_are_asked_for(sqlite_api: Api) -> None:
+    made = token(sqlite_api, "--scope", "executions:read", "--scope", "admin")
+    assert set(made) == {"token", "id", "name", "scopes"}
+    assert made["name"] == "another"
+    assert listed(sqlite_api, made["id"])["scopes"] == made["scopes"] == ["executions:read", "admin"]
+    assert listed(sqlite_api, token(sqlite_api)["id"])["scopes"] == list(auth.DEFAULT_SCOPES)
+
+
+@pytest.mark.parametrize(("expires", "hours"), [("12h", 12), ("4w", 4 * 7 * 24)])
+def test_a_token_ends_when_it_was_told_to(sqlite_api: Api, expires: str, hours: int) -> None:
+    shown = listed(sqlite_api, token(sqlite_api, "--expires", expires)["id"])
+    ends = wire.parse_time(shown["expiresAt"])
+    assert abs(ends - datetime.now(timezone.utc) - timedelta(hours=hours)) < timedelta(minutes=1)
+    assert shown["valid"] is True
+
+
+@pytest.mark.parametrize("expires", ["", "0d", "-1d", "soon", "90", "1y", "999999w", "٣x"])
+def test_a_token_does_not_end_at_what_is_no_time(tmp_path: Path, expires: str) -> None:
+    done = run_tms("token", "create", "--name", "x", f"--expires={expires}", "--data-dir", str(tmp_path))
+    assert done.returncode == 2
+    assert one_line(done.stderr)
+
+
+def test_an_executions_own_token_opens_its_own_events_alone(api: Api) -> None:
+    one, other = api.create(), api.create()
+    own = one["webhookToken"]
+    api.send(one, "execution.started")
+    event = {"event": "execution.started", "executionId": other["executionId"]}
+    refused(api.ask("POST", other["webhookUrl"], event, token=own), 401)
+    for method, path in [
+        ("GET", f"/executions/{one['executionId']}"),
+        ("GET", f"/executions/{one['executionId']}/tests"),
+        ("DELETE", f"/executions/{one['executionId']}"),
+        ("POST", "/executions"),
+        ("POST", "/results"),
+    ]:
+        refused(api.ask(method, path, token=own), 401)
+
+
+def test_who_has_no_token_does_not_learn_what_exists(api: Api) -> None:
+    execution = api.create()
+    messages = set()
+    for url in (execution["webhookUrl"], "/webhooks/executions/exec_nope"):
+        messages.add(refused(api.ask("POST", url, token="wh_token_guess"), 401)["message"])
+    assert len(messages) == 1
+
+
+def test_the_text_of_a_token_is_nowhere_at_rest(sqlite_api: Api) -> None:
+    secrets = [token(sqlite_api)["token"], sqlite_api.create()["webhookToken"], sqlite_api.token]
+    for file in sqlite_api.data_dir.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            assert not any(secret.encode() in content for secret in secrets), file
+
+
+def test_a_token_has_the_form_that_scanners_know(sqlite_api: Api) -> None:
+    made = token(sqlite_api)["token"]
+    assert re.fullmatch(r"tms_[0-9A-Za-z]{36}", made)
+    assert made[-6:] == auth._checksum(made[4:34])
+
+
+def test_a_token_is_shown_alone_on_stdout(tmp_path: Path) -> None:
+    done = run_tms("token", "create", "--name", "my name", "--data-dir", str(tmp_path))
+    assert re.fullmatch(r"tms_\w{36}\n", done.stdout)
+    assert "my name" in done.stderr
+    assert done.stdout.strip() not in run_tms("token", "list", "--data-dir", str(tmp_path)).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["token", "create"], 2, "--name"),
+        (["token", "create", "--name", "x", "--scope", "everything"], 2, "executions:read"),
+        (["token", "revoke"], 2, "TOKEN_ID"),
+        (["token", "revoke", "tok_nope"], 1, "tok_nope"),
+    ],
+)
+def test_a_token_command_that_fails_says_why_in_one_line(
+    tmp_path: Path, arguments: list[str], status: int, said: str
+) -> None:
+    done = run_tms(*arguments, "--data-dir", str(tmp_path))
+    assert done.returncode == status
+    assert said in one_line(done.stderr)
+    assert not done.stdout
+
+
+def one_line(text: str) -> str:
+    assert text.startswith("tms: ")
+    assert text.count("\n") == 1, text
+    return text
