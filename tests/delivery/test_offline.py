@@ -64,6 +64,19 @@ def test_offline_writes_where_it_is_told(pytester: pytest.Pytester, suite: Path)
     assert len(list((suite / "elsewhere").glob("*.jsonl"))) == 1
 
 
+@pytest.mark.parametrize(
+    "arguments", [["test_it.py"], ["test_it.py::test_a"], ["test_it.py", "test_more.py"]]
+)
+def test_tests_behind_the_option_are_tests(
+    pytester: pytest.Pytester, suite: Path, arguments: list[str]
+) -> None:
+    pytester.makepyfile(test_more="def test_c(): pass", test_other="def test_d(): pass")
+    result = pytester.runpytest_subprocess("--tms-offline", *arguments)
+    passed, failed = {1: (1, 1), 2: (2, 1)}[len(arguments)] if "::" not in arguments[0] else (1, 0)
+    result.assert_outcomes(passed=passed, failed=failed)
+    assert len(list((suite / ".tms" / "offline").glob("*.jsonl"))) == 1
+
+
 def test_replay_without_a_tms_keeps_everything(pytester: pytest.Pytester, suite: Path) -> None:
     pytester.runpytest_subprocess("--tms-offline")
     sent = run_tms("replay", ".tms", "--url", "http://127.0.0.1:1/api", TMS_API_TOKEN="t")

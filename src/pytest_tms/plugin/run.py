@@ -224,8 +224,9 @@ class Run:
             return self._shards[self._workers.shard_of(recording.worker_of(report))]
         return next(iter(self._shards.values()))
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """Note a test that runs now."""
+        """Note a test that runs now, before the terminal names it."""
         self._running[nodeid] = None
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:

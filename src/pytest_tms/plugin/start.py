@@ -6,12 +6,13 @@ A worker never loads the client: everything that talks is imported only where it
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 
 import pytest
 
 from pytest_tms.plugin.artifacts import REPORTING
 from pytest_tms.plugin.enrich import Enricher
-from pytest_tms.plugin.settings import Secret, SettingError, Settings, resolve
+from pytest_tms.plugin.settings import OFFLINE, Secret, SettingError, Settings, resolve
 from pytest_tms.plugin.shards import ShardName, ShardSelection, parse_shard
 from pytest_tms.plugin.terminal import Off
 
@@ -21,6 +22,8 @@ def start(config: pytest.Config) -> None:
     worker = getattr(config, "workerinput", None)
     if worker is not None and "tms" not in worker:
         return  # the controller does not report
+    if worker is None:
+        give_back_tests(config)
     manager = config.pluginmanager
     required = False
     try:
@@ -39,6 +42,24 @@ def start(config: pytest.Config) -> None:
     manager.register(Enricher(settings.tags, cancel), "tms-enricher")
     if shard is not None and shard.total:
         manager.register(ShardSelection(shard), "tms-shard")
+
+
+def give_back_tests(config: pytest.Config) -> None:
+    """``pytest --tms-offline tests`` means the tests in ``tests``, not a folder to write to.
+
+    The option's folder is optional, so the parser takes whatever follows for it. What is a test path,
+    and holds no journals, goes back to the arguments.
+    """
+    given = config.getoption("tms_offline")
+    words = [str(word) for word in config.invocation_params.args]
+    follows = any(pair == ("--tms-offline", given) for pair in pairwise(words))
+    if not given or not follows:
+        return
+    path = config.invocation_params.dir / given.partition("::")[0]
+    if path.exists() and not any(path.glob("*.jsonl")):
+        config.option.tms_offline = OFFLINE
+        explicit = config.args_source is pytest.Config.ArgsSource.ARGS
+        config.args[:] = [given, *config.args] if explicit else [given]
 
 
 def _start_run(config: pytest.Config, settings: Settings, shard: ShardName | None) -> None:

@@ -1,0 +1,102 @@
+"""Keeps errors of ours, and of the user's hooks, out of pytest: each is named once and shown at the end."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
+
+import pytest
+
+from pytest_tms.plugin.text import clean
+
+Plugin = TypeVar("Plugin")
+
+TROUBLE = "tms_trouble"
+"""Under which an xdist worker hands what it noted to its controller."""
+
+
+class Guard:
+    """Knows what went wrong in this process. It is a plugin, too: it shows what nobody else has shown."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._noted: dict[str, str] = {}
+        self._shown: set[str] = set()
+
+    def note(self, what: str, error: BaseException) -> None:
+        """Keep an error of ``what``, the first of each."""
+        if what not in self._noted:
+            said = " ".join(f"{type(error).__name__}: {_text(error)}".split())
+            self._noted[what] = clean(f"{what} failed ({said})", limit=500)
+
+    def learn(self, sentences: list[str]) -> None:
+        """Take over what a worker noted; the same of several workers is kept once."""
+        for sentence in sentences:
+            self._noted.setdefault(sentence.partition(" failed (")[0], sentence)
+
+    def take(self) -> list[str]:
+        """Every sentence that was not shown before; who takes them shows them."""
+        fresh = [sentence for sentence in self._noted.values() if sentence not in self._shown]
+        self._shown.update(fresh)
+        return fresh
+
+    def watch(self, plugin: Plugin) -> Plugin:
+        """The same plugin, whose hooks never raise: what they raise is noted, and pytest goes on without."""
+        for name in dir(plugin):
+            if name.startswith("pytest_"):
+                method = getattr(plugin, name)
+                is_wrapper = getattr(method, "pytest_impl", {}).get("wrapper")
+                setattr(plugin, name, (self._around if is_wrapper else self._plain)(method, name))
+        return plugin
+
+    def _plain(self, method: Callable[..., Any], name: str) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def guarded(*args: Any) -> Any:
+            try:
+                return method(*args)
+            except Exception as error:  # a defect of ours must not become one of the user's run
+                self.note(f"pytest-tms in {name}", error)
+
+        return guarded
+
+    def _around(self, method: Callable[..., Any], name: str) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def guarded(*args: Any) -> Generator[None, Any, Any]:
+            try:
+                steps = method(*args)
+                next(steps)
+            except Exception as error:
+                self.note(f"pytest-tms in {name}", error)
+                return (yield)
+            result = yield
+            try:
+                steps.send(result)
+            except StopIteration as end:
+                return end.value
+            except Exception as error:
+                self.note(f"pytest-tms in {name}", error)
+            return result
+
+        return guarded
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        """Hand on what was noted (xdist's workers, which have no terminal)."""
+        output = getattr(self._config, "workeroutput", None)
+        if output is not None and self._noted:
+            output[TROUBLE] = self.take()
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """Show what came too late for the block at the end (the process that reports)."""
+        terminal = self._config.pluginmanager.getplugin("terminalreporter")
+        for sentence in self.take() if terminal is not None else ():
+            terminal.write_line(f"tms: trouble {sentence}", yellow=True)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # an error of the user's may have no text
+        return "it has no text"
