@@ -41,13 +41,14 @@ def create(
     as_json: bool,
 ) -> None:
     """Make a token and show it, this once."""
+    lasts = None if expires is None else _milliseconds(expires)
     from pytest_tms.server.api import auth
     from pytest_tms.server.store import tokens
 
     for scope in scopes:
         if scope not in auth.SCOPES:
             raise click.BadParameter(f"{scope!r} is none of {', '.join(auth.SCOPES)}", param_hint="--scope")
-    ends = None if expires is None else auth.now() + _milliseconds(expires)
+    ends = None if lasts is None else auth.now() + lasts
     made, text = auth.new_token(name, scopes or auth.DEFAULT_SCOPES, ends)
     with _database(data_dir, database_url).write() as connection:
         tokens.add(connection, made, auth.hashed(text))

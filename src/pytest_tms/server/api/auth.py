@@ -7,11 +7,9 @@ import hmac
 import secrets
 import time
 import zlib
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from anyio.to_thread import run_sync
-from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 
 from pytest_tms import calls
 from pytest_tms.calls import Call, Scope
@@ -20,6 +18,10 @@ from pytest_tms.server.model.ids import new_id
 from pytest_tms.server.store import executions, tokens
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.tokens import ApiToken
+
+if TYPE_CHECKING:  # `tms token` makes tokens without loading the framework
+    from litestar.connection import ASGIConnection
+    from litestar.handlers import BaseRouteHandler
 
 SCOPES: tuple[str, ...] = get_args(Scope)
 DEFAULT_SCOPES = ("executions:read", "executions:write", "webhooks:write")
