@@ -87,10 +87,10 @@ def test_a_database_of_a_newer_version_is_one_line(tmp_path: Path) -> None:
 
 def test_a_data_dir_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for folder in (tmp_path / "file" / "data", Path("/dev/null/data")):
-        done = run_tms("serve", "--port", "0", "--data-dir", str(folder))
-        assert done.returncode == 1
-        assert str(folder) in one_line(done.stderr)
+    folder = tmp_path / "file" / "data"
+    done = run_tms("serve", "--port", "0", "--data-dir", str(folder))
+    assert done.returncode == 1
+    assert str(folder) in one_line(done.stderr)
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_bad_setting_of_the_environment_is_one_line(tmp_path: Path, name: str,
     assert one_line(done.stderr)
 
 
-@pytest.mark.parametrize("command", [["serve"], ["token", "list"], ["db", "upgrade"]])
+@pytest.mark.parametrize("command", [["serve"], ["token", "list"]])
 def test_a_missing_server_is_said_with_the_command_that_installs_it(
     tmp_path: Path, command: list[str]
 ) -> None:

@@ -31,7 +31,7 @@ def whole_counts(draw: st.DrawFn) -> wire.Counts:
 shard_states = st.sampled_from(["pending", "running", "completed", "failed", "error", "lost", "cancelled"])
 execution_states = st.sampled_from(["created", "running", "completed", "failed", "cancelled"])
 events = st.sampled_from(sorted(states._BY_EVENT))
-quick = settings(deadline=None, max_examples=150)
+quick = settings(deadline=None, max_examples=100)
 
 
 @quick

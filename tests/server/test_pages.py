@@ -194,7 +194,8 @@ def test_failures_are_paged_without_a_gap(api: Api) -> None:
     assert seen == [f"t{n:03}" for n in range(1, 250, 2)]
 
 
-def test_events_and_artifacts_are_paged_without_a_gap(api: Api) -> None:
+def test_events_and_artifacts_are_paged_without_a_gap(sqlite_api: Api) -> None:
+    api = sqlite_api
     execution = api.create()
     for number in range(45):
         api.submit(execution, "1", artifacts={"logs": [f"log-{number:03}"]})
@@ -212,7 +213,8 @@ def test_events_and_artifacts_are_paged_without_a_gap(api: Api) -> None:
         assert seen == expected
 
 
-def test_no_page_has_a_list_without_end(api: Api) -> None:
+def test_no_page_has_a_list_without_end(sqlite_api: Api) -> None:
+    api = sqlite_api
     execution = api.create(metadata={f"m{number}": "x" for number in range(1000)})
     many = [f"n{number}" for number in range(3000)]
     tests = [result(name, "failed", tags=many, duration=1000, longrepr="x" * 100_000) for name in many[:100]]

@@ -77,12 +77,12 @@ def test_first_starts_at_once_share_one_data_dir_and_make_one_token(
         )
 
     def check(*options: str) -> None:
-        with ThreadPoolExecutor(4) as threads:
-            started = list(threads.map(lambda number: start(number, *options), range(4)))
+        with ThreadPoolExecutor(3) as threads:
+            started = list(threads.map(lambda number: start(number, *options), range(3)))
         wait_for(lambda: all(answers(url) for _, url in started))
         for process, _ in started:
             stop(process)
-        logs = [(tmp_path / f"log{number}" / "serve.log").read_text() for number in range(4)]
+        logs = [(tmp_path / f"log{number}" / "serve.log").read_text() for number in range(3)]
         assert sum(bool(TOKEN.search(log)) for log in logs) == 1
         assert not any("Traceback" in log for log in logs)
 
