@@ -30,6 +30,8 @@ def serve(
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store.database import Database
 
+    if embedded:  # a server of this machine alone, whatever the environment says of one for others
+        host, public_url, workers = "127.0.0.1", "", 1
     settings = ServerSettings.read(
         host=host,
         port=port,

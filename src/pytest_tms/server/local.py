@@ -41,10 +41,15 @@ def folder() -> Path:
 
 def find_or_start(data_dir: Path, session: int) -> dict[str, str]:
     """The URL and token of the data dir's server, kept awake by ``session``. Raises RuntimeError."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     sessions = data_dir / "sessions"
-    sessions.mkdir(exist_ok=True, mode=0o700)
-    (sessions / str(session)).touch()
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sessions.mkdir(exist_ok=True, mode=0o700)
+        (sessions / str(session)).touch()
+    except OSError as error:
+        raise RuntimeError(
+            f"the data dir {data_dir} cannot be used ({error.strerror}): set TMS_SERVER_DATA_DIR to another"
+        ) from None
     with filelock.FileLock(data_dir / "local.lock", timeout=LONGEST_START * 2):
         state = _read(data_dir)
         if not _answers(state):
@@ -154,7 +159,8 @@ def retire(data_dir: Path, url: str, is_wanted: Callable[[], bool]) -> bool:
         return False
     with suppress(filelock.Timeout), filelock.FileLock(data_dir / "local.lock", timeout=0):
         if not is_wanted():
-            _write(data_dir, {"url": url})
+            if _read(data_dir).get("pid") == os.getpid():  # a successor may have said where it is
+                _write(data_dir, {"url": url})
             return True
     return False
 

@@ -1,0 +1,81 @@
+"""The embedded server is of this machine alone, and takes nothing from a successor."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from pytest_tms.server import local
+
+
+def ask(data_dir: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Ask for the embedded server as the plugin does."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest_tms.server.local", "--session", str(os.getpid())],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMS_SERVER_DATA_DIR": str(data_dir), **environ},
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"TMS_SERVER_HOST": "0.0.0.0"},
+        {"TMS_SERVER_HOST": "::1"},
+        {"TMS_SERVER_PUBLIC_URL": "https://tms.example.com"},
+    ],
+    ids=lambda environ: "-".join(environ.values()),
+)
+def test_it_is_of_this_machine_alone_whatever_the_environment_says(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    done = ask(tmp_path, **environ)
+    assert (done.returncode, done.stderr) == (0, "")
+    try:
+        found = json.loads(done.stdout)
+        assert found["url"].startswith("http://127.0.0.1:")
+        elsewhere = requests.get(f"{found['url']}/", headers={"Host": "evil.example"}, timeout=10)
+        assert elsewhere.status_code == 403
+        made = requests.post(
+            f"{found['url']}/executions",
+            json={"testSuite": "all", "environment": "dev"},
+            headers={"Authorization": f"Bearer {found['token']}"},
+            timeout=10,
+        ).json()
+        assert made["webhookUrl"].startswith(f"{found['url']}/")
+    finally:
+        os.kill(json.loads((tmp_path / "local.json").read_text())["pid"], signal.SIGKILL)
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_who_stops_takes_back_only_what_it_said_itself(tmp_path: Path, mine: bool) -> None:
+    local.write_state(tmp_path, "http://127.0.0.1:1/api", "secret")
+    state = tmp_path / "local.json"
+    before = {**json.loads(state.read_text()), "pid": os.getpid() if mine else os.getppid()}
+    state.write_text(json.dumps(before))
+    assert local.retire(tmp_path, before["url"], lambda: False)
+    assert json.loads(state.read_text()) == ({"url": before["url"]} if mine else before)
+
+
+def test_who_is_wanted_again_at_the_last_moment_stays(tmp_path: Path) -> None:
+    said = iter([False, True])
+    local.write_state(tmp_path, "http://127.0.0.1:1/api", "secret")
+    assert not local.retire(tmp_path, "http://127.0.0.1:1/api", lambda: next(said))
+    assert json.loads((tmp_path / "local.json").read_text())["token"] == "secret"
+
+
+def test_a_data_dir_that_cannot_be_used_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = ask(tmp_path / "file")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert str(tmp_path / "file") in done.stderr
+    assert "set TMS_SERVER_DATA_DIR to another" in done.stderr
