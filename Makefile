@@ -22,7 +22,7 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage run -m pytest -n 2 --dist worksteal -m "not nightly"
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
@@ -32,9 +32,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# More schedules of faults and more kills than CI has time for.
+# More schedules of faults, more kills and larger suites than CI has time for.
 nightly: setup
-	FAULT_SCHEDULES=1000 KILLS=200 $(BIN)/python -m pytest tests/delivery
+	FAULT_SCHEDULES=1000 KILLS=200 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: setup
 	$(BIN)/python -m bench

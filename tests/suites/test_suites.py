@@ -105,7 +105,13 @@ def test_has_failing_subtests(subtests):
 
 
 @pytest.mark.suites
-@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+@pytest.mark.parametrize(
+    "suite",
+    [
+        pytest.param(suite, id=suite.name, marks=[pytest.mark.nightly] if suite.name == "packaging" else [])
+        for suite in SUITES
+    ],
+)
 def test_a_released_suite_is_reported_as_junit_has_it(suite: Suite, tms: Tms, tmp_path: Path) -> None:
     prepare(suite)
     ran = run_both(suite.python, suite.source, tms, tmp_path, *suite.options)
