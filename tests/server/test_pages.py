@@ -252,3 +252,13 @@ def test_a_report_loads_nothing_from_elsewhere_and_everything_it_loads_is_there(
 )
 def test_only_static_files_are_served_as_such(api: Api, path: str) -> None:
     assert api.page(path).status_code in (404, 405)
+
+
+def test_a_report_follows_its_run_until_it_ends(api: Api) -> None:
+    execution = api.create()
+    path = f"/reports/{execution['executionId']}"
+    refreshes = [attributes for tag, attributes in page(api, path).elements if tag == "meta"]
+    assert {"http-equiv": "refresh", "content": "3"} in refreshes
+    api.submit(execution, tests=[result("test_a", "passed")])
+    ended = [attributes for tag, attributes in page(api, path).elements if tag == "meta"]
+    assert all(attributes.get("http-equiv") != "refresh" for attributes in ended)
