@@ -62,8 +62,8 @@ def pytest_configure(config: pytest.Config) -> None:
             return
     except SettingError:
         pass  # the run resolves again, and says what is wrong
-    if config.getoption("collectonly") or config.getoption("help") or config.getoption("version"):
-        return
+    if any(config.getoption(name) for name in ("collectonly", "setuponly", "help", "version")):
+        return  # no test is run
     from pytest_tms.plugin.start import start
 
     start(config)

@@ -28,15 +28,20 @@ class Enricher:
     """Knows each test while it is set up. ``tags`` are the patterns of the setting ``tms_tags``.
 
     In an xdist worker, ``cancel`` is the file by which the controller says that the run is cancelled.
+    ``logs_late`` says that a plugin logs every report, but only after a test's teardown.
     """
 
-    def __init__(self, tags: Sequence[str] = (), cancel: str = "") -> None:
+    def __init__(self, tags: Sequence[str] = (), cancel: str = "", *, logs_late: bool = False) -> None:
         self._cancel = cancel
+        self._logs_late = logs_late
         self._next_look = 0.0
         self._wanted = [pattern for pattern in tags if not pattern.startswith("!")] or ["*"]
         self._unwanted = [*NOT_TAGS, *(pattern[1:] for pattern in tags if pattern.startswith("!"))]
         self._parent: tuple[object, list[str]] = (None, [])
-        self._latest: tuple[str, int] = ("", 0)
+        self._latest: tuple[pytest.Item | None, int] = (None, 0)
+        self._copies: dict[pytest.Item, int] = {}
+        self._logged: object = None
+        self._unlogged: list[pytest.TestReport] = []
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -47,13 +52,47 @@ class Enricher:
         if call.when == "setup":
             if extra := self._describe(item):
                 setattr(report, ATTRIBUTE, extra)
-        elif call.when == "teardown":
-            if kept := item.stash.get(ATTACHED, None):
-                setattr(report, ATTRIBUTE, kept)
+        elif call.when == "teardown" or report.outcome != "passed":
+            kept = item.stash.get(ATTACHED, None)
+            if kept is not None:
                 del item.stash[ATTACHED]
-            if self._cancel:
-                self._stop_if_cancelled(item.session)
+            if call.when == "teardown":
+                if self._unlogged:
+                    kept = {**(kept or {}), "unlogged": [_plain_failure(each) for each in self._unlogged]}
+                    self._unlogged = []
+                if self._cancel:
+                    self._stop_if_cancelled(item.session)
+            if kept:
+                setattr(report, ATTRIBUTE, kept)
         return report
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Number the tests whose node id is not their own, as under ``--keep-duplicates``."""
+        if len({item.nodeid for item in session.items}) == len(session.items):
+            return
+        times: dict[str, int] = {}
+        for item in session.items:
+            times[item.nodeid] = number = times.get(item.nodeid, 0) + 1
+            if number > 1:
+                self._copies[item] = number
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the latest failure that everyone was told of (the process that runs the test)."""
+        if report.longrepr is not None:
+            self._logged = report.longrepr
+            if self._unlogged:
+                self._unlogged = [each for each in self._unlogged if each.longrepr is not report.longrepr]
+
+    def pytest_exception_interact(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        """Keep a failure that nobody was told of: retry plugins do not log every attempt."""
+        if (
+            not self._logs_late
+            and isinstance(report, pytest.TestReport)
+            and report.failed
+            and report.longrepr is not self._logged
+            and not hasattr(report, "context")
+        ):
+            self._unlogged.append(report)
 
     def _stop_if_cancelled(self, session: pytest.Session) -> None:
         """xdist sends a worker tests ahead, which it would finish whatever its controller does."""
@@ -65,11 +104,13 @@ class Enricher:
 
     def _describe(self, item: pytest.Item) -> dict[str, Any]:
         extra: dict[str, Any] = {}
-        nodeid, tries = self._latest
-        tries = tries + 1 if nodeid == item.nodeid else 1
-        self._latest = (item.nodeid, tries)
+        latest, tries = self._latest
+        tries = tries + 1 if latest is item else 1
+        self._latest = (item, tries)
         if tries > 1:
             extra["attempt"] = tries
+        if self._copies and item in self._copies:
+            extra["copy"] = self._copies[item]
         if tags := self._tags(item):
             extra["tags"] = tags
         for marker in item.own_markers:
@@ -116,7 +157,19 @@ def _plain(value: object) -> object:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return clean(str(value), limit=200)
+        return clean(str.__str__(value), limit=200)
     if type(value) is float or (type(value) is int and abs(value) < 2**53):
         return value
     return str(value) if type(value) is int and abs(value) < 10**50 else f"<{type(value).__name__}>"
+
+
+def _plain_failure(report: pytest.TestReport) -> dict[str, Any]:
+    """A failure as execnet can carry it to the recorder."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return {
+        "when": report.when,
+        "duration": report.duration,
+        "start": getattr(report, "start", 0.0),
+        "message": clean(crash.message if crash is not None else report.longreprtext),
+        "text": clean(report.longreprtext),
+    }

@@ -55,6 +55,8 @@ class Guard:
         def guarded(*args: Any) -> Any:
             try:
                 return method(*args)
+            except pytest.exit.Exception:  # a signal came meanwhile
+                raise
             except Exception as error:  # a defect of ours must not become one of the user's run
                 self.note(f"pytest-tms in {name}", error)
 
@@ -66,6 +68,8 @@ class Guard:
             try:
                 steps = method(*args)
                 next(steps)
+            except pytest.exit.Exception:
+                raise
             except Exception as error:
                 self.note(f"pytest-tms in {name}", error)
                 return (yield)
@@ -74,6 +78,8 @@ class Guard:
                 steps.send(result)
             except StopIteration as end:
                 return end.value
+            except pytest.exit.Exception:
+                raise
             except Exception as error:
                 self.note(f"pytest-tms in {name}", error)
             return result

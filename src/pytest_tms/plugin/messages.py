@@ -33,9 +33,10 @@ class ShardStarted(Line, kw_only=True, frozen=True, omit_defaults=True, tag="sha
 
 
 class Tested(Line, kw_only=True, frozen=True, omit_defaults=True, tag="test"):
-    """A test settled; a later line of the same test in the same shard replaces it."""
+    """A test settled; ``again`` says that this replaces an earlier line of the same node id in the shard."""
 
     shard: str
+    again: bool = False
     test: msgspec.Raw
 
 
@@ -81,6 +82,6 @@ def encode(line: Line) -> bytes:
     return msgspec.json.encode(line) + b"\n"
 
 
-def line_prefix(shard: str) -> bytes:
+def line_prefix(shard: str, *, again: bool = False) -> bytes:
     """What stands before the encoded test in a ``Tested`` line: one is written for every test."""
-    return TESTED + b',"shard":' + msgspec.json.encode(shard) + b',"test":'
+    return TESTED + b',"shard":' + msgspec.json.encode(shard) + b',"again":true' * again + b',"test":'

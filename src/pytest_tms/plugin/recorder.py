@@ -6,6 +6,8 @@ between (docs/outcomes.md). Settling is a pure function from what was seen to on
 
 from __future__ import annotations
 
+import ast
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +20,9 @@ from pytest_tms.plugin.artifacts import of_properties
 from pytest_tms.plugin.enrich import ATTRIBUTE
 from pytest_tms.plugin.shards import test_id
 from pytest_tms.plugin.text import clean, first_line
+
+FAILED = ("failed", "rerun", "retried")
+"""The outcomes of a report whose phase failed: the retry plugins have their own words."""
 
 Clip = Callable[[str], str]
 """Makes a long text fit to send: masked and cut."""
@@ -32,6 +37,22 @@ class Phase(NamedTuple):
     start: float
     longrepr: Any
     wasxfail: str | None
+
+
+@dataclass(frozen=True)
+class Unlogged:
+    """What a failure said whose report was never logged, in the shape of pytest's own longrepr."""
+
+    message: str
+    text: str
+
+    @property
+    def reprcrash(self) -> Unlogged:
+        """Where ``message`` stands."""
+        return self
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(slots=True)
@@ -59,12 +80,18 @@ class Open:
 
 
 class Recorder:
-    """Follows the tests of one shard; ``clip`` fits every long text before it is kept."""
+    """Follows the tests of one run; ``clip`` fits every long text before it is kept.
 
-    def __init__(self, clip: Clip, *, per_worker: bool = False) -> None:
+    ``per_worker`` tells the same test of several workers apart, ``grouped`` takes off the group that xdist's
+    loadgroup appends to node ids.
+    """
+
+    def __init__(self, clip: Clip, *, per_worker: bool = False, grouped: bool = False) -> None:
         self._clip = clip
         self._per_worker = per_worker
+        self._grouped = grouped
         self._open: dict[tuple[str, str], Open] = {}
+        self._crashed: dict[str, Open] = {}
 
     def add(self, report: pytest.TestReport) -> wire.TestResult | None:
         """Take one report of a test; answers the test's result where this report settled it."""
@@ -72,12 +99,15 @@ class Recorder:
         key = (worker, report.nodeid)
         test = self._open.get(key)
         if test is None:
-            test = self._open[key] = Open()
+            crashed = self._crashed.pop(report.nodeid, None) if self._crashed else None
+            test = self._open[key] = Open() if crashed is None else crashed
         if (context := getattr(report, "context", None)) is not None:
-            test.current.subtests.append(self._subtest(report, context))
+            test.current.subtests.append(self._subtest(report, context, worker))
             return None
         when: str = report.when or "???"
         outcome: str = report.outcome
+        if when == "setup" and test.current.phases:  # the retry plugin kept the teardown to itself
+            self._next_try(test)
         test.current.phases.append(
             Phase(
                 when,
@@ -91,43 +121,74 @@ class Recorder:
         if when == "setup":
             if extra := getattr(report, ATTRIBUTE, None):
                 test.extra = {**test.extra, **extra}
-        elif outcome == "retried":  # pytest-retry: another call follows within this setup and teardown
+            return None
+        if when == "teardown" or outcome != "passed":
+            self._gather(test, report)
+        if outcome == "retried":  # pytest-retry: another call follows within this setup and teardown
             self._next_try(test, keep_setup=True)
         elif when == "teardown":
-            self._gather(test, report)
             if is_final(test.current):
                 return self._settle(key, report)
             self._next_try(test)
         elif when == "???":
-            return self._settle(key, report)
+            if outcome == "rerun":  # any other worker may be the next to try it
+                self._next_try(test)
+                self._crashed[report.nodeid] = self._open.pop(key)
+            else:
+                return self._settle(key, report)
         return None
+
+    def give_up(self, report: pytest.TestReport) -> wire.TestResult | None:
+        """What is left where ``add`` raised: whether the test failed, once it has ended."""
+        worker, nodeid = worker_of(report), clean(report.nodeid)
+        test = self._open.setdefault((worker, report.nodeid), Open())
+        phases = test.current.phases
+        if not phases or phases[-1].when != report.when:
+            phases.append(Phase(str(report.when), str(report.outcome), 0.0, 0.0, None, None))
+        if report.when not in ("teardown", "???"):
+            return None
+        del self._open[worker, report.nodeid]
+        outcome, decisive = verdict(test.current)
+        return wire.TestResult(
+            title=nodeid.partition("::")[2] or nodeid,
+            file=nodeid.partition("::")[0],
+            status=_status(outcome, decisive.outcome),
+            node_id=nodeid,
+            outcome=outcome,
+            worker=worker or None,
+        )
 
     def unsettled(self) -> Iterator[wire.TestResult]:
         """Settle what never finished but has a verdict: a call that failed, a try that no other followed."""
-        for (worker, nodeid), test in list(self._open.items()):
+        crashed = ((("", nodeid), test) for nodeid, test in self._crashed.items())
+        for (worker, nodeid), test in [*self._open.items(), *crashed]:
             if verdict_known(test):
-                del self._open[worker, nodeid]
-                yield settle(nodeid, test, self._clip, worker=worker, per_worker=self._per_worker)
-
-    def in_flight(self) -> list[str]:
-        """The node ids of tests that have begun and have no verdict."""
-        return [nodeid for _, nodeid in self._open]
+                self._open.pop((worker, nodeid), None)
+                yield self._settled(nodeid, test, worker)
+        self._crashed.clear()
 
     def _settle(self, key: tuple[str, str], report: pytest.TestReport) -> wire.TestResult:
-        test = self._open.pop(key)
+        worker, nodeid = key
+        return self._settled(nodeid, self._open.pop(key), worker, report.sections)
+
+    def _settled(
+        self, nodeid: str, test: Open, worker: str, sections: list[tuple[str, str]] | None = None
+    ) -> wire.TestResult:
         return settle(
-            report.nodeid,
+            test_id(nodeid) if self._grouped else nodeid,
             test,
             self._clip,
-            worker=key[0],
+            worker=worker,
             per_worker=self._per_worker,
-            sections=report.sections,
+            sections=sections,
         )
 
     @staticmethod
     def _gather(test: Open, report: pytest.TestReport) -> None:
-        """Take over the files and properties that a finished try left."""
+        """Take over what a finished try left: files, properties, and failures that nobody logged."""
         if kept := getattr(report, ATTRIBUTE, None):
+            for failure in kept.get("unlogged", ()):
+                _insert(test, failure)
             test.attach(kept.get("artifacts", []))
             test.properties.update(kept.get("properties", {}))
         if report.user_properties:
@@ -140,15 +201,35 @@ class Recorder:
         setup = [phase for phase in test.current.phases if keep_setup and phase.when == "setup"]
         test.current = Try(phases=setup)
 
-    def _subtest(self, report: pytest.TestReport, context: Any) -> wire.Subtest:
+    def _subtest(self, report: pytest.TestReport, context: Any, worker: str) -> wire.Subtest:
         status = status_of(report)
         return wire.Subtest(
-            title=clean(_subtest_title(context), limit=1000),
+            title=clean(_subtest_title(context, worker), limit=1000),
             status=status,
             duration=round(report.duration * 1000),
             error=_error(report.longrepr, getattr(report, "wasxfail", None)) if status != "passed" else None,
             longrepr=self._clip(report.longreprtext) if status == "failed" else None,
         )
+
+
+def _insert(test: Open, failure: dict[str, Any]) -> None:
+    """Put a failure that a retry plugin kept to itself where it belongs.
+
+    It is this try's own where this try shows no verdict (``flaky``), else a try before this one
+    (``pytest-retry``, of which only the first and the last are logged).
+    """
+    phase = Phase(
+        failure["when"],
+        "failed",
+        failure["duration"],
+        failure["start"],
+        Unlogged(failure["message"], failure["text"]),
+        None,
+    )
+    if is_final(test.current):
+        test.tries.append(Try(phases=[phase]))
+    else:
+        test.current.phases.insert(-1, phase._replace(outcome="rerun"))
 
 
 def worker_of(report: pytest.TestReport) -> str:
@@ -181,8 +262,22 @@ def is_final(attempt: Try) -> bool:
 
 
 def verdict_known(test: Open) -> bool:
-    """Whether an unfinished test has failed or has finished tries: leaving it out would lose them."""
-    return bool(test.tries) or any(phase.outcome == "failed" for phase in test.current.phases)
+    """Whether an unfinished test has failed, now or in an earlier try: leaving it out would lose that."""
+    return any(
+        phase.outcome in FAILED for attempt in (*test.tries, test.current) for phase in attempt.phases
+    ) or any(part.status == "failed" for part in test.current.subtests)
+
+
+def _status(outcome: str, decided_by: str) -> wire.TestStatus:
+    """The protocol's word for an outcome; an unexpected pass failed where its phase did."""
+    if outcome == "passed" or (outcome == "xpassed" and decided_by == "passed"):
+        return "passed"
+    return "skipped" if outcome in ("skipped", "xfailed") else "failed"
+
+
+def _has_failed(attempt: Try) -> bool:
+    outcome, decisive = verdict(attempt)
+    return _status(outcome, decisive.outcome) == "failed"
 
 
 def settle(
@@ -198,30 +293,24 @@ def settle(
     last = test.current if test.current.phases or not test.tries else test.tries[-1]
     earlier = test.tries if last is test.current else test.tries[:-1]
     outcome, decisive = verdict(last)
-    status: wire.TestStatus = (
-        "passed"
-        if outcome == "passed" or (outcome == "xpassed" and decisive.outcome == "passed")
-        else "skipped"
-        if outcome in ("skipped", "xfailed")
-        else "failed"
-    )
+    status = _status(outcome, decisive.outcome)
     extra = test.extra
-    nodeid = test_id(nodeid)
     file, _, title = nodeid.partition("::")
-    retries = max(len(earlier), extra.get("attempt", 1) - 1)
-    output: dict[str, str] = {}
-    if sections:
-        output = _output(sections, clip)
+    if per_worker and worker:
+        nodeid = f"{nodeid} @{worker}"
+    if "copy" in extra:
+        nodeid = f"{nodeid} #{extra['copy']}"
+    retries = extra.get("attempt", 1) - 1
+    if earlier:
+        retries = max(retries, len(earlier)) if any(map(_has_failed, earlier)) else 0
+    output = _output(sections, clip) if sections else {}
     properties = {**test.properties, "id": extra["id"]} if "id" in extra else test.properties
     start = last.phases[0].start if last.phases else 0.0
     error = longrepr = None
     if status != "passed" or outcome == "xpassed":
-        error = _error(decisive.longrepr, decisive.wasxfail)
+        error = _error_of(last, decisive)
         error = error and clip(error)
         longrepr = clip(_traceback(last)) or None if status == "failed" else None
-        if status == "failed" and not error:
-            failed = [part for part in last.subtests if part.status == "failed"]
-            error = f"{len(failed)} of {len(last.subtests)} subtests failed" if failed else None
     return wire.TestResult(
         title=extra.get("title") or title or file,
         file=file,
@@ -230,7 +319,7 @@ def settle(
         error=error,
         retries=retries or None,
         tags=extra.get("tags"),
-        node_id=f"{nodeid} @{worker}" if per_worker and worker else nodeid,
+        node_id=nodeid,
         outcome=outcome,
         started_at=_iso(start) if start else None,
         worker=worker or None,
@@ -244,33 +333,41 @@ def settle(
     )
 
 
-def collection_error(report: pytest.CollectReport, clip: Clip) -> wire.TestResult:
-    """A file that could not be collected, as a failed test with the file's name."""
+def not_collected(report: pytest.CollectReport, clip: Clip) -> wire.TestResult:
+    """A file that could not be collected, or was skipped as a whole, as a test with the file's name."""
+    name = clean(report.nodeid) or "collection"
     text = report.longreprtext
+    has_failed = report.outcome == "failed"
     return wire.TestResult(
-        title=report.nodeid or "collection",
-        file=report.nodeid.partition("::")[0],
-        status="failed",
-        outcome="error",
-        node_id=report.nodeid or "collection",
-        error=clip(_collection_message(text)),
-        longrepr=clip(text),
+        title=name,
+        file=name.partition("::")[0],
+        status="failed" if has_failed else "skipped",
+        outcome="error" if has_failed else "skipped",
+        node_id=name,
+        error=clip(_collection_message(text)) if has_failed else _error(report.longrepr, None),
+        longrepr=clip(text) if has_failed else None,
     )
 
 
 def _collection_message(text: str) -> str:
-    """The line that names the exception: the last one that pytest marks with an E, else the last one."""
-    lines = [line for line in text.splitlines() if line.strip()]
+    """The line that names the exception: of the last in a chain, the first that pytest marks so."""
+    lines = [line for line in _CHAINED.split(text)[-1].splitlines() if line.strip()]
     marked = [line[1:] for line in lines if line.startswith("E ")]
-    return first_line((marked or lines or ["collection failed"])[-1])
+    named = [line for line in marked if _EXCEPTION.match(line)]
+    return first_line((named[:1] or marked[-1:] or lines[-1:] or ["collection failed"])[0])
+
+
+_EXCEPTION = re.compile(r" {3}[^\W\d][\w.]*(:|$)")
+_CHAINED = re.compile(r"^(?:The above exception was|During handling of the above).*:$", re.MULTILINE)
 
 
 def verdict(attempt: Try) -> tuple[str, Phase]:
     """How an attempt ended, in pytest's own word, and the phase that decided it."""
     skipped = passed = None
     torn_down: Phase | None = None
+    last = attempt.phases[-1] if attempt.phases else _NOTHING
     for phase in attempt.phases:
-        if phase.outcome in ("failed", "rerun", "retried"):
+        if phase.outcome in FAILED:
             if phase.when == "???":
                 return "crashed", phase
             if phase.when == "call":
@@ -284,15 +381,16 @@ def verdict(attempt: Try) -> tuple[str, Phase]:
     if torn_down is not None:
         return "error", torn_down
     if any(part.status == "failed" for part in attempt.subtests):
-        return "failed", passed or attempt.phases[-1]
+        return "failed", passed or last
     if passed is not None:
         return ("xpassed" if passed.wasxfail is not None else "passed"), passed
     if skipped is not None:
         return ("xfailed" if skipped.wasxfail is not None else "skipped"), skipped
-    return "failed", attempt.phases[-1] if attempt.phases else _NOTHING
+    # A plugin repeated a test that had not failed (flaky's min_passes), or nothing is known at all.
+    return "passed", last
 
 
-_NOTHING = Phase("call", "failed", 0.0, 0.0, "the test was retried and never ended", None)
+_NOTHING = Phase("call", "passed", 0.0, 0.0, None, None)
 
 
 def _attempt(attempt: Try, clip: Clip) -> wire.Attempt:
@@ -301,11 +399,20 @@ def _attempt(attempt: Try, clip: Clip) -> wire.Attempt:
     return wire.Attempt(
         outcome=outcome,
         duration=round(1000 * sum(phase.duration for phase in attempt.phases)),
-        error=_error(decisive.longrepr, decisive.wasxfail) if outcome != "passed" else None,
-        longrepr=clip(_traceback(attempt)) if failed else None,
+        error=clip(_error_of(attempt, decisive) or "") or None if outcome != "passed" else None,
+        longrepr=clip(_traceback(attempt)) or None if failed else None,
         started_at=_iso(attempt.phases[0].start) if attempt.phases else None,
         artifacts=attempt.artifacts or None,
     )
+
+
+def _error_of(attempt: Try, decisive: Phase) -> str | None:
+    """Why an attempt ended as it did; where only parts of it failed, how many."""
+    error = _error(decisive.longrepr, decisive.wasxfail)
+    failed = [part for part in attempt.subtests if part.status == "failed"]
+    if failed and (not error or error.startswith("contains ")):  # as pytest 9 says it
+        return f"{len(failed)} of {len(attempt.subtests)} subtests failed"
+    return error
 
 
 def _error(longrepr: Any, wasxfail: str | None) -> str | None:
@@ -325,7 +432,7 @@ def _traceback(attempt: Try) -> str:
     return "\n\n".join(
         str(phase.longrepr)
         for phase in attempt.phases
-        if phase.outcome in ("failed", "rerun", "retried") and phase.longrepr is not None
+        if phase.outcome in FAILED and phase.longrepr is not None
     )
 
 
@@ -339,10 +446,36 @@ def _output(sections: list[tuple[str, str]], clip: Clip) -> dict[str, str]:
     return {stream: clip("\n".join(texts)) for stream, texts in streams.items()}
 
 
-def _subtest_title(context: Any) -> str:
-    kwargs = ", ".join(f"{name}={value}" for name, value in (context.kwargs or {}).items())
+def _subtest_title(context: Any, worker: str) -> str:
+    shown = _shown_as_repr(context)
+    kwargs = ", ".join(
+        f"{name}={_value(value, shown, worker)}" for name, value in (context.kwargs or {}).items()
+    )
     message = "" if context.msg is None else str(context.msg)
     return f"{message} ({kwargs})" if message and kwargs else message or kwargs or "subtest"
+
+
+def _shown_as_repr(context: Any) -> bool:
+    """Whether this pytest keeps a subtest's values as their repr (9.2 does, 8.4 and 9.0 do not)."""
+    try:
+        return bool(type(context)(msg=None, kwargs={"x": ""}).kwargs["x"] == "''")
+    except TypeError:
+        return False
+
+
+def _value(value: Any, shown: bool, worker: str) -> str:
+    """A subtest's value as its repr; over xdist, what was one already became the repr of that."""
+    if not shown:
+        try:
+            return repr(value)[:200]
+        except Exception:  # whatever a user's repr raises
+            return f"<{type(value).__name__}>"
+    if worker:
+        try:
+            return str(ast.literal_eval(value))
+        except (ValueError, SyntaxError):  # cut by pytest
+            pass
+    return str(value)
 
 
 def _iso(start: float) -> str:

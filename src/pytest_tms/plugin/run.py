@@ -8,7 +8,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import pytest
@@ -17,13 +17,14 @@ from pytest_tms import wire
 from pytest_tms.plugin import ci
 from pytest_tms.plugin import recorder as recording
 from pytest_tms.plugin.artifacts import REPORTING
+from pytest_tms.plugin.guard import Guard
 from pytest_tms.plugin.journal import VERSION, Journal
 from pytest_tms.plugin.mask import Masker
 from pytest_tms.plugin.messages import Closed, Line, Opened, ShardEnded, ShardStarted, line_prefix
 from pytest_tms.plugin.messages import encode as encode_line
 from pytest_tms.plugin.recorder import Recorder
 from pytest_tms.plugin.settings import Settings
-from pytest_tms.plugin.shards import ShardName
+from pytest_tms.plugin.shards import ShardName, is_grouped
 from pytest_tms.plugin.stop import Stop
 from pytest_tms.plugin.terminal import Summary, write_summary
 from pytest_tms.plugin.text import clean
@@ -33,10 +34,14 @@ if TYPE_CHECKING:
     from pytest_tms.client import TmsClient
     from pytest_tms.plugin.courier import Courier
 
+Message = TypeVar("Message", bound=msgspec.Struct)
+
 LONGEST_OPENING = 3.0
 """Seconds that the start of a session waits for the execution's link."""
 STOPPED_DEADLINE = 1.5
 """Seconds that a stopped session waits for the TMS: CI kills soon after it asks to stop."""
+HOOK_ERRORS = (Exception, pytest.skip.Exception, pytest.fail.Exception)
+"""What a user's hook may raise; pytest's own outcomes are no Exceptions."""
 JOURNALS = Path(".tms") / "journal"
 """Where journals are, under pytest's rootdir."""
 
@@ -46,19 +51,23 @@ class Shard:
     """One shard while it runs; ``prefix`` begins its tests' lines in the journal."""
 
     id: str
-    recorder: Recorder
     started: float
     prefix: bytes
     counts: dict[str, int] = field(default_factory=lambda: {"passed": 0, "failed": 0, "skipped": 0})
     flaky: int = 0
     files: dict[str, list[str]] = field(default_factory=dict)
     broken: bool = False
+    settled: dict[str | None, tuple[wire.TestStatus, bool]] = field(default_factory=dict)
 
     def count(self, result: wire.TestResult) -> None:
-        """Count a settled test and note its files."""
+        """Count a settled test, instead of an earlier result of the same test, and note its files."""
+        is_flaky = bool(result.retries) and result.status == "passed"
+        if (before := self.settled.get(result.node_id)) is not None:
+            self.counts[before[0]] -= 1
+            self.flaky -= before[1]
+        self.settled[result.node_id] = (result.status, is_flaky)
         self.counts[result.status] += 1
-        if result.retries and result.status == "passed":
-            self.flaky += 1
+        self.flaky += is_flaky
         for attempt in (result, *(result.attempts or ())):
             for file in attempt.artifacts or ():
                 self.files.setdefault(f"{file.kind}s", []).append(file.path)
@@ -78,8 +87,10 @@ class Run:
         name: ShardName | None,
         client: TmsClient | None,
         masker: Masker,
+        guard: Guard,
     ) -> None:
         self._config = config
+        self._guard = guard
         self._settings = settings
         self._name = name
         self._client = client
@@ -87,15 +98,14 @@ class Run:
         self._metadata: dict[str, Any] = {}
         self._workers: Workers | None = None
         self._shards: dict[str, Shard] = {}
+        self._recorder = Recorder(self._clip)
         self._collected = 0
         self._running: dict[str, None] = {}
         self._stop = Stop(config)
         self._courier: Courier | None = None
-        self._trouble: list[str] = []
         self._summary: Summary | None = None
         self._is_delivered = False
         self._is_shown = False
-        self._result_hooks = config.hook.pytest_tms_result.get_hookimpls()
         folder = config.rootpath / (settings.offline or JOURNALS)
         run = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
         self._journal = Journal.create(folder, run)
@@ -108,19 +118,19 @@ class Run:
         self._stop.watch(session, self._journal.path.with_suffix(".cancel"))
         manager = self._config.pluginmanager
         if manager.hasplugin("dsession"):
-            self._workers = Workers(self._config, self._name.id if self._name else "", self._told)
-            manager.register(self._workers, "tms-workers")
+            shard = self._name.id if self._name else ""
+            self._workers = Workers(self._config, shard, self._told, self._guard.learn)
+            manager.register(self._guard.watch(self._workers), "tms-workers")
         self._metadata = {
             **ci.describe(self._config.rootpath),
             **{key: value for key, _, value in (word.partition("=") for word in self._settings.meta)},
         }
         self._write(self._opened())
+        # In one shard, several workers can run the same test, and each run counts.
+        per_worker = self._name is not None and self._workers is not None and self._workers.each
+        self._recorder = Recorder(self._clip, per_worker=per_worker, grouped=is_grouped(self._config))
         for shard_id in self._shard_ids():
-            # In one shard, several workers can run the same test, and each run counts.
-            per_worker = self._name is not None and self._workers is not None and self._workers.each
-            recorder = Recorder(self._clip, per_worker=per_worker)
-            prefix = line_prefix(shard_id)
-            self._shards[shard_id] = Shard(shard_id, recorder, time.time(), prefix)
+            self._shards[shard_id] = Shard(shard_id, time.time(), line_prefix(shard_id))
             self._write(ShardStarted(at=wire.timestamp(), shard=shard_id))
         if self._client is not None:
             self._courier = self._deliver(self._client)
@@ -136,7 +146,7 @@ class Run:
             self._journal,
             documented_only=self._settings.payload == "documented",
             webhook_token=self._settings.webhook_token.reveal(),
-            running=lambda: list(self._running),
+            running=lambda: [clean(nodeid) for nodeid in list(self._running)],
         )
         return Courier(delivery, self._settings.progress_interval or None, self._stop.cancel)
 
@@ -201,12 +211,13 @@ class Run:
     # Collecting ---------------------------------------------------------------------------------
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Keep a collection error as a failed test that is named after its file."""
-        if report.failed:
-            shard = next(iter(self._shards.values()))
-            shard.broken = True
-            self._collected += 1
-            self._keep(shard, report, recording.collection_error(report, self._clip))
+        """Keep a file that cannot be collected, or is skipped as a whole, as a test with the file's name."""
+        if not report.passed:
+            shard = self._shard_of("")
+            shard.broken = shard.broken or report.failed
+            result = recording.not_collected(report, self._clip)
+            self._collected += result.node_id not in shard.settled
+            self._keep(shard, report, result)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note how many tests there are; xdist's controller has none of its own."""
@@ -214,14 +225,18 @@ class Run:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Follow a test; keep its result once it has settled."""
-        shard = self._shard_of(report)
-        result = shard.recorder.add(report)
+        try:
+            result = self._recorder.add(report)
+        except Exception as error:  # a defect of ours costs the test its details, not its outcome
+            self._guard.note("pytest-tms in pytest_runtest_logreport", error)
+            result = self._recorder.give_up(report)
         if result is not None:
-            self._keep(shard, report, result)
+            self._running.pop(report.nodeid, None)
+            self._keep(self._shard_of(result.worker or ""), report, result)
 
-    def _shard_of(self, report: pytest.TestReport) -> Shard:
+    def _shard_of(self, worker: str) -> Shard:
         if self._workers is not None and self._name is None:
-            return self._shards[self._workers.shard_of(recording.worker_of(report))]
+            return self._shards[self._workers.shard_of(worker)]
         return next(iter(self._shards.values()))
 
     @pytest.hookimpl(tryfirst=True)
@@ -236,10 +251,15 @@ class Run:
     def _keep(
         self, shard: Shard, report: pytest.TestReport | pytest.CollectReport, result: wire.TestResult
     ) -> None:
-        if self._result_hooks:
+        if self._config.hook.pytest_tms_result.get_hookimpls():
             result = self._changed_result(report, result)
+        self._store(shard, result)
+
+    def _store(self, shard: Shard, result: wire.TestResult) -> None:
+        is_again = result.node_id in shard.settled
+        prefix = line_prefix(shard.id, again=True) if is_again else shard.prefix
+        self._journal.append(self._masker.line(prefix + encode(result) + b"}\n"))
         shard.count(result)
-        self._journal.append(self._masker.line(shard.prefix + encode(result) + b"}\n"))
 
     # The user's hooks ---------------------------------------------------------------------------
 
@@ -247,9 +267,9 @@ class Run:
         body = msgspec.to_builtins(request)
         try:
             self._config.hook.pytest_tms_execution(config=self._config, request=body)
-            return msgspec.convert(body, wire.ExecutionRequest)
-        except Exception as error:  # whatever a user's hook raises
-            self._blame("pytest_tms_execution", error)
+            return _checked(body, wire.ExecutionRequest)
+        except HOOK_ERRORS as error:  # whatever a user's hook raises, or leaves behind
+            self._guard.note("the hook pytest_tms_execution", error)
             return request
 
     def _changed_result(
@@ -258,17 +278,10 @@ class Run:
         body = msgspec.to_builtins(result)
         try:
             self._config.hook.pytest_tms_result(report=report, result=body)
-            return msgspec.convert(body, wire.TestResult)
-        except Exception as error:  # whatever a user's hook raises
-            self._blame("pytest_tms_result", error)
+            return _checked(body, wire.TestResult)
+        except HOOK_ERRORS as error:
+            self._guard.note("the hook pytest_tms_result", error)
             return result
-
-    def _blame(self, hook: str, error: Exception) -> None:
-        """Name a user's hook that raised, the first time."""
-        blamed = f"the hook {hook} raised "
-        if not any(sentence.startswith(blamed) for sentence in self._trouble):
-            said = self._clip(f"{blamed}{type(error).__name__}: {error}")
-            self._trouble.append(said.partition("\n")[0])
 
     # Closing ------------------------------------------------------------------------------------
 
@@ -287,6 +300,8 @@ class Run:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _finish(self, exitstatus: int) -> None:
+        for result in self._recorder.unsettled():
+            self._store(self._shard_of(result.worker or ""), result)
         ends = [self._end(shard, exitstatus) for shard in self._shards.values()]
         for end in ends:
             self._write(end)
@@ -298,13 +313,10 @@ class Run:
             self._journal.close(delivered=done and not self._summary.refused)
         try:
             self._config.hook.pytest_tms_finished(config=self._config, summary=self._summary)
-        except Exception as error:  # whatever a user's hook raises
-            self._blame("pytest_tms_finished", error)
+        except HOOK_ERRORS as error:
+            self._guard.note("the hook pytest_tms_finished", error)
 
     def _end(self, shard: Shard, exitstatus: int) -> ShardEnded:
-        for result in shard.recorder.unsettled():
-            shard.count(result)
-            self._journal.append(self._masker.line(shard.prefix + encode(result) + b"}\n"))
         now = time.time()
         return ShardEnded(
             at=_time(now),
@@ -339,7 +351,7 @@ class Run:
         delivery = self._courier.delivery if self._courier else None
         total = sum(end.results.total or 0 for end in ends)
         collected = self._collected + (self._workers.collected if self._workers else 0)
-        trouble = [*self._trouble, *(delivery.trouble if delivery else ())]
+        trouble = list(delivery.trouble if delivery else ())
         if self._courier and self._courier.problem:
             trouble.append(self._courier.problem)
         if self._journal.trouble and not done:
@@ -354,7 +366,7 @@ class Run:
             results=total,
             kept_in=None if done or not self._journal.is_on_disk else self._journal.path.parent,
             stopped_by=self._stop.why,
-            running=list(self._running),
+            running=[clean(nodeid) for nodeid in self._running],
             trouble=trouble,
         )
 
@@ -373,21 +385,28 @@ class Run:
         yield
         if self._summary is not None:
             self._is_shown = True
-            write_summary(terminalreporter, self._summary)
+            write_summary(terminalreporter, self._summary, self._guard.take())
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         """Show what pytest did not show after a signal, and let its former handler have it, too."""
         terminal = self._config.pluginmanager.getplugin("terminalreporter")
         if self._summary is not None and not self._is_shown and terminal is not None:
-            write_summary(terminal, self._summary)
+            write_summary(terminal, self._summary, self._guard.take())
         self._stop.hand_on()
 
     def _clip(self, text: str) -> str:
         return clean(self._masker.text(text), limit=self._settings.output_limit)
 
 
-def encode(result: wire.TestResult) -> bytes:
+def _checked(body: dict[str, Any], kind: type[Message]) -> Message:
+    """``body`` as the message that it was, where it still is one that can be sent."""
+    message = msgspec.convert(body, kind)
+    encode(message)
+    return message
+
+
+def encode(result: msgspec.Struct) -> bytes:
     """A result as JSON; text that is not Unicode is written as escapes."""
     try:
         return msgspec.json.encode(result)

@@ -63,11 +63,15 @@ class ShardSelection:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Deselect the tests of other shards, after the user's own selection."""
-        parts = split(((test_id(item.nodeid), _group(item)) for item in items), self._name.total)
-        mine = parts[int(self._name.id) - 1]
-        others = [item for item in items if test_id(item.nodeid) not in mine]
+        name_of = test_id if is_grouped(config) else str
+        parts = split(((name_of(item.nodeid), _group(item)) for item in items), self._name.total)
+        part = parts[int(self._name.id) - 1]
+        mine: list[pytest.Item] = []
+        others: list[pytest.Item] = []
+        for item in items:
+            (mine if name_of(item.nodeid) in part else others).append(item)
         if others:
-            items[:] = [item for item in items if test_id(item.nodeid) in mine]
+            items[:] = mine
             config.hook.pytest_deselected(items=others)
         self._is_empty = bool(others) and not items
 
@@ -85,8 +89,14 @@ class ShardSelection:
         self._is_empty = self._is_empty or EMPTY in getattr(node, "workeroutput", {})
 
 
+def is_grouped(config: pytest.Config) -> bool:
+    """Whether xdist may have appended ``@group`` to node ids, which it does on some versions of pytest."""
+    grouped = config.getoption("loadgroup", default=False)  # in a worker
+    return bool(grouped) or config.getoption("dist", default="no") == "loadgroup"
+
+
 def test_id(nodeid: str) -> str:
-    """A node id without the ``@group`` that xdist's loadgroup appends on some versions of pytest."""
+    """A node id without the ``@group`` that xdist's loadgroup appended, if it did."""
     base, at, _ = nodeid.rpartition("@")
     if at and "::" in base and (base.endswith("]") or "[" not in base):
         return base
@@ -94,8 +104,8 @@ def test_id(nodeid: str) -> str:
 
 
 def _group(item: pytest.Item) -> str:
-    names = [
+    names = {
         str(marker.args[0] if marker.args else marker.kwargs.get("name", "default"))
         for marker in item.iter_markers("xdist_group")
-    ]
-    return f"@{'_'.join(names)}" if names else item.nodeid.partition("::")[0]
+    }
+    return f"@{'_'.join(sorted(names))}" if names else item.nodeid.partition("::")[0]

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_tms.plugin.artifacts import REPORTING
 from pytest_tms.plugin.enrich import Enricher
+from pytest_tms.plugin.guard import Guard
 from pytest_tms.plugin.settings import OFFLINE, Secret, SettingError, Settings, resolve
 from pytest_tms.plugin.shards import ShardName, ShardSelection, parse_shard
 from pytest_tms.plugin.terminal import Off
@@ -25,13 +26,14 @@ def start(config: pytest.Config) -> None:
     if worker is None:
         give_back_tests(config)
     manager = config.pluginmanager
+    guard = Guard(config)
     required = False
     try:
         settings = resolve(config.getoption, os.environ, config.getini).settings
         required = settings.required
         shard = parse_shard(settings.shard)
         if worker is None:
-            _start_run(config, settings, shard)
+            _start_run(config, settings, shard, guard)
     except ValueError as error:
         manager.register(Off(str(error), required=required), "tms-off")
         return
@@ -39,9 +41,11 @@ def start(config: pytest.Config) -> None:
     if worker is not None:
         config.stash[REPORTING] = worker["tms"]
         cancel = worker["tms"]["cancel"]
-    manager.register(Enricher(settings.tags, cancel), "tms-enricher")
+    logs_late = manager.hasplugin("rerunfailures")
+    manager.register(guard.watch(Enricher(settings.tags, cancel, logs_late=logs_late)), "tms-enricher")
     if shard is not None and shard.total:
-        manager.register(ShardSelection(shard), "tms-shard")
+        manager.register(guard.watch(ShardSelection(shard)), "tms-shard")
+    manager.register(guard, "tms-guard")
 
 
 def give_back_tests(config: pytest.Config) -> None:
@@ -62,7 +66,7 @@ def give_back_tests(config: pytest.Config) -> None:
         config.args[:] = [given, *config.args] if explicit else [given]
 
 
-def _start_run(config: pytest.Config, settings: Settings, shard: ShardName | None) -> None:
+def _start_run(config: pytest.Config, settings: Settings, shard: ShardName | None, guard: Guard) -> None:
     from pytest_tms.plugin import mask
     from pytest_tms.plugin.run import Run
 
@@ -75,7 +79,8 @@ def _start_run(config: pytest.Config, settings: Settings, shard: ShardName | Non
         client = TmsClient(url, token.reveal(), retries=0, connect_timeout=3, read_timeout=20)
         secrets.append(token.reveal())
     masker = mask.Masker(secrets, settings.mask)
-    config.pluginmanager.register(Run(config, settings, shard, client, masker), "tms-run")
+    run = guard.watch(Run(config, settings, shard, client, masker, guard))
+    config.pluginmanager.register(run, "tms-run")
 
 
 def _address(settings: Settings) -> tuple[str, Secret]:

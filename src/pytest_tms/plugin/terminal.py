@@ -71,7 +71,7 @@ class Off:
         terminalreporter.write_line(f"not reported: {self._reason}", yellow=True)
 
 
-def write_summary(terminal: pytest.TerminalReporter, summary: Summary) -> None:
+def write_summary(terminal: pytest.TerminalReporter, summary: Summary, noted: Sequence[str] = ()) -> None:
     """Write the block at the end: link, shards, ledger, trouble."""
     terminal.write_sep("=", "tms")
     if summary.report_url:
@@ -85,7 +85,7 @@ def write_summary(terminal: pytest.TerminalReporter, summary: Summary) -> None:
         terminal.write_line(f"running {name} when the run stopped")
     for name in summary.refused[:SHOWN]:
         terminal.write_line(f"refused {name}", yellow=True)
-    for sentence in dict.fromkeys(summary.trouble):
+    for sentence in dict.fromkeys([*summary.trouble, *noted]):
         terminal.write_line(f"trouble {sentence}", yellow=True)
     if summary.kept_in is not None:
         terminal.write_line(f"send    tms replay {summary.kept_in}", bold=True)

@@ -7,19 +7,29 @@ from typing import Any
 
 import pytest
 
+from pytest_tms.plugin.guard import TROUBLE
+
 
 class Workers:
     """Maps workers to shards: slot "1" to "N", or the one shard that ``--tms-shard`` names.
 
     A replacement worker takes over its predecessor's slot: xdist gives it a new id, but starts it from the
-    same spec object. ``tell`` answers what a worker on a shard has to know.
+    same spec object. ``tell`` answers what a worker on a shard has to know; ``learn`` takes what went wrong
+    in one.
     """
 
-    def __init__(self, config: pytest.Config, shard: str, tell: Callable[[str], dict[str, str]]) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        shard: str,
+        tell: Callable[[str], dict[str, str]],
+        learn: Callable[[list[str]], None],
+    ) -> None:
         from xdist.workermanage import parse_tx_spec_config  # type: ignore[import-untyped]
 
         self._shard = shard
         self._tell = tell
+        self._learn = learn
         self._specs: list[object] = []
         self._slot_of: dict[str, str] = {}
         self._collected: dict[str, int] = {}
@@ -50,3 +60,7 @@ class Workers:
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
         """Note how many tests a worker collected."""
         self._collected[self._slot_of.get(node.gateway.id, "1")] = len(ids)
+
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Learn what went wrong in a worker that ends."""
+        self._learn(getattr(node, "workeroutput", {}).get(TROUBLE, []))

@@ -1,0 +1,54 @@
+"""Environments for plugins that cannot live together, built once with pip and kept under .tms/venvs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+REPOSITORY = Path(__file__).parents[2]
+VENVS = REPOSITORY / ".tms" / "venvs"
+
+BASE = ("pytest-xdist==3.8.0", "pytest-reportlog==1.0.0")
+ENVIRONMENTS = {
+    "eight": ("pytest==8.4.2", "pytest-subtests==0.15.0", "pytest-rerunfailures==16.1"),
+    "rerunfailures": ("pytest==9.2.0", "pytest-rerunfailures==16.7"),
+    "retry": ("pytest==9.2.0", "pytest-retry==1.7.0"),
+    "flaky": ("pytest==9.2.0", "flaky==3.8.1"),
+    "guests": (
+        "pytest==9.2.0",
+        "anyio",
+        "pytest-asyncio",
+        "pytest-bdd",
+        "pytest-cov",
+        "pytest-randomly",
+        "pytest-timeout",
+        "trio",
+    ),
+}
+"""What each environment has beside the plugin itself; "main" is the one that runs these tests."""
+
+
+def python(name: str) -> str:
+    """The interpreter of an environment, which is built where it is not there or its contents changed."""
+    if name == "main":
+        return sys.executable
+    folder = VENVS / name
+    folder.mkdir(parents=True, exist_ok=True)
+    interpreter = folder / "bin" / "python"
+    wanted = [*BASE, *ENVIRONMENTS[name]]
+    with FileLock(VENVS / f"{name}.lock"):
+        ready = folder / "ready"
+        if not ready.exists() or ready.read_text().split() != wanted:
+            subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", folder], check=True)
+            pip = [sys.executable, "-m", "pip", "--python", str(interpreter), "install", "--quiet"]
+            done = subprocess.run(
+                [*pip, *wanted, "--editable", str(REPOSITORY)], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                pytest.skip(f"pip failed: {done.stderr.strip().splitlines()[-1:]}")
+            ready.write_text("\n".join(wanted))
+    return str(interpreter)
