@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 import socket
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ import requests
 
 from tests.conftest import run_tms, serve
 
+Serve = Callable[..., tuple[subprocess.Popen[bytes], str]]
 POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432"
 
 
@@ -174,3 +176,20 @@ def api(server: Api) -> Iterator[Api]:
     before = server.said()
     yield server
     assert server.said() == before
+
+
+@pytest.fixture
+def start() -> Iterator[Serve]:
+    """Start `tms serve`; what a failing test leaves running is stopped."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def one(*arguments: Any) -> tuple[subprocess.Popen[bytes], str]:
+        process, url = serve(*arguments)
+        started.append(process)
+        return process, url
+
+    yield one
+    for process in started:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(timeout=20)

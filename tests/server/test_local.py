@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from tests.conftest import run_tms, wait_for
+from tests.server.conftest import Serve
 from tests.server.test_serve import TOKEN
 
 FIND = [sys.executable, "-m", "pytest_tms.server.local", "--session"]
@@ -234,11 +235,7 @@ def test_it_takes_no_token_away_and_does_not_hide_the_first(place: Place) -> Non
     assert works(found)
 
 
-def test_a_server_for_people_still_shows_its_first_token(place: Place) -> None:
-    from tests.conftest import serve
-
+def test_a_server_for_people_still_shows_its_first_token(place: Place, start: Serve) -> None:
     place.find()
-    process, _ = serve(place.folder)
+    start(place.folder)
     wait_for(lambda: TOKEN.search((place.folder / "serve.log").read_text()))
-    process.terminate()
-    process.wait(timeout=20)

@@ -17,8 +17,8 @@ import requests
 
 from pytest_tms.errors import ServiceUnavailable
 from pytest_tms.server.store.database import Database
-from tests.conftest import run_tms, serve, wait_for
-from tests.server.conftest import Api, result, running, scratch_database
+from tests.conftest import run_tms, wait_for
+from tests.server.conftest import Api, Serve, result, running, scratch_database
 
 TOKEN = re.compile(r"tms_\w{36}")
 
@@ -39,8 +39,8 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_only_the_first_start_shows_a_token_and_it_opens_the_api(tmp_path: Path) -> None:
-    process, url = serve(tmp_path)
+def test_only_the_first_start_shows_a_token_and_it_opens_the_api(start: Serve, tmp_path: Path) -> None:
+    process, url = start(tmp_path)
     wait_for(lambda: answers(url))
     token = TOKEN.search(said(tmp_path))
     assert token
@@ -48,7 +48,7 @@ def test_only_the_first_start_shows_a_token_and_it_opens_the_api(tmp_path: Path)
     headers = {"Authorization": f"Bearer {token[0]}"}
     assert requests.post(f"{url}/executions", json=body, headers=headers, timeout=20).status_code == 201
     stop(process)
-    process, url = serve(tmp_path)
+    process, url = start(tmp_path)
     wait_for(lambda: answers(url))
     assert not TOKEN.search(said(tmp_path))
     assert requests.post(f"{url}/executions", json=body, headers=headers, timeout=20).status_code == 201
@@ -57,8 +57,10 @@ def test_only_the_first_start_shows_a_token_and_it_opens_the_api(tmp_path: Path)
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_it_ends_quietly_when_it_is_told_to(tmp_path: Path, how: signal.Signals, workers: str) -> None:
-    process, url = serve(tmp_path, "--workers", workers)
+def test_it_ends_quietly_when_it_is_told_to(
+    start: Serve, tmp_path: Path, how: signal.Signals, workers: str
+) -> None:
+    process, url = start(tmp_path, "--workers", workers)
     wait_for(lambda: answers(url))
     assert stop(process, how) in (0, -how, 128 + how)
     assert not answers(url)
@@ -68,17 +70,17 @@ def test_it_ends_quietly_when_it_is_told_to(tmp_path: Path, how: signal.Signals,
 
 @pytest.mark.parametrize("on_postgres", [False, True], ids=["sqlite", "postgresql"])
 def test_first_starts_at_once_share_one_data_dir_and_make_one_token(
-    tmp_path: Path, on_postgres: bool
+    start: Serve, tmp_path: Path, on_postgres: bool
 ) -> None:
-    def start(number: int, *options: str) -> tuple[subprocess.Popen[bytes], str]:
+    def begin(number: int, *options: str) -> tuple[subprocess.Popen[bytes], str]:
         folder = tmp_path / f"log{number}"
-        return serve(
+        return start(
             folder, "--data-dir", str(tmp_path / (f"own{number}" if options else "shared")), *options
         )
 
     def check(*options: str) -> None:
         with ThreadPoolExecutor(3) as threads:
-            started = list(threads.map(lambda number: start(number, *options), range(3)))
+            started = list(threads.map(lambda number: begin(number, *options), range(3)))
         wait_for(lambda: all(answers(url) for _, url in started))
         for process, _ in started:
             stop(process)
@@ -93,9 +95,9 @@ def test_first_starts_at_once_share_one_data_dir_and_make_one_token(
         check()
 
 
-def test_two_workers_share_what_they_know(tmp_path: Path) -> None:
+def test_two_workers_share_what_they_know(start: Serve, tmp_path: Path) -> None:
     made = run_tms("token", "create", "--name", "x", "--json", "--data-dir", str(tmp_path))
-    process, url = serve(tmp_path, "--workers", "2")
+    process, url = start(tmp_path, "--workers", "2")
     wait_for(lambda: answers(url))
     token = json.loads(made.stdout)["token"]
 
@@ -177,10 +179,12 @@ def test_a_database_that_goes_away_is_503_and_recovers(tmp_path: Path) -> None:
         assert "Traceback" not in api.said()
 
 
-def test_behind_a_proxy_links_lead_to_the_public_address_and_its_name_is_known(tmp_path: Path) -> None:
+def test_behind_a_proxy_links_lead_to_the_public_address_and_its_name_is_known(
+    start: Serve, tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process, url = serve(tmp_path, "--port", str(port), "--public-url", "https://tms.example/")
+    process, url = start(tmp_path, "--port", str(port), "--public-url", "https://tms.example/")
     assert url == "https://tms.example/api"
     wait_for(lambda: answers(f"http://127.0.0.1:{port}/api"))
     token = TOKEN.search(said(tmp_path))
