@@ -90,6 +90,7 @@ class Recorder:
         self._clip = clip
         self._per_worker = per_worker
         self._grouped = grouped
+        self._stamp = Stamp()
         self._open: dict[tuple[str, str], Open] = {}
         self._crashed: dict[str, Open] = {}
 
@@ -181,6 +182,7 @@ class Recorder:
             worker=worker,
             per_worker=self._per_worker,
             sections=sections,
+            stamp=self._stamp,
         )
 
     @staticmethod
@@ -288,6 +290,7 @@ def settle(
     worker: str = "",
     per_worker: bool = False,
     sections: list[tuple[str, str]] | None = None,
+    stamp: Stamp,
 ) -> wire.TestResult:
     """The result of a test from everything that was seen of it; see "From pytest to the protocol"."""
     last = test.current if test.current.phases or not test.tries else test.tries[-1]
@@ -321,13 +324,13 @@ def settle(
         tags=extra.get("tags"),
         node_id=nodeid,
         outcome=outcome,
-        started_at=_iso(start) if start else None,
+        started_at=stamp(start) if start else None,
         worker=worker or None,
         longrepr=longrepr,
         parameters=extra.get("parameters"),
         properties=properties or None,
         artifacts=last.artifacts or None,
-        attempts=[_attempt(attempt, clip) for attempt in (*earlier, last)] if earlier else None,
+        attempts=[_attempt(attempt, clip, stamp) for attempt in (*earlier, last)] if earlier else None,
         subtests=last.subtests or None,
         **output,
     )
@@ -393,7 +396,7 @@ def verdict(attempt: Try) -> tuple[str, Phase]:
 _NOTHING = Phase("call", "passed", 0.0, 0.0, None, None)
 
 
-def _attempt(attempt: Try, clip: Clip) -> wire.Attempt:
+def _attempt(attempt: Try, clip: Clip, stamp: Stamp) -> wire.Attempt:
     outcome, decisive = verdict(attempt)
     failed = outcome not in ("passed", "xpassed", "skipped", "xfailed")
     return wire.Attempt(
@@ -401,7 +404,7 @@ def _attempt(attempt: Try, clip: Clip) -> wire.Attempt:
         duration=round(1000 * sum(phase.duration for phase in attempt.phases)),
         error=clip(_error_of(attempt, decisive) or "") or None if outcome != "passed" else None,
         longrepr=clip(_traceback(attempt)) or None if failed else None,
-        started_at=_iso(attempt.phases[0].start) if attempt.phases else None,
+        started_at=stamp(attempt.phases[0].start) if attempt.phases else None,
         artifacts=attempt.artifacts or None,
     )
 
@@ -478,6 +481,16 @@ def _value(value: Any, shown: bool, worker: str) -> str:
     return str(value)
 
 
-def _iso(start: float) -> str:
-    whole = int(start)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int((start - whole) * 1000):03d}Z"
+class Stamp:
+    """Writes seconds since 1970 as ISO 8601; most tests begin in the same second as the one before."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._text = ""
+
+    def __call__(self, seconds: float) -> str:
+        """Milliseconds and ``Z`` included."""
+        whole = int(seconds)
+        if whole != self._second:
+            self._second, self._text = whole, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+        return f"{self._text}.{int((seconds - whole) * 1000):03d}Z"
