@@ -13,6 +13,19 @@ if TYPE_CHECKING:
     from pytest_tms.plugin.artifacts import Tms
 
 
+RUNS_NOTHING = (
+    "cacheshow",
+    "collectonly",
+    "help",
+    "markers",
+    "setuponly",
+    "show_fixtures_per_test",
+    "showfixtures",
+    "version",
+)
+"""Options under which pytest runs no test."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare every option and ini value from the settings' table (every process)."""
     group = parser.getgroup("tms", "live reporting to a test management system (pytest-tms)")
@@ -57,13 +70,31 @@ def tms(request: pytest.FixtureRequest) -> Tms:
 def pytest_configure(config: pytest.Config) -> None:
     """Switch on what this process needs (every process): a run, a worker's enrichment, or nothing."""
     config.addinivalue_line("markers", "tms(id, title, tags): how this test is named in the TMS")
+    if not _is_wanted(config):
+        return
+    if any(config.getoption(name, default=False) for name in RUNS_NOTHING):
+        return
     try:
-        if not is_on(config.getoption, os.environ, config.getini):
-            return
-    except SettingError:
-        pass  # the run resolves again, and says what is wrong
-    if any(config.getoption(name) for name in ("collectonly", "setuponly", "help", "version")):
-        return  # no test is run
-    from pytest_tms.plugin.start import start
+        from pytest_tms.plugin.start import start
 
-    start(config)
+        start(config)
+    except Exception as error:  # a defect of ours must not keep the tests from running
+        from pytest_tms.plugin.guard import sentence
+        from pytest_tms.plugin.terminal import Off
+
+        config.pluginmanager.register(Off(sentence("pytest-tms in pytest_configure", error)), "tms-off")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Switch off under xdist's ``--looponfail`` (the process that loops): each loop would be a run."""
+    if config.getoption("looponfail", default=False) and _is_wanted(config):
+        config.option.no_tms = True
+        print("tms: not reporting: each loop of --looponfail would be a run of its own")
+
+
+def _is_wanted(config: pytest.Config) -> bool:
+    try:
+        return is_on(config.getoption, os.environ, config.getini)
+    except SettingError:
+        return True  # the run resolves again, and says what is wrong

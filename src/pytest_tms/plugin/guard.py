@@ -27,8 +27,7 @@ class Guard:
     def note(self, what: str, error: BaseException) -> None:
         """Keep an error of ``what``, the first of each."""
         if what not in self._noted:
-            said = " ".join(f"{type(error).__name__}: {_text(error)}".split())
-            self._noted[what] = clean(f"{what} failed ({said})", limit=500)
+            self._noted[what] = sentence(what, error)
 
     def learn(self, sentences: list[str]) -> None:
         """Take over what a worker noted; the same of several workers is kept once."""
@@ -41,14 +40,38 @@ class Guard:
         self._shown.update(fresh)
         return fresh
 
-    def watch(self, plugin: Plugin) -> Plugin:
-        """The same plugin, whose hooks never raise: what they raise is noted, and pytest goes on without."""
+    def watch(self, plugin: Plugin, instead: Callable[[str], object] | None = None) -> Plugin:
+        """The same plugin, whose hooks never raise: what they raise is noted, and pytest goes on without.
+
+        ``instead`` makes, of why, what takes the plugin's place where its session cannot start.
+        """
         for name in dir(plugin):
             if name.startswith("pytest_"):
                 method = getattr(plugin, name)
-                is_wrapper = getattr(method, "pytest_impl", {}).get("wrapper")
-                setattr(plugin, name, (self._around if is_wrapper else self._plain)(method, name))
+                if getattr(method, "pytest_impl", {}).get("wrapper"):
+                    guarded = self._around(method, name)
+                elif name == "pytest_sessionstart" and instead is not None:
+                    guarded = self._replaced(method, plugin, instead)
+                else:
+                    guarded = self._plain(method, name)
+                setattr(plugin, name, guarded)
         return plugin
+
+    def _replaced(
+        self, method: Callable[..., Any], plugin: object, instead: Callable[[str], object]
+    ) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def guarded(*args: Any) -> None:
+            try:
+                method(*args)
+            except pytest.exit.Exception:
+                raise
+            except Exception as error:
+                self._config.pluginmanager.unregister(plugin)
+                reason = sentence("pytest-tms in pytest_sessionstart", error)
+                self._config.pluginmanager.register(instead(reason), "tms-off")
+
+        return guarded
 
     def _plain(self, method: Callable[..., Any], name: str) -> Callable[..., Any]:
         @functools.wraps(method)
@@ -101,8 +124,11 @@ class Guard:
             terminal.write_line(f"tms: trouble {sentence}", yellow=True)
 
 
-def _text(error: BaseException) -> str:
+def sentence(what: str, error: BaseException) -> str:
+    """What failed, and how, on one line."""
     try:
-        return str(error)
+        text = str(error)
     except Exception:  # an error of the user's may have no text
-        return "it has no text"
+        text = "it has no text"
+    said = " ".join(f"{type(error).__name__}: {text}".split())
+    return clean(f"{what} failed ({said})", limit=500)

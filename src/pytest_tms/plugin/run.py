@@ -244,10 +244,6 @@ class Run:
         """Note a test that runs now, before the terminal names it."""
         self._running[nodeid] = None
 
-    def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        """Note that it runs no more."""
-        self._running.pop(nodeid, None)
-
     def _keep(
         self, shard: Shard, report: pytest.TestReport | pytest.CollectReport, result: wire.TestResult
     ) -> None:
@@ -389,7 +385,9 @@ class Run:
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        """Show what pytest did not show after a signal, and let its former handler have it, too."""
+        """End what did not end, show what pytest did not show, and let a signal's former handler have it."""
+        if self._summary is None and self._shards:  # the session broke before it could finish
+            self._finish(int(pytest.ExitCode.INTERNAL_ERROR))
         terminal = self._config.pluginmanager.getplugin("terminalreporter")
         if self._summary is not None and not self._is_shown and terminal is not None:
             write_summary(terminal, self._summary, self._guard.take())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -97,10 +98,11 @@ def is_grouped(config: pytest.Config) -> bool:
 
 def test_id(nodeid: str) -> str:
     """A node id without the ``@group`` that xdist's loadgroup appended, if it did."""
-    base, at, _ = nodeid.rpartition("@")
-    if at and "::" in base and (base.endswith("]") or "[" not in base):
-        return base
-    return nodeid
+    found = _WITH_GROUP.fullmatch(nodeid)
+    return found[1] if found else nodeid
+
+
+_WITH_GROUP = re.compile(r"(.+?::[^\[@]+(?:\[.*\])?)@[^\]]*", re.DOTALL)
 
 
 def _group(item: pytest.Item) -> str:

@@ -79,7 +79,10 @@ def _start_run(config: pytest.Config, settings: Settings, shard: ShardName | Non
         client = TmsClient(url, token.reveal(), retries=0, connect_timeout=3, read_timeout=20)
         secrets.append(token.reveal())
     masker = mask.Masker(secrets, settings.mask)
-    run = guard.watch(Run(config, settings, shard, client, masker, guard))
+    run = guard.watch(
+        Run(config, settings, shard, client, masker, guard),
+        instead=lambda reason: Off(reason, required=settings.required),
+    )
     config.pluginmanager.register(run, "tms-run")
 
 

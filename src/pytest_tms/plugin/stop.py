@@ -22,6 +22,7 @@ class Stop:
 
     def __init__(self, config: pytest.Config) -> None:
         self.reason = ""
+        self._own_stop = ""
         self._config = config
         self._session: pytest.Session | None = None
         self._flag: Path | None = None
@@ -42,7 +43,11 @@ class Stop:
     def why(self) -> str:
         """Why tests were left out: what stopped the run, or pytest's own reason, as for ``-x``."""
         session = self._session
-        return self.reason or str((session and (session.shouldfail or session.shouldstop)) or "")
+        return (
+            self.reason
+            or self._own_stop
+            or str((session and (session.shouldfail or session.shouldstop)) or "")
+        )
 
     def cancel(self) -> None:
         """The TMS cancelled the execution: start no more tests. Called from the courier's thread, often."""
@@ -57,8 +62,11 @@ class Stop:
             distributed.shouldstop = CANCELLED
 
     def interrupted(self, error: BaseException) -> None:
-        """Note what ended the session; pytest's own stops, as for ``-x``, are no cancellation."""
-        if isinstance(error, pytest.Session.Interrupted) or self.reason:
+        """Note what ended the session; the stops of pytest and xdist, as for ``-x``, are no cancellation."""
+        if self.reason:
+            return
+        if isinstance(error, KeyboardInterrupt) and type(error) is not KeyboardInterrupt:
+            self._own_stop = str(error)
             return
         self._tell_workers()
         self.reason = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else str(error) or "pytest.exit"

@@ -1,5 +1,12 @@
 """The cases by theme; each module's CASES is a list of them."""
 
-from tests.truth.cases import ends, outcomes, retries, subtests
+from tests.truth.cases import distributed, ends, guests, outcomes, retries, subtests
 
-ALL = [*outcomes.CASES, *subtests.CASES, *retries.CASES, *ends.CASES]
+ALL = [
+    *outcomes.CASES,
+    *subtests.CASES,
+    *retries.CASES,
+    *distributed.CASES,
+    *guests.CASES,
+    *ends.CASES,
+]

@@ -49,6 +49,14 @@ def test_killed_in_setup(killed): pass
 def test_after(n): pass
 """
 
+CRASH_TESTS = [
+    *(passed(f"test_it.py::test_{name}[{n}]") for name in ("before", "after") for n in range(8)),
+    *(
+        crashed(f"test_it.py::test_{name}")
+        for name in ("exits", "segfaults", "killed_in_teardown", "killed_in_setup")
+    ),
+]
+
 STOPS = """
 def test_a(): pass
 def test_b(): {stop}
@@ -148,17 +156,19 @@ CASES = [
     Case(
         "crashes",
         {"test_it.py": CRASHES},
-        [
-            *(passed(f"test_it.py::test_{name}[{n}]") for name in ("before", "after") for n in range(8)),
-            *(
-                crashed(f"test_it.py::test_{name}")
-                for name in ("exits", "segfaults", "killed_in_teardown", "killed_in_setup")
-            ),
-        ],
+        CRASH_TESTS,
         exit=1,
         options=("-n", "2", "--tms-shard", "only"),
         shards={"only": "failed"},
         modes=("alone",),
+    ),
+    Case(
+        "crashes-in-slots",
+        {"test_it.py": CRASHES},
+        CRASH_TESTS,
+        exit=1,
+        shards={"1", "2"},
+        modes=("workers",),
     ),
     Case(
         "crash-without-restart",
@@ -209,6 +219,18 @@ CASES = [
         [],
         exit=4,
         options=("no_such_file.py",),
+        shards="error",
+        execution="failed",
+        modes=("alone",),
+    ),
+    Case(
+        "another-plugin-breaks-the-start",
+        {
+            "test_it.py": ALL_BUT,
+            "conftest.py": "def pytest_sessionstart(): raise RuntimeError('not ours')\n",
+        },
+        [],
+        exit=3,
         shards="error",
         execution="failed",
         modes=("alone",),

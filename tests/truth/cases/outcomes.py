@@ -272,7 +272,7 @@ CASES = [
         {"test_it.py": SURROGATES},
         [failed("test_it.py::test_output", "AssertionError: lone \\udce4 surrogate", stdout="heiß ?\n")],
         exit=1,
-        shards="failed",
+        shards={"1": "failed"},
         modes=("alone",),
     ),
     Case(
@@ -298,7 +298,15 @@ CASES = [
         ],
         exit=1,
         options=("--doctest-modules", "--doctest-glob=*.txt", "--dist=loadfile"),
-        shards="failed",
+        shards={"1": "failed"},
+        in_workers={"shards": {"1", "2"}},
     ),
-    Case("names", {"test_names.py": NAMES}, NAMES_TESTS, exit=1, shards="failed"),
+    Case(
+        "names",
+        {"test_names.py": NAMES},
+        NAMES_TESTS,
+        exit=1,
+        shards={"1": "failed"},
+        in_workers={"shards": {"1", "2"}},
+    ),
 ]

@@ -85,13 +85,16 @@ ODD = (
 
 
 CASES = [
-    Case("subtests", FILES, TESTS, exit=1, shards="failed", odd=ODD),
+    Case(
+        "subtests", FILES, TESTS, exit=1, shards={"1": "failed"}, in_workers={"shards": {"1", "2"}}, odd=ODD
+    ),
     Case(
         "subtests-8.4",
         FILES,
         TESTS,
         exit=1,
-        shards="failed",
+        shards={"1": "failed"},
+        in_workers={"shards": {"1", "2"}},
         odd=(*ODD, "test_fixture.py::test_parts"),
         environment="eight",
     ),

@@ -1,0 +1,124 @@
+"""Runs whose results depend on luck, on an earlier run, or on where they were started."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Foreign, Tms
+from tests.truth import harness
+
+MANY = """
+import pytest
+
+@pytest.mark.parametrize("n", range(30))
+def test_many(n): assert n % 7 != 3
+"""
+
+
+def ledger(ran: harness.Ran) -> tuple[int, int, int]:
+    """Collected, delivered and not run."""
+    (line,) = re.findall(r"^ledger  (\d+) collected = (\d+) delivered .* \+ (\d+) not run$", ran.output, re.M)
+    collected, delivered, not_run = map(int, line)
+    return collected, delivered, not_run
+
+
+@pytest.mark.parametrize("limit", [("-x",), ("--maxfail=2",)], ids=["x", "maxfail"])
+def test_what_ran_before_a_run_over_workers_stopped_is_stored(
+    limit: tuple[str, ...], tms: Tms, tmp_path: Path
+) -> None:
+    ran = harness.run(tms, tmp_path, {"test_it.py": MANY}, "-n", "2", *limit)
+    assert ran.status is not None
+    assert ran.exit == 2
+    assert harness.odd_ones(ran) == set()
+    harness.assert_counted(ran)
+    collected, delivered, not_run = ledger(ran)
+    assert (collected, delivered) == (30, len(ran.stored))
+    assert not_run == collected - delivered > 0
+    assert ran.status.status == "completed"
+    assert {shard.status for shard in ran.status.shard_results} <= {"failed", "completed"}
+    assert re.search(r"^not run \d+: stopping after \d failures$", ran.output, re.M)
+
+
+def test_the_last_failures_alone_are_a_run_of_their_own(tms: Tms, tmp_path: Path) -> None:
+    first = harness.run(tms, tmp_path, {"test_it.py": MANY})
+    again = harness.run(tms, tmp_path, {"test_it.py": MANY}, "--lf")
+    assert ledger(first) == (30, 30, 0)
+    assert ledger(again) == (4, 4, 0)
+    assert harness.odd_ones(again) == set()
+    assert {test["status"] for test in again.stored} == {"failed"}
+
+
+@pytest.mark.parametrize("mode", harness.MODES)
+def test_started_from_another_folder_nothing_changes(mode: str, tms: Tms, tmp_path: Path) -> None:
+    files = {"pkg/test_it.py": "def test_it(): pass\n"}
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    project = str(tmp_path / "project")
+    ran = harness.run(tms, tmp_path, files, *harness.MODES[mode], project, cwd=elsewhere)
+    harness.assert_stored(ran.stored, [harness.passed("pkg/test_it.py::test_it", file="pkg/test_it.py")])
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_without_a_terminal_everything_is_stored(
+    tms: Tms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No link is shown, so a hook tells which execution it was."""
+    conftest = """
+def pytest_tms_finished(summary):
+    print("finished", summary.report_url, flush=True)
+"""
+    files = {"test_it.py": MANY, "conftest.py": conftest}
+    ran = harness.run(tms, tmp_path, files, "-p", "no:terminal", "-s")
+    assert ran.exit == 1
+    assert len(ran.stored) == 30
+    harness.assert_counted(ran)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--setup-only",
+        "--setup-plan",
+        "--collect-only",
+        "--fixtures",
+        "--fixtures-per-test",
+        "--cache-show",
+        "--markers",
+    ],
+)
+def test_where_no_test_is_run_nothing_is_reported(option: str, foreign: Foreign, tmp_path: Path) -> None:
+    foreign.will_answer(500)
+    harness.run(Tms(foreign.url, "token", tmp_path), tmp_path, {"test_it.py": MANY}, option)
+    assert foreign.requests == []
+
+
+def test_looponfail_is_not_reported_since_each_loop_would_be_a_run(foreign: Foreign, tmp_path: Path) -> None:
+    foreign.will_answer(500)
+    harness.write(tmp_path, {"test_it.py": "def test_it(): assert 0\n"})
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "pytest", "--looponfail"],
+        cwd=tmp_path,
+        env={**os.environ, "TMS_URL": foreign.url, "TMS_API_TOKEN": "token"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if "waiting for changes" in line or "Watching" in line:
+            break
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert "1 failed" in said
+    reason = "tms: not reporting: each loop of --looponfail would be a run of its own"
+    assert [line for line in said.splitlines() if line.startswith("tms")] == [reason]
+    assert foreign.requests == []
