@@ -149,13 +149,16 @@ class Recorder:
         if report.when not in ("teardown", "???"):
             return None
         del self._open[worker, report.nodeid]
-        outcome, decisive = verdict(test.current)
+        seen = {phase.outcome for phase in phases}
+        status: wire.TestStatus = "failed" if seen - {"passed", "skipped"} else "passed"
+        if seen == {"passed", "skipped"}:
+            status = "skipped"
         return wire.TestResult(
             title=nodeid.partition("::")[2] or nodeid,
             file=nodeid.partition("::")[0],
-            status=_status(outcome, decisive.outcome),
+            status=status,
             node_id=nodeid,
-            outcome=outcome,
+            outcome=status,
             worker=worker or None,
         )
 
@@ -170,7 +173,9 @@ class Recorder:
 
     def _settle(self, key: tuple[str, str], report: pytest.TestReport) -> wire.TestResult:
         worker, nodeid = key
-        return self._settled(nodeid, self._open.pop(key), worker, report.sections)
+        result = self._settled(nodeid, self._open[key], worker, report.sections)
+        del self._open[key]
+        return result
 
     def _settled(
         self, nodeid: str, test: Open, worker: str, sections: list[tuple[str, str]] | None = None
