@@ -7,7 +7,7 @@ It is synchronous and raises what the client raises: who calls it decides when t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -88,23 +88,24 @@ class Delivery:
     def step(self) -> None:
         """Deliver what the journal has by now. Raises TmsError where the TMS is in trouble: call again."""
         opened = self._open()
-        batch: list[tuple[int, Tested]] = []
-        size = 0
+        batches: dict[str, list[Tested]] = {}
+        behind = tests = size = 0
         for after, raw in self.journal.lines(self._position):
             line = decode(raw)
-            full = len(batch) >= MOST_TESTS or size > MOST_BYTES
-            if isinstance(line, Tested) and line.again:
-                full = True  # what one message names twice counts twice
-            if batch and (full or not isinstance(line, Tested) or line.shard != batch[0][1].shard):
-                self._send_tests(batch)
-                batch, size = [], 0
+            is_test = isinstance(line, Tested)
+            # What one message names twice counts twice, so a test that settles again waits for the next.
+            is_again = isinstance(line, Tested) and line.again
+            if batches and (not is_test or is_again or tests >= MOST_TESTS or size > MOST_BYTES):
+                self._send_tests(batches, behind)
+                batches, tests, size = {}, 0, 0
             if isinstance(line, Tested):
-                batch.append((after, line))
-                size += len(raw)
+                batches.setdefault(line.shard, []).append(line)
+                behind, tests, size = after, tests + 1, size + len(raw)
             else:
                 self._say(opened, line)
                 self._advance(after)
-        self._send_tests(batch)
+        if batches:
+            self._send_tests(batches, behind)
 
     def heartbeat(self) -> None:
         """Tell that the run goes on, and learn whether it is cancelled. Raises TmsError."""
@@ -189,16 +190,15 @@ class Delivery:
 
     # Tests --------------------------------------------------------------------------------------
 
-    def _send_tests(self, batch: Sequence[tuple[int, Tested]]) -> None:
-        """Deliver tests of one shard where the TMS takes them by and by; else they wait for its end."""
-        if not batch:
-            return
+    def _send_tests(self, batches: Mapping[str, Sequence[Tested]], behind: int) -> None:
+        """Deliver tests, one message a shard, where the TMS takes them by and by; else they wait."""
         if self.is_live:
-            self._send_halving([line for _, line in batch])
-        self._advance(batch[-1][0])
+            # Counted when all are through: what is sent again after a failure counts once.
+            self.delivered += sum([self._send_halving(batch) for batch in batches.values()])
+        self._advance(behind)
 
-    def _send_halving(self, batch: Sequence[Tested]) -> None:
-        """One bad test never costs a batch: what is refused is halved until it is found."""
+    def _send_halving(self, batch: Sequence[Tested]) -> int:
+        """How many the TMS took. A refused batch is halved until the bad test is found, alone."""
         tests = [self._fit(line.test) for line in batch]
         data = wire.EventData(
             shard_id=batch[0].shard,
@@ -211,12 +211,10 @@ class Delivery:
         except (BadRequest, Unprocessable, TooLarge) as error:
             if len(batch) == 1:
                 self._refuse(batch[0], error)
-                return
+                return 0
             middle = len(batch) // 2
-            self._send_halving(batch[:middle])
-            self._send_halving(batch[middle:])
-        else:
-            self.delivered += len(batch)
+            return self._send_halving(batch[:middle]) + self._send_halving(batch[middle:])
+        return len(batch)
 
     def _submit(self, opened: Opened, line: ShardEnded, tests: Sequence[Tested]) -> None:
         """POST /results: one where it is not too large, as the document has it, or several."""
@@ -263,7 +261,9 @@ class Delivery:
 
     def _refuse(self, line: Tested, error: TmsError) -> None:
         title = msgspec.json.decode(line.test, type=wire.TestResult).title
-        self.refused.append(f"{title} (shard {line.shard}): {error}")
+        name = f"{title} (shard {line.shard}): {error}"
+        if name not in self.refused:
+            self.refused.append(name)
 
     # Calls --------------------------------------------------------------------------------------
 
