@@ -172,4 +172,5 @@ def _plain_failure(report: pytest.TestReport) -> dict[str, Any]:
         "start": getattr(report, "start", 0.0),
         "message": clean(crash.message if crash is not None else report.longreprtext),
         "text": clean(report.longreprtext),
+        "kept": getattr(report, ATTRIBUTE, None) if report.when == "call" else None,
     }

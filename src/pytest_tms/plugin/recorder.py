@@ -73,6 +73,11 @@ class Open:
     extra: dict[str, Any] = field(default_factory=dict)
     properties: dict[str, Any] = field(default_factory=dict)
 
+    def keep(self, kept: dict[str, Any]) -> None:
+        """Take over what the current try attached."""
+        self.attach(kept.get("artifacts", []))
+        self.properties.update(kept.get("properties", {}))
+
     def attach(self, files: list[dict[str, Any]]) -> None:
         """Keep the files that no earlier try had; properties repeat those of earlier tries."""
         known = {file.path for attempt in (*self.tries, self.current) for file in attempt.artifacts}
@@ -196,8 +201,7 @@ class Recorder:
         if kept := getattr(report, ATTRIBUTE, None):
             for failure in kept.get("unlogged", ()):
                 _insert(test, failure)
-            test.attach(kept.get("artifacts", []))
-            test.properties.update(kept.get("properties", {}))
+            test.keep(kept)
         if report.user_properties:
             files, properties = of_properties(report.user_properties)
             test.attach(files)
@@ -237,6 +241,7 @@ def _insert(test: Open, failure: dict[str, Any]) -> None:
         test.tries.append(Try(phases=[phase]))
     else:
         test.current.phases.insert(-1, phase._replace(outcome="rerun"))
+        test.keep(failure["kept"] or {})
 
 
 def worker_of(report: pytest.TestReport) -> str:
