@@ -76,13 +76,13 @@ class Env:
     def add(self, name: str, number: int) -> str:
         """A whole number, plus ``number``."""
         value = self._environ.get(name, "")
-        return str(int(value) + number) if value.lstrip("-").isdecimal() else ""
+        return str(int(value) + number) if re.fullmatch(r"-?\d{1,18}", value) else ""
 
     def json_file(self, name: str) -> dict[str, Any]:
         """The JSON object in the file that a variable names."""
         try:
             document = json.loads(Path(self._environ[name]).read_text(encoding="utf-8"))
-        except (KeyError, OSError, ValueError):
+        except (KeyError, OSError, ValueError, RecursionError):
             return {}
         return document if isinstance(document, dict) else {}
 
@@ -90,7 +90,7 @@ class Env:
         """The Java properties in the file that a variable names."""
         try:
             text = Path(self._environ[name]).read_text(encoding="latin-1")
-        except (KeyError, OSError):
+        except (KeyError, OSError, ValueError):
             return {}
         pairs = (line.partition("=") for line in text.splitlines() if line and line[0] not in "#!")
         return {key.strip(): re.sub(r"\\(.)", r"\1", value.strip()) for key, _, value in pairs}
@@ -99,21 +99,20 @@ class Env:
 def github(env: Env) -> Build:
     """GitHub Actions; a pull request's own commit stands in the event file."""
     pull = env.json_file("GITHUB_EVENT_PATH").get("pull_request")
-    pull = pull if isinstance(pull, dict) else {}
-    head = pull.get("head")
+    head = pull.get("head") if isinstance(pull, dict) else None
     return Build(
         provider="github",
         run=env.fill("{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/{GITHUB_RUN_ID}"),
         attempt=env.first("GITHUB_RUN_ATTEMPT"),
         branch=env.first("GITHUB_HEAD_REF", "GITHUB_REF_NAME"),
-        commit=str(head.get("sha") or "" if isinstance(head, dict) else "") or env.first("GITHUB_SHA"),
+        commit=_told(head, "sha") or env.first("GITHUB_SHA"),
         number=env.first("GITHUB_RUN_NUMBER"),
         job=env.first("GITHUB_JOB"),
         url=env.fill(
             "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}/attempts/{GITHUB_RUN_ATTEMPT}"
         ),
         actor=env.first("GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR"),
-        pull_request=env.match(r"^refs/pull/(\d+)/", "GITHUB_REF") or str(pull.get("number") or ""),
+        pull_request=env.match(r"^refs/pull/(\d+)/", "GITHUB_REF") or _told(pull, "number"),
     )
 
 
@@ -389,6 +388,7 @@ def _git(folder: Path, *arguments: str) -> str:
             cwd=folder,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=2,
             check=False,
         )
@@ -397,5 +397,11 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
+def _told(document: object, name: str) -> str:
+    """A text or whole number in a JSON object, where it is one."""
+    value = document.get(name) if isinstance(document, dict) else None
+    return str(value) if type(value) in (str, int) else ""
+
+
 def _less_one(number: str) -> str:
-    return str(int(number) - 1) if number.isdecimal() else ""
+    return str(int(number) - 1) if re.fullmatch(r"\d{1,18}", number) else ""

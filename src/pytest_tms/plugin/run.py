@@ -21,7 +21,6 @@ from pytest_tms.plugin.guard import Guard
 from pytest_tms.plugin.journal import VERSION, Journal
 from pytest_tms.plugin.mask import Masker
 from pytest_tms.plugin.messages import Closed, Line, Opened, ShardEnded, ShardStarted, line_prefix
-from pytest_tms.plugin.messages import encode as encode_line
 from pytest_tms.plugin.recorder import Recorder
 from pytest_tms.plugin.settings import Settings
 from pytest_tms.plugin.shards import ShardName, is_grouped
@@ -177,7 +176,7 @@ class Run:
         return msgspec.structs.replace(opened, request=self._changed_request(request))
 
     def _write(self, line: Line) -> None:
-        self._journal.append(self._masker.line(encode_line(line)))
+        self._journal.append(self._masker.line(encode(line) + b"\n"))
 
     def _shard_ids(self) -> list[str]:
         if self._name is not None:
@@ -404,12 +403,12 @@ def _checked(body: dict[str, Any], kind: type[Message]) -> Message:
     return message
 
 
-def encode(result: msgspec.Struct) -> bytes:
-    """A result as JSON; text that is not Unicode is written as escapes."""
+def encode(message: msgspec.Struct) -> bytes:
+    """A message as JSON; text that is not Unicode is written as escapes."""
     try:
-        return msgspec.json.encode(result)
+        return msgspec.json.encode(message)
     except UnicodeEncodeError:
-        return msgspec.json.encode(_cleaned(msgspec.to_builtins(result)))
+        return msgspec.json.encode(_cleaned(msgspec.to_builtins(message)))
 
 
 def _cleaned(value: Any) -> Any:
