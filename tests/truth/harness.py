@@ -141,8 +141,8 @@ def run(
     xml, log = folder / "junit.xml", folder / "log.jsonl"
     command = [python(environment), "-m", "pytest", f"--junitxml={xml}", f"--report-log={log}"]
     settings = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token, "PYTHONDONTWRITEBYTECODE": "1"}
-    environ = {**os.environ, **settings, **(extra or {})}
-    environ.pop("PYTEST_ADDOPTS", None)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environ = {**inherited, **settings, **(extra or {})}
     done = subprocess.run(
         [*command, *options],
         cwd=cwd or project,

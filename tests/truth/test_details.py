@@ -243,6 +243,13 @@ def test_what_pytest_captured_is_kept_however_it_shows_it(
     )
 
 
+def test_settings_that_are_no_unicode_are_written_as_escapes(tms: Tms, tmp_path: Path) -> None:
+    ran = harness.run(tms, tmp_path, {"test_it.py": "def test_it(): pass\n"}, "--tms-meta", "who=\udce4")
+    assert ran.status is not None
+    assert ran.status.metadata["who"] == "\\udce4"
+    assert len(ran.stored) == 1
+
+
 ATTEMPTS = """
 import pathlib
 

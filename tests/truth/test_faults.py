@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -54,6 +55,8 @@ class Boom(Exception):
 def reported(tms: Tms, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Runs the suite in this process, where its parts can be broken; gives the result and what is stored."""
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+        monkeypatch.delenv(name)
     pytester.makeini("[pytest]\nmarkers = smoke")
     pytester.makepyfile(test_it=SUITE)
 
