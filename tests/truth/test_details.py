@@ -185,12 +185,11 @@ def test_files_and_properties_belong_to_their_test(mode: str, tms: Tms, tmp_path
     ],
     ids=["all", "patterns", "excluded"],
 )
-@pytest.mark.parametrize("mode", harness.MODES)
 def test_markers_become_tags(
-    mode: str, patterns: str, own: list[str], inherited: list[str], named: list[str], tms: Tms, tmp_path: Path
+    patterns: str, own: list[str], inherited: list[str], named: list[str], tms: Tms, tmp_path: Path
 ) -> None:
     files = {"test_it.py": TAGS, "pytest.ini": f"{MARKERS}tms_tags = {patterns}\n"}
-    ran = harness.run(tms, tmp_path, files, *harness.MODES[mode], "--strict-markers")
+    ran = harness.run(tms, tmp_path, files, "-n", "1", "--strict-markers")
     assert ran.exit == 0
     plain = [tag for tag in inherited if tag == "@module_wide"] or None
     found: dict[str, Any] = {test["nodeId"].rpartition("::")[2]: test for test in ran.stored}
