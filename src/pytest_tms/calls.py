@@ -39,7 +39,7 @@ class Call(Generic[Takes, Gives]):
 
     name: str
     summary: str
-    method: Literal["GET", "POST", "DELETE"]
+    method: Literal["GET", "POST", "PATCH", "DELETE"]
     path: str
     takes: type[Takes]
     gives: type[Gives]
@@ -125,6 +125,105 @@ SEND_EVENT = Call(
     scope="executions:write",
     errors=(*_BODY, NotFound, Conflict, *_TOKEN),
 )
+CREATE_WEBHOOK = Call(
+    name="create_webhook",
+    summary="Register a webhook",
+    method="POST",
+    path="/webhooks",
+    takes=wire.WebhookRequest,
+    gives=wire.Webhook,
+    status=201,
+    scope="webhooks:write",
+    errors=(*_BODY, Conflict, *_TOKEN),
+)
+LIST_WEBHOOKS = Call(
+    name="list_webhooks",
+    summary="List the webhooks",
+    method="GET",
+    path="/webhooks",
+    takes=type(None),
+    gives=wire.WebhookList,
+    status=200,
+    scope="webhooks:write",
+    errors=_TOKEN,
+)
+GET_WEBHOOK = Call(
+    name="get_webhook",
+    summary="Get a webhook",
+    method="GET",
+    path="/webhooks/{webhook_id}",
+    takes=type(None),
+    gives=wire.Webhook,
+    status=200,
+    scope="webhooks:write",
+    errors=(NotFound, *_TOKEN),
+)
+UPDATE_WEBHOOK = Call(
+    name="update_webhook",
+    summary="Change, pause or resume a webhook",
+    method="PATCH",
+    path="/webhooks/{webhook_id}",
+    takes=wire.WebhookChange,
+    gives=wire.Webhook,
+    status=200,
+    scope="webhooks:write",
+    errors=(*_BODY, NotFound, *_TOKEN),
+)
+DELETE_WEBHOOK = Call(
+    name="delete_webhook",
+    summary="Delete a webhook and its deliveries",
+    method="DELETE",
+    path="/webhooks/{webhook_id}",
+    takes=type(None),
+    gives=wire.WebhookDeleted,
+    status=200,
+    scope="webhooks:write",
+    errors=(NotFound, *_TOKEN),
+)
+ROTATE_WEBHOOK_SECRET = Call(
+    name="rotate_webhook_secret",
+    summary="Give a webhook a new secret; the old one signs beside it for 24 hours",
+    method="POST",
+    path="/webhooks/{webhook_id}/rotate",
+    takes=wire.SecretRotation,
+    gives=wire.Webhook,
+    status=200,
+    scope="webhooks:write",
+    errors=(*_BODY, NotFound, Conflict, *_TOKEN),
+)
+VALIDATE_WEBHOOK = Call(
+    name="validate_webhook",
+    summary="Send a signed test payload to a webhook",
+    method="POST",
+    path="/webhooks/{webhook_id}/validate",
+    takes=type(None),
+    gives=wire.WebhookValidation,
+    status=200,
+    scope="webhooks:write",
+    errors=(NotFound, *_TOKEN),
+)
+LIST_DELIVERIES = Call(
+    name="list_deliveries",
+    summary="List a webhook's deliveries, the newest first",
+    method="GET",
+    path="/webhooks/{webhook_id}/deliveries",
+    takes=type(None),
+    gives=wire.DeliveryPage,
+    status=200,
+    scope="webhooks:write",
+    errors=(NotFound, Unprocessable, *_TOKEN),
+)
+REPLAY_DELIVERIES = Call(
+    name="replay_deliveries",
+    summary="Send deliveries again",
+    method="POST",
+    path="/webhooks/{webhook_id}/replay",
+    takes=wire.ReplayRequest,
+    gives=wire.Replayed,
+    status=200,
+    scope="webhooks:write",
+    errors=(*_BODY, NotFound, Conflict, *_TOKEN),
+)
 
 ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple of calls, each with types of its own
     DESCRIBE_SERVICE,
@@ -134,4 +233,13 @@ ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple
     LIST_TESTS,
     SUBMIT_RESULTS,
     SEND_EVENT,
+    CREATE_WEBHOOK,
+    LIST_WEBHOOKS,
+    GET_WEBHOOK,
+    UPDATE_WEBHOOK,
+    DELETE_WEBHOOK,
+    ROTATE_WEBHOOK_SECRET,
+    VALIDATE_WEBHOOK,
+    LIST_DELIVERIES,
+    REPLAY_DELIVERIES,
 )

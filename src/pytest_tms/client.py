@@ -168,6 +168,61 @@ class TmsClient:
             execution_id=event.execution_id,
         )
 
+    def create_webhook(self, request: wire.WebhookRequest, *, key: str = "") -> wire.Webhook:
+        """Register a webhook: "Register Webhook" in the document.
+
+        ``secret`` is in the answer where the request had none, and never again. Raises Unprocessable, also
+        where the server may not send to the URL.
+        """
+        return self._call(calls.CREATE_WEBHOOK, request, key=key)
+
+    def list_webhooks(self) -> list[wire.Webhook]:
+        """Read all webhooks, the oldest first."""
+        return self._call(calls.LIST_WEBHOOKS).webhooks
+
+    def get_webhook(self, webhook_id: str) -> wire.Webhook:
+        """Read one webhook. Raises NotFound."""
+        return self._call(calls.GET_WEBHOOK, webhook_id=webhook_id)
+
+    def update_webhook(self, webhook_id: str, change: wire.WebhookChange) -> wire.Webhook:
+        """Change a webhook; ``status`` pauses it, resumes it, or revives one that was disabled.
+
+        Raises NotFound, Unprocessable.
+        """
+        return self._call(calls.UPDATE_WEBHOOK, change, webhook_id=webhook_id)
+
+    def delete_webhook(self, webhook_id: str) -> wire.WebhookDeleted:
+        """Delete a webhook with its deliveries. Raises NotFound."""
+        return self._call(calls.DELETE_WEBHOOK, webhook_id=webhook_id)
+
+    def rotate_webhook_secret(
+        self, webhook_id: str, rotation: wire.SecretRotation | None = None, *, key: str = ""
+    ) -> wire.Webhook:
+        """Give a webhook a new secret; the one before is valid for 24 more hours. Raises NotFound."""
+        rotation = rotation or wire.SecretRotation()
+        return self._call(calls.ROTATE_WEBHOOK_SECRET, rotation, key=key, webhook_id=webhook_id)
+
+    def validate_webhook(self, webhook_id: str) -> wire.WebhookValidation:
+        """Have a test payload sent: "Validate Webhook" in the document; up to 15 s. Raises NotFound."""
+        return self._call(calls.VALIDATE_WEBHOOK, webhook_id=webhook_id)
+
+    def list_deliveries(
+        self,
+        webhook_id: str,
+        *,
+        status: wire.DeliveryStatus | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> wire.DeliveryPage:
+        """Read one page (at most 200) of a webhook's deliveries, the newest first. Raises NotFound."""
+        params = {"status": status, "cursor": cursor, "limit": str(limit)}
+        return self._call(calls.LIST_DELIVERIES, params=params, webhook_id=webhook_id)
+
+    def replay_deliveries(self, webhook_id: str, delivery_id: str | None = None, *, key: str = "") -> int:
+        """Send one delivery again, or all that failed; answers how many. Raises NotFound."""
+        request = wire.ReplayRequest(delivery_id=delivery_id)
+        return self._call(calls.REPLAY_DELIVERIES, request, key=key, webhook_id=webhook_id).deliveries
+
     def _call(
         self,
         call: Call[Takes, Gives],

@@ -35,6 +35,9 @@ EventName = Literal[
     "shard.completed",
 ]
 
+WebhookStatus = Literal["active", "paused", "disabled"]
+DeliveryStatus = Literal["pending", "delivered", "failed"]
+
 SUITES = ("smoke", "regression", "api", "ui", "all")
 """The documented values of ``testSuite``; an operator may list others."""
 ENVIRONMENTS = ("dev", "staging", "production")
@@ -335,6 +338,221 @@ class EventAccepted(Answer, frozen=True, kw_only=True):
     status: str = "accepted"
     execution_status: str = ""
     progress_interval: int | None = None
+
+
+# Webhooks -----------------------------------------------------------------------------------
+
+
+class RetryPolicy(Request, frozen=True, kw_only=True):
+    """What follows a failed delivery: after ``retry_delay`` milliseconds, doubled where exponential."""
+
+    max_retries: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = 3
+    retry_delay: Annotated[int, msgspec.Meta(ge=0, le=3_600_000)] | None = 5000
+    exponential_backoff: bool | None = True
+
+
+class WebhookFilters(Request, frozen=True, kw_only=True):
+    """Which executions a webhook hears of; a list that is missing or empty lets all through."""
+
+    test_suites: list[Identifier] | None = None
+    environments: list[Identifier] | None = None
+
+
+Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+
+
+class WebhookRequest(Request, frozen=True, kw_only=True):
+    """POST /webhooks. Without a ``secret`` the server makes one."""
+
+    url: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
+    events: Annotated[list[EventName], msgspec.Meta(min_length=1)]
+    secret: Secret | None = None
+    retry_policy: RetryPolicy | None = None
+    filters: WebhookFilters | None = None
+
+
+class WebhookChange(Request, frozen=True, kw_only=True):
+    """PATCH /webhooks/{id}: what is given replaces what was; ``status`` pauses, or makes active again."""
+
+    url: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)] | None = None
+    events: Annotated[list[EventName], msgspec.Meta(min_length=1)] | None = None
+    retry_policy: RetryPolicy | None = None
+    filters: WebhookFilters | None = None
+    status: Literal["active", "paused"] | None = None
+
+
+class SecretRotation(Request, frozen=True, kw_only=True):
+    """POST /webhooks/{id}/rotate. Without a ``secret`` the server makes one."""
+
+    secret: Secret | None = None
+
+
+class Webhook(Answer, frozen=True, kw_only=True):
+    """A webhook: the documented fields, then what it was registered with and how it fares.
+
+    ``secret`` is there once, and only where the server made it. ``reason`` says why it is disabled.
+    Until ``previous_secret_until`` deliveries are signed with the secret before the last one, too.
+    """
+
+    webhook_id: str
+    url: str = ""
+    events: list[str] = []
+    status: str = "active"
+    created_at: str = ""
+    retry_policy: dict[str, Any] = {}
+    filters: dict[str, Any] = {}
+    reason: str | None = None
+    failing_since: str | None = None
+    last_validated_at: str | None = None
+    previous_secret_until: str | None = None
+    secret: str | None = None
+
+
+class WebhookList(Answer, frozen=True, kw_only=True):
+    """The answer to GET /webhooks: the oldest first."""
+
+    webhooks: list[Webhook] = []
+
+
+class WebhookDeleted(Answer, frozen=True, kw_only=True):
+    """The answer to DELETE /webhooks/{id}."""
+
+    webhook_id: str
+    status: str = "deleted"
+
+
+class WebhookValidation(Answer, frozen=True, kw_only=True):
+    """The answer to POST /webhooks/{id}/validate; ``response_time`` is in milliseconds.
+
+    ``response_code`` is 0 where no answer came, and ``reason`` says what made it invalid.
+    """
+
+    webhook_id: str
+    status: str = "valid"
+    response_code: int = 0
+    response_time: int = 0
+    last_validated_at: str = ""
+    reason: str | None = None
+
+
+class Delivery(Answer, frozen=True, kw_only=True):
+    """One event on its way to one webhook; ``delivery_id`` is its ``webhook-id`` header."""
+
+    delivery_id: str
+    event: str = ""
+    execution_id: str = ""
+    status: str = "pending"
+    attempts: int = 0
+    created_at: str = ""
+    due_at: str = ""
+    response_code: int | None = None
+    reason: str | None = None
+
+
+class DeliveryPage(Answer, frozen=True, kw_only=True):
+    """The answer to GET /webhooks/{id}/deliveries: the newest first; ``cursor`` fetches the next page."""
+
+    webhook_id: str
+    deliveries: list[Delivery] = []
+    cursor: str | None = None
+
+
+class ReplayRequest(Request, frozen=True, kw_only=True):
+    """POST /webhooks/{id}/replay: send one delivery again, or all that failed where none is named."""
+
+    delivery_id: Identifier | None = None
+
+
+class Replayed(Answer, frozen=True, kw_only=True):
+    """How many deliveries are sent again."""
+
+    webhook_id: str
+    deliveries: int = 0
+
+
+class FailedTest(Answer, frozen=True, kw_only=True):
+    """A failed test in ``execution.completed``; long texts are cut."""
+
+    title: str
+    file: str = ""
+    error: str | None = None
+    shard: str = ""
+
+
+class StartedData(Answer, frozen=True, kw_only=True):
+    """``data`` of an outbound ``execution.started``."""
+
+    test_suite: str
+    environment: str
+    provider: str
+    configuration: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+class ShardStartedData(Answer, frozen=True, kw_only=True):
+    """``data`` of an outbound ``shard.started``."""
+
+    shard_id: str
+    status: str = "running"
+
+
+class ShardLink(Answer, frozen=True, kw_only=True):
+    """The page about a shard."""
+
+    report_url: str
+
+
+class ShardCompletedData(Answer, frozen=True, kw_only=True):
+    """``data`` of an outbound ``shard.completed``; ``duration`` is in milliseconds."""
+
+    shard_id: str
+    status: str
+    results: Counts
+    duration: int | None
+    artifacts: ShardLink
+
+
+class ProgressData(Answer, frozen=True, kw_only=True):
+    """``data`` of an outbound ``execution.progress``."""
+
+    status: str
+    progress: Progress
+    results: Counts
+
+
+class ShardSummary(Answer, frozen=True, kw_only=True):
+    """A shard in the event that ends its execution."""
+
+    shard_id: str
+    status: str
+    results: Counts
+
+
+class EndedData(Answer, frozen=True, kw_only=True):
+    """``data`` of an outbound ``execution.completed``, ``execution.failed`` or ``execution.cancelled``.
+
+    ``failed_tests`` has at most 100 and ``shard_results`` as many as fit; the totals count them all, and
+    ``artifacts.report_url`` shows them.
+    """
+
+    status: str
+    reason: str | None
+    results: Counts
+    duration: int | None
+    shard_results: list[ShardSummary]
+    shard_results_total: int
+    artifacts: Links
+    failed_tests: list[FailedTest]
+    failed_tests_total: int
+
+
+class OutboundEvent(Answer, frozen=True, kw_only=True):
+    """What a webhook is sent."""
+
+    event: str
+    timestamp: str
+    execution_id: str
+    data: StartedData | ShardStartedData | ShardCompletedData | ProgressData | EndedData | dict[str, Any]
 
 
 # The service itself -------------------------------------------------------------------------

@@ -24,7 +24,6 @@ ENDPOINTS = (
 TAKES_A_BODY = ("Create Test Execution", "Register Webhook", "Submit Test Results")
 EVENTS = ("Execution Started", "Shard Completed", "Execution Completed")
 ERROR = "Error Response Format"
-no_webhooks = pytest.mark.xfail(reason="webhooks cannot be registered yet")
 no_limits = pytest.mark.xfail(reason="nothing is limited yet")
 
 
@@ -88,7 +87,6 @@ class TestResults:
             assert api.status(execution_id)["results"] == body["results"]
 
 
-@no_webhooks
 class TestWebhooks:
     def test_every_documented_request_is_accepted_and_answered_as_documented(
         self, document: Document, api: Api
@@ -150,13 +148,7 @@ class TestErrors:
         for name in ("code", "message", "details"):
             assert answer.json()["error"][name] == documented["error"][name]
 
-    @pytest.mark.parametrize(
-        "heading",
-        [
-            pytest.param(heading, marks=no_webhooks if heading.endswith("Webhook") else ())
-            for heading in ENDPOINTS
-        ],
-    )
+    @pytest.mark.parametrize("heading", ENDPOINTS)
     @pytest.mark.parametrize("token", ["", "unknown"], ids=["without a token", "with an unknown token"])
     def test_every_endpoint_refuses_a_caller(
         self, document: Document, api: Api, heading: str, token: str

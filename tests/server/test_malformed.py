@@ -179,7 +179,7 @@ def test_a_method_that_is_not_possible_is_405_and_says_which_are(api: Api, metho
 
 @pytest.mark.parametrize("call", calls.ALL, ids=lambda call: call.name)
 def test_options_is_answered_without_a_token(api: Api, call: calls.Call[Any, Any]) -> None:
-    answer = api.ask("OPTIONS", call.path.format(execution_id="any"), token="")
+    answer = api.ask("OPTIONS", call.path.format(execution_id="any", webhook_id="any"), token="")
     assert answer.status_code == 204
     assert "OPTIONS" in answer.headers["Allow"]
 

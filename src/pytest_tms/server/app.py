@@ -11,12 +11,15 @@ from litestar.exceptions import HTTPException
 
 from pytest_tms.errors import ApiError
 from pytest_tms.server import pages
-from pytest_tms.server.api import errors, events, executions, results, service
+from pytest_tms.server.api import errors, events, executions, results, service, webhooks
 from pytest_tms.server.api.once import once
 from pytest_tms.server.api.routes import addresses
 from pytest_tms.server.edge import Edge
+from pytest_tms.server.model.targets import Targets
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
+from pytest_tms.server.webhooks.keys import Keys
+from pytest_tms.server.webhooks.worker import Worker
 
 LARGEST_BODY = 100 * 1024 * 1024
 """Bytes of the largest request body."""
@@ -24,6 +27,9 @@ LARGEST_BODY = 100 * 1024 * 1024
 
 def create_app(settings: ServerSettings, database: Database) -> Edge:
     """The ASGI application of one server process, on a database whose schema is up to date."""
+    keys = Keys(settings.keys, settings.data_dir)
+    targets = Targets(settings.allow_insecure_webhooks, settings.webhook_subnets)
+    worker = Worker(settings, database, keys, targets)
     api = Router(
         path="/api",
         route_handlers=[
@@ -35,6 +41,7 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
             executions.list_tests,
             results.submit_results,
             events.send_event,
+            *webhooks.HANDLERS,
         ],
     )
     app = Litestar(
@@ -45,6 +52,9 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
             "database": Provide(lambda: database, sync_to_thread=False),
             "addresses": Provide(addresses, sync_to_thread=False),
             "once": Provide(once, sync_to_thread=False),
+            "keys": Provide(lambda: keys, sync_to_thread=False),
+            "targets": Provide(lambda: targets, sync_to_thread=False),
+            "worker": Provide(lambda: worker, sync_to_thread=False),
         },
         exception_handlers={
             ApiError: errors.answer_api_error,
@@ -52,6 +62,7 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
             Exception: errors.answer_unexpected,
         },
         on_shutdown=[database.close],
+        lifespan=[worker.running],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=LARGEST_BODY,

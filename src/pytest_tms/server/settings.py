@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,11 @@ from pytest_tms import wire
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
-    """How one server runs. ``database_url`` is SQLAlchemy's; empty means SQLite in ``data_dir``."""
+    """How one server runs. ``database_url`` is SQLAlchemy's; empty means SQLite in ``data_dir``.
+
+    ``keys`` are Fernet keys for secrets at rest, the newest first; empty means the key file in ``data_dir``.
+    ``webhook_rate`` is deliveries a second to one webhook, 0 for no limit; ``progress_interval`` is seconds.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8765
@@ -26,6 +30,11 @@ class ServerSettings:
     suites: tuple[str, ...] = wire.SUITES
     environments: tuple[str, ...] = wire.ENVIRONMENTS
     workers: int = 1
+    keys: str = field(default="", repr=False)
+    allow_insecure_webhooks: bool = False
+    webhook_subnets: tuple[str, ...] = ()
+    webhook_rate: int = 10
+    progress_interval: int = 30
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> ServerSettings:
@@ -39,6 +48,11 @@ class ServerSettings:
             "suites": _words(environ.get("TMS_SERVER_SUITES")),
             "environments": _words(environ.get("TMS_SERVER_ENVIRONMENTS")),
             "workers": _number(environ, "TMS_SERVER_WORKERS", 1000),
+            "keys": environ.get("TMS_SERVER_KEYS"),
+            "allow_insecure_webhooks": bool(_number(environ, "TMS_SERVER_ALLOW_INSECURE_WEBHOOKS", 1)),
+            "webhook_subnets": _subnets(environ.get("TMS_SERVER_WEBHOOK_SUBNETS")),
+            "webhook_rate": _number(environ, "TMS_SERVER_WEBHOOK_RATE", 100_000),
+            "progress_interval": _number(environ, "TMS_SERVER_PROGRESS_INTERVAL", 86_400),
         }
         values.update({name: value for name, value in given.items() if value is not None})
         settings = cls(**{name: value for name, value in values.items() if value not in (None, "")})
@@ -80,6 +94,11 @@ class ServerSettings:
             "TMS_SERVER_PUBLIC_URL": self.public_url,
             "TMS_SERVER_SUITES": ",".join(self.suites),
             "TMS_SERVER_ENVIRONMENTS": ",".join(self.environments),
+            "TMS_SERVER_KEYS": self.keys,
+            "TMS_SERVER_ALLOW_INSECURE_WEBHOOKS": "1" if self.allow_insecure_webhooks else "0",
+            "TMS_SERVER_WEBHOOK_SUBNETS": ",".join(self.webhook_subnets),
+            "TMS_SERVER_WEBHOOK_RATE": str(self.webhook_rate),
+            "TMS_SERVER_PROGRESS_INTERVAL": str(self.progress_interval),
         }
 
 
@@ -93,3 +112,13 @@ def _number(environ: Mapping[str, str], name: str, most: int) -> int | None:
 def _words(text: str | None) -> tuple[str, ...] | None:
     words = tuple(word.strip() for word in (text or "").split(",") if word.strip())
     return words or None
+
+
+def _subnets(text: str | None) -> tuple[str, ...] | None:
+    words = _words(text)
+    for word in words or ():
+        try:
+            ipaddress.ip_network(word)
+        except ValueError as error:
+            raise ValueError(f"TMS_SERVER_WEBHOOK_SUBNETS: {error}: write subnets like 10.1.0.0/16") from None
+    return words

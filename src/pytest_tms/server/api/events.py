@@ -17,9 +17,12 @@ from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.results import test_rows
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.model import counts, states
+from pytest_tms.server.model.addresses import Addresses
 from pytest_tms.server.model.execution import Execution, Shard
 from pytest_tms.server.store import executions, results
 from pytest_tms.server.store.database import Database
+from pytest_tms.server.webhooks.outbox import announce
+from pytest_tms.server.webhooks.worker import Worker
 
 PROGRESS_INTERVAL = 1000
 """Milliseconds that a runner shall wait between two reports of its progress."""
@@ -28,7 +31,9 @@ OF_SHARDS = ("execution.started", "execution.progress", "shard.started", "shard.
 
 
 @route(calls.SEND_EVENT)
-def send_event(body: bytes, database: Database, once: Once, execution_id: str) -> wire.EventAccepted:
+def send_event(
+    body: bytes, database: Database, addresses: Addresses, worker: Worker, once: Once, execution_id: str
+) -> wire.EventAccepted:
     """Take an event; repeats and late ones are kept and change nothing that has ended."""
     event, document = decode(body, wire.Event, partial(_problems, execution_id))
     data = event.data or wire.EventData()
@@ -41,9 +46,10 @@ def send_event(body: bytes, database: Database, once: Once, execution_id: str) -
         if earlier := once.recall(connection, body, wire.EventAccepted):
             state = executions.get(connection, execution_id).status
             return msgspec.structs.replace(earlier, execution_status=state)
-        execution = executions.lock(connection, execution_id)
+        found = execution = executions.lock(connection, execution_id)
         executions.add_event(connection, execution_id, event.event, kept, now)
         execution = _apply(execution, event, data, now)
+        changed: list[tuple[Shard | None, Shard]] = []
         if data.shard_id is not None and (event.event in OF_SHARDS or rows):
             before = executions.get_shard(connection, execution_id, plain(data.shard_id))
             shard = before or Shard(shard_id=plain(data.shard_id))
@@ -52,14 +58,19 @@ def send_event(body: bytes, database: Database, once: Once, execution_id: str) -
             shard = replace(shard, derived=counts.add([shard.derived, change]))
             after = _applied(shard, event, data, now)
             execution = executions.change_shard(connection, execution, before, after, now)
+            changed.append((before, after))
         executions.save(connection, execution)
+        told = announce(connection, addresses, found, execution, changed)
         answer = wire.EventAccepted(
             event=event.event,
             execution_id=execution_id,
             execution_status=execution.status,
             progress_interval=PROGRESS_INTERVAL,
         )
-        return once.keep(connection, answer)
+        once.keep(connection, answer)
+    if told:
+        worker.wake()
+    return answer
 
 
 def _problems(execution_id: str, document: dict[str, Any]) -> Iterator[Problem]:

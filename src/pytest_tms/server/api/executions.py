@@ -13,14 +13,17 @@ from pytest_tms.errors import Problem, Unprocessable
 from pytest_tms.server.api import auth
 from pytest_tms.server.api.bodies import decode, plain, unknown_fields
 from pytest_tms.server.api.once import Once
-from pytest_tms.server.api.routes import Addresses, route
+from pytest_tms.server.api.routes import route
 from pytest_tms.server.api.service import CAPABILITIES
 from pytest_tms.server.model import states
+from pytest_tms.server.model.addresses import Addresses
 from pytest_tms.server.model.execution import Execution, Shard
 from pytest_tms.server.model.ids import new_id
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import executions, results
 from pytest_tms.server.store.database import Database
+from pytest_tms.server.webhooks.outbox import announce
+from pytest_tms.server.webhooks.worker import Worker
 
 CANCELLED_BY_CALL = "User requested cancellation"
 
@@ -88,11 +91,7 @@ def get_execution(database: Database, addresses: Addresses, execution_id: str) -
         ),
         results=execution.results,
         shard_results=[_shard(shard) for shard in shards],
-        artifacts=wire.Links(
-            report_url=addresses.report(execution.id),
-            logs_url=addresses.logs(execution.id),
-            artifacts_url=addresses.artifacts(execution.id),
-        ),
+        artifacts=addresses.links(execution.id),
         created_at=_time(execution.created_at),
         test_suite=execution.test_suite,
         environment=execution.environment,
@@ -106,14 +105,19 @@ def get_execution(database: Database, addresses: Addresses, execution_id: str) -
 
 
 @route(calls.CANCEL_EXECUTION)
-def cancel_execution(database: Database, execution_id: str) -> wire.ExecutionCancelled:
+def cancel_execution(
+    database: Database, addresses: Addresses, worker: Worker, execution_id: str
+) -> wire.ExecutionCancelled:
     """Cancel an execution; again gives the first answer again."""
     with database.write() as connection:
-        execution = executions.lock(connection, execution_id)
+        before = execution = executions.lock(connection, execution_id)
         states.check_cancel(execution.status)
         if execution.status != "cancelled":
             execution = replace(execution.became("cancelled", auth.now()), reason=CANCELLED_BY_CALL)
             executions.save(connection, execution)
+        told = announce(connection, addresses, before, execution)
+    if told:
+        worker.wake()
     return wire.ExecutionCancelled(
         execution_id=execution.id,
         cancelled_at=_time(execution.ended_at or execution.created_at),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
+import secrets
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -59,8 +61,15 @@ class Once:
         """A token for a new execution: the same again for the same key, without being kept anywhere."""
         if not self.key:
             return auth.new_webhook_token()
-        made = hmac.new(self.token.encode(), f"{execution_id}\0{self.key}".encode(), hashlib.sha256)
-        return f"wh_token_{made.hexdigest()}"
+        return f"wh_token_{self._derived(execution_id).hex()}"
+
+    def webhook_secret(self, webhook_id: str) -> str:
+        """A secret for a webhook, in the same way."""
+        made = self._derived(f"{webhook_id}\0secret") if self.key else secrets.token_bytes(32)
+        return f"whsec_{base64.b64encode(made).decode()}"
+
+    def _derived(self, text: str) -> bytes:
+        return hmac.new(self.token.encode(), f"{text}\0{self.key}".encode(), hashlib.sha256).digest()
 
     @property
     def _owner(self) -> str:

@@ -23,7 +23,16 @@ QUERY: dict[str, list[dict[str, Any]]] = {
             "schema": {"type": "integer", "minimum": 1, "maximum": 200, "default": 100},
         },
         {"name": "status", "in": "query", "schema": {"enum": ["passed", "failed", "skipped"]}},
-    ]
+    ],
+    "list_deliveries": [
+        {"name": "cursor", "in": "query", "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"}},
+        {
+            "name": "limit",
+            "in": "query",
+            "schema": {"type": "integer", "minimum": 1, "maximum": 200, "default": 100},
+        },
+        {"name": "status", "in": "query", "schema": {"enum": ["pending", "delivered", "failed"]}},
+    ],
 }
 """The query parameters of the calls that have any."""
 

@@ -13,18 +13,23 @@ from pytest_tms.server.api.bodies import decode_results, plain
 from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.model import counts, identity, states
+from pytest_tms.server.model.addresses import Addresses
 from pytest_tms.server.model.execution import Shard
 from pytest_tms.server.model.ids import new_id
 from pytest_tms.server.store import executions, results
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.results import Submission, TestRow
+from pytest_tms.server.webhooks.outbox import announce
+from pytest_tms.server.webhooks.worker import Worker
 
 MOST_RETRIES = 2**31 - 1
 """The largest number of a column for small ones."""
 
 
 @route(calls.SUBMIT_RESULTS)
-def submit_results(body: bytes, database: Database, once: Once) -> wire.SubmissionAccepted:
+def submit_results(
+    body: bytes, database: Database, addresses: Addresses, worker: Worker, once: Once
+) -> wire.SubmissionAccepted:
     """Keep a shard's tests, close the shard, and complete the execution where it was the last one."""
     submission, tests, top = decode_results(body)
     rows = test_rows(tests, [str(raw, "utf-8") for raw in submission.tests or ()])
@@ -40,7 +45,7 @@ def submit_results(body: bytes, database: Database, once: Once) -> wire.Submissi
     with database.write() as connection:
         if earlier := once.recall(connection, body, wire.SubmissionAccepted):
             return earlier
-        execution = executions.lock(connection, submission.execution_id)
+        found = execution = executions.lock(connection, submission.execution_id)
         before = executions.get_shard(connection, execution.id, kept.shard_id)
         shard = before or Shard(shard_id=kept.shard_id)
         change = results.put_tests(
@@ -60,16 +65,22 @@ def submit_results(body: bytes, database: Database, once: Once) -> wire.Submissi
             execution = execution.became("running", now)
         execution = executions.change_shard(connection, execution, before, shard, now)
         executions.save(connection, execution)
+        told = announce(connection, addresses, found, execution, [(before, shard)])
         answer = wire.SubmissionAccepted(
             submission_id=kept.id,
             execution_id=execution.id,
             shard_id=submission.shard_id,
             processed_at=wire.timestamp(wire.moment(now)),
             summary=wire.SubmissionSummary(
-                tests_processed=len(rows), artifacts_uploaded=_count(submission.artifacts)
+                tests_processed=len(rows),
+                artifacts_uploaded=_count(submission.artifacts),
+                webhooks_triggered=told,
             ),
         )
-        return once.keep(connection, answer)
+        once.keep(connection, answer)
+    if told:
+        worker.wake()
+    return answer
 
 
 def test_rows(tests: list[wire.TestResult], documents: list[str]) -> list[TestRow]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from litestar import Request
@@ -12,32 +11,9 @@ from litestar.handlers import HTTPRouteHandler
 
 from pytest_tms.calls import Call
 from pytest_tms.server.api.auth import guard
+from pytest_tms.server.model.addresses import Addresses
 
 Gives = TypeVar("Gives")
-
-
-@dataclass(frozen=True)
-class Addresses:
-    """Where this server's pages and calls are, as the caller reaches it."""
-
-    root: str
-
-    @property
-    def api(self) -> str:
-        """The base URL of the API."""
-        return f"{self.root}/api"
-
-    def report(self, execution_id: str) -> str:
-        """An execution's report page."""
-        return f"{self.root}/reports/{execution_id}"
-
-    def logs(self, execution_id: str) -> str:
-        """An execution's logs page."""
-        return f"{self.root}/logs/{execution_id}"
-
-    def artifacts(self, execution_id: str) -> str:
-        """An execution's artifacts page."""
-        return f"{self.root}/artifacts/{execution_id}"
 
 
 def addresses(request: Request[Any, Any, Any]) -> Addresses:

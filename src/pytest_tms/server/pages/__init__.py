@@ -14,5 +14,5 @@ HERE = Path(__file__).parent
 
 def routes() -> list[Router]:
     """Every page, and the files that they load."""
-    pages = Router(path="/", route_handlers=[report.report, logs.logs, artifacts.artifacts])
+    pages = Router(path="/", route_handlers=[report.report, report.shard, logs.logs, artifacts.artifacts])
     return [pages, create_static_files_router(path="/static", directories=[HERE / "static"])]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from litestar import Response, get
+from litestar.response import Redirect
 
 from pytest_tms import wire
 from pytest_tms.errors import NotFound
@@ -57,6 +59,12 @@ def report(database: Database, execution_id: str, after: str = "0") -> Response[
         slowest=slowest,
         longest=max((test.duration for test in slowest), default=0),
     )
+
+
+@get("/reports/{execution_id:str}/{shard:str}", sync_to_thread=False)
+def shard(execution_id: str, shard: str) -> Redirect:
+    """Where payloads look for a shard: it stands in the report."""
+    return Redirect(f"/reports/{quote(execution_id, safe='')}")
 
 
 def verdict(execution: Execution) -> Verdict:

@@ -58,6 +58,13 @@ executions = Table(
     Column("shards_finished", Integer, nullable=False, server_default="0"),
     *_counts(),  # what its shards have, summed
     Column("given", Text),  # counts that came with execution.completed
+    Column("progressed_at", BigInteger),  # when execution.progress last went out
+    Index(  # executions whose progress is due
+        "ix_executions_running",
+        "progressed_at",
+        sqlite_where=text("status = 'running'"),
+        postgresql_where=text("status = 'running'"),
+    ),
 )
 
 shards = Table(
@@ -133,6 +140,64 @@ answers = Table(
     Column("answer", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Index("ix_answers_created_at", "created_at"),  # what is older than a day goes
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("events", Text, nullable=False),
+    Column("secret", Text, nullable=False),  # encrypted, as is the one before
+    Column("previous_secret", Text),
+    Column("previous_until", BigInteger),
+    Column("retry", Text, nullable=False),
+    Column("filters", Text, nullable=False),
+    Column("extra", Text, nullable=False),  # top-level fields that we do not know
+    Column("status", String(16), nullable=False),
+    Column("reason", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("failing_since", BigInteger),
+    Column("validated_at", BigInteger),
+    Column("resume_at", BigInteger, nullable=False, server_default="0"),  # it rests until then
+    # One process at a time delivers to a webhook: so order and pace need no further lock.
+    Column("leased_by", String(64)),
+    Column("leased_until", BigInteger, nullable=False, server_default="0"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    # Its order is that of an execution's events, whose transactions wait for each other.
+    Column("number", RowId, primary_key=True, autoincrement=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("webhook_id", ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("execution_id", ForeignKey("executions.id", ondelete="CASCADE"), nullable=False),
+    Column("event", String(32), nullable=False),
+    Column("body", Text, nullable=False),  # the payload as it is sent
+    Column("status", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("due_at", BigInteger, nullable=False),  # when it ended, once it has
+    Column("response_code", Integer),
+    Column("reason", Text),
+    Index(  # what a webhook has to be sent, in order
+        "ix_deliveries_pending",
+        "webhook_id",
+        "number",
+        sqlite_where=text("status = 'pending'"),
+        postgresql_where=text("status = 'pending'"),
+    ),
+    Index(  # what waits for another attempt
+        "ix_deliveries_due",
+        "webhook_id",
+        "due_at",
+        sqlite_where=text("status = 'pending'"),
+        postgresql_where=text("status = 'pending'"),
+    ),
+    Index("ix_deliveries_page", "webhook_id", "number"),  # lists
+    Index("ix_deliveries_execution_id", "execution_id"),  # what goes with its execution
+    Index("ix_deliveries_ended", "status", "due_at"),  # what is old enough to go
 )
 
 tokens = Table(

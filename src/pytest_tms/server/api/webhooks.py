@@ -1,0 +1,276 @@
+"""Webhooks: register, read, change, delete, rotate, validate; and their deliveries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from pytest_tms import calls, signing, wire
+from pytest_tms.errors import Conflict, Problem
+from pytest_tms.server.api import auth
+from pytest_tms.server.api.bodies import decode, refuse, unknown_fields
+from pytest_tms.server.api.once import Once
+from pytest_tms.server.api.routes import route
+from pytest_tms.server.model.ids import new_id
+from pytest_tms.server.model.targets import Targets
+from pytest_tms.server.model.webhooks import OVERLAP, Webhook
+from pytest_tms.server.store import webhooks
+from pytest_tms.server.store.database import Database
+from pytest_tms.server.webhooks.keys import Keys
+from pytest_tms.server.webhooks.sender import Sender
+from pytest_tms.server.webhooks.worker import Worker
+
+
+@route(calls.CREATE_WEBHOOK)
+def create_webhook(
+    body: bytes, database: Database, keys: Keys, targets: Targets, once: Once
+) -> dict[str, Any]:
+    """Register a webhook; it hears of what happens from now on."""
+    request, document = decode(body, wire.WebhookRequest, _problems(targets))
+    webhook_id = new_id("wh")
+    secret = request.secret or once.webhook_secret(webhook_id)
+    webhook = Webhook(
+        id=webhook_id,
+        url=request.url,
+        events=tuple(dict.fromkeys(request.events)),
+        secret=keys.encrypt(secret),
+        retry=request.retry_policy or wire.RetryPolicy(),
+        filters=request.filters or wire.WebhookFilters(),
+        extra=unknown_fields(document, wire.WebhookRequest),
+        created_at=auth.now(),
+    )
+    with database.write() as connection:
+        earlier = once.recall(connection, body, wire.WebhookDeleted)
+        if earlier is not None:
+            webhook = webhooks.get(connection, earlier.webhook_id)
+            secret = once.webhook_secret(webhook.id)
+        else:
+            webhooks.add(connection, webhook)
+            # The secret is made anew for the same key, so that it is kept nowhere as it is.
+            once.keep(connection, wire.WebhookDeleted(webhook_id=webhook.id))
+    return _shown(webhook, "" if request.secret else secret)
+
+
+@route(calls.LIST_WEBHOOKS)
+def list_webhooks(database: Database) -> dict[str, Any]:
+    """All webhooks."""
+    with database.read() as connection:
+        found = webhooks.every(connection)
+    return {"webhooks": [_shown(webhook) for webhook in found]}
+
+
+@route(calls.GET_WEBHOOK)
+def get_webhook(database: Database, webhook_id: str) -> dict[str, Any]:
+    """One webhook."""
+    with database.read() as connection:
+        return _shown(webhooks.get(connection, webhook_id))
+
+
+@route(calls.UPDATE_WEBHOOK)
+def update_webhook(
+    body: bytes, database: Database, targets: Targets, worker: Worker, webhook_id: str
+) -> dict[str, Any]:
+    """Change what is given. A paused webhook keeps its events until it is active again."""
+    change, document = decode(body, wire.WebhookChange, _problems(targets))
+    with database.write() as connection:
+        webhook = webhooks.lock(connection, webhook_id)
+        webhook = replace(
+            webhook,
+            url=change.url or webhook.url,
+            events=tuple(dict.fromkeys(change.events)) if change.events else webhook.events,
+            retry=change.retry_policy or webhook.retry,
+            filters=change.filters or webhook.filters,
+            extra={**webhook.extra, **unknown_fields(document, wire.WebhookChange)},
+        )
+        if change.status is not None:
+            webhook = replace(webhook, status=change.status, reason=None, failing_since=None, resume_at=0)
+        webhooks.save(connection, webhook)
+    worker.wake()
+    return _shown(webhook)
+
+
+@route(calls.DELETE_WEBHOOK)
+def delete_webhook(database: Database, webhook_id: str) -> wire.WebhookDeleted:
+    """Delete a webhook; what it was not sent yet goes with it."""
+    with database.write() as connection:
+        webhooks.remove(connection, webhook_id)
+    return wire.WebhookDeleted(webhook_id=webhook_id)
+
+
+@route(calls.ROTATE_WEBHOOK_SECRET)
+def rotate_webhook_secret(
+    body: bytes, database: Database, keys: Keys, targets: Targets, once: Once, webhook_id: str
+) -> dict[str, Any]:
+    """Give a webhook a new secret; for 24 hours deliveries carry a signature by each of the two."""
+    request, _ = decode(body, wire.SecretRotation, _problems(targets))
+    now = auth.now()
+    with database.write() as connection:
+        earlier = once.recall(connection, body, wire.WebhookDeleted)
+        webhook = webhooks.lock(connection, webhook_id)
+        secret = request.secret or once.webhook_secret(webhook_id)
+        if earlier is None:
+            webhook = replace(
+                webhook,
+                secret=keys.encrypt(secret),
+                previous_secret=webhook.secret,
+                previous_until=now + OVERLAP,
+            )
+            webhooks.save(connection, webhook)
+            once.keep(connection, wire.WebhookDeleted(webhook_id=webhook_id))
+    return _shown(webhook, "" if request.secret else secret)
+
+
+@route(calls.VALIDATE_WEBHOOK)
+def validate_webhook(
+    database: Database, keys: Keys, targets: Targets, webhook_id: str
+) -> wire.WebhookValidation:
+    """Send a test payload, whatever the webhook's state, and say how that went."""
+    with database.read() as connection:
+        webhook = webhooks.get(connection, webhook_id)
+    secrets = [keys.decrypt(secret) for secret in webhook.secrets(auth.now())]
+    payload = {"event": "webhook.test", "timestamp": wire.timestamp(), "data": {"webhookId": webhook_id}}
+
+    async def send() -> Any:
+        sender = Sender(targets)
+        try:
+            return await sender.send(webhook.url, secrets, new_id("msg"), msgspec.json.encode(payload))
+        finally:
+            await sender.close()
+
+    response = asyncio.run(send())
+    now = auth.now()
+    with database.write() as connection:
+        webhooks.save(connection, replace(webhooks.lock(connection, webhook_id), validated_at=now))
+    return wire.WebhookValidation(
+        webhook_id=webhook_id,
+        status="valid" if response.is_good else "invalid",
+        response_code=response.code,
+        response_time=response.milliseconds,
+        last_validated_at=_time(now),
+        reason=response.reason,
+    )
+
+
+@route(calls.LIST_DELIVERIES)
+def list_deliveries(
+    database: Database,
+    webhook_id: str,
+    cursor: str | None = None,
+    limit: str = "100",
+    status: str | None = None,
+) -> wire.DeliveryPage:
+    """One page of a webhook's deliveries, the newest first."""
+    problems = []
+    if cursor is not None and not (cursor.isdecimal() and len(cursor) < 19):
+        problems.append(Problem("cursor", "Must be the cursor of an earlier page"))
+    if not (limit.isdecimal() and len(limit) < 4 and 1 <= int(limit) <= 200):
+        problems.append(Problem("limit", "Must be a whole number from 1 to 200"))
+    if status not in (None, "pending", "delivered", "failed"):
+        problems.append(Problem("status", "Must be one of: pending, delivered, failed"))
+    refuse(problems)
+    with database.read() as connection:
+        webhooks.get(connection, webhook_id)
+        rows, following = webhooks.page(
+            connection, webhook_id, status=status, before=int(cursor) if cursor else None, limit=int(limit)
+        )
+    return wire.DeliveryPage(
+        webhook_id=webhook_id,
+        deliveries=[
+            wire.Delivery(
+                delivery_id=row.id,
+                event=row.event,
+                execution_id=row.execution_id,
+                status=row.status,
+                attempts=row.attempts,
+                created_at=_time(row.created_at),
+                due_at=_time(row.due_at),
+                response_code=row.response_code,
+                reason=row.reason,
+            )
+            for row in rows
+        ],
+        cursor=None if following is None else str(following),
+    )
+
+
+@route(calls.REPLAY_DELIVERIES)
+def replay_deliveries(
+    body: bytes, database: Database, worker: Worker, once: Once, webhook_id: str
+) -> wire.Replayed:
+    """Send again; each delivery keeps its id, so that a receiver knows what it has had."""
+    request, _ = decode(body, wire.ReplayRequest, lambda _: ())
+    with database.write() as connection:
+        if earlier := once.recall(connection, body, wire.Replayed):
+            return earlier
+        webhook = webhooks.lock(connection, webhook_id)
+        if webhook.status == "disabled":
+            raise Conflict("The webhook is disabled: make it active first.")
+        number = webhooks.replay(connection, webhook_id, request.delivery_id, auth.now())
+        answer = once.keep(connection, wire.Replayed(webhook_id=webhook_id, deliveries=number))
+    worker.wake()
+    return answer
+
+
+HANDLERS = (
+    create_webhook,
+    list_webhooks,
+    get_webhook,
+    update_webhook,
+    delete_webhook,
+    rotate_webhook_secret,
+    validate_webhook,
+    list_deliveries,
+    replay_deliveries,
+)
+
+
+def _problems(targets: Targets) -> Any:
+    """What no schema says: where the URL leads, and what a secret with the standard's prefix must be."""
+
+    def found(document: Mapping[str, Any]) -> Iterator[Problem]:
+        for name, check in (("url", targets.parse), ("secret", signing.key)):
+            value = document.get(name)
+            if isinstance(value, str) and value:
+                try:
+                    check(value)
+                except ValueError as error:
+                    yield Problem(name, str(error))
+
+    return found
+
+
+def _shown(webhook: Webhook, secret: str = "") -> dict[str, Any]:
+    shown = wire.Webhook(
+        webhook_id=webhook.id,
+        url=webhook.url,
+        events=list(webhook.events),
+        status=webhook.status,
+        created_at=_time(webhook.created_at),
+        retry_policy=_whole(webhook.retry),
+        filters=_whole(webhook.filters),
+        reason=webhook.reason,
+        failing_since=_maybe_time(webhook.failing_since),
+        last_validated_at=_maybe_time(webhook.validated_at),
+        previous_secret_until=_maybe_time(webhook.previous_until),
+        secret=secret or None,
+    )
+    document: dict[str, Any] = msgspec.to_builtins(shown)
+    return {**webhook.extra, **document}
+
+
+def _whole(value: msgspec.Struct) -> dict[str, Any]:
+    """Every field by its name on the wire, also where it holds its default."""
+    names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+    return {name: getattr(value, field) for name, field in names}
+
+
+def _time(milliseconds: int) -> str:
+    return wire.timestamp(wire.moment(milliseconds))
+
+
+def _maybe_time(milliseconds: int | None) -> str | None:
+    return None if milliseconds is None else _time(milliseconds)

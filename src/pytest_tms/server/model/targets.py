@@ -1,0 +1,122 @@
+"""Where webhooks may go: https to public addresses, unless the operator allows more."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+NOT_PUBLIC: Sequence[Network] = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",  # CGNAT; Alibaba's metadata
+            "127.0.0.0/8",
+            "168.63.129.16/32",  # Azure's metadata, at a public address
+            "169.254.0.0/16",  # link-local; most clouds' metadata
+            "172.16.0.0/12",
+            "192.0.0.0/24",  # Oracle's metadata
+            "192.0.2.0/24",
+            "192.88.99.0/24",
+            "192.168.0.0/16",
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "224.0.0.0/3",
+            "2001::/23",  # Teredo, ORCHID and other protocols
+            "2001:db8::/32",
+            "3fff::/20",
+        ),
+    )
+)
+PUBLIC_6 = ipaddress.ip_network("2000::/3")
+"""All that is public in IPv6 lies here."""
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+LOOPBACK: Sequence[Network] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A URL taken apart: ``path`` has the query, ``authority`` is what the Host header says."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def authority(self) -> str:
+        """Host, and the port where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the operator allows: ``insecure`` is plain http, and this machine; ``subnets`` is what else."""
+
+    insecure: bool = False
+    subnets: tuple[str, ...] = ()
+
+    def parse(self, url: str) -> Target:
+        """Take a URL apart. Raises ValueError, in words for a field, where it may not be sent to.
+
+        What a name resolves to is only known, and checked, when a connection is made: see ``allows``.
+        """
+        if not url.isascii() or any(character <= " " or character in '\\"<>`{}|^\x7f' for character in url):
+            raise ValueError("Must be written in ASCII, other characters as %XX and names as xn--")
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise ValueError("Must be a URL like https://ci.example.com/hooks") from None
+        host = (parts.hostname or "").removesuffix(".")
+        if parts.scheme not in ("http", "https") or not host or port == 0:
+            raise ValueError("Must be a URL like https://ci.example.com/hooks")
+        if parts.scheme == "http" and not self.insecure:
+            raise ValueError("Must be https")
+        if "@" in parts.netloc:
+            raise ValueError("Must not have a user or password")
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            # A name that ends in a number is an address in some other notation: 0x7f.1, 2130706433.
+            if not HOST.fullmatch(host) or re.fullmatch(r"[0-9]+|0x[0-9a-f]*", host.rpartition(".")[2]):
+                raise ValueError("Must have a valid host name") from None
+            if not self.insecure and (host == "localhost" or host.endswith(".localhost")):
+                raise ValueError("Must lead to a public address") from None
+        else:
+            if not self.allows(address):
+                raise ValueError("Must lead to a public address")
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        return Target(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), path)
+
+    def allows(self, address: Address) -> bool:
+        """Whether a delivery may go to this address, whatever form it is embedded in."""
+        if isinstance(address, ipaddress.IPv6Address):
+            if address.scope_id is not None:
+                return False
+            embedded = _embedded(address)
+            if embedded is not None:
+                return self.allows(embedded)
+        networks = [*map(ipaddress.ip_network, self.subnets), *(LOOPBACK if self.insecure else ())]
+        if any(address in network for network in networks):
+            return True
+        if isinstance(address, ipaddress.IPv6Address) and address not in PUBLIC_6:
+            return False
+        return not any(address in network for network in NOT_PUBLIC)
+
+
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 one leads to: mapped, 6to4, or NAT64's well-known prefix."""
+    if address in NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour

@@ -1,0 +1,109 @@
+"""Webhooks: which events one hears of, when a failed delivery is tried again, and when to give up."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pytest_tms import wire
+
+DAY = 86_400_000
+"""Milliseconds."""
+OVERLAP = DAY
+"""Milliseconds for which the secret before the last one signs too."""
+GIVE_UP = 5 * DAY
+"""Milliseconds of nothing but failures after which a webhook is disabled."""
+LONGEST_DELAY = DAY
+"""Milliseconds that a delivery waits for its next attempt at most, whatever the endpoint asks."""
+BUSY = frozenset({429, 502, 504})
+"""Answers of an endpoint that wants less: all its deliveries wait, not just the one."""
+GONE = 410
+
+
+@dataclass(frozen=True, kw_only=True)
+class Webhook:
+    """One subscription. Secrets are as they are kept, encrypted; times are milliseconds since 1970."""
+
+    id: str
+    url: str
+    events: tuple[str, ...]
+    secret: str
+    previous_secret: str | None = None
+    previous_until: int | None = None
+    retry: wire.RetryPolicy = field(default_factory=wire.RetryPolicy)
+    filters: wire.WebhookFilters = field(default_factory=wire.WebhookFilters)
+    extra: dict[str, Any] = field(default_factory=dict)
+    status: wire.WebhookStatus = "active"
+    reason: str | None = None
+    created_at: int
+    failing_since: int | None = None
+    validated_at: int | None = None
+    resume_at: int = 0
+
+    def hears(self, event: str, test_suite: str, environment: str) -> bool:
+        """Whether it wants this event of such an execution."""
+        suites, environments = self.filters.test_suites, self.filters.environments
+        return (
+            event in self.events
+            and (not suites or test_suite in suites)
+            and (not environments or environment in environments)
+        )
+
+    def secrets(self, now: int) -> list[str]:
+        """Those that sign now, the newest first."""
+        if self.previous_secret is not None and now < (self.previous_until or 0):
+            return [self.secret, self.previous_secret]
+        return [self.secret]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """How an attempt ended: the answer's status (0 where none came), and in words what was wrong with it."""
+
+    code: int
+    milliseconds: int
+    reason: str | None = None
+    retry_after: int | None = None
+
+    @property
+    def is_good(self) -> bool:
+        """Success is 2xx alone."""
+        return 200 <= self.code < 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What becomes of a delivery after an attempt, and of its webhook: disabled, or resting for a while."""
+
+    status: Literal["pending", "delivered", "failed"]
+    due_at: int
+    disable: str | None = None
+    rest_until: int = 0
+
+
+def judge(webhook: Webhook, attempts: int, response: Response, now: int) -> Verdict:
+    """Decide after the attempt number ``attempts``, the first being 1."""
+    if response.is_good:
+        return Verdict(status="delivered", due_at=now)
+    due_at = now + delay(webhook.retry, attempts, response.retry_after)
+    rest = due_at if response.code in BUSY else 0
+    if response.code == GONE:
+        return Verdict(status="failed", due_at=now, disable="The endpoint answered 410 Gone")
+    if webhook.failing_since is not None and now - webhook.failing_since >= GIVE_UP:
+        return Verdict(status="failed", due_at=now, disable="Every delivery failed for 5 days")
+    if attempts > _retries(webhook.retry):
+        return Verdict(status="failed", due_at=now, rest_until=rest)
+    return Verdict(status="pending", due_at=due_at, rest_until=rest)
+
+
+def delay(policy: wire.RetryPolicy, attempts: int, retry_after: int | None = None) -> int:
+    """Milliseconds to the next attempt: by the policy and up to a fifth more, or as the endpoint asks."""
+    first = 5000 if policy.retry_delay is None else policy.retry_delay
+    grown = first if policy.exponential_backoff is False else first * 2 ** (attempts - 1)
+    spread = min(grown, LONGEST_DELAY) * random.uniform(1, 1.2)  # noqa: S311  # spreads load, guards nothing
+    return min(round(max(spread, retry_after or 0)), LONGEST_DELAY)
+
+
+def _retries(policy: wire.RetryPolicy) -> int:
+    return 3 if policy.max_retries is None else policy.max_retries

@@ -1,0 +1,343 @@
+"""Webhooks and their deliveries: the outbox, who sends it, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, exists, func, insert, select, update
+
+from pytest_tms import wire
+from pytest_tms.errors import NotFound
+from pytest_tms.server.model.webhooks import DAY, Webhook
+from pytest_tms.server.store import tables
+
+KEPT = {"delivered": 3 * DAY, "failed": 30 * DAY}
+"""Milliseconds for which deliveries are kept after their end."""
+
+_HOOK = tables.webhooks.c
+_ROW = tables.deliveries.c
+
+
+class NewDelivery(NamedTuple):
+    """A delivery as it is written; the columns of the table."""
+
+    id: str
+    webhook_id: str
+    execution_id: str
+    event: str
+    body: str
+    status: str
+    created_at: int
+    due_at: int
+
+
+class Due(NamedTuple):
+    """A delivery as it is sent."""
+
+    number: int
+    id: str
+    execution_id: str
+    event: str
+    body: str
+    attempts: int
+    created_at: int
+
+
+class Outcome(NamedTuple):
+    """How an attempt ended, and what becomes of the delivery and of its webhook."""
+
+    webhook_id: str
+    execution_id: str
+    number: int
+    status: str
+    attempts: int
+    due_at: int
+    response_code: int
+    reason: str | None
+    disable: str | None
+    rest_until: int
+
+
+# Subscriptions ------------------------------------------------------------------------------
+
+
+def add(connection: Connection, webhook: Webhook) -> None:
+    """Keep a new webhook."""
+    connection.execute(insert(tables.webhooks).values(id=webhook.id, **_columns(webhook)))
+
+
+def get(connection: Connection, webhook_id: str) -> Webhook:
+    """The webhook with this id. Raises NotFound."""
+    return _one(connection, select(tables.webhooks), webhook_id)
+
+
+def lock(connection: Connection, webhook_id: str) -> Webhook:
+    """The webhook with this id, which nobody else changes until the transaction ends. Raises NotFound."""
+    return _one(connection, select(tables.webhooks).with_for_update(), webhook_id)
+
+
+def save(connection: Connection, webhook: Webhook) -> None:
+    """Write back a webhook that ``lock`` gave."""
+    connection.execute(update(tables.webhooks).where(_HOOK.id == webhook.id).values(**_columns(webhook)))
+
+
+def remove(connection: Connection, webhook_id: str) -> None:
+    """Delete a webhook with its deliveries. Raises NotFound."""
+    get(connection, webhook_id)
+    connection.execute(delete(tables.webhooks).where(_HOOK.id == webhook_id))
+
+
+def every(connection: Connection) -> list[Webhook]:
+    """All webhooks, the oldest first."""
+    return [_webhook(row) for row in connection.execute(select(tables.webhooks).order_by(_HOOK.id))]
+
+
+def listening(connection: Connection) -> list[Webhook]:
+    """Those for which events are written: all but the disabled."""
+    rows = connection.execute(select(tables.webhooks).where(_HOOK.status != "disabled"))
+    return [_webhook(row) for row in rows]
+
+
+# The outbox ---------------------------------------------------------------------------------
+
+
+def enqueue(connection: Connection, rows: Sequence[NewDelivery]) -> None:
+    """Write an execution's deliveries in the transaction of what they tell, due after those before them."""
+    if not rows:
+        return
+    waiting = dict(
+        connection.execute(
+            select(_ROW.webhook_id, func.max(_ROW.due_at))
+            .where(_ROW.execution_id == rows[0].execution_id, _ROW.status == "pending")
+            .group_by(_ROW.webhook_id)
+        )
+        .tuples()
+        .all()
+    )
+    values = [{**row._asdict(), "due_at": max(row.due_at, waiting.get(row.webhook_id, 0))} for row in rows]
+    connection.execute(insert(tables.deliveries), values)
+
+
+def page(
+    connection: Connection, webhook_id: str, *, status: str | None, before: int | None, limit: int
+) -> tuple[list[Row[Any]], int | None]:
+    """A webhook's deliveries, the newest first, and the cursor of the next page if there is one."""
+    query = (
+        select(tables.deliveries)
+        .where(_ROW.webhook_id == webhook_id)
+        .order_by(_ROW.number.desc())
+        .limit(limit + 1)
+    )
+    if status is not None:
+        query = query.where(_ROW.status == status)
+    if before is not None:
+        query = query.where(_ROW.number < before)
+    rows = list(connection.execute(query))
+    return rows[:limit], rows[limit - 1].number if len(rows) > limit else None
+
+
+def replay(connection: Connection, webhook_id: str, delivery_id: str | None, now: int) -> int:
+    """Make deliveries pending again: one whatever its end, or all that failed. Answers how many.
+
+    Raises NotFound where the webhook has no such delivery.
+    """
+    mine = _ROW.webhook_id == webhook_id
+    which = _ROW.status == "failed" if delivery_id is None else _ROW.id == delivery_id
+    if delivery_id is not None and not connection.scalar(select(exists().where(mine, which))):
+        raise NotFound(f"The webhook has no delivery {delivery_id[:100]}.")
+    values = {"status": "pending", "attempts": 0, "due_at": now}
+    found = connection.execute(update(tables.deliveries).where(mine, which).values(**values))
+    return found.rowcount
+
+
+# Sending ------------------------------------------------------------------------------------
+
+
+def claimable(connection: Connection, now: int) -> list[str]:
+    """Webhooks that have something due and that nobody holds; looks without a lock."""
+    return list(connection.scalars(select(_HOOK.id).where(_is_free(now), _has_due(now)).limit(100)))
+
+
+def claim(connection: Connection, owner: str, now: int, until: int) -> None:
+    """Take the lease of webhooks that have something due and that nobody holds; passes over locked ones."""
+    free = select(_HOOK.id).where(_is_free(now), _has_due(now)).limit(100)
+    found = list(connection.scalars(free.with_for_update(skip_locked=True, of=tables.webhooks)))
+    connection.execute(
+        update(tables.webhooks).where(_HOOK.id.in_(found)).values(leased_by=owner, leased_until=until)
+    )
+
+
+def renew(connection: Connection, owner: str, now: int, until: int) -> None:
+    """Extend the owner's leases, those that have not run out."""
+    mine = and_(_HOOK.leased_by == owner, _HOOK.leased_until > now)
+    connection.execute(update(tables.webhooks).where(mine).values(leased_until=until))
+
+
+def rest(connection: Connection, webhook_id: str, until: int) -> None:
+    """Send nothing to a webhook until then."""
+    connection.execute(update(tables.webhooks).where(_HOOK.id == webhook_id).values(resume_at=until))
+
+
+def release(connection: Connection, owner: str, webhook_ids: Collection[str]) -> None:
+    """Give leases back."""
+    mine = and_(_HOOK.leased_by == owner, _HOOK.id.in_(webhook_ids))
+    connection.execute(update(tables.webhooks).where(mine).values(leased_until=0))
+
+
+def held(connection: Connection, owner: str, now: int) -> list[tuple[Webhook, int]]:
+    """The webhooks that the owner holds, as they are now, with the end of each lease."""
+    query = select(tables.webhooks).where(_HOOK.leased_by == owner, _HOOK.leased_until > now)
+    return [(_webhook(row), row.leased_until) for row in connection.execute(query)]
+
+
+def due(connection: Connection, webhook_id: str, busy: Collection[str], now: int, limit: int) -> list[Due]:
+    """Deliveries to send now, in order; none of an execution that is ``busy`` or waits for a retry."""
+    pending = and_(_ROW.webhook_id == webhook_id, _ROW.status == "pending")
+    waiting = select(_ROW.execution_id).where(pending, _ROW.due_at > now)
+    query = (
+        select(*(_ROW[name] for name in Due._fields))
+        .where(pending, _ROW.due_at <= now, _ROW.execution_id.not_in(waiting))
+        .order_by(_ROW.number)
+        .limit(limit)
+    )
+    if busy:
+        query = query.where(_ROW.execution_id.not_in(busy))
+    return [Due(*row) for row in connection.execute(query)]
+
+
+def record(connection: Connection, outcomes: Sequence[Outcome], now: int) -> None:
+    """Write how attempts ended: what waits makes the rest of its execution wait, too."""
+    if not outcomes:
+        return
+    table = tables.deliveries
+    fields = ("status", "attempts", "due_at", "response_code", "reason")
+    connection.execute(
+        update(table)
+        .where(_ROW.number == bindparam("its_number"), _ROW.status == "pending")
+        .values(**{name: bindparam(f"new_{name}") for name in fields}),
+        [
+            {"its_number": each.number, **{f"new_{name}": getattr(each, name) for name in fields}}
+            for each in outcomes
+        ],
+    )
+    for each in outcomes:
+        if each.status == "pending":
+            rest = and_(_ROW.webhook_id == each.webhook_id, _ROW.execution_id == each.execution_id)
+            connection.execute(
+                update(table)
+                .where(rest, _ROW.status == "pending", _ROW.due_at < each.due_at)
+                .values(due_at=each.due_at)
+            )
+    _record_health(connection, outcomes, now)
+
+
+def _record_health(connection: Connection, outcomes: Iterable[Outcome], now: int) -> None:
+    """Since when a webhook fails, until when it rests, and that it is disabled."""
+    by_webhook: dict[str, list[Outcome]] = {}
+    for each in outcomes:
+        by_webhook.setdefault(each.webhook_id, []).append(each)
+    for webhook_id, ends in by_webhook.items():
+        this = update(tables.webhooks).where(_HOOK.id == webhook_id)
+        if any(each.status == "delivered" for each in ends):
+            connection.execute(this.where(_HOOK.failing_since.is_not(None)).values(failing_since=None))
+        if ends[-1].status != "delivered":
+            connection.execute(this.where(_HOOK.failing_since.is_(None)).values(failing_since=now))
+        if rest := max(each.rest_until for each in ends):
+            connection.execute(this.where(_HOOK.resume_at < rest).values(resume_at=rest))
+        reasons = [each.disable for each in ends if each.disable]
+        if reasons:
+            connection.execute(this.values(status="disabled", reason=reasons[0]))
+            connection.execute(
+                update(tables.deliveries)
+                .where(_ROW.webhook_id == webhook_id, _ROW.status == "pending")
+                .values(status="failed", due_at=now, reason="the webhook was disabled")
+            )
+
+
+def forget(connection: Connection, now: int) -> None:
+    """Delete deliveries whose end is long ago."""
+    for status, kept in KEPT.items():
+        old = and_(_ROW.status == status, _ROW.due_at < now - kept)
+        connection.execute(delete(tables.deliveries).where(old))
+
+
+def progress_due(connection: Connection, before: int) -> list[str]:
+    """Running executions whose progress was last told by ``before``, locked; passes over locked ones."""
+    table = tables.executions
+    latest = func.coalesce(table.c.progressed_at, table.c.started_at)
+    query = select(table.c.id).where(table.c.status == "running", latest <= before).limit(1000)
+    return list(connection.scalars(query.with_for_update(skip_locked=True)))
+
+
+def progressed(connection: Connection, execution_ids: Collection[str], now: int) -> None:
+    """Note that progress was told."""
+    table = tables.executions
+    connection.execute(update(table).where(table.c.id.in_(execution_ids)).values(progressed_at=now))
+
+
+def failed_tests(connection: Connection, execution_id: str, limit: int) -> list[wire.FailedTest]:
+    """The first failed tests of an execution."""
+    table = tables.tests.c
+    rows = connection.execute(
+        select(table.title, table.file, table.error, table.shard_id)
+        .where(table.execution_id == execution_id, table.status == "failed")
+        .order_by(table.id)
+        .limit(limit)
+    )
+    return [
+        wire.FailedTest(title=row.title, file=row.file, error=row.error, shard=row.shard_id) for row in rows
+    ]
+
+
+def _is_free(now: int) -> Any:
+    return and_(_HOOK.status == "active", _HOOK.resume_at <= now, _HOOK.leased_until <= now)
+
+
+def _has_due(now: int) -> Any:
+    return exists().where(_ROW.webhook_id == _HOOK.id, _ROW.status == "pending", _ROW.due_at <= now)
+
+
+def _one(connection: Connection, query: Select[Any], webhook_id: str) -> Webhook:
+    known = "\x00" not in webhook_id  # PostgreSQL takes no NUL, not even to look for
+    row = connection.execute(query.where(_HOOK.id == webhook_id)).one_or_none() if known else None
+    if row is None:
+        raise NotFound(f"There is no webhook {webhook_id[:100]}.")
+    return _webhook(row)
+
+
+_PLAIN = (
+    "url",
+    "secret",
+    "previous_secret",
+    "previous_until",
+    "status",
+    "reason",
+    "created_at",
+    "failing_since",
+    "validated_at",
+    "resume_at",
+)
+
+
+def _columns(webhook: Webhook) -> dict[str, Any]:
+    return {
+        **{name: getattr(webhook, name) for name in _PLAIN},
+        **{
+            name: msgspec.json.encode(getattr(webhook, name)).decode()
+            for name in ("events", "retry", "filters", "extra")
+        },
+    }
+
+
+def _webhook(row: Row[Any]) -> Webhook:
+    columns = row._mapping  # SQLAlchemy's public name for it
+    return Webhook(
+        id=columns["id"],
+        **{name: columns[name] for name in _PLAIN},
+        events=msgspec.json.decode(columns["events"], type=tuple[str, ...]),
+        retry=msgspec.json.decode(columns["retry"], type=wire.RetryPolicy),
+        filters=msgspec.json.decode(columns["filters"], type=wire.WebhookFilters),
+        extra=msgspec.json.decode(columns["extra"]),
+    )

@@ -1,0 +1,87 @@
+"""Secrets at rest: encrypted with the newest key, readable with any that is kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import filelock
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
+
+
+class Keys:
+    """The keys of ``TMS_SERVER_KEYS``, else those in ``secrets.key`` of the data dir, made on first use.
+
+    The file is read at every use, so that `tms key rotate` needs no restart.
+    """
+
+    def __init__(self, given: str, data_dir: Path) -> None:
+        self._given = given
+        self._file = data_dir / "secrets.key"
+
+    @property
+    def are_given(self) -> bool:
+        """Whether the operator keeps the keys, in the variable."""
+        return bool(self._given)
+
+    def encrypt(self, text: str) -> str:
+        """Text as it is kept. Raises ValueError, in a sentence, where a key is malformed."""
+        return self._fernet().encrypt(text.encode()).decode()
+
+    def decrypt(self, kept: str) -> str:
+        """The text of ``encrypt``. Raises ValueError, in a sentence, where no key fits."""
+        from cryptography.fernet import InvalidToken
+
+        try:
+            return self._fernet().decrypt(kept).decode()
+        except InvalidToken:
+            raise ValueError(
+                "a secret cannot be decrypted: bring back the key file, or the key in TMS_SERVER_KEYS"
+            ) from None
+
+    def add(self) -> None:
+        """Put a new key before the newest of the file; keeps that one, for servers that just read it."""
+        with self._lock():
+            self._write([_new_key(), *self._read()[:1]])
+
+    def _fernet(self) -> MultiFernet:
+        from cryptography.fernet import Fernet, MultiFernet
+
+        keys = [key.strip() for key in self._given.split(",")] if self._given else self._read()
+        if not keys:
+            with self._lock():
+                keys = self._read() or self._write([_new_key()])
+        try:
+            return MultiFernet([Fernet(key) for key in keys])
+        except ValueError:
+            where = "TMS_SERVER_KEYS" if self._given else str(self._file)
+            raise ValueError(
+                f"a key in {where} is malformed: a Fernet key is 44 characters of base64"
+            ) from None
+
+    def _read(self) -> list[str]:
+        try:
+            return self._file.read_text(encoding="ascii").split()
+        except FileNotFoundError:
+            return []
+
+    def _write(self, keys: list[str]) -> list[str]:
+        temporary = self._file.with_suffix(f".{os.getpid()}")
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write("".join(f"{key}\n" for key in keys))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._file)
+        return keys
+
+    def _lock(self) -> filelock.BaseFileLock:
+        return filelock.FileLock(self._file.with_suffix(".lock"), mode=0o600)
+
+
+def _new_key() -> str:
+    from cryptography.fernet import Fernet
+
+    return Fernet.generate_key().decode()
