@@ -39,20 +39,20 @@ NOT_JSON = {
 
 
 def path_of(call: calls.Call[Any, Any], api: Api) -> str:
-    return call.path.format(execution_id=api.create()["executionId"])
+    return call.path.format(execution_id=api.create()["executionId"], webhook_id="any")
 
 
 @pytest.mark.parametrize("body", NOT_JSON.values(), ids=NOT_JSON.keys())
 @pytest.mark.parametrize("call", TAKING_A_BODY, ids=lambda call: call.name)
 def test_a_body_that_is_no_json_is_a_bad_request(api: Api, call: calls.Call[Any, Any], body: bytes) -> None:
-    error = refused(api.ask("POST", path_of(call, api), body), 400)
+    error = refused(api.ask(call.method, path_of(call, api), body), 400)
     assert error["code"] == "BAD_REQUEST"
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"text"', b"true"])
 @pytest.mark.parametrize("call", TAKING_A_BODY, ids=lambda call: call.name)
 def test_a_body_that_is_no_object_is_unprocessable(api: Api, call: calls.Call[Any, Any], body: bytes) -> None:
-    error = refused(api.ask("POST", path_of(call, api), body), 422)
+    error = refused(api.ask(call.method, path_of(call, api), body), 422)
     assert error["code"] == "VALIDATION_ERROR"
     assert error["details"] == [{"field": "", "message": "Must be an object"}]
 

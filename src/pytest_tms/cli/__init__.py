@@ -15,6 +15,8 @@ COMMANDS = {
     "serve": "pytest_tms.cli.serve:serve",
     "token": "pytest_tms.cli.token:token",
     "replay": "pytest_tms.cli.replay:replay",
+    "webhook": "pytest_tms.cli.webhook:webhook",
+    "key": "pytest_tms.cli.key:key",
     "db": "pytest_tms.cli.db:db",
 }
 

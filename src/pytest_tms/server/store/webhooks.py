@@ -175,6 +175,18 @@ def renew(connection: Connection, owner: str, now: int, until: int) -> None:
     connection.execute(update(tables.webhooks).where(mine).values(leased_until=until))
 
 
+def secrets(connection: Connection) -> list[tuple[str, str, str | None]]:
+    """Every webhook's id and its encrypted secrets, the newest first, locked."""
+    query = select(_HOOK.id, _HOOK.secret, _HOOK.previous_secret).with_for_update()
+    return [(row.id, row.secret, row.previous_secret) for row in connection.execute(query)]
+
+
+def put_secrets(connection: Connection, webhook_id: str, secret: str, previous: str | None) -> None:
+    """Write secrets that were encrypted anew."""
+    values = {"secret": secret, "previous_secret": previous}
+    connection.execute(update(tables.webhooks).where(_HOOK.id == webhook_id).values(**values))
+
+
 def rest(connection: Connection, webhook_id: str, until: int) -> None:
     """Send nothing to a webhook until then."""
     connection.execute(update(tables.webhooks).where(_HOOK.id == webhook_id).values(resume_at=until))

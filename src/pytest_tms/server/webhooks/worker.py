@@ -1,9 +1,9 @@
 """The one who sends: takes webhooks that nobody holds, and delivers to each at its own pace.
 
 A process holds a webhook by a lease in the database, so that one alone keeps order and pace. Within a
-process all is one event loop; SQL runs on a thread, a turn at a time: write what ended, take what is free, read what is
-due. A turn follows every commit that wrote events here, every end of an attempt, and the clock: often while
-webhooks are held, since another process may have written, seldom otherwise.
+process all is one event loop; SQL runs on a thread, a turn at a time: write what ended, take what is
+free, read what is due. A turn follows every commit that wrote events here, every end of an attempt, and
+the clock: often while webhooks are held, since another process may have written, seldom otherwise.
 """
 
 from __future__ import annotations

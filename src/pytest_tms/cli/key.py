@@ -1,0 +1,41 @@
+"""`tms key`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pytest_tms.cli.options import database_options
+
+
+@click.group()
+def key() -> None:
+    """The keys that encrypt secrets at rest."""
+
+
+@key.command()
+@database_options
+def rotate(data_dir: Path | None, database_url: str | None) -> None:
+    """Encrypt all secrets with a new key; a running server needs no restart.
+
+    Where TMS_SERVER_KEYS has the keys, put a new one first, restart the servers, and run this.
+    """
+    from pytest_tms.server.settings import ServerSettings
+    from pytest_tms.server.store import webhooks
+    from pytest_tms.server.store.database import Database
+    from pytest_tms.server.webhooks.keys import Keys
+
+    settings = ServerSettings.read(data_dir=data_dir, database_url=database_url)
+    settings.prepare()
+    database = Database(settings.database)
+    database.upgrade(settings.data_dir)
+    keys = Keys(settings.keys, settings.data_dir)
+    if not keys.are_given:
+        keys.add()
+    with database.write() as connection:
+        found = webhooks.secrets(connection)
+        for webhook_id, *kept in found:
+            secret, previous = (each and keys.encrypt(keys.decrypt(each)) for each in kept)
+            webhooks.put_secrets(connection, webhook_id, secret or "", previous)
+    click.echo(f"the secrets of {len(found)} webhooks are encrypted with the newest key")

@@ -1,0 +1,129 @@
+"""Subscribers that behave as they are told, and note what they were sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+@dataclass
+class Got:
+    """One request as it arrived."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.body)
+        return found
+
+
+Behave = Callable[[Got, asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass
+class Subscribers:
+    """Endpoints on one port, told apart by path; each answers 200 unless ``behave`` says otherwise."""
+
+    port: int = 0
+    got: dict[str, list[Got]] = field(default_factory=lambda: defaultdict(list))
+    behave: dict[str, Behave] = field(default_factory=dict)
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}/{path}"
+
+    def of(self, path: str) -> list[Got]:
+        return self.got[f"/{path}"]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+                headers = {
+                    name.lower(): value.strip()
+                    for name, _, value in (line.partition(":") for line in head[1:] if line)
+                }
+                body = await reader.readexactly(int(headers["content-length"]))
+                got = Got(head[0].split()[1], headers, body)
+                self.got[got.path].append(got)
+                behave = self.behave.get(got.path.lstrip("/"))
+                if behave is None:
+                    writer.write(OK)
+                else:
+                    await behave(got, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+def answers(status: int, **headers: str) -> Behave:
+    """Answer this, whatever arrives."""
+    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+
+    async def behave(_: Got, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n{lines}\r\n".encode())
+
+    return behave
+
+
+async def hangs(_: Got, writer: asyncio.StreamWriter) -> None:
+    await asyncio.Event().wait()
+
+
+async def drips(_: Got, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    while True:
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(0.2)
+
+
+async def floods(_: Got, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n")
+    for _ in range(1600):
+        writer.write(b"x" * 65536)
+        await writer.drain()
+
+
+async def cuts(_: Got, writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+
+
+@contextmanager
+def subscribing() -> Iterator[Subscribers]:
+    """Subscribers on a loop and a thread of their own."""
+    known = Subscribers()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def begin() -> asyncio.Server:
+        return await asyncio.start_server(known.serve, "127.0.0.1", 0)
+
+    async def end() -> None:
+        server.close()
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    server = asyncio.run_coroutine_threadsafe(begin(), loop).result()
+    known.port = server.sockets[0].getsockname()[1]
+    try:
+        yield known
+    finally:
+        asyncio.run_coroutine_threadsafe(end(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
