@@ -1,0 +1,126 @@
+"""The server killed at random while events go out: every event arrives, with one id, in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import run_tms, serve, wait_for
+from tests.server.conftest import Api, result, scratch_database
+from tests.webhooks.conftest import ENVIRON, SECRET
+from tests.webhooks.subscribers import Got, Subscribers, answers
+
+EVENTS = int(os.environ.get("WEBHOOK_EVENTS", "400"))
+KILLS = max(3, EVENTS // 200)
+ORDER = ["execution.started", "shard.started", "shard.completed", "execution.completed"]
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_every_event_arrives_over_kills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subscribers: Subscribers, database: str, workers: str
+) -> None:
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
+    names = [f"{database}-{workers}-{kind}" for kind in ("steady", "shaky")]
+    luck = random.Random(7)
+
+    async def shaky(got: Got, writer: object) -> None:
+        await answers(500 if luck.random() < 0.1 else 200)(got, writer)  # type: ignore[arg-type]
+
+    subscribers.behave[names[1]] = shaky
+    with ExitStack() as stack:
+        options = ["--workers", workers]
+        if database == "postgresql":
+            options += ["--database-url", stack.enter_context(scratch_database())]
+        shared = [] if database == "sqlite" else options[2:]
+        made = run_tms("token", "create", "--name", "t", "--json", "--data-dir", str(tmp_path), *shared)
+        token = json.loads(made.stdout)["token"]
+        process, url = serve(tmp_path, *options)
+        port = url.split(":")[2].partition("/")[0]
+        again = [*options, "--port", port]
+        committed: set[str] = set()
+        done = threading.Event()
+
+        def insist(method: str, path: str, body: object) -> dict[str, str]:
+            """Ask until there is an answer; what a kill left in doubt is asked again."""
+            key = os.urandom(8).hex()
+            while True:
+                try:
+                    api = Api(url, token, tmp_path)
+                    answer = api.ask(method, path, body, Idempotency_Key=key)
+                    if answer.status_code < 300:
+                        found: dict[str, str] = answer.json()
+                        return found
+                    assert answer.status_code >= 500, answer.text
+                except requests.RequestException:
+                    wait_for(lambda: True)
+
+        policy = {"maxRetries": 20, "retryDelay": 50, "exponentialBackoff": False}
+        for name in names:
+            body = {"url": subscribers.url(name), "events": ORDER, "secret": SECRET, "retryPolicy": policy}
+            insist("POST", "/webhooks", body)
+
+        def one(_: int) -> None:
+            created = insist("POST", "/executions", {"testSuite": "all", "environment": "dev"})
+            body = {"executionId": created["executionId"], "shardId": "1", "tests": [result()]}
+            insist("POST", "/results", body)
+            committed.add(created["executionId"])
+
+        def work() -> None:
+            with ThreadPoolExecutor(4) as threads:
+                list(threads.map(one, range(EVENTS // len(ORDER))))
+            done.set()
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        for kill in range(1, KILLS + 1):
+            goal = min(EVENTS // len(ORDER) - 1, kill * EVENTS // len(ORDER) // (KILLS + 1))
+            wait_for(lambda goal=goal: len(committed) >= goal, 120)  # type: ignore[misc]
+            kill_all(process)
+            process, _ = serve(tmp_path, *again)
+        worker.join()
+        assert done.is_set()
+
+        def first(name: str) -> dict[str, list[str]]:
+            """Each execution's events in the order of their first arrival."""
+            orders: dict[str, list[str]] = defaultdict(list)
+            for got in list(subscribers.of(name)):
+                if got.payload["event"] not in orders[got.payload["executionId"]]:
+                    orders[got.payload["executionId"]].append(got.payload["event"])
+            return orders
+
+        for name in names:
+            wait_for(lambda name=name: all(len(first(name)[each]) == 4 for each in committed), 120)  # type: ignore[misc]
+            orders = first(name)
+            assert all(orders[each] == ORDER for each in committed)
+            assert set(orders) == committed  # nothing is told that was not committed
+            ids = {(got.payload["executionId"], got.payload["event"]): set() for got in subscribers.of(name)}
+            for got in subscribers.of(name):
+                ids[got.payload["executionId"], got.payload["event"]].add(got.headers["webhook-id"])
+            assert {len(each) for each in ids.values()} == {1}
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def kill_all(process: object) -> None:
+    """SIGKILL the server and its workers, which a kill of the parent alone would leave."""
+    import signal
+    import subprocess
+
+    assert isinstance(process, subprocess.Popen)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal.SIGSTOP)
+    for pid in map(int, children):
+        os.kill(pid, signal.SIGKILL)
+    process.kill()
+    process.wait(timeout=20)
