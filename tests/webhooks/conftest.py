@@ -55,3 +55,10 @@ def deliveries(api: Api, webhook: dict[str, Any], status: str = "") -> list[dict
     answer = good(api.ask("GET", f"/webhooks/{webhook['webhookId']}/deliveries{query}"), 200)
     found: list[dict[str, Any]] = answer["deliveries"]
     return found
+
+
+@pytest.fixture(scope="session")
+def sqlite_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A server that allows nothing."""
+    with running(tmp_path_factory.mktemp("plain") / "data") as api:
+        yield api
