@@ -183,6 +183,9 @@ def test_what_never_succeeds_is_kept_and_sent_again_when_asked(
     shown = good(hooks.ask("GET", f"/webhooks/{webhook['webhookId']}"), 200)
     assert shown["failingSince"]
     del subscribers.behave[name]
+    for unknown in ("msg_nope", "a\x00b"):
+        body = {"deliveryId": unknown}
+        refused(hooks.ask("POST", f"/webhooks/{webhook['webhookId']}/replay", body), 404)
     answer = good(hooks.ask("POST", f"/webhooks/{webhook['webhookId']}/replay", {}), 200)
     assert answer["deliveries"] == 1
     wait_for(lambda: deliveries(hooks, webhook, "delivered"))

@@ -12,7 +12,7 @@ import msgspec
 from pytest_tms import calls, signing, wire
 from pytest_tms.errors import Conflict, Problem
 from pytest_tms.server.api import auth
-from pytest_tms.server.api.bodies import decode, refuse, unknown_fields
+from pytest_tms.server.api.bodies import decode, plain, refuse, unknown_fields
 from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.model.ids import new_id
@@ -44,14 +44,14 @@ def create_webhook(
         created_at=auth.now(),
     )
     with database.write() as connection:
-        earlier = once.recall(connection, body, wire.WebhookDeleted)
+        earlier = once.recall(connection, body, wire.Webhook)
         if earlier is not None:
             webhook = webhooks.get(connection, earlier.webhook_id)
             secret = once.webhook_secret(webhook.id)
         else:
             webhooks.add(connection, webhook)
             # The secret is made anew for the same key, so that it is kept nowhere as it is.
-            once.keep(connection, wire.WebhookDeleted(webhook_id=webhook.id))
+            once.keep(connection, wire.Webhook(webhook_id=webhook.id))
     return _shown(webhook, "" if request.secret else secret)
 
 
@@ -109,7 +109,7 @@ def rotate_webhook_secret(
     request, _ = decode(body, wire.SecretRotation, _problems(targets))
     now = auth.now()
     with database.write() as connection:
-        earlier = once.recall(connection, body, wire.WebhookDeleted)
+        earlier = once.recall(connection, body, wire.Webhook)
         webhook = webhooks.lock(connection, webhook_id)
         secret = request.secret or once.webhook_secret(webhook_id)
         if earlier is None:
@@ -120,7 +120,7 @@ def rotate_webhook_secret(
                 previous_until=now + OVERLAP,
             )
             webhooks.save(connection, webhook)
-            once.keep(connection, wire.WebhookDeleted(webhook_id=webhook_id))
+            once.keep(connection, wire.Webhook(webhook_id=webhook_id))
     return _shown(webhook, "" if request.secret else secret)
 
 
@@ -209,7 +209,8 @@ def replay_deliveries(
         webhook = webhooks.lock(connection, webhook_id)
         if webhook.status == "disabled":
             raise Conflict("The webhook is disabled: make it active first.")
-        number = webhooks.replay(connection, webhook_id, request.delivery_id, auth.now())
+        delivery_id = request.delivery_id and plain(request.delivery_id)
+        number = webhooks.replay(connection, webhook_id, delivery_id, auth.now())
         answer = once.keep(connection, wire.Replayed(webhook_id=webhook_id, deliveries=number))
     worker.wake()
     return answer
