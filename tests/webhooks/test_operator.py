@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_tms import signing
 from tests.conftest import TMS, run_tms, wait_for
 from tests.server.conftest import Api, fields, good, refused, result, running
 from tests.webhooks.conftest import EVENTS, SECRET, deliveries, subscribe
@@ -46,6 +47,8 @@ def test_no_second_sees_more_than_ten_deliveries(local: Api, subscribers: Subscr
     for shard in range(25):
         local.submit(execution, str(shard), tests=[result()])
     wait_for(lambda: len(times) == 25)
+    for got in subscribers.of("paced"):
+        signing.verify(SECRET, got.headers, got.body)
     # Each eleventh begins a second after; half of it may be lost on the way here.
     assert all(later - first > 0.5 for first, later in zip(times, times[10:], strict=False))
     assert times[-1] - times[0] > 1.5

@@ -160,7 +160,9 @@ class Worker:
                 endpoint = Endpoint(webhook, Sender(self._targets), texts, starts, 0, begun)
                 endpoint.is_failing = webhook.failing_since is not None
                 self._endpoints[webhook_id] = endpoint
-            endpoint.webhook, endpoint.secrets = webhook, texts
+            endpoint.webhook = webhook
+            if rows:
+                endpoint.secrets = texts
             endpoint.leased_until = self._renewed + TRUSTED
             self._start(endpoint, rows)
         await self._release(begun)
