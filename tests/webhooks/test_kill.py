@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
+import subprocess
 import threading
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +49,7 @@ def test_every_event_arrives_over_kills(
         made = run_tms("token", "create", "--name", "t", "--json", "--data-dir", str(tmp_path), *shared)
         token = json.loads(made.stdout)["token"]
         process, url = serve(tmp_path, *options)
+        stack.callback(lambda: process.poll() is None and kill_all(process))
         port = url.split(":")[2].partition("/")[0]
         again = [*options, "--port", port]
         committed: set[str] = set()
@@ -80,7 +83,7 @@ def test_every_event_arrives_over_kills(
             with ThreadPoolExecutor(4) as threads:
                 list(threads.map(one, range(EVENTS // len(ORDER))))
 
-        worker = threading.Thread(target=work)
+        worker = threading.Thread(target=work, daemon=True)
         worker.start()
         for kill in range(1, KILLS + 1):
             goal = min(EVENTS // len(ORDER) - 1, kill * EVENTS // len(ORDER) // (KILLS + 1))
@@ -115,12 +118,8 @@ def test_every_event_arrives_over_kills(
         process.wait(timeout=20)
 
 
-def kill_all(process: object) -> None:
+def kill_all(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL the server and its workers, which a kill of the parent alone would leave."""
-    import signal
-    import subprocess
-
-    assert isinstance(process, subprocess.Popen)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.send_signal(signal.SIGSTOP)
     for pid in map(int, children):
