@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from pytest_tms import wire
+    from pytest_tms.client import TmsClient
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -28,3 +33,76 @@ def database_options(function: Function) -> Function:
 def json_option(function: Function) -> Function:
     """``--json``: for machines."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(function)
+
+
+def url_option(function: Function) -> Function:
+    """``--url``: which TMS a command talks to."""
+    return click.option(
+        "--url", envvar="TMS_URL", required=True, help="The base URL, /api included, or local. [TMS_URL]"
+    )(function)
+
+
+def connect(url: str, *, own_token: bool = False) -> TmsClient:
+    """A client for the TMS at ``url``, with the API token of the environment.
+
+    ``own_token`` says that there is an execution's own token, which will do. Raises UsageError where there is
+    no token at all.
+    """
+    from pytest_tms.client import TmsClient
+    from pytest_tms.plugin.settings import read_token
+
+    if url == "local":
+        from pytest_tms.plugin.local import find_or_start
+
+        url, token = find_or_start()
+    else:
+        token, _ = read_token(os.environ)
+    if not token and not own_token:
+        raise click.UsageError("there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE")
+    return TmsClient(url, token.reveal())
+
+
+def _pairs(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...]:
+    for word in words:
+        if "=" not in word:
+            raise click.BadParameter(f"{word!r} is no KEY=VALUE")
+    return words
+
+
+def request_options(function: Function) -> Function:
+    """What a new execution is; the command gives them on to ``new_request``."""
+    for option in (
+        click.option(
+            "--meta", multiple=True, callback=_pairs, metavar="KEY=VALUE", help="More metadata; repeatable."
+        ),
+        click.option(
+            "--timeout", type=click.IntRange(1), metavar="SECONDS", help="When it has failed (1800)."
+        ),
+        click.option(
+            "--trigger", type=click.Choice(["api", "manual", "scheduled"]), help="The triggerSource (api)."
+        ),
+        click.option("--provider", metavar="NAME", default="custom", help="Whose tests these are (custom)."),
+        click.option("--environment", metavar="NAME", help="The environment (dev). [TMS_ENVIRONMENT]"),
+        click.option("--suite", metavar="NAME", help="The testSuite (all). [TMS_SUITE]"),
+    ):
+        function = option(function)
+    return function
+
+
+def new_request(asked: Mapping[str, Any], shards: int) -> wire.ExecutionRequest:
+    """The execution that ``request_options``, the environment and the CI ask for."""
+    from pytest_tms import wire
+    from pytest_tms.plugin import ci
+    from pytest_tms.plugin.settings import dest, resolve, table
+
+    written = {dest(entry.option) or entry.ini: asked.get(name) for name, entry in table()}
+    settings = resolve(written.get, os.environ, written.get).settings
+    meta = {key: value for key, _, value in (word.partition("=") for word in settings.meta)}
+    return wire.ExecutionRequest(
+        test_suite=settings.suite,
+        environment=settings.environment,
+        provider=settings.provider,
+        trigger_source=settings.trigger,  # type: ignore[arg-type]  # checked against the choices
+        configuration=wire.Configuration(parallel=shards > 1, shards=shards, timeout=settings.timeout * 1000),
+        metadata={**ci.describe(Path.cwd()), **meta} or None,
+    )

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pytest_tms.cli.options import json_option
+from pytest_tms.cli.options import connect, json_option, url_option
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=Path(".tms"))
-@click.option("--url", envvar="TMS_URL", required=True, help="The base URL, /api included. [TMS_URL]")
+@url_option
 @json_option
 def replay(folder: Path, url: str, as_json: bool) -> None:
     """Send what runs kept on disk, or wrote offline; safe to interrupt and to repeat.
@@ -23,20 +22,16 @@ def replay(folder: Path, url: str, as_json: bool) -> None:
     """
     import json
 
-    from pytest_tms.client import TmsClient
     from pytest_tms.plugin.replay import journals
     from pytest_tms.plugin.replay import replay as send
-    from pytest_tms.plugin.settings import read_token
 
-    token, _ = read_token(os.environ)
-    if not token:
-        raise click.UsageError("there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE")
+    client = connect(url)
     found = journals(folder)
     if not found and not folder.exists():
         raise ValueError(f"there is no folder {folder}: name the one that pytest's summary showed")
     sent = []
     refused = 0
-    with TmsClient(url, token.reveal()) as client:
+    with client:
         for path in found:
             with click.progressbar(length=path.stat().st_size, label=path.stem, hidden=as_json) as bar:
                 done = send(path, client, progress=partial(_show, bar))

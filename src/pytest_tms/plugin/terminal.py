@@ -103,7 +103,7 @@ def ledger(summary: Summary) -> str:
     return f"{summary.collected} collected = {' + '.join(parts)} + {summary.not_run} not run"
 
 
-def describe(counts: wire.GivenCounts) -> str:
+def describe(counts: wire.GivenCounts | wire.Counts) -> str:
     """Counts in words, without those that are zero."""
     named = (("failed", counts.failed), ("passed", counts.passed), ("skipped", counts.skipped))
     parts = [f"{number} {name}" for name, number in named if number]

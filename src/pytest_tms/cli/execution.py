@@ -1,0 +1,122 @@
+"""`tms execution`: what a script or a CI step does with an execution."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pytest_tms.cli.options import connect, json_option, new_request, request_options, url_option
+
+if TYPE_CHECKING:
+    from pytest_tms import wire
+
+ENDS: dict[str, wire.EventName] = {
+    "completed": "execution.completed",
+    "failed": "execution.failed",
+    "cancelled": "execution.cancelled",
+}
+
+
+@click.group()
+def execution() -> None:
+    """Executions, for scripts and CI steps: create, show, finish, cancel."""
+
+
+@execution.command()
+@request_options
+@click.option("--shards", type=click.IntRange(1, 10_000), default=1, help="How many shards will report (1).")
+@url_option
+@json_option
+def create(shards: int, url: str, as_json: bool, **asked: Any) -> None:
+    """Create an execution and print it as variables.
+
+    TMS_EXECUTION_ID and TMS_WEBHOOK_TOKEN, a line each: append them to $GITHUB_ENV or a dotenv report, or export
+    them. The token writes events of this execution and is shown this once: keep it out of logs.
+    """
+    with connect(url) as client:
+        created = client.create_execution(new_request(asked, shards))
+    if as_json:
+        _print_json(created)
+        return
+    click.echo(f"TMS_EXECUTION_ID={created.execution_id}")
+    if created.webhook_token:
+        click.echo(f"TMS_WEBHOOK_TOKEN={created.webhook_token}")
+    if created.report_url:
+        click.echo(f"report  {created.report_url}", err=True)
+
+
+@execution.command()
+@click.argument("execution_id", metavar="ID")
+@url_option
+@json_option
+def show(execution_id: str, url: str, as_json: bool) -> None:
+    """Show how an execution and its shards stand."""
+    from pytest_tms.plugin.terminal import describe
+
+    with connect(url) as client:
+        status = client.get_execution(execution_id)
+    if as_json:
+        _print_json(status)
+        return
+    progress = status.progress
+    shards = f"{progress.shards_completed} of {progress.total_shards} shards finished"
+    click.echo(f"{status.execution_id}  {status.status}, {shards}: {describe(status.results)}")
+    for shard in status.shard_results:
+        click.echo(f"shard   {shard.shard_id} {shard.status}: {describe(shard.results)}")
+    if status.artifacts.report_url:
+        click.echo(f"report  {status.artifacts.report_url}")
+
+
+@execution.command()
+@click.argument("execution_id", metavar="ID")
+@click.option(
+    "--status", type=click.Choice(list(ENDS)), default="completed", help="How it ended (completed)."
+)
+@url_option
+@json_option
+def finish(execution_id: str, status: str, url: str, as_json: bool) -> None:
+    """End an execution, whatever its shards still say.
+
+    Without it, an execution ends by itself once all its shards have. TMS_WEBHOOK_TOKEN is enough; without it,
+    the API token is used.
+    """
+    from pytest_tms import wire
+
+    own_token = os.environ.get("TMS_WEBHOOK_TOKEN", "").strip()
+    event = wire.Event(
+        event=ENDS[status],
+        execution_id=execution_id,
+        timestamp=wire.timestamp(),
+        data=wire.EventData(status=status),
+    )
+    with connect(url, own_token=bool(own_token)) as client:
+        accepted = client.send_event(event, webhook_token=own_token)
+    if as_json:
+        _print_json(accepted)
+    stands = accepted.execution_status or status
+    if stands != status:
+        raise ValueError(f"{execution_id} is {stands} already, and stays so")
+    if not as_json:
+        click.echo(f"{execution_id} is {stands}")
+
+
+@execution.command()
+@click.argument("execution_id", metavar="ID")
+@url_option
+@json_option
+def cancel(execution_id: str, url: str, as_json: bool) -> None:
+    """Cancel an execution; its runs stop as soon as they hear of it."""
+    with connect(url) as client:
+        cancelled = client.cancel_execution(execution_id)
+    if as_json:
+        _print_json(cancelled)
+    else:
+        click.echo(f"{execution_id} is {cancelled.status}")
+
+
+def _print_json(answer: wire.Answer) -> None:
+    import msgspec
+
+    click.echo(msgspec.json.encode(answer))
