@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from pytest_tms.cli import tms as tms_command
 from pytest_tms.plugin.settings import table
 from tests.conftest import Tms
 
@@ -68,3 +74,43 @@ def test_the_hooks_of_the_docs_run(
         assert client.get_execution(execution[1]).metadata["team"] == "checkout"
         (test,) = client.iter_tests(execution[1])
     assert test["tags"] == ["@database"]
+
+
+def commands(group: click.Group, path: str) -> Iterator[tuple[str, set[str]]]:
+    """Every command with its visible options."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+        else:
+            options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
+            yield f"{path} {name}", {each.opts[0] for each in options}
+
+
+def test_the_page_of_the_command_names_every_command_and_option() -> None:
+    text = (DOCS / "cli.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(tms [a-z ]+\b)[^|]*\|([^|]*)\|", text, re.MULTILINE)
+    shared = {"--data-dir", "--database-url"}
+    assert shared <= set(re.findall(r"`(--[a-z-]+)`", text))
+    page = {name.strip(): set(re.findall(r"--[a-z-]+", cell)) for name, cell in rows}
+    assert page == {name: options - shared for name, options in commands(tms_command, "tms")}
+
+
+def test_the_script_of_the_command_s_page_runs(tmp_path: Path, tms: Tms) -> None:
+    (script,) = re.findall(r"```sh\n(.*?)```", (DOCS / "cli.md").read_text(encoding="utf-8"), re.DOTALL)
+    for name in ("a", "b"):
+        (tmp_path / f"test_{name}.py").write_text("def test_it(): pass")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-e", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path, "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "completed, 2 of 2 shards finished: 2 passed" in done.stdout
+    assert re.search(r"exec_\w+ is completed\n$", done.stdout)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from subprocess import CompletedProcess
 
@@ -121,10 +120,3 @@ def test_a_server_that_is_away_is_one_line(command: Command) -> None:
     done = command("show", "x", TMS_URL="http://127.0.0.1:1/api")
     assert done.returncode == 1
     assert done.stderr == "tms: http://127.0.0.1:1 does not answer: the connection is refused.\n"
-
-
-def test_no_token_shows_in_what_is_printed(command: Command, tms: Tms) -> None:
-    done = command("show", "x", TMS_URL=f"{tms.url}/nowhere")
-    assert done.returncode == 1
-    assert tms.token not in done.stdout + done.stderr
-    assert os.environ.get("TMS_API_TOKEN") is None

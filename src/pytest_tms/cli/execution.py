@@ -32,8 +32,8 @@ def execution() -> None:
 def create(shards: int, url: str, as_json: bool, **asked: Any) -> None:
     """Create an execution and print it as variables.
 
-    TMS_EXECUTION_ID and TMS_WEBHOOK_TOKEN, a line each: append them to $GITHUB_ENV or a dotenv report, or export
-    them. The token writes events of this execution and is shown this once: keep it out of logs.
+    TMS_EXECUTION_ID and TMS_WEBHOOK_TOKEN, a line each: append them to $GITHUB_ENV or a dotenv report, or
+    export them. The token writes events of this execution and is shown this once: keep it out of logs.
     """
     with connect(url) as client:
         created = client.create_execution(new_request(asked, shards))
