@@ -8,25 +8,15 @@ import sys
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import click
 
 from pytest_tms import signing
-from pytest_tms.cli.options import Function, json_option
-
-if TYPE_CHECKING:
-    from pytest_tms.client import TmsClient
+from pytest_tms.cli.options import connect, json_option, url_option
 
 LARGEST_BODY = 1024 * 1024
 """Bytes of the largest delivery that `listen` reads."""
-
-
-def server_option(function: Function) -> Function:
-    """``--url``: which TMS a command asks."""
-    return click.option(
-        "--url", "tms_url", envvar="TMS_URL", required=True, help="The TMS, /api included. [TMS_URL]"
-    )(function)
 
 
 @click.group()
@@ -42,14 +32,14 @@ def webhook() -> None:
 @click.option("--event", "events", multiple=True, help="What to hear of; repeatable. All by default.")
 @click.option("--suite", "suites", multiple=True, help="Only these test suites; repeatable.")
 @click.option("--environment", "environments", multiple=True, help="Only these environments; repeatable.")
-@server_option
+@url_option
 @json_option
 def create(
     endpoint: str,
     events: tuple[str, ...],
     suites: tuple[str, ...],
     environments: tuple[str, ...],
-    tms_url: str,
+    url: str,
     as_json: bool,
 ) -> None:
     """Register ENDPOINT. The secret is TMS_WEBHOOK_SECRET, or a new one that is shown this once."""
@@ -69,7 +59,7 @@ def create(
         secret=os.environ.get("TMS_WEBHOOK_SECRET") or None,
         filters=wire.WebhookFilters(test_suites=list(suites), environments=list(environments)),
     )
-    with _client(tms_url) as client:
+    with connect(url) as client:
         made = client.create_webhook(request)
     if as_json:
         click.echo(msgspec.json.encode(made).decode())
@@ -80,13 +70,13 @@ def create(
 
 
 @webhook.command("list")
-@server_option
+@url_option
 @json_option
-def list_webhooks(tms_url: str, as_json: bool) -> None:
+def list_webhooks(url: str, as_json: bool) -> None:
     """Show the webhooks and how they fare."""
     import msgspec
 
-    with _client(tms_url) as client:
+    with connect(url) as client:
         found = client.list_webhooks()
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
@@ -100,13 +90,13 @@ def list_webhooks(tms_url: str, as_json: bool) -> None:
 
 @webhook.command()
 @click.argument("webhook_id")
-@server_option
+@url_option
 @json_option
-def validate(webhook_id: str, tms_url: str, as_json: bool) -> None:
+def validate(webhook_id: str, url: str, as_json: bool) -> None:
     """Have a signed test payload sent; the exit status is 1 where the endpoint did not take it."""
     import msgspec
 
-    with _client(tms_url) as client:
+    with connect(url) as client:
         found = client.validate_webhook(webhook_id)
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
@@ -120,11 +110,11 @@ def validate(webhook_id: str, tms_url: str, as_json: bool) -> None:
 @webhook.command()
 @click.argument("webhook_id")
 @click.option("--delivery", metavar="ID", help="Send this one, whatever its end. All that failed by default.")
-@server_option
+@url_option
 @json_option
-def replay(webhook_id: str, delivery: str | None, tms_url: str, as_json: bool) -> None:
+def replay(webhook_id: str, delivery: str | None, url: str, as_json: bool) -> None:
     """Send deliveries again; each keeps its webhook-id."""
-    with _client(tms_url) as client:
+    with connect(url) as client:
         number = client.replay_deliveries(webhook_id, delivery)
     click.echo(json.dumps({"deliveries": number}) if as_json else f"{number} deliveries are sent again")
 
@@ -217,13 +207,3 @@ def _show(message_id: str, signed: str, body: bytes, as_json: bool) -> None:
         return
     event = payload.get("event") if isinstance(payload, dict) else None
     click.echo(f"{json.dumps(event)} {json.dumps(message_id)} signature {signed}  {json.dumps(payload)}")
-
-
-def _client(url: str) -> TmsClient:
-    from pytest_tms.client import TmsClient
-    from pytest_tms.plugin.settings import read_token
-
-    token, _ = read_token(os.environ)
-    if not token:
-        raise click.UsageError("there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE")
-    return TmsClient(url, token.reveal())
