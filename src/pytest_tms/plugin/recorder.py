@@ -10,9 +10,10 @@ import ast
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 import pytest
 
 from pytest_tms import wire
@@ -28,7 +29,7 @@ Clip = Callable[[str], str]
 """Makes a long text fit to send: masked and cut."""
 
 
-class Phase(NamedTuple):
+class Phase(msgspec.Struct):
     """What one report said, copied at once: retry plugins change a report after it was logged."""
 
     when: str
@@ -55,23 +56,34 @@ class Unlogged:
         return self.text
 
 
-@dataclass(slots=True)
-class Try:
+class Try(msgspec.Struct):
     """One run through setup, call and teardown, with the subtests on the way."""
 
-    phases: list[Phase] = field(default_factory=list)
-    subtests: list[wire.Subtest] = field(default_factory=list)
-    artifacts: list[wire.Artifact] = field(default_factory=list)
+    phases: list[Phase] = []
+    subtests: list[wire.Subtest] = []
+    artifacts: list[wire.Artifact] = []
 
 
-@dataclass(slots=True)
-class Open:
+class Passing(msgspec.Struct):
+    """A test of which nothing but passes is known, as of nearly all: the seconds of its phases."""
+
+    start: float
+    setup: float
+    extra: dict[str, Any]
+    call: float | None = None
+
+
+PLAIN = {"tags", "parameters"}
+"""What an enrichment may say of a test that takes the short way."""
+
+
+class Open(msgspec.Struct):
     """A test that has begun and not settled; ``tries`` are the finished ones, all unsuccessful."""
 
-    current: Try = field(default_factory=Try)
-    tries: list[Try] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)
-    properties: dict[str, Any] = field(default_factory=dict)
+    current: Try = msgspec.field(default_factory=Try)
+    tries: list[Try] = []
+    extra: dict[str, Any] = {}
+    properties: dict[str, Any] = {}
 
     def keep(self, kept: dict[str, Any]) -> None:
         """Take over what the current try attached."""
@@ -97,16 +109,77 @@ class Recorder:
         self._grouped = grouped
         self._stamp = Stamp()
         self._open: dict[tuple[str, str], Open] = {}
+        self._passing: dict[tuple[str, str], Passing] = {}
         self._crashed: dict[str, Open] = {}
 
     def add(self, report: pytest.TestReport) -> wire.TestResult | None:
         """Take one report of a test; answers the test's result where this report settled it."""
-        worker = worker_of(report)
-        key = (worker, report.nodeid)
+        key = (worker_of(report), report.nodeid)
+        if report.outcome == "passed" and key not in self._open and report.nodeid not in self._crashed:
+            when = report.when
+            passing = self._passing.get(key)
+            if getattr(report, "context", None) is not None:
+                pass
+            elif when == "setup" and passing is None:
+                extra = getattr(report, ATTRIBUTE, None) or {}
+                if extra.keys() <= PLAIN:
+                    start = getattr(report, "start", 0.0)
+                    self._passing[key] = Passing(start, report.duration, extra)
+                    return None
+            elif passing is None:
+                pass
+            elif when == "call" and passing.call is None and not hasattr(report, "wasxfail"):
+                passing.call = report.duration
+                return None
+            elif (
+                when == "teardown"
+                and passing.call is not None
+                and not report.user_properties
+                and not hasattr(report, ATTRIBUTE)
+            ):
+                del self._passing[key]
+                duration = passing.setup + passing.call + report.duration
+                return self._passed(key, passing, duration, report.sections)
+        return self._follow(key, report)
+
+    def _passed(
+        self, key: tuple[str, str], passing: Passing, duration: float, sections: list[tuple[str, str]]
+    ) -> wire.TestResult:
+        """What ``settle`` makes of a test that passed and has nothing more to tell."""
+        worker, nodeid = key
+        if self._grouped:
+            nodeid = test_id(nodeid)
+        file, _, title = nodeid.partition("::")
+        output = _output(sections, self._clip) if sections else {}
+        return wire.TestResult(
+            title=title or file,
+            file=file,
+            status="passed",
+            duration=round(1000 * duration),
+            tags=passing.extra.get("tags"),
+            node_id=f"{nodeid} @{worker}" if self._per_worker and worker else nodeid,
+            outcome="passed",
+            started_at=self._stamp(passing.start) if passing.start else None,
+            worker=worker or None,
+            parameters=passing.extra.get("parameters"),
+            **output,
+        )
+
+    def _begin(self, key: tuple[str, str]) -> Open:
+        """A test that leaves the short way, or never took it."""
+        test = self._crashed.pop(key[1], None) or Open()
+        if (passing := self._passing.pop(key, None)) is not None:
+            test.extra = passing.extra
+            test.current.phases.append(Phase("setup", "passed", passing.setup, passing.start, None, None))
+            if passing.call is not None:
+                test.current.phases.append(Phase("call", "passed", passing.call, passing.start, None, None))
+        return test
+
+    def _follow(self, key: tuple[str, str], report: pytest.TestReport) -> wire.TestResult | None:
+        worker = key[0]
         test = self._open.get(key)
         if test is None:
-            crashed = self._crashed.pop(report.nodeid, None) if self._crashed else None
-            test = self._open[key] = Open() if crashed is None else crashed
+            test = self._open[key] = self._begin(key)
         if (context := getattr(report, "context", None)) is not None:
             test.current.subtests.append(self._subtest(report, context, worker))
             return None
@@ -147,6 +220,7 @@ class Recorder:
     def give_up(self, report: pytest.TestReport) -> wire.TestResult | None:
         """What is left where ``add`` raised: whether the test failed, once it has ended."""
         worker, nodeid = worker_of(report), clean(report.nodeid)
+        self._passing.pop((worker, report.nodeid), None)
         test = self._open.setdefault((worker, report.nodeid), Open())
         phases = test.current.phases
         if not phases or phases[-1].when != report.when:
@@ -240,7 +314,7 @@ def _insert(test: Open, failure: dict[str, Any]) -> None:
     if is_final(test.current):
         test.tries.append(Try(phases=[phase]))
     else:
-        test.current.phases.insert(-1, phase._replace(outcome="rerun"))
+        test.current.phases.insert(-1, msgspec.structs.replace(phase, outcome="rerun"))
         test.keep(failure["kept"] or {})
 
 
