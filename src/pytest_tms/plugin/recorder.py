@@ -162,7 +162,9 @@ class Recorder:
             started_at=self._stamp(passing.start) if passing.start else None,
             worker=worker or None,
             parameters=passing.extra.get("parameters"),
-            **output,
+            stdout=output.get("stdout"),
+            stderr=output.get("stderr"),
+            log=output.get("log"),
         )
 
     def _begin(self, key: tuple[str, str]) -> Open:
