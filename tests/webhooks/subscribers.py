@@ -38,6 +38,7 @@ class Subscribers:
     port: int = 0
     got: dict[str, list[Got]] = field(default_factory=lambda: defaultdict(list))
     behave: dict[str, Behave] = field(default_factory=dict)
+    tasks: set[asyncio.Task[None] | None] = field(default_factory=set)
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}/{path}"
@@ -46,6 +47,7 @@ class Subscribers:
         return self.got[f"/{path}"]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.tasks.add(asyncio.current_task())  # the loop alone would let one that hangs be collected
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
