@@ -8,17 +8,14 @@ import time
 from collections.abc import Callable
 
 from pytest_tms.errors import (
-    Forbidden,
     InternalError,
-    NotFound,
     RateLimited,
     ServiceUnavailable,
     TmsError,
-    Unauthorized,
-    Unprocessable,
     Unreachable,
 )
-from pytest_tms.plugin.delivery import Delivery
+from pytest_tms.plugin.delivery import Delivery, advice
+from pytest_tms.plugin.replay import Earlier
 
 DEFAULT_INTERVAL = 30.0
 """Seconds between two reports of progress where the TMS does not ask for another number."""
@@ -31,12 +28,18 @@ class Courier:
 
     Trouble with the TMS never reaches the run: what can be tried again is, after growing waits, and the rest
     is a sentence in ``problem``. ``interval`` is the user's own number of seconds between reports, if any.
+    ``earlier`` is sent while there is nothing newer to send.
     """
 
     def __init__(
-        self, delivery: Delivery, interval: float | None = None, on_cancel: Callable[[], None] = lambda: None
+        self,
+        delivery: Delivery,
+        earlier: Earlier,
+        interval: float | None = None,
+        on_cancel: Callable[[], None] = lambda: None,
     ) -> None:
         self.delivery = delivery
+        self.earlier = earlier
         self._interval = interval
         self._on_cancel = on_cancel
         self._retry_after: float | None = None
@@ -94,6 +97,8 @@ class Courier:
                 self._on_cancel()
             # A TMS that was never there is not waited for at the end.
             hopeless = self._closing and self._failures > 0 and not self._answered
+            if not self._fatal and not self._failures:
+                self.earlier.send(lambda: self._closing)
             if self._fatal or hopeless or (self._closing and self.delivery.is_done):
                 return
             self._wake.wait(self._pause())
@@ -114,17 +119,3 @@ class Courier:
             time.sleep(min(pause, 2))  # the wake-up is spent; finish() bounds the whole
             return 0
         return self._interval or self.delivery.interval or DEFAULT_INTERVAL
-
-
-def advice(error: Exception) -> str:
-    """An error as one sentence that also says what to do next."""
-    text = str(error).rstrip(".")
-    if isinstance(error, Unauthorized):
-        return f"{text}: set TMS_API_TOKEN to a valid token"
-    if isinstance(error, Forbidden):
-        return f"{text}: use a token with the scope executions:write"
-    if isinstance(error, NotFound):
-        return f"{text}: check --tms-url (it ends in /api) and --tms-execution"
-    if isinstance(error, Unprocessable):
-        return f"{text}: check --tms-suite and --tms-environment"
-    return text

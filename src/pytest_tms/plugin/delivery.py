@@ -15,7 +15,16 @@ import msgspec
 
 from pytest_tms import wire
 from pytest_tms.client import TmsClient
-from pytest_tms.errors import BadRequest, Conflict, TmsError, TooLarge, Unprocessable
+from pytest_tms.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    NotFound,
+    TmsError,
+    TooLarge,
+    Unauthorized,
+    Unprocessable,
+)
 from pytest_tms.plugin.journal import Journal
 from pytest_tms.plugin.messages import (
     TESTED,
@@ -71,6 +80,7 @@ class Delivery:
     def __post_init__(self) -> None:
         self._acks = self.journal.acks()
         self._position = self._acks.upto
+        self.refused = list(self._acks.refused)
         self._opened: Opened | None = None
         if self._acks.joined:
             self.joined = msgspec.convert(self._acks.joined, Joined)
@@ -264,6 +274,7 @@ class Delivery:
         name = f"{title} (shard {line.shard}): {error}"
         if name not in self.refused:
             self.refused.append(name)
+            self._note(refused=self.refused)
 
     # Calls --------------------------------------------------------------------------------------
 
@@ -318,3 +329,17 @@ class Delivery:
 
     def _report_url(self, execution_id: str) -> str:
         return f"{self.client.base_url.removesuffix('/api')}/reports/{execution_id}"
+
+
+def advice(error: Exception) -> str:
+    """An error as one sentence that also says what to do next."""
+    text = str(error).rstrip(".")
+    if isinstance(error, Unauthorized):
+        return f"{text}: set TMS_API_TOKEN to a valid token"
+    if isinstance(error, Forbidden):
+        return f"{text}: use a token with the scope executions:write"
+    if isinstance(error, NotFound):
+        return f"{text}: check --tms-url (it ends in /api) and --tms-execution"
+    if isinstance(error, Unprocessable):
+        return f"{text}: check --tms-suite and --tms-environment"
+    return text

@@ -25,12 +25,13 @@ class Acks(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 
     ``upto`` is the byte before which every line is delivered or needs no delivery. ``shards`` are those whose
     tests are delivered although they stand behind it. ``joined`` is the execution that was created for it.
+    ``refused`` names what the TMS will not take: with any, the journal is never deleted.
     """
 
     upto: int = 0
     shards: list[str] = []
     joined: dict[str, Any] = {}
-    refused: list[int] = []
+    refused: list[str] = []
 
 
 class Journal:

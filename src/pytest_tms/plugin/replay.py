@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_tms.client import TmsClient
-from pytest_tms.plugin.delivery import Delivery
+from pytest_tms.errors import TmsError
+from pytest_tms.plugin.delivery import Delivery, advice
 from pytest_tms.plugin.journal import Journal
+from pytest_tms.plugin.messages import Opened, decode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,3 +54,55 @@ def replay(
         tests=delivery.delivered,
         refused=delivery.refused,
     )
+
+
+class Earlier:
+    """What earlier runs left in ``folder`` for the TMS that this run reports to.
+
+    ``runs`` and ``tests`` count what was sent, ``trouble`` says what could not be.
+    """
+
+    def __init__(self, folder: Path, client: TmsClient, *, documented_only: bool = False) -> None:
+        self.runs = 0
+        self.tests = 0
+        self.trouble: list[str] = []
+        self._folder = folder
+        self._client = client
+        self._documented_only = documented_only
+        self._waiting: list[Path] | None = None
+
+    def send(self, is_urgent: Callable[[], bool]) -> None:
+        """Send journal after journal until the run has something of its own to send; never raises TmsError."""
+        if self._waiting is None:
+            self._waiting = sorted(self._folder.glob("*.jsonl"), reverse=True)
+
+        def look_up(position: int, end: int) -> None:
+            if is_urgent() and position < end:
+                raise _Urgent
+
+        while self._waiting and not is_urgent():
+            path = self._waiting.pop()
+            if not self._is_ours(path):
+                continue
+            try:
+                done = replay(path, self._client, documented_only=self._documented_only, progress=look_up)
+            except _Urgent:
+                return
+            except (TmsError, ValueError, OSError) as error:
+                self.trouble.append(f"{path} of an earlier run was not sent: {advice(error)}")
+                continue
+            if done is not None and not done.refused:
+                self.runs += 1
+                self.tests += done.tests
+
+    def _is_ours(self, path: Path) -> bool:
+        try:
+            with path.open("rb") as file:
+                first = decode(file.readline())
+        except (OSError, ValueError):
+            return False
+        return isinstance(first, Opened) and first.url == self._client.base_url
+
+
+class _Urgent(Exception):  # noqa: N818  # no error: it ends a replay between two messages
+    """The run itself has something to send."""

@@ -139,15 +139,18 @@ class Run:
     def _deliver(self, client: TmsClient) -> Courier:
         from pytest_tms.plugin.courier import Courier
         from pytest_tms.plugin.delivery import Delivery
+        from pytest_tms.plugin.replay import Earlier
 
+        documented_only = self._settings.payload == "documented"
         delivery = Delivery(
             client,
             self._journal,
-            documented_only=self._settings.payload == "documented",
+            documented_only=documented_only,
             webhook_token=self._settings.webhook_token.reveal(),
             running=lambda: [clean(nodeid) for nodeid in list(self._running)],
         )
-        return Courier(delivery, self._settings.progress_interval or None, self._stop.cancel)
+        earlier = Earlier(self._journal.path.parent, client, documented_only=documented_only)
+        return Courier(delivery, earlier, self._settings.progress_interval or None, self._stop.cancel)
 
     def _opened(self) -> Opened:
         settings = self._settings
@@ -347,6 +350,9 @@ class Run:
         total = sum(end.results.total or 0 for end in ends)
         collected = self._collected + (self._workers.collected if self._workers else 0)
         trouble = list(delivery.trouble if delivery else ())
+        earlier = self._courier.earlier if self._courier else None
+        if earlier is not None:
+            trouble += earlier.trouble
         if self._courier and self._courier.problem:
             trouble.append(self._courier.problem)
         if self._journal.trouble and not done:
@@ -360,6 +366,7 @@ class Run:
             refused=delivery.refused if delivery else [],
             results=total,
             kept_in=None if done or not self._journal.is_on_disk else self._journal.path.parent,
+            earlier=(earlier.runs, earlier.tests) if earlier else (0, 0),
             stopped_by=self._stop.why,
             running=[clean(nodeid) for nodeid in self._running],
             trouble=trouble,

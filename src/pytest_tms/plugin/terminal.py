@@ -19,7 +19,8 @@ class Summary:
     """A finished run: ``collected = delivered + kept + refused + lost + not_run``.
 
     ``results`` are the tests that have one; ``kept_in`` is the folder of what is on disk and not delivered.
-    ``refused`` names what the TMS does not take, ``running`` what ran when the run was stopped.
+    ``refused`` names what the TMS does not take, ``running`` what ran when the run was stopped. ``earlier`` are
+    the runs, and their tests, that were left here and are sent now.
     """
 
     report_url: str
@@ -32,6 +33,7 @@ class Summary:
     stopped_by: str
     running: Sequence[str]
     trouble: Sequence[str]
+    earlier: tuple[int, int]
 
     @property
     def not_run(self) -> int:
@@ -85,6 +87,9 @@ def write_summary(terminal: pytest.TerminalReporter, summary: Summary, noted: Se
         terminal.write_line(f"running {name} when the run stopped")
     for name in summary.refused[:SHOWN]:
         terminal.write_line(f"refused {name}", yellow=True)
+    runs, tests = summary.earlier
+    if runs:
+        terminal.write_line(f"earlier {runs} run{'s' * (runs > 1)} kept here, now delivered: {tests} tests")
     for sentence in dict.fromkeys([*summary.trouble, *noted]):
         terminal.write_line(f"trouble {sentence}", yellow=True)
     if summary.kept_in is not None:
