@@ -34,7 +34,7 @@ NOT_JSON = {
     "an enormous whole number": b'{"x": ' + b"9" * 5000 + b"}",
     "a float out of range": b'{"x": 1e999}',
     "lists nested 100,000 deep": b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    "objects nested 600 deep": b'{"x": ' * 600 + b"1" + b"}" * 600,
+    "objects nested 100,000 deep": b'{"x": ' * 100_000 + b"1" + b"}" * 100_000,
 }
 
 

@@ -72,7 +72,7 @@ class Earlier:
         self._waiting: list[Path] | None = None
 
     def send(self, is_urgent: Callable[[], bool]) -> None:
-        """Send journal after journal until the run has something of its own to send; never raises TmsError."""
+        """Send journal after journal until the run has something of its own to send. Raises no TmsError."""
         if self._waiting is None:
             self._waiting = sorted(self._folder.glob("*.jsonl"), reverse=True)
 
@@ -104,5 +104,5 @@ class Earlier:
         return isinstance(first, Opened) and first.url == self._client.base_url
 
 
-class _Urgent(Exception):  # noqa: N818  # no error: it ends a replay between two messages
+class _Urgent(Exception):  # no error: it ends a replay between two messages
     """The run itself has something to send."""

@@ -294,6 +294,7 @@ class Run:
         """Close the shards and let the rest be delivered, after every worker has ended."""
         if self._summary is None:
             self._finish(exitstatus)
+        session.exitstatus = self._stop.status or session.exitstatus
         if self._settings.required and not self._is_delivered and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -71,6 +71,11 @@ class Stop:
         self._tell_workers()
         self.reason = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else str(error) or "pytest.exit"
 
+    @property
+    def status(self) -> int | None:
+        """The exit status of a process that SIGTERM ended: pytest's exit may be lost in a callback of others."""
+        return None if self._got is None else 128 + self._got
+
     def hand_on(self) -> None:
         """End: give SIGTERM back, and let the handler that was there before us have it, too."""
         if self._flag is not None:

@@ -19,8 +19,8 @@ class Summary:
     """A finished run: ``collected = delivered + kept + refused + lost + not_run``.
 
     ``results`` are the tests that have one; ``kept_in`` is the folder of what is on disk and not delivered.
-    ``refused`` names what the TMS does not take, ``running`` what ran when the run was stopped. ``earlier`` are
-    the runs, and their tests, that were left here and are sent now.
+    ``refused`` names what the TMS does not take, ``running`` what ran when the run was stopped.
+    ``earlier`` are the runs that were left here and are delivered now, and their tests.
     """
 
     report_url: str
