@@ -256,13 +256,22 @@ def odd_ones(ran: Ran) -> set[str]:
     ours: dict[str, set[str]] = {}
     for test in ran.stored:
         ours.setdefault(plain(test["nodeId"]), set()).add(test["status"])
-    log = by_log(ran.log)
-    junit = {node_id: ran.junit.get(_junit_name(node_id)) for node_id in ours | log}
+    log = {_ungrouped(node_id, ours): status for node_id, status in by_log(ran.log).items()}
     known = {_junit_name(node_id) for node_id in ours | log}
-    unknown = {"::".join(name) for name in ran.junit if name not in known}
+    names = {name for _, name in known}
+    by_name = {(file, _ungrouped(name, names)): status for (file, name), status in ran.junit.items()}
+    junit = {node_id: by_name.get(_junit_name(node_id)) for node_id in ours | log}
+    unknown = {"::".join(name) for name in by_name if name not in known}
     return unknown | {
         node_id for node_id in ours | log if not (ours.get(node_id) == {log.get(node_id)} == {junit[node_id]})
     }
+
+
+def _ungrouped(name: str, known: Iterable[str]) -> str:
+    """A name without the ``@group`` that other reporters show of xdist's loadgroup before pytest 9.2."""
+    if name in known:
+        return name
+    return next((each for each in known if name.startswith(f"{each}@")), name)
 
 
 def plain(node_id: str) -> str:
@@ -281,7 +290,6 @@ def by_log(log: Iterable[Mapping[str, Any]]) -> dict[str, str]:
         if line["$report_type"] != "TestReport":
             continue
         node_id, outcome = line["nodeid"], line["outcome"]
-        node_id = re.sub(r"(?<=[\w\]])@\w+$", "", node_id)
         if line["when"] == "setup":
             statuses.pop(node_id, None)
         if outcome == "failed" or statuses.get(node_id) == "failed":

@@ -73,7 +73,7 @@ class Stop:
 
     @property
     def status(self) -> int | None:
-        """The exit status of a process that SIGTERM ended: pytest's exit may be lost in a callback of others."""
+        """The exit status after SIGTERM: the exit that we raised may be lost in somebody's callback."""
         return None if self._got is None else 128 + self._got
 
     def hand_on(self) -> None:

@@ -59,15 +59,6 @@ CASES = [
         options=WAYS["loadgroup"],
         shards={"1", "2"},
         modes=("alone",),
-        odd=(
-            "test_one.TestGrouped::test_a@db",
-            "test_one.TestGrouped::test_mail[a@b.c]@db",
-            "test_one.py::TestGrouped::test_a",
-            "test_one.py::TestGrouped::test_mail[a@b.c]",
-            "test_one.py::test_fails",
-            "test_one.py::test_fails@other",
-            "test_one::test_fails@other@group",
-        ),
         environment="eight",
     ),
     Case(
