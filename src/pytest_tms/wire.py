@@ -252,7 +252,8 @@ class ResultsSubmission(Request, Generic[Test], frozen=True, kw_only=True):
     """POST /results. Only ``execution_id`` and ``shard_id`` are required.
 
     Generic over its tests, because the server decodes them one by one (``msgspec.Raw``) to keep
-    fields that it does not know; everyone else writes ``TestResult``.
+    fields that it does not know; everyone else writes ``TestResult``. ``happened_at`` is when the shard
+    ended, where this is said afterwards; it belongs to the capability ``replay``.
     """
 
     execution_id: Identifier
@@ -263,6 +264,7 @@ class ResultsSubmission(Request, Generic[Test], frozen=True, kw_only=True):
     tests: list[Test] | None = None
     artifacts: ArtifactNames | None = None
     metadata: dict[str, Any] | None = None
+    happened_at: str | None = None
 
 
 class SubmissionSummary(Answer, frozen=True, kw_only=True):
@@ -318,11 +320,16 @@ class EventData(Request, frozen=True, kw_only=True):
 
 
 class Event(Request, frozen=True, kw_only=True):
-    """POST /webhooks/executions/{id}: what a runner reports about its execution."""
+    """POST /webhooks/executions/{id}: what a runner reports about its execution.
+
+    ``timestamp`` is when it was said. ``happened_at`` is when it happened, where it is said afterwards; it
+    belongs to the capability ``replay``.
+    """
 
     event: EventName
     execution_id: Identifier
     timestamp: str | None = None
+    happened_at: str | None = None
     data: EventData | None = None
 
 

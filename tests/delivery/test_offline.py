@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from pytest_tms import wire
 from tests.conftest import Foreign, Tms, run_tms, wait_for
 
 SUITE = "def test_a(): pass\ndef test_b(): assert 0\n"
@@ -58,6 +60,46 @@ def test_offline_needs_neither_url_nor_token_and_replays_as_if_live(
     assert (execution.results.total, execution.results.failed) == (2, 1)
     again = run_tms("replay", str(suite / ".tms" / "offline"), "--url", tms.url, TMS_API_TOKEN=tms.token)
     assert again.stdout == f"nothing is kept in {suite}/.tms/offline\n"
+
+
+def test_a_replay_keeps_the_times_of_the_run(pytester: pytest.Pytester, suite: Path, tms: Tms) -> None:
+    pytester.runpytest_subprocess("--tms-offline")
+    (journal,) = suite.glob(".tms/offline/*.jsonl")
+    lines = journal.read_text().splitlines()
+    moments = {"run": "04:00", "shard": "04:01", "end": "05:01", "close": "05:02"}
+    for number, line in enumerate(lines):
+        kind = re.match(r'\{"is":"(\w+)"', line)
+        assert kind is not None
+        at = f'"at":"2026-01-02T03:{moments.get(kind[1], "04:30")}.000Z"'
+        lines[number] = re.sub(r'"at":"[^"]+"', at, line, count=1)
+    journal.write_text("\n".join(lines) + "\n")
+    execution = replayed(suite, tms)
+    assert execution.progress.started_at == "2026-01-02T03:04:00.000Z"
+    assert execution.progress.completed_at in ("2026-01-02T03:05:01.000Z", "2026-01-02T03:05:02.000Z")
+    assert execution.created_at > "2026-11"
+
+
+def test_a_run_that_was_killed_ended_with_its_last_line(
+    pytester: pytest.Pytester, suite: Path, tms: Tms
+) -> None:
+    pytester.runpytest_subprocess("--tms-offline")
+    (journal,) = suite.glob(".tms/offline/*.jsonl")
+    whole = journal.read_text().splitlines()
+    journal.write_text("".join(f"{line}\n" for line in whole if not re.match(r'\{"is":"(end|close)"', line)))
+    last = datetime.now(timezone.utc).replace(microsecond=0)
+    os.utime(journal, (last.timestamp(), last.timestamp()))
+    execution = replayed(suite, tms)
+    assert execution.status == "failed"
+    assert [shard.status for shard in execution.shard_results] == ["error"]
+    assert execution.progress.completed_at == last.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def replayed(suite: Path, tms: Tms) -> wire.ExecutionStatus:
+    sent = run_tms("replay", str(suite / ".tms"), "--url", tms.url, TMS_API_TOKEN=tms.token)
+    found = re.search(r"reports/(exec_\w+)", sent.stdout)
+    assert found is not None, sent.stderr
+    with tms.client() as client:
+        return client.get_execution(found[1])
 
 
 def test_offline_writes_where_it_is_told(pytester: pytest.Pytester, suite: Path) -> None:

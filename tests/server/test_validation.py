@@ -77,6 +77,7 @@ def test_every_bad_field_of_an_event_is_named(api: Api) -> None:
         "event": "shard.completed",
         "executionId": "exec_another",
         "timestamp": "yesterday",
+        "happenedAt": "tomorrow",
         "data": {
             "duration": -1,
             "results": {"passed": 2, "total": 1},
@@ -87,6 +88,7 @@ def test_every_bad_field_of_an_event_is_named(api: Api) -> None:
     assert fields(api.ask("POST", execution["webhookUrl"], body)) == {
         "executionId",
         "timestamp",
+        "happenedAt",
         "data.shardId",
         "data.duration",
         "data.results.total",

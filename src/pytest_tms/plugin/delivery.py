@@ -61,13 +61,15 @@ class Delivery:
 
     ``delivered`` counts the tests that the TMS has, ``refused`` names those that it will not take, each with
     why. ``execution_status`` is the newest that the TMS told, ``interval`` the seconds that it asks to wait
-    between two reports of progress (None where it does not say).
+    between two reports of progress (None where it does not say). With ``is_replay`` the TMS is told when each
+    thing happened, where it knows the capability ``replay``.
     """
 
     client: TmsClient
     journal: Journal
     documented_only: bool = False
     webhook_token: str = ""
+    is_replay: bool = False
     joined: Joined | None = None
     delivered: int = 0
     refused: list[str] = field(default_factory=list)
@@ -126,20 +128,21 @@ class Delivery:
     def close_orphan(self) -> None:
         """End what a killed run left open: its shards broke. Raises TmsError."""
         opened = self._open()
-        begun: dict[str, str] = {}
+        begun: set[str] = set()
         closed = False
         for _, raw in self.journal.lines():
             line = decode(raw)
             if isinstance(line, ShardStarted):
-                begun[line.shard] = line.at
+                begun.add(line.shard)
             elif isinstance(line, ShardEnded):
-                begun.pop(line.shard, None)
+                begun.discard(line.shard)
             closed = closed or isinstance(line, Closed)
-        for shard, at in begun.items():
-            end = ShardEnded(shard=shard, status="error", results=wire.GivenCounts(), at=at)
+        last = self.journal.written_at
+        for shard in sorted(begun):
+            end = ShardEnded(shard=shard, status="error", results=wire.GivenCounts(), at=last)
             self._end_shard(opened, end)
         if not closed and opened.request is not None:
-            self._event("execution.failed", wire.EventData(status="failed"))
+            self._event("execution.failed", wire.EventData(status="failed"), last)
 
     # Lines --------------------------------------------------------------------------------------
 
@@ -240,6 +243,7 @@ class Delivery:
             tests=[self._fit(each.test) for each in tests] or None,
             artifacts=line.artifacts,
             metadata=line.metadata,
+            happened_at=self._happened(line.at),
         )
         try:
             self.client.submit_results(submission, key=self._key(submission))
@@ -283,7 +287,11 @@ class Delivery:
     ) -> None:
         joined = self._known()
         event = wire.Event(
-            event=name, execution_id=joined.execution_id, timestamp=at or wire.timestamp(), data=data
+            event=name,
+            execution_id=joined.execution_id,
+            timestamp=at or wire.timestamp(),
+            happened_at=self._happened(at),
+            data=data,
         )
         try:
             answer = self.client.send_event(
@@ -300,6 +308,9 @@ class Delivery:
         self.execution_status = answer.execution_status or self.execution_status
         if answer.progress_interval:
             self.interval = answer.progress_interval / 1000
+
+    def _happened(self, at: str) -> str | None:
+        return at or None if self.is_replay and "replay" in self._known().capabilities else None
 
     def _known(self) -> Joined:
         if self.joined is None:

@@ -15,6 +15,8 @@ from typing import Any
 import filelock
 import msgspec
 
+from pytest_tms import wire
+
 VERSION = 1
 READ = 1 << 20
 """Bytes that one look at the journal reads at most, unless a single line is longer."""
@@ -88,6 +90,11 @@ class Journal:
     def end(self) -> int:
         """The position after the last line."""
         return self._size + sum(map(len, self._memory)) if self._memory else self._size
+
+    @property
+    def written_at(self) -> str:
+        """When the newest line was written to disk, ISO 8601."""
+        return wire.timestamp(wire.moment(os.fstat(self._file).st_mtime_ns // 1_000_000))
 
     def append(self, line: bytes) -> None:
         """Write one line, its newline included."""

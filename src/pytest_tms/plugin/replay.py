@@ -40,7 +40,7 @@ def replay(
     journal = Journal.adopt(path)
     if journal is None:
         return None
-    delivery = Delivery(client, journal, documented_only=documented_only, progress=progress)
+    delivery = Delivery(client, journal, documented_only=documented_only, is_replay=True, progress=progress)
     done = False
     try:
         delivery.step()

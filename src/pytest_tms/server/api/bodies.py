@@ -61,7 +61,12 @@ def decode_results(
         raise
     except (msgspec.DecodeError, RecursionError) as error:
         raise _not_json(error) from None
-    refuse(counts.problems(submission.results, "results"))
+    refuse(
+        chain(
+            counts.problems(submission.results, "results"),
+            time_problems(submission.happened_at, "happenedAt"),
+        )
+    )
     return submission, tests, top
 
 
@@ -83,6 +88,23 @@ def count_problems(value: object, path: str) -> list[Problem]:
         return counts.problems(msgspec.convert(value, wire.GivenCounts | None), path)
     except msgspec.ValidationError:
         return []
+
+
+def time_problems(value: object, path: str) -> list[Problem]:
+    """What is wrong with a time; one of a wrong kind is for ``problems`` to name."""
+    if isinstance(value, str):
+        try:
+            wire.parse_time(value)
+        except ValueError:
+            return [Problem(path, "Must be an ISO 8601 time")]
+    return []
+
+
+def happened(text: str | None, now: int) -> int:
+    """Milliseconds since 1970 at which something happened that is said at ``now``: then, or before."""
+    if text is None:
+        return now
+    return max(0, min(now, round(wire.parse_time(text).timestamp() * 1000)))
 
 
 def refuse(found: Iterable[Problem]) -> None:
@@ -129,6 +151,7 @@ def _results_problems(document: dict[str, Any], error: msgspec.ValidationError) 
     except msgspec.ValidationError as first:
         yield from problems(around, kind, first)
     yield from count_problems(document.get("results"), "results")
+    yield from time_problems(document.get("happenedAt"), "happenedAt")
     for number, test in enumerate(each):
         try:
             msgspec.convert(test, wire.TestResult)

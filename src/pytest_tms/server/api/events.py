@@ -12,7 +12,7 @@ import msgspec
 from pytest_tms import calls, wire
 from pytest_tms.errors import Problem
 from pytest_tms.server.api import auth
-from pytest_tms.server.api.bodies import count_problems, decode, plain
+from pytest_tms.server.api.bodies import count_problems, decode, happened, plain, time_problems
 from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.results import test_rows
 from pytest_tms.server.api.routes import route
@@ -38,6 +38,7 @@ def send_event(
     event, document = decode(body, wire.Event, partial(_problems, execution_id))
     data = event.data or wire.EventData()
     now = auth.now()
+    then = happened(event.happened_at, now)
     # Tests are kept as rows, so that the log of a long run stays small.
     sent = (document.get("data") or {}).pop("tests", None) or []
     rows = test_rows(data.tests or [], [msgspec.json.encode(test).decode() for test in sent])
@@ -48,7 +49,7 @@ def send_event(
             return msgspec.structs.replace(earlier, execution_status=state)
         found = execution = executions.lock(connection, execution_id)
         executions.add_event(connection, execution_id, event.event, kept, now)
-        execution = _apply(execution, event, data, now)
+        execution = _apply(execution, event, data, then)
         changed: list[tuple[Shard | None, Shard]] = []
         if data.shard_id is not None and (event.event in OF_SHARDS or rows):
             before = executions.get_shard(connection, execution_id, plain(data.shard_id))
@@ -56,8 +57,8 @@ def send_event(
             fresh = shard.derived.total == 0
             change = results.put_tests(connection, execution_id, shard.shard_id, rows, fresh=fresh)
             shard = replace(shard, derived=counts.add([shard.derived, change]))
-            after = _applied(shard, event, data, now)
-            execution = executions.change_shard(connection, execution, before, after, now)
+            after = _applied(shard, event, data, then)
+            execution = executions.change_shard(connection, execution, before, after, then)
             changed.append((before, after))
         executions.save(connection, execution)
         told = announce(connection, addresses, found, execution, changed)
@@ -83,11 +84,8 @@ def _problems(execution_id: str, document: dict[str, Any]) -> Iterator[Problem]:
     of_shard = document.get("event") in ("shard.started", "shard.completed")
     if (of_shard or data.get("tests")) and data.get("shardId") is None:
         yield Problem("data.shardId", "Is required")
-    if isinstance(document.get("timestamp"), str):
-        try:
-            wire.parse_time(document["timestamp"])
-        except ValueError:
-            yield Problem("timestamp", "Must be an ISO 8601 time")
+    for name in ("timestamp", "happenedAt"):
+        yield from time_problems(document.get(name), name)
     yield from count_problems(data.get("results"), "data.results")
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from pytest_tms import calls, wire
 from pytest_tms.server.api import auth
-from pytest_tms.server.api.bodies import decode_results, plain
+from pytest_tms.server.api.bodies import decode_results, happened, plain
 from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.model import counts, identity, states
@@ -34,6 +34,7 @@ def submit_results(
     submission, tests, top = decode_results(body)
     rows = test_rows(tests, [str(raw, "utf-8") for raw in submission.tests or ()])
     now = auth.now()
+    then = happened(submission.happened_at, now)
     kept = Submission(
         id=new_id("sub"),
         execution_id=submission.execution_id,
@@ -60,10 +61,10 @@ def submit_results(
             metadata={**shard.metadata, **(submission.metadata or {})},
             duration=_duration(submission.metadata or {}) or shard.duration,
         )
-        shard = shard.reported(states.reported_end(submission.status, shard.results), now)
+        shard = shard.reported(states.reported_end(submission.status, shard.results), then)
         if execution.status == "created":
-            execution = execution.became("running", now)
-        execution = executions.change_shard(connection, execution, before, shard, now)
+            execution = execution.became("running", then)
+        execution = executions.change_shard(connection, execution, before, shard, then)
         executions.save(connection, execution)
         told = announce(connection, addresses, found, execution, [(before, shard)])
         answer = wire.SubmissionAccepted(

@@ -11,7 +11,7 @@ from pytest_tms import calls, wire
 from pytest_tms.server.api.openapi import document
 from pytest_tms.server.api.routes import route
 
-CAPABILITIES = ("control", "gzip", "idempotency", "live-tests", "tests")
+CAPABILITIES = ("control", "gzip", "idempotency", "live-tests", "replay", "tests")
 """The additions to the documented API that this server speaks; see docs/protocol.md."""
 
 
