@@ -1,4 +1,6 @@
-"""What ingest costs: a /results of many tests beside json.loads and a raw executemany of its rows."""
+"""What ingest costs: a /results of many tests beside json.loads and a raw executemany of its rows, and what
+a message of a live shard costs when the shard has many tests beside when it has few.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,8 @@ import requests
 from bench.server import serving
 from bench.table import table
 
+LIVE = 200
+"""Tests of a message of a live shard."""
 COLUMNS = ("test_key", "title", "file", "status", "duration", "retries", "error", "document")
 
 
@@ -41,17 +45,36 @@ def measure(tests: int, rounds: int) -> str:
                 parse.append(parsed)
                 insert.append(inserted)
                 ratio.append(taken / (parsed + inserted))
+        first, last = _live(session, url, tests)
     rows = [
         ["POST /results, whole request", f"{statistics.median(whole):.2f}"],
         ["json.loads of its body", f"{statistics.median(parse):.2f}"],
         ["sqlite3 executemany of its rows", f"{statistics.median(insert):.2f}"],
         ["ratio of the first to the sum", f"{statistics.median(ratio):.2f}"],
+        [f"live, the first {LIVE} tests of a shard", f"{first:.3f}"],
+        [f"live, its last {LIVE}", f"{last:.3f}"],
     ]
     megabytes = len(body) / 1e6
     return (
         f"{tests:,} tests in one submission of {megabytes:.0f} MB into SQLite, medians of {rounds} rounds\n"
         f"{table(['step', 'seconds'], rows)}"
     )
+
+
+def _live(session: requests.Session, url: str, tests: int) -> tuple[float, float]:
+    """Seconds that a message of a live shard takes, medians of the first and of the last twenty."""
+    created = session.post(f"{url}/executions", json={"testSuite": "all", "environment": "dev"}).json()
+    given = _submission(created["executionId"], tests)["tests"]
+    assert isinstance(given, list)
+    taken = []
+    for start in range(0, tests, LIVE):
+        data = {"shardId": "1", "tests": given[start : start + LIVE]}
+        event = {"event": "execution.progress", "executionId": created["executionId"], "data": data}
+        begun = time.perf_counter()
+        answer = session.post(created["webhookUrl"], json=event)
+        taken.append(time.perf_counter() - begun)
+        assert answer.status_code == 202, answer.text
+    return statistics.median(taken[:20]), statistics.median(taken[-20:])
 
 
 def _submission(execution_id: str, tests: int) -> dict[str, object]:

@@ -12,6 +12,9 @@ from pytest_tms import wire
 from pytest_tms.server.model import counts
 from pytest_tms.server.store import tables
 
+ASKED_AT_ONCE = 1000
+"""Keys that one query names."""
+
 
 class TestRow(NamedTuple):
     """One test as it is kept; the columns of the table without its keys to others."""
@@ -55,7 +58,7 @@ def put_tests(
     if fresh:
         _insert(connection, place, rows)
         return tally(rows)
-    known = _known(connection, execution_id, shard_id)
+    known = _known(connection, execution_id, shard_id, [row.test_key for row in rows])
     old = [row for row in rows if row.test_key in known]
     _insert(connection, place, [row for row in rows if row.test_key not in known])
     _replace(connection, [(known[row.test_key][0], row) for row in old])
@@ -108,14 +111,20 @@ def _replace(connection: Connection, rows: Sequence[tuple[int, TestRow]]) -> Non
         )
 
 
-def _known(connection: Connection, execution_id: str, shard_id: str) -> dict[str, tuple[int, str, int]]:
+def _known(
+    connection: Connection, execution_id: str, shard_id: str, keys: Sequence[str]
+) -> dict[str, tuple[int, str, int]]:
+    """Which of these tests the shard has: their rows' ids, statuses and retries. Asks for no others."""
     table = tables.tests.c
-    rows = connection.execute(
-        select(table.test_key, table.id, table.status, table.retries).where(
-            table.execution_id == execution_id, table.shard_id == shard_id
-        )
+    query = select(table.test_key, table.id, table.status, table.retries).where(
+        table.execution_id == execution_id, table.shard_id == shard_id
     )
-    return {row.test_key: (row.id, row.status, row.retries) for row in rows}
+    found = {}
+    for start in range(0, len(keys), ASKED_AT_ONCE):
+        some = keys[start : start + ASKED_AT_ONCE]
+        for row in connection.execute(query.where(table.test_key.in_(some))):
+            found[row.test_key] = (row.id, row.status, row.retries)
+    return found
 
 
 def _sum(ends: Sequence[tuple[str, int]]) -> wire.Counts:
