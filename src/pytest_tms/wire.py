@@ -565,12 +565,21 @@ class OutboundEvent(Answer, frozen=True, kw_only=True):
 # The service itself -------------------------------------------------------------------------
 
 
+class TokenInfo(Answer, frozen=True, kw_only=True):
+    """An API token without its text; ``expires_at`` is null where it never ends."""
+
+    id: str = ""
+    scopes: list[str] = []
+    expires_at: str | None = None
+
+
 class ServiceInfo(Answer, frozen=True, kw_only=True):
-    """The answer to GET on the base URL."""
+    """The answer to GET on the base URL; ``token`` is the valid API token of the request, if it has one."""
 
     service: str = ""
     version: str = ""
     capabilities: list[str] = []
+    token: TokenInfo | None = None
 
 
 class ErrorBody(Answer, frozen=True, kw_only=True):

@@ -169,3 +169,13 @@ def one_line(text: str) -> str:
     assert text.startswith("tms: ")
     assert text.count("\n") == 1, text
     return text
+
+
+def test_a_token_can_ask_what_it_is(api: Api) -> None:
+    ends = auth.now() + 60_000
+    shown = good(api.ask("GET", "/", token=stored(api, "executions:write", expires_at=ends)), 200)["token"]
+    assert shown["scopes"] == ["executions:write"]
+    assert shown["expiresAt"] == wire.timestamp(wire.moment(ends))
+    assert listed(api, shown["id"])["valid"]
+    for worthless in ("", "nonsense", stored(api, expires_at=auth.now() - 1)):
+        assert good(api.ask("GET", "/", token=worthless), 200)["token"] is None

@@ -58,11 +58,23 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     call: Call[Any, Any] = handler.opt["call"]
     if call.scope is None:
         return
-    scheme, _, text = connection.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not text.strip():
+    text = _bearer(connection)
+    if not text:
         raise Unauthorized("The request has no token: send Authorization: Bearer followed by an API token.")
     database: Database = connection.app.state.database
-    await run_sync(_check, database, text.strip(), call, connection.path_params.get("execution_id", ""))
+    await run_sync(_check, database, text, call, connection.path_params.get("execution_id", ""))
+
+
+def carried(connection: ASGIConnection[Any, Any, Any, Any], database: Database) -> ApiToken | None:
+    """The valid API token that a request carries, if it does."""
+    with database.read() as transaction:
+        token = tokens.find(transaction, hashed(_bearer(connection)))
+    return token if token is not None and token.is_valid(now()) else None
+
+
+def _bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    scheme, _, text = connection.headers.get("Authorization", "").partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else ""
 
 
 def _check(database: Database, text: str, call: Call[Any, Any], execution_id: str) -> None:

@@ -5,21 +5,28 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from litestar import get
+from litestar import Request, get
 
 from pytest_tms import calls, wire
+from pytest_tms.server.api import auth
 from pytest_tms.server.api.openapi import document
 from pytest_tms.server.api.routes import route
+from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.tokens import ApiToken
 
 CAPABILITIES = ("control", "gzip", "idempotency", "live-tests", "replay", "tests")
 """The additions to the documented API that this server speaks; see docs/protocol.md."""
 
 
 @route(calls.DESCRIBE_SERVICE)
-def describe_service() -> wire.ServiceInfo:
-    """What this server is."""
+def describe_service(request: Request[Any, Any, Any], database: Database) -> wire.ServiceInfo:
+    """What this server is, and what the token of the request may do."""
+    token = auth.carried(request, database)
     return wire.ServiceInfo(
-        service="pytest-tms", version=version("pytest-tms"), capabilities=list(CAPABILITIES)
+        service="pytest-tms",
+        version=version("pytest-tms"),
+        capabilities=list(CAPABILITIES),
+        token=None if token is None else _shown(token),
     )
 
 
@@ -27,3 +34,8 @@ def describe_service() -> wire.ServiceInfo:
 def openapi() -> dict[str, Any]:
     """Every call with its messages and status codes, as OpenAPI 3.1."""
     return document()
+
+
+def _shown(token: ApiToken) -> wire.TokenInfo:
+    ends = None if token.expires_at is None else wire.timestamp(wire.moment(token.expires_at))
+    return wire.TokenInfo(id=token.id, scopes=list(token.scopes), expires_at=ends)
