@@ -6,7 +6,20 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from pytest_tms import wire
 from pytest_tms.errors import NotFound
@@ -75,7 +88,7 @@ def get(connection: Connection, webhook_id: str) -> Webhook:
 
 def lock(connection: Connection, webhook_id: str) -> Webhook:
     """The webhook with this id, which nobody else changes until the transaction ends. Raises NotFound."""
-    return _one(connection, select(tables.webhooks).with_for_update(), webhook_id)
+    return _one(connection, select(tables.webhooks).with_for_update(key_share=True), webhook_id)
 
 
 def save(connection: Connection, webhook: Webhook) -> None:
@@ -95,9 +108,9 @@ def every(connection: Connection) -> list[Webhook]:
 
 
 def listening(connection: Connection) -> list[Webhook]:
-    """Those for which events are written: all but the disabled."""
-    rows = connection.execute(select(tables.webhooks).where(_HOOK.status != "disabled"))
-    return [_webhook(row) for row in rows]
+    """All but the disabled: for them events are written. None is deleted until the transaction ends."""
+    query = select(tables.webhooks).where(_HOOK.status != "disabled").order_by(_HOOK.id)
+    return [_webhook(row) for row in connection.execute(query.with_for_update(read=True, key_share=True))]
 
 
 # The outbox ---------------------------------------------------------------------------------
@@ -107,15 +120,12 @@ def enqueue(connection: Connection, rows: Sequence[NewDelivery]) -> None:
     """Write an execution's deliveries in the transaction of what they tell, due after those before them."""
     if not rows:
         return
-    waiting = dict(
-        connection.execute(
-            select(_ROW.webhook_id, func.max(_ROW.due_at))
-            .where(_ROW.execution_id == rows[0].execution_id, _ROW.status == "pending")
-            .group_by(_ROW.webhook_id)
-        )
-        .tuples()
-        .all()
+    due = (
+        select(_ROW.webhook_id, func.max(_ROW.due_at))
+        .where(_ROW.execution_id == rows[0].execution_id, _ROW.status == "pending")
+        .group_by(_ROW.webhook_id)
     )
+    waiting = {row[0]: row[1] for row in connection.execute(due)}
     values = [{**row._asdict(), "due_at": max(row.due_at, waiting.get(row.webhook_id, 0))} for row in rows]
     connection.execute(insert(tables.deliveries), values)
 
@@ -163,10 +173,22 @@ def claimable(connection: Connection, now: int) -> list[str]:
 def claim(connection: Connection, owner: str, now: int, until: int) -> None:
     """Take the lease of webhooks that have something due and that nobody holds; passes over locked ones."""
     free = select(_HOOK.id).where(_is_free(now), _has_due(now)).limit(100)
-    found = list(connection.scalars(free.with_for_update(skip_locked=True, of=tables.webhooks)))
+    unlocked = free.with_for_update(skip_locked=True, key_share=True, of=tables.webhooks)
+    found = list(connection.scalars(unlocked))
     connection.execute(
         update(tables.webhooks).where(_HOOK.id.in_(found)).values(leased_by=owner, leased_until=until)
     )
+
+
+def hold(connection: Connection, owner: str, outcomes: Sequence[Outcome]) -> None:
+    """Lock the owner's webhooks and those of outcomes, to be called before any of their rows is written.
+
+    Who deletes a webhook locks it first and its deliveries after it: in another order, each would wait for
+    the other.
+    """
+    wanted = or_(_HOOK.leased_by == owner, _HOOK.id.in_({each.webhook_id for each in outcomes}))
+    query = select(_HOOK.id).where(wanted).order_by(_HOOK.id)
+    connection.execute(query.with_for_update(key_share=True))
 
 
 def renew(connection: Connection, owner: str, now: int, until: int) -> None:
@@ -177,7 +199,8 @@ def renew(connection: Connection, owner: str, now: int, until: int) -> None:
 
 def secrets(connection: Connection) -> list[tuple[str, str, str | None]]:
     """Every webhook's id and its encrypted secrets, the newest first, locked."""
-    query = select(_HOOK.id, _HOOK.secret, _HOOK.previous_secret).with_for_update()
+    columns = (_HOOK.id, _HOOK.secret, _HOOK.previous_secret)
+    query = select(*columns).order_by(_HOOK.id).with_for_update(key_share=True)
     return [(row.id, row.secret, row.previous_secret) for row in connection.execute(query)]
 
 

@@ -181,6 +181,7 @@ class Worker:
         if outcomes or free or (rooms and begun - self._renewed > RENEWED):
             with self._database.write() as connection:
                 now, begun = _now(), time.monotonic()
+                webhooks.hold(connection, self._name, outcomes)
                 webhooks.record(connection, outcomes, now)
                 webhooks.renew(connection, self._name, now, now + round(LEASE * 1000))
                 webhooks.claim(connection, self._name, now, now + round(LEASE * 1000))
@@ -289,6 +290,7 @@ class Worker:
 
     def _give_back(self, webhook_ids: list[str], outcomes: list[Outcome]) -> None:
         with self._database.write() as connection:
+            webhooks.hold(connection, self._name, outcomes)
             webhooks.record(connection, outcomes, _now())
             webhooks.release(connection, self._name, webhook_ids)
 
