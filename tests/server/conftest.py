@@ -6,7 +6,7 @@ import json
 import secrets
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,10 +134,11 @@ def scratch_database() -> Iterator[str]:
 
 
 @contextmanager
-def running(data_dir: Path, *database: str) -> Iterator[Api]:
+def running(data_dir: Path, *database: str, options: Sequence[str] = ()) -> Iterator[Api]:
     made = run_tms("token", "create", "--name", "tests", "--json", "--data-dir", str(data_dir), *database)
     assert made.returncode == 0, made.stderr
-    process, url = serve(data_dir, *database)
+    process, url = serve(data_dir, *database, *options)
+    url = url.replace("//0.0.0.0:", "//127.0.0.1:")
     api = Api(url, json.loads(made.stdout)["token"], data_dir, database)
     try:
         yield api

@@ -58,6 +58,4 @@ def serve(
     click.echo(f"data  {database.describe()}")
     if token := run.first_token(database):
         click.echo(f"token {token}  (shown this once: export TMS_API_TOKEN={token})")
-    if not settings.is_local:
-        click.echo("note  the pages have no login yet: whoever reaches this address can read them", err=True)
     run.serve(settings, database, sock)

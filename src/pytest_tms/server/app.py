@@ -67,7 +67,7 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
         logging_config=None,
         request_max_body_size=LARGEST_BODY,
     )
-    return Edge(app, _hosts(settings))
+    return Edge(app, _hosts(settings), urlsplit(settings.public_url).netloc.lower())
 
 
 def _hosts(settings: ServerSettings) -> frozenset[str] | None:

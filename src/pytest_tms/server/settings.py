@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -67,12 +68,13 @@ class ServerSettings:
     @property
     def is_local(self) -> bool:
         """Whether only this machine reaches the server."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return _is_loopback(self.host)
+
+    @property
+    def asks_for_login(self) -> bool:
+        """Whether pages need a login: others reach the server, by its address or through a proxy."""
+        public = urlsplit(self.public_url).hostname or self.host
+        return not (self.is_local and _is_loopback(public))
 
     def prepare(self) -> None:
         """Make the data dir, readable by its owner alone. Raises OSError in a sentence."""
@@ -100,6 +102,13 @@ class ServerSettings:
             "TMS_SERVER_WEBHOOK_RATE": str(self.webhook_rate),
             "TMS_SERVER_PROGRESS_INTERVAL": str(self.progress_interval),
         }
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _number(environ: Mapping[str, str], name: str, most: int) -> int | None:

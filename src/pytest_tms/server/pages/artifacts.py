@@ -7,8 +7,8 @@ from itertools import islice
 import msgspec
 from litestar import Response, get
 
-from pytest_tms.errors import NotFound
 from pytest_tms.server.pages.templates import page
+from pytest_tms.server.pages.visitor import Visitor
 from pytest_tms.server.store import executions, reports
 from pytest_tms.server.store.database import Database
 
@@ -21,15 +21,12 @@ FILES = 200
 
 
 @get("/artifacts/{execution_id:str}", sync_to_thread=True)
-def artifacts(database: Database, execution_id: str, after: str = "") -> Response[str]:
+def artifacts(database: Database, visitor: Visitor, execution_id: str, after: str = "") -> Response[str]:
     """The artifacts page: names by shard and kind. Files are not uploaded yet."""
     start = after if after.isascii() and after.isprintable() else ""
-    try:
-        with database.read() as connection:
-            execution = executions.get(connection, execution_id)
-            rows = reports.submissions(connection, execution_id, after=start, limit=SUBMISSIONS + 1)
-    except NotFound as error:
-        return page("missing.html", 404, message=error.message)
+    with database.read() as connection:
+        execution = executions.get(connection, execution_id)
+        rows = reports.submissions(connection, execution_id, after=start, limit=SUBMISSIONS + 1)
     shown = []
     room = FILES
     for _, shard_id, kinds in rows[:SUBMISSIONS]:
@@ -38,6 +35,7 @@ def artifacts(database: Database, execution_id: str, after: str = "") -> Respons
                 shown.append((shard_id, kind, files[:room], len(files)))
                 room = max(0, room - len(files))
     return page(
+        visitor,
         "artifacts.html",
         tab="artifacts",
         execution=execution,

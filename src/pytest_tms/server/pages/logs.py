@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 from litestar import Response, get
 
-from pytest_tms.errors import NotFound
 from pytest_tms.server.pages.templates import page
+from pytest_tms.server.pages.visitor import Visitor
 from pytest_tms.server.store import executions, reports
 from pytest_tms.server.store.database import Database
 
@@ -15,15 +15,12 @@ EVENTS = 200
 
 
 @get("/logs/{execution_id:str}", sync_to_thread=True)
-def logs(database: Database, execution_id: str, after: str = "0") -> Response[str]:
+def logs(database: Database, visitor: Visitor, execution_id: str, after: str = "0") -> Response[str]:
     """The log page, in the order of arrival."""
     start = int(after) if after.isdecimal() and len(after) < 19 else 0
-    try:
-        with database.read() as connection:
-            execution = executions.get(connection, execution_id)
-            rows = reports.events(connection, execution_id, after=start, limit=EVENTS + 1)
-    except NotFound as error:
-        return page("missing.html", 404, message=error.message)
+    with database.read() as connection:
+        execution = executions.get(connection, execution_id)
+        rows = reports.events(connection, execution_id, after=start, limit=EVENTS + 1)
     shown = []
     for _, received_at, document in rows[:EVENTS]:
         event = msgspec.json.decode(document)
@@ -32,6 +29,7 @@ def logs(database: Database, execution_id: str, after: str = "0") -> Response[st
             (received_at, event.get("event"), data.get("shardId"), msgspec.json.format(document, indent=2))
         )
     return page(
+        visitor,
         "logs.html",
         tab="logs",
         execution=execution,

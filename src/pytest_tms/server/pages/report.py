@@ -10,9 +10,9 @@ from litestar import Response, get
 from litestar.response import Redirect
 
 from pytest_tms import wire
-from pytest_tms.errors import NotFound
 from pytest_tms.server.model.execution import Execution
 from pytest_tms.server.pages.templates import page
+from pytest_tms.server.pages.visitor import Visitor
 from pytest_tms.server.store import executions, reports
 from pytest_tms.server.store.database import Database
 
@@ -33,18 +33,16 @@ class Verdict:
 
 
 @get("/reports/{execution_id:str}", sync_to_thread=True)
-def report(database: Database, execution_id: str, after: str = "0") -> Response[str]:
+def report(database: Database, visitor: Visitor, execution_id: str, after: str = "0") -> Response[str]:
     """The report page; ``after`` pages through the failing tests."""
     start = int(after) if after.isdecimal() and len(after) < 19 else 0
-    try:
-        with database.read() as connection:
-            execution = executions.get(connection, execution_id)
-            shards = executions.shards(connection, execution_id)
-            failures = reports.failing(connection, execution_id, after=start, limit=FAILURES + 1)
-            slowest = reports.slowest(connection, execution_id, limit=SLOWEST)
-    except NotFound as error:
-        return page("missing.html", 404, message=error.message)
+    with database.read() as connection:
+        execution = executions.get(connection, execution_id)
+        shards = executions.shards(connection, execution_id)
+        failures = reports.failing(connection, execution_id, after=start, limit=FAILURES + 1)
+        slowest = reports.slowest(connection, execution_id, limit=SLOWEST)
     return page(
+        visitor,
         "report.html",
         tab="reports",
         execution=execution,

@@ -11,6 +11,7 @@ from litestar import Response
 from litestar.enums import MediaType
 
 from pytest_tms import wire
+from pytest_tms.server.pages.visitor import Visitor
 
 LONGEST_TEXT = 20_000
 """Characters that a page shows of one text; the API gives the whole."""
@@ -18,10 +19,11 @@ LONGEST_NAME = 500
 """Characters that a page shows of one name."""
 
 
-def page(template: str, status: int = 200, **values: Any) -> Response[str]:
-    """A rendered page."""
-    text = _environment().get_template(template).render(**values)
-    return Response(text, status_code=status, media_type=MediaType.HTML)
+def page(visitor: Visitor, template: str, status: int = 200, **values: Any) -> Response[str]:
+    """A rendered page; a browser that is new here gets its cookie with it."""
+    text = _environment().get_template(template).render(visitor=visitor, **values)
+    cookies = [] if visitor.has_cookie else [visitor.cookie]
+    return Response(text, status_code=status, media_type=MediaType.HTML, cookies=cookies)
 
 
 def duration(milliseconds: int | None) -> str:

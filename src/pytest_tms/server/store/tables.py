@@ -211,3 +211,14 @@ tokens = Table(
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
 )
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("hash", String(64), primary_key=True),  # of the browser's cookie
+    # Not the token's id: a login lasts exactly as long as the text that it was made with is valid.
+    Column("token_hash", String(64), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("ix_sessions_expires_at", "expires_at"),  # what has ended goes
+)

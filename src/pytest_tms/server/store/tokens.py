@@ -25,6 +25,10 @@ class ApiToken:
         """Whether it opens anything."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
+    def allows(self, scope: str) -> bool:
+        """Whether it may do what needs this scope."""
+        return scope in self.scopes or "admin" in self.scopes
+
 
 def add(connection: Connection, token: ApiToken, hashed: str) -> None:
     """Keep a token's hash."""

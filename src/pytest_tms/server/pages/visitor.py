@@ -1,0 +1,133 @@
+"""Who looks at a page, and the guard that every page stands behind."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import parse_qsl
+
+from anyio.to_thread import run_sync
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.datastructures import Cookie
+from litestar.handlers import BaseRouteHandler
+
+from pytest_tms.errors import Forbidden, Unauthorized
+from pytest_tms.server.api import auth
+from pytest_tms.server.settings import ServerSettings
+from pytest_tms.server.store import sessions, tokens
+from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.tokens import ApiToken
+
+READS = "executions:read"
+"""The scope that a page needs which names no other."""
+LASTS = 7 * 86_400
+"""Seconds from a login to its end."""
+FIELDS = 20
+"""Fields of the largest form."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visitor:
+    """Who looks at a page: whoever logged in with ``token``, or nobody known yet.
+
+    ``key`` is the secret that the browser keeps in its cookie, ``is_trusted`` whether the server asks
+    nobody, since only its own machine reaches it, ``is_secure`` whether the browser came over https.
+    """
+
+    key: str = ""
+    token: ApiToken | None = None
+    is_trusted: bool = False
+    is_secure: bool = False
+    has_cookie: bool = True
+
+    def may(self, scope: str) -> bool:
+        """Whether the visitor may do what needs this scope."""
+        return self.is_trusted or (self.token is not None and self.token.allows(scope))
+
+    @property
+    def proof(self) -> str:
+        """What each form carries: it shows that our page sent it, for no other page can read the cookie."""
+        return hmac.new(self.key.encode(), b"form", hashlib.sha256).hexdigest()
+
+    @property
+    def cookie(self) -> Cookie:
+        """The key as the browser keeps it. Lax, since links in mails and chats lead to reports."""
+        return Cookie(
+            key=cookie_name(self.is_secure),
+            value=self.key,
+            max_age=LASTS if self.token else None,
+            httponly=True,
+            secure=self.is_secure,
+            samesite="lax",
+        )
+
+
+def cookie_name(is_secure: bool) -> str:
+    """Over https a name that browsers let no other site of the domain set."""
+    return "__Host-tms" if is_secure else "tms"
+
+
+def new_key() -> str:
+    """A secret for a cookie."""
+    return secrets.token_urlsafe(32)
+
+
+async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Let a visitor who may see the page through, and a form that the page itself made.
+
+    A handler's ``scope`` is what it needs, None for anybody. Raises Unauthorized or Forbidden.
+    """
+    settings: ServerSettings = connection.app.state.settings
+    database: Database = connection.app.state.database
+    is_secure = connection.scope["scheme"] == "https" or settings.public_url.startswith("https:")
+    key = connection.cookies.get(cookie_name(is_secure), "")
+    visitor = Visitor(
+        key=key or new_key(),
+        token=await run_sync(_token, database, key) if key and settings.asks_for_login else None,
+        is_trusted=not settings.asks_for_login,
+        is_secure=is_secure,
+        has_cookie=bool(key),
+    )
+    connection.scope["state"]["visitor"] = visitor
+    scope = handler.opt.get("scope", READS)
+    if scope is not None and not visitor.may(scope):
+        if visitor.token is None:
+            raise Unauthorized("Log in to see this page.")
+        raise Forbidden(f"The token that you logged in with lacks the scope {scope}: log in with another.")
+    request = cast("Request[Any, Any, Any]", connection)
+    if request.method == "POST":
+        form = await _form(request)
+        if not hmac.compare_digest(form.get("proof", "").encode(), visitor.proof.encode()):
+            raise Forbidden("This form was made for another visit: go back, reload the page and try again.")
+        connection.scope["state"]["form"] = form
+
+
+def visitor(request: Request[Any, Any, Any]) -> Visitor:
+    """The visitor that the guard found; a stranger where it came to no end."""
+    found: Visitor = request.scope["state"].get("visitor") or Visitor()
+    return found
+
+
+def form(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """The fields of the form that was sent."""
+    fields: dict[str, str] = request.scope["state"].get("form", {})
+    return fields
+
+
+async def _form(request: Request[Any, Any, Any]) -> dict[str, str]:
+    try:
+        return dict(parse_qsl((await request.body()).decode(), max_num_fields=FIELDS))
+    except ValueError:
+        return {}
+
+
+def _token(database: Database, key: str) -> ApiToken | None:
+    now = auth.now()
+    with database.read() as connection:
+        hashed = sessions.token_hash(connection, auth.hashed(key), now)
+        token = tokens.find(connection, hashed) if hashed else None
+    return token if token is not None and token.is_valid(now) else None

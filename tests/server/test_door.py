@@ -1,0 +1,299 @@
+"""The pages' door: who sees a page, how long, and that no other site sends a form in a visitor's name."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import requests
+
+from pytest_tms.server.api import auth
+from pytest_tms.server.settings import ServerSettings
+from pytest_tms.server.store import tokens
+from pytest_tms.server.store.database import Database
+from tests.conftest import wait_for
+from tests.server.conftest import Api, Serve, running, scratch_database
+from tests.server.test_serve import answers
+from tests.server.test_tokens import stored
+
+BEYOND = ("--host", "0.0.0.0")
+LOGIN = "<h1>Log in</h1>"
+
+
+@dataclass
+class Visit:
+    """A browser without a screen: keeps its cookies, and sends the proof that its latest page carried."""
+
+    root: str
+    session: requests.Session = field(default_factory=requests.Session)
+    proof: str = ""
+
+    def see(self, path: str, **headers: str) -> requests.Response:
+        answer = self.session.get(f"{self.root}{path}", headers=headers, timeout=60)
+        return self._read(answer)
+
+    def send(self, path: str, headers: dict[str, str] | None = None, **fields: str) -> requests.Response:
+        answer = self.session.post(
+            f"{self.root}{path}",
+            data={"proof": self.proof, **fields},
+            headers=headers,
+            allow_redirects=False,
+            timeout=60,
+        )
+        return self._read(answer)
+
+    def login(self, token: str, to: str = "/") -> requests.Response:
+        self.see("/login")
+        return self.send("/login", token=token, to=to)
+
+    def _read(self, answer: requests.Response) -> requests.Response:
+        if found := re.search(r'name="proof" value="(\w+)"', answer.text):
+            self.proof = found[1]
+        return answer
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def closed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A server that others than this machine reach, on each database in turn."""
+    folder = tmp_path_factory.mktemp("closed") / "data"
+    if request.param == "sqlite":
+        with running(folder, options=BEYOND) as api:
+            yield api
+    else:
+        with scratch_database() as url, running(folder, "--database-url", url, options=BEYOND) as api:
+            yield api
+
+
+@pytest.mark.parametrize("path", ["/reports/{}?after=1", "/reports/{}/shard-1", "/logs/{}", "/artifacts/{}"])
+def test_who_is_not_logged_in_sees_the_login_and_learns_nothing(closed: Api, path: str) -> None:
+    seen = set()
+    for execution_id in (closed.create()["executionId"], "exec_nope"):
+        answer = closed.page(path.format(execution_id))
+        assert answer.status_code == 401
+        assert LOGIN in answer.text
+        asked = path.format(execution_id).replace("&", "&amp;")
+        assert f'name="to" value="{asked}"' in answer.text
+        seen.add(re.sub(r'value="\w{64}"', "", answer.text.replace(execution_id, "")))
+    assert len(seen) == 1
+    assert closed.page("/static/tms.css").status_code == 200
+
+
+def test_a_login_leads_to_the_page_that_was_asked_for_until_the_logout(closed: Api) -> None:
+    visit, path = Visit(closed.root), f"/reports/{closed.create()['executionId']}"
+    assert LOGIN in visit.see(f"{path}?after=0").text
+    answer = visit.send("/login", token=f" {closed.token} ", to=f"{path}?after=0")
+    assert answer.status_code == 303
+    assert answer.headers["Location"] == f"{path}?after=0"
+    assert "Waiting for the first shard" in visit.see(path).text
+    assert visit.see("/login?to=/logs/x").url == f"{closed.root}/logs/x"  # is logged in already
+    copied = dict(visit.session.cookies)
+    visit.see(path)
+    assert visit.send("/logout").headers["Location"] == "/login"
+    assert visit.see(path).status_code == 401
+    assert requests.get(f"{closed.root}{path}", cookies=copied, timeout=60).status_code == 401
+
+
+@pytest.mark.parametrize("wrong", ["", "nonsense", "tms_" + "0" * 36, "a\x00b", "ü", "x" * 10_000])
+def test_a_wrong_token_is_told_in_one_sentence_and_sets_no_cookie(closed: Api, wrong: str) -> None:
+    visit = Visit(closed.root)
+    answer = visit.login(wrong)
+    assert answer.status_code == 401
+    assert "The token is unknown, expired or revoked." in answer.text
+    assert "Set-Cookie" not in answer.headers
+    assert visit.see("/reports/x").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "https://evil.example/", "//evil.example", "/\\evil.example", "\\\\evil.example", "javascript:alert(1)",
+        "evil.example", "///evil.example", "/\t/evil.example", "/x\r\nSet-Cookie: a=b", "/login", "", "/ü",
+        "/" + "x" * 5000, "http:/evil", "/%2e\x00",
+    ],
+)  # fmt: skip
+def test_a_login_leads_nowhere_else(closed: Api, to: str) -> None:
+    visit = Visit(closed.root)
+    assert visit.login(closed.token, to).headers["Location"] == "/"
+
+
+def test_the_cookie_is_opaque_kept_as_a_hash_and_out_of_reach_of_scripts(closed: Api) -> None:
+    visit = Visit(closed.root)
+    answer = visit.login(closed.token)
+    name, _, value = answer.headers["Set-Cookie"].partition(";")[0].partition("=")
+    assert {"HttpOnly", "SameSite=lax", "Path=/"} <= set(answer.headers["Set-Cookie"].split("; "))
+    assert name == "tms"
+    assert len(value) >= 43
+    assert value not in (closed.token, auth.hashed(closed.token))
+    for file in closed.data_dir.rglob("*"):
+        assert value.encode() not in file.read_bytes(), file
+    assert value != Visit(closed.root).login(closed.token).headers["Set-Cookie"].split("=")[1].split(";")[0]
+
+
+def test_a_cookie_that_somebody_planted_is_not_logged_in_by_its_victim(closed: Api) -> None:
+    visit = Visit(closed.root)
+    visit.session.cookies.set("tms", "planted", domain="127.0.0.1")
+    assert visit.login(closed.token).status_code == 303
+    planted = requests.get(f"{closed.root}/reports/x", cookies={"tms": "planted"}, timeout=60)
+    assert planted.status_code == 401
+
+
+def test_a_login_ends_at_once_with_its_token(closed: Api) -> None:
+    text, visit = stored(closed), Visit(closed.root)
+    assert visit.login(text).status_code == 303
+    assert visit.see("/reports/x").status_code == 404
+    database = Database(closed.database[1] if closed.database else f"sqlite:///{closed.data_dir}/tms.sqlite3")
+    with database.write() as connection:
+        found = tokens.find(connection, auth.hashed(text))
+        assert found
+        tokens.revoke(connection, found.id, auth.now())
+    database.close()
+    assert visit.see("/reports/x").status_code == 401
+    assert visit.login(text).status_code == 401
+    assert visit.login(stored(closed, expires_at=auth.now() - 1)).status_code == 401
+
+
+@pytest.mark.parametrize("closed", ["postgresql"], indirect=True)
+def test_a_login_and_a_logout_hold_on_every_replica(closed: Api, tmp_path: Path) -> None:
+    with running(tmp_path / "data", *closed.database, options=BEYOND) as replica:
+        visit = Visit(closed.root)
+        visit.login(closed.token)
+        visit.root = replica.root
+        assert visit.see("/reports/x").status_code == 404
+        visit.send("/logout")
+        visit.root = closed.root
+        assert visit.see("/reports/x").status_code == 401
+
+
+def test_a_page_needs_the_scope_that_reads(closed: Api) -> None:
+    visit = Visit(closed.root)
+    visit.login(stored(closed, "executions:write"))
+    answer = visit.see("/reports/x")
+    assert answer.status_code == 403
+    assert "lacks the scope executions:read" in answer.text
+    admin = Visit(closed.root)
+    admin.login(stored(closed, "admin"))
+    assert admin.see("/reports/x").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("fields", "headers"),
+    [
+        ({"proof": ""}, {}),
+        ({"proof": "0" * 64}, {}),
+        ({"proof": "ü"}, {}),
+        ({}, {"Origin": "https://evil.example"}),
+        ({}, {"Origin": "null"}),
+        ({}, {"Origin": "http://127.0.0.1:1"}),
+        ({}, {"Sec-Fetch-Site": "cross-site"}),
+        ({}, {"Sec-Fetch-Site": "same-site"}),
+        ({}, {"Content-Type": "text/plain"}),
+        ({}, {"Content-Type": "multipart/form-data"}),
+        ({str(n): "x" for n in range(30)}, {}),
+    ],
+)
+def test_a_form_that_another_page_sends_does_nothing(
+    closed: Api, fields: dict[str, str], headers: dict[str, str]
+) -> None:
+    visit = Visit(closed.root)
+    visit.login(closed.token)
+    visit.see("/reports/x")
+    if "Content-Type" in headers:  # what a form of another site may say, without asking first
+        fields = {"proof": "0" * 64}
+    assert visit.send("/logout", headers, **fields).status_code == 403
+    assert visit.see("/reports/x").status_code == 404  # is logged in still
+
+
+@pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "same-origin"}, {"Origin": "{root}"}])
+def test_a_form_of_our_own_page_is_taken(closed: Api, headers: dict[str, str]) -> None:
+    visit = Visit(closed.root)
+    visit.login(closed.token)
+    visit.see("/reports/x")
+    own = {name: value.format(root=closed.root) for name, value in headers.items()}
+    assert visit.send("/logout", own).status_code == 303
+
+
+def test_the_proof_of_one_visit_is_none_for_another(closed: Api) -> None:
+    one, other = Visit(closed.root), Visit(closed.root)
+    one.login(closed.token)
+    other.login(closed.token)
+    one.see("/reports/x")
+    other.proof = one.proof
+    assert other.send("/logout").status_code == 403
+
+
+def test_calls_with_a_token_are_taken_from_anywhere(closed: Api) -> None:
+    for headers in ({"Origin": "https://app.example"}, {"Sec_Fetch_Site": "cross-site"}):
+        body = {"testSuite": "all", "environment": "dev"}
+        assert closed.ask("POST", "/executions", body, **headers).status_code == 201
+
+
+def test_behind_a_proxy_with_tls_pages_are_closed_and_the_cookie_is_for_https_alone(
+    start: Serve, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    start(tmp_path, "--port", str(port), "--public-url", "https://tms.example")
+    root, proxied = f"http://127.0.0.1:{port}", {"Host": "tms.example"}
+    wait_for(lambda: answers(f"{root}/api"))
+    form = requests.get(f"{root}/reports/x", headers=proxied, timeout=60)
+    assert form.status_code == 401
+    cookie, _, attributes = form.headers["Set-Cookie"].partition("; ")
+    assert cookie.startswith("__Host-tms=")
+    assert "Secure" in attributes.split("; ")
+    assert "Domain" not in attributes
+    fields = {"proof": re.findall(r'name="proof" value="(\w+)"', form.text)[0], "to": "/reports/x"}
+    fields["token"] = re.findall(r"tms_\w{36}", (tmp_path / "serve.log").read_text())[0]
+    sent = {**proxied, "Cookie": cookie, "Origin": "https://tms.example"}
+    done = requests.post(f"{root}/login", fields, headers=sent, allow_redirects=False, timeout=60)
+    assert done.status_code == 303
+    logged_in = {**proxied, "Cookie": done.headers["Set-Cookie"].partition("; ")[0]}
+    assert requests.get(f"{root}/reports/x", headers=logged_in, timeout=60).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 404),
+        ({"Host": "localhost"}, 404),
+        ({"Host": "evil.example"}, 403),  # a name that was pointed at this machine after its page was loaded
+        ({"Host": "127.0.0.1.evil.example:80"}, 403),
+    ],
+)
+def test_the_local_server_is_open_under_its_own_name_alone(
+    sqlite_api: Api, headers: dict[str, str], status: int
+) -> None:
+    assert Visit(sqlite_api.root).see("/reports/x", **headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
+)
+@pytest.mark.parametrize("path", ["/logout", "/api/executions"])
+def test_the_local_server_takes_nothing_that_another_site_sends(
+    sqlite_api: Api, path: str, headers: dict[str, str]
+) -> None:
+    answer = Visit(sqlite_api.root).send(path, headers)
+    assert answer.status_code == 403
+    assert "another site" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("host", "public_url", "asks"),
+    [
+        ("127.0.0.1", "", False),
+        ("::1", "", False),
+        ("localhost", "http://localhost:8765", False),
+        ("127.0.0.1", "https://tms.example", True),
+        ("0.0.0.0", "", True),
+        ("0.0.0.0", "http://127.0.0.1:8765", True),
+        ("::", "", True),
+        ("10.0.0.1", "", True),
+        ("tms.example", "", True),
+    ],
+)
+def test_pages_ask_for_a_login_where_others_reach_them(host: str, public_url: str, asks: bool) -> None:
+    assert ServerSettings(host=host, public_url=public_url).asks_for_login is asks
