@@ -149,7 +149,10 @@ class Links(Answer, frozen=True, kw_only=True):
 
 
 class ExecutionStatus(Answer, frozen=True, kw_only=True):
-    """The answer to GET /executions/{id}: the documented fields, then what the execution was created with."""
+    """The answer to GET /executions/{id}: the documented fields, then what the execution was created with.
+
+    ``reason`` says why it failed or was cancelled.
+    """
 
     execution_id: str
     status: str = "created"
@@ -157,6 +160,7 @@ class ExecutionStatus(Answer, frozen=True, kw_only=True):
     results: Counts = Counts()
     shard_results: list[ShardResult] = []
     artifacts: Links = Links()
+    reason: str | None = None
     created_at: str = ""
     test_suite: str = ""
     environment: str = ""
@@ -305,8 +309,9 @@ class TestPage(Answer, frozen=True, kw_only=True):
 class EventData(Request, frozen=True, kw_only=True):
     """The fields of an event's ``data`` that the server acts on; it keeps the others too.
 
-    ``tests`` (those that finished since the last event of the shard) and ``running`` (node ids) belong to
-    the capability ``live-tests``.
+    ``tests`` (those that finished since the last event of the shard), ``running`` (node ids), ``shards``
+    (those that this runner runs now) and ``interval`` (milliseconds until its next report, where it does not
+    go by ``progressInterval``) belong to the capability ``live-tests``.
     """
 
     shard_id: Identifier | None = None
@@ -317,6 +322,8 @@ class EventData(Request, frozen=True, kw_only=True):
     metadata: dict[str, Any] | None = None
     tests: list[TestResult] | None = None
     running: list[str] | None = None
+    shards: Annotated[list[Identifier], msgspec.Meta(max_length=1000)] | None = None
+    interval: Milliseconds | None = None
 
 
 class Event(Request, frozen=True, kw_only=True):

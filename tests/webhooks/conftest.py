@@ -22,6 +22,7 @@ EVENTS = [
     "shard.completed",
 ]
 ENVIRON = {"TMS_SERVER_ALLOW_INSECURE_WEBHOOKS": "1", "TMS_SERVER_WEBHOOK_RATE": "0"}
+QUICK_CLOCK = {"TMS_SERVER_PROGRESS_INTERVAL": "1", "TMS_SERVER_SHARD_SILENCE": "3"}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def hooks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """A server without a limit on deliveries, on each database in turn."""
     folder = tmp_path_factory.mktemp("hooks") / "data"
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**ENVIRON, "TMS_SERVER_PROGRESS_INTERVAL": "1"}.items():
+        for name, value in {**ENVIRON, **QUICK_CLOCK}.items():
             patch.setitem(os.environ, name, value)
         if request.param == "sqlite":
             with running(folder) as api:

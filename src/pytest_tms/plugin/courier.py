@@ -27,20 +27,17 @@ class Courier:
     """Runs a Delivery on a thread of its own.
 
     Trouble with the TMS never reaches the run: what can be tried again is, after growing waits, and the rest
-    is a sentence in ``problem``. ``interval`` is the user's own number of seconds between reports, if any.
-    ``earlier`` is sent while there is nothing newer to send.
+    is a sentence in ``problem``. ``earlier`` is sent while there is nothing newer to send.
     """
 
     def __init__(
         self,
         delivery: Delivery,
         earlier: Earlier,
-        interval: float | None = None,
         on_cancel: Callable[[], None] = lambda: None,
     ) -> None:
         self.delivery = delivery
         self.earlier = earlier
-        self._interval = interval
         self._on_cancel = on_cancel
         self._retry_after: float | None = None
         self._fatal = ""
@@ -118,4 +115,4 @@ class Courier:
                 return pause
             time.sleep(min(pause, 2))  # the wake-up is spent; finish() bounds the whole
             return 0
-        return self._interval or self.delivery.interval or DEFAULT_INTERVAL
+        return self.delivery.pace or self.delivery.interval or DEFAULT_INTERVAL

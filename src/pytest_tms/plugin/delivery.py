@@ -61,8 +61,9 @@ class Delivery:
 
     ``delivered`` counts the tests that the TMS has, ``refused`` names those that it will not take, each with
     why. ``execution_status`` is the newest that the TMS told, ``interval`` the seconds that it asks to wait
-    between two reports of progress (None where it does not say). With ``is_replay`` the TMS is told when each
-    thing happened, where it knows the capability ``replay``.
+    between two reports of progress (None where it does not say), ``pace`` the seconds that they are apart
+    whatever it asks. With ``is_replay`` the TMS is told when each thing happened, where it knows the
+    capability ``replay``.
     """
 
     client: TmsClient
@@ -76,6 +77,7 @@ class Delivery:
     trouble: list[str] = field(default_factory=list)
     execution_status: str = ""
     interval: float | None = None
+    pace: float | None = None
     running: Callable[[], list[str]] = list
     progress: Callable[[int, int], None] = lambda position, end: None
 
@@ -84,6 +86,7 @@ class Delivery:
         self._position = self._acks.upto
         self.refused = list(self._acks.refused)
         self._opened: Opened | None = None
+        self._begun: dict[str, None] = {}
         if self._acks.joined:
             self.joined = msgspec.convert(self._acks.joined, Joined)
 
@@ -122,8 +125,7 @@ class Delivery:
     def heartbeat(self) -> None:
         """Tell that the run goes on, and learn whether it is cancelled. Raises TmsError."""
         if self.joined is not None:
-            running = self.running()[:100]
-            self._event("execution.progress", wire.EventData(status="running", running=running or None))
+            self._event("execution.progress", self._progress())
 
     def close_orphan(self) -> None:
         """End what a killed run left open: its shards broke. Raises TmsError."""
@@ -184,8 +186,10 @@ class Delivery:
                 self._event("execution.started", wire.EventData(status="running"), line.at)
         elif isinstance(line, ShardStarted):
             self._event("shard.started", wire.EventData(shard_id=line.shard, status="running"), line.at)
+            self._begun[line.shard] = None
         elif isinstance(line, ShardEnded):
             self._end_shard(opened, line)
+            self._begun.pop(line.shard, None)
         elif isinstance(line, Closed) and line.event is not None:
             data = wire.EventData(status=line.status, results=line.results, duration=line.duration)
             self._event(line.event, data, line.at)
@@ -213,14 +217,14 @@ class Delivery:
     def _send_halving(self, batch: Sequence[Tested]) -> int:
         """How many the TMS took. A refused batch is halved until the bad test is found, alone."""
         tests = [self._fit(line.test) for line in batch]
-        data = wire.EventData(
+        data = msgspec.structs.replace(
+            self._progress(),
             shard_id=batch[0].shard,
-            status="running",
             tests=cast("list[wire.TestResult]", tests),  # encoded already
-            running=self.running()[:100] or None,
         )
+        began = self._opened.at if self._opened else ""
         try:
-            self._event("execution.progress", data, strict=True)
+            self._event("execution.progress", data, began if self.is_replay else "", strict=True)
         except (BadRequest, Unprocessable, TooLarge) as error:
             if len(batch) == 1:
                 self._refuse(batch[0], error)
@@ -281,6 +285,16 @@ class Delivery:
             self._note(refused=self.refused)
 
     # Calls --------------------------------------------------------------------------------------
+
+    def _progress(self) -> wire.EventData:
+        """What runs now; a TMS that follows live learns which shards it will hear of again, and when."""
+        tells = self.is_live and not self.is_replay
+        return wire.EventData(
+            status="running",
+            running=self.running()[:100] or None,
+            shards=list(self._begun)[:1000] or None if tells else None,
+            interval=self.pace * 1000 if tells and self.pace else None,
+        )
 
     def _event(
         self, name: wire.EventName, data: wire.EventData, at: str = "", *, strict: bool = False

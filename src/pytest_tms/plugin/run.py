@@ -147,10 +147,11 @@ class Run:
             self._journal,
             documented_only=documented_only,
             webhook_token=self._settings.webhook_token.reveal(),
+            pace=self._settings.progress_interval or None,
             running=lambda: [clean(nodeid) for nodeid in list(self._running)],
         )
         earlier = Earlier(self._journal.path.parent, client, documented_only=documented_only)
-        return Courier(delivery, earlier, self._settings.progress_interval or None, self._stop.cancel)
+        return Courier(delivery, earlier, self._stop.cancel)
 
     def _opened(self) -> Opened:
         settings = self._settings

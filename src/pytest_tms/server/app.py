@@ -18,6 +18,7 @@ from pytest_tms.server.edge import Edge
 from pytest_tms.server.model.targets import Targets
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
+from pytest_tms.server.timekeeper import Timekeeper
 from pytest_tms.server.webhooks.keys import Keys
 from pytest_tms.server.webhooks.worker import Worker
 
@@ -62,7 +63,7 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
             Exception: errors.answer_unexpected,
         },
         on_shutdown=[database.close],
-        lifespan=[worker.running],
+        lifespan=[worker.running, Timekeeper(settings, database, worker).running],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=LARGEST_BODY,

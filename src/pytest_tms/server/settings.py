@@ -21,6 +21,7 @@ class ServerSettings:
 
     ``keys`` are Fernet keys for secrets at rest, the newest first; empty means the key file in ``data_dir``.
     ``webhook_rate`` is deliveries a second to one webhook, 0 for no limit; ``progress_interval`` is seconds.
+    ``shard_silence`` is the seconds after which a shard whose runner reports live is lost, 0 for never.
     """
 
     host: str = "127.0.0.1"
@@ -36,6 +37,7 @@ class ServerSettings:
     webhook_subnets: tuple[str, ...] = ()
     webhook_rate: int = 10
     progress_interval: int = 30
+    shard_silence: int = 60
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> ServerSettings:
@@ -54,6 +56,7 @@ class ServerSettings:
             "webhook_subnets": _subnets(environ.get("TMS_SERVER_WEBHOOK_SUBNETS")),
             "webhook_rate": _number(environ, "TMS_SERVER_WEBHOOK_RATE", 100_000),
             "progress_interval": _number(environ, "TMS_SERVER_PROGRESS_INTERVAL", 86_400),
+            "shard_silence": _number(environ, "TMS_SERVER_SHARD_SILENCE", 86_400),
         }
         values.update({name: value for name, value in given.items() if value is not None})
         settings = cls(**{name: value for name, value in values.items() if value not in (None, "")})
@@ -101,6 +104,7 @@ class ServerSettings:
             "TMS_SERVER_WEBHOOK_SUBNETS": ",".join(self.webhook_subnets),
             "TMS_SERVER_WEBHOOK_RATE": str(self.webhook_rate),
             "TMS_SERVER_PROGRESS_INTERVAL": str(self.progress_interval),
+            "TMS_SERVER_SHARD_SILENCE": str(self.shard_silence),
         }
 
 

@@ -19,7 +19,8 @@ from pytest_tms.server.api.routes import route
 from pytest_tms.server.model import counts, states
 from pytest_tms.server.model.addresses import Addresses
 from pytest_tms.server.model.execution import Execution, Shard
-from pytest_tms.server.store import executions, results
+from pytest_tms.server.settings import ServerSettings
+from pytest_tms.server.store import deadlines, executions, results
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.outbox import announce
 from pytest_tms.server.webhooks.worker import Worker
@@ -32,7 +33,13 @@ OF_SHARDS = ("execution.started", "execution.progress", "shard.started", "shard.
 
 @route(calls.SEND_EVENT)
 def send_event(
-    body: bytes, database: Database, addresses: Addresses, worker: Worker, once: Once, execution_id: str
+    body: bytes,
+    database: Database,
+    settings: ServerSettings,
+    addresses: Addresses,
+    worker: Worker,
+    once: Once,
+    execution_id: str,
 ) -> wire.EventAccepted:
     """Take an event; repeats and late ones are kept and change nothing that has ended."""
     event, document = decode(body, wire.Event, partial(_problems, execution_id))
@@ -49,7 +56,7 @@ def send_event(
             return msgspec.structs.replace(earlier, execution_status=state)
         found = execution = executions.lock(connection, execution_id)
         executions.add_event(connection, execution_id, event.event, kept, now)
-        execution = _apply(execution, event, data, then)
+        execution = _apply(execution, event, data, then).timed(now)
         changed: list[tuple[Shard | None, Shard]] = []
         if data.shard_id is not None and (event.event in OF_SHARDS or rows):
             before = executions.get_shard(connection, execution_id, plain(data.shard_id))
@@ -60,6 +67,14 @@ def send_event(
             after = _applied(shard, event, data, then)
             execution = executions.change_shard(connection, execution, before, after, then)
             changed.append((before, after))
+        if event.event == "execution.progress" and event.happened_at is None and settings.shard_silence:
+            named = {plain(each) for each in (*(data.shards or ()), data.shard_id) if each is not None}
+            until = now + states.patience(settings.shard_silence * 1000, data.interval)
+            for lost in executions.lost(connection, execution_id, named):
+                back = lost.reported("running", then)
+                execution = executions.change_shard(connection, execution, lost, back, then)
+                changed.append((lost, back))
+            deadlines.heard(connection, execution_id, named, until)
         executions.save(connection, execution)
         told = announce(connection, addresses, found, execution, changed)
         answer = wire.EventAccepted(
@@ -91,8 +106,9 @@ def _problems(execution_id: str, document: dict[str, Any]) -> Iterator[Problem]:
 
 def _apply(execution: Execution, event: wire.Event, data: wire.EventData, now: int) -> Execution:
     state = states.execution_after(execution.status, event.event)
-    if state == "cancelled" and execution.status != "cancelled":
-        execution = replace(execution, reason=plain(data.reason or "The runner cancelled it")[:1000])
+    if state in ("cancelled", "failed") and execution.status != state:
+        why = "The runner cancelled it" if state == "cancelled" else "The runner said that it failed"
+        execution = replace(execution, reason=plain(data.reason or why)[:1000])
     if event.event == "execution.completed":
         given = counts.complete(data.results, execution.summed)
         execution = replace(execution, given=given or execution.given)

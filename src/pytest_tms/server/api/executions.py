@@ -51,6 +51,7 @@ def create_execution(
         metadata=request.metadata or {},
         extra=unknown_fields(document, wire.ExecutionRequest),
         token_hash=auth.hashed(token),
+        root=addresses.root,
         created_at=auth.now(),
         shards_total=asked.shards or 1,
     )
@@ -92,6 +93,7 @@ def get_execution(database: Database, addresses: Addresses, execution_id: str) -
         results=execution.results,
         shard_results=[_shard(shard) for shard in shards],
         artifacts=addresses.links(execution.id),
+        reason=execution.reason,
         created_at=_time(execution.created_at),
         test_suite=execution.test_suite,
         environment=execution.environment,

@@ -63,7 +63,7 @@ def submit_results(
         )
         shard = shard.reported(states.reported_end(submission.status, shard.results), then)
         if execution.status == "created":
-            execution = execution.became("running", then)
+            execution = execution.became("running", then).timed(now)
         execution = executions.change_shard(connection, execution, before, shard, then)
         executions.save(connection, execution)
         told = announce(connection, addresses, found, execution, [(before, shard)])

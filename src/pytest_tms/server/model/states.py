@@ -12,6 +12,8 @@ ENDED: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
 """States that an execution does not leave."""
 FINISHED: frozenset[str] = frozenset({"completed", "failed", "error", "lost", "cancelled"})
 """States of a shard that runs no more."""
+KNOWN_ENDS = FINISHED - {"lost"}
+"""Ends that a runner told. ``lost`` is only what we take a silence for, until the runner speaks again."""
 
 _BY_EVENT: dict[str, wire.ExecutionState] = {
     "execution.started": "running",
@@ -44,6 +46,11 @@ def execution_from_shards(
     return "cancelled" if "cancelled" in statuses else "completed"
 
 
+def why_failed(statuses: Collection[str]) -> str:
+    """Why an execution failed, by the states of its shards."""
+    return "A shard was lost: its runner fell silent" if "lost" in statuses else "A shard ended in error"
+
+
 def check_cancel(state: wire.ExecutionState) -> None:
     """Raise Conflict, naming the state, where an execution cannot be cancelled any more."""
     if state in ("completed", "failed"):
@@ -51,10 +58,15 @@ def check_cancel(state: wire.ExecutionState) -> None:
 
 
 def shard_after(state: wire.ShardState, reported: wire.ShardState) -> wire.ShardState:
-    """A shard's state after a report: the newest end counts, a start after an end does not."""
-    if state == "cancelled" or (state in FINISHED and reported not in FINISHED):
+    """A shard's state after a report: the newest end counts, a start after a known end does not."""
+    if state == "cancelled" or (state in KNOWN_ENDS and reported not in FINISHED):
         return state
     return reported
+
+
+def patience(silence: int, interval: float | None) -> int:
+    """Milliseconds that a runner may be silent: at least twice as many as it lets pass between reports."""
+    return max(silence, round(2 * (interval or 0)))
 
 
 def reported_end(status: str | None, counts: wire.Counts) -> wire.ShardState:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -61,12 +62,15 @@ def change_shard(
         connection.execute(update(tables.shards).where(*_is(execution.id, after.shard_id)).values(**values))
     execution = execution.with_shard(before, after)
     if after.is_finished and execution.shards_finished >= execution.expected_shards:
-        statuses = connection.scalars(
+        found = connection.scalars(
             select(tables.shards.c.status).where(tables.shards.c.execution_id == execution.id).distinct()
         )
+        statuses = set(found)
         state = states.execution_from_shards(
-            execution.status, execution.expected_shards, execution.shards_finished, set(statuses)
+            execution.status, execution.expected_shards, execution.shards_finished, statuses
         )
+        if state == "failed" and execution.status != "failed":
+            execution = replace(execution, reason=execution.reason or states.why_failed(statuses))
         execution = execution.became(state, now)
     return execution
 
@@ -75,6 +79,15 @@ def get_shard(connection: Connection, execution_id: str, shard_id: str) -> Shard
     """One shard, or None where it has not reported yet."""
     row = connection.execute(select(tables.shards).where(*_is(execution_id, shard_id))).one_or_none()
     return None if row is None else _shard(row)
+
+
+def lost(connection: Connection, execution_id: str, shard_ids: Collection[str]) -> list[Shard]:
+    """Those of these shards that are lost."""
+    table = tables.shards.c
+    query = select(tables.shards).where(
+        table.execution_id == execution_id, table.shard_id.in_(shard_ids), table.status == "lost"
+    )
+    return [_shard(row) for row in connection.execute(query)]
 
 
 def add_event(connection: Connection, execution_id: str, event: str, document: str, now: int) -> None:
@@ -119,15 +132,17 @@ _PLAIN_EXECUTION = (
     "provider",
     "trigger_source",
     "token_hash",
+    "root",
     "created_at",
     "started_at",
     "ended_at",
+    "deadline_at",
     "reason",
     "shards_total",
     "shards_seen",
     "shards_finished",
 )
-_PLAIN_SHARD = ("status", "started_at", "ended_at", "duration")
+_PLAIN_SHARD = ("status", "started_at", "ended_at", "duration", "silent_at")
 
 
 def _execution_row(execution: Execution) -> dict[str, Any]:

@@ -49,9 +49,11 @@ executions = Table(
     Column("metadata", Text, nullable=False),
     Column("extra", Text, nullable=False),  # top-level fields that we do not know
     Column("token_hash", String(64), nullable=False),
+    Column("root", Text, nullable=False, server_default=""),  # where its creator reached us
     Column("created_at", BigInteger, nullable=False),
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger),
+    Column("deadline_at", BigInteger),
     Column("reason", Text),
     Column("shards_total", Integer, nullable=False),
     Column("shards_seen", Integer, nullable=False, server_default="0"),
@@ -62,6 +64,12 @@ executions = Table(
     Index(  # executions whose progress is due
         "ix_executions_running",
         "progressed_at",
+        sqlite_where=text("status = 'running'"),
+        postgresql_where=text("status = 'running'"),
+    ),
+    Index(  # executions whose timeout has passed
+        "ix_executions_deadline",
+        "deadline_at",
         sqlite_where=text("status = 'running'"),
         postgresql_where=text("status = 'running'"),
     ),
@@ -79,6 +87,13 @@ shards = Table(
     *_counts(),  # of the tests that were sent
     Column("given", Text),  # the latest counts that its runner gave
     Column("metadata", Text, nullable=False, server_default="{}"),
+    Column("silent_at", BigInteger),  # when it is lost, where its runner reports live
+    Index(  # shards whose runner fell silent
+        "ix_shards_silent",
+        "silent_at",
+        sqlite_where=text("status = 'running'"),
+        postgresql_where=text("status = 'running'"),
+    ),
 )
 
 submissions = Table(

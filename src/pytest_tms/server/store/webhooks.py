@@ -298,20 +298,6 @@ def forget(connection: Connection, now: int) -> None:
         connection.execute(delete(tables.deliveries).where(old))
 
 
-def progress_due(connection: Connection, before: int) -> list[str]:
-    """Running executions whose progress was last told by ``before``, locked; passes over locked ones."""
-    table = tables.executions
-    latest = func.coalesce(table.c.progressed_at, table.c.started_at)
-    query = select(table.c.id).where(table.c.status == "running", latest <= before).limit(1000)
-    return list(connection.scalars(query.with_for_update(skip_locked=True)))
-
-
-def progressed(connection: Connection, execution_ids: Collection[str], now: int) -> None:
-    """Note that progress was told."""
-    table = tables.executions
-    connection.execute(update(table).where(table.c.id.in_(execution_ids)).values(progressed_at=now))
-
-
 def failed_tests(connection: Connection, execution_id: str, limit: int) -> list[wire.FailedTest]:
     """The first failed tests of an execution."""
     table = tables.tests.c

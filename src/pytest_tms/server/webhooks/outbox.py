@@ -17,7 +17,7 @@ from pytest_tms.server.model import states
 from pytest_tms.server.model.addresses import Addresses
 from pytest_tms.server.model.execution import Execution, Shard
 from pytest_tms.server.model.ids import new_id
-from pytest_tms.server.store import executions, webhooks
+from pytest_tms.server.store import deadlines, executions, webhooks
 from pytest_tms.server.store.webhooks import NewDelivery
 
 FAILED_TESTS = 100
@@ -51,15 +51,12 @@ def announce(
 
 def announce_progress(connection: Connection, now: int, interval: int) -> int:
     """Write ``execution.progress`` for each running execution whose last one is ``interval`` ms ago."""
-    listeners = webhooks.listening(connection)
-    if not any("execution.progress" in webhook.events for webhook in listeners):
-        return 0
-    found = webhooks.progress_due(connection, now - interval)
+    found = deadlines.progress_due(connection, now - interval)
     written = 0
     for execution_id in found:
         execution = executions.get(connection, execution_id)
         written += _write(connection, execution, [("execution.progress", partial(_progressing, execution))])
-    webhooks.progressed(connection, found, now)
+    deadlines.progressed(connection, found, now)
     return written
 
 
@@ -75,7 +72,7 @@ def _changes(
     for old, new in shards:
         if (old is None or old.started_at is None) and new.started_at is not None:
             yield "shard.started", partial(_shard_started, new)
-        if new.is_finished and not (old is not None and old.is_finished):
+        if new.is_finished and not (old is not None and (old.has_known_end or old.status == new.status)):
             yield "shard.completed", partial(_shard, addresses, after, new)
     if after.status in states.ENDED and before.status not in states.ENDED:
         yield f"execution.{after.status}", partial(_ended, connection, addresses, after)

@@ -27,7 +27,6 @@ from pytest_tms.server.store import webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.webhooks import Due, Outcome
 from pytest_tms.server.webhooks.keys import Keys
-from pytest_tms.server.webhooks.outbox import announce_progress
 from pytest_tms.server.webhooks.sender import Sender
 
 LOG = logging.getLogger("pytest_tms.server")
@@ -96,7 +95,6 @@ class Worker:
         self._woken = asyncio.Event()
         self._renewed = 0.0
         self._cleaned = time.monotonic()
-        self._progressed = 0.0
 
     def wake(self) -> None:
         """Look for work at once; from any thread."""
@@ -173,7 +171,10 @@ class Worker:
         """The SQL of a turn: the webhooks that are held, with the texts of their secrets and what is due."""
         begun = time.monotonic()
         now = _now()
-        self._keep_time(begun, now)
+        if begun - self._cleaned >= HOUSEKEEPING:
+            self._cleaned = begun
+            with self._database.write() as connection:
+                webhooks.forget(connection, now)
         with self._database.read() as connection:
             free = webhooks.claimable(connection, now)
         if not (outcomes or free or rooms):
@@ -205,20 +206,6 @@ class Worker:
             with self._database.write() as connection:
                 webhooks.rest(connection, webhook_id, now + UNREADABLE)
         return found
-
-    def _keep_time(self, begun: float, now: int) -> None:
-        """What is done by the clock: progress of running executions, and old deliveries."""
-        if begun - self._progressed >= 1:
-            self._progressed = begun
-            with self._database.read() as connection:
-                told = any("execution.progress" in each.events for each in webhooks.listening(connection))
-            if told:
-                with self._database.write() as connection:
-                    announce_progress(connection, now, self._settings.progress_interval * 1000)
-        if begun - self._cleaned >= HOUSEKEEPING:
-            self._cleaned = begun
-            with self._database.write() as connection:
-                webhooks.forget(connection, now)
 
     def _start(self, endpoint: Endpoint, rows: list[Due]) -> None:
         """Send what is due, the events of each execution one after the other."""

@@ -1,0 +1,54 @@
+"""What is due by the clock: executions past their timeout, shards that fell silent, progress to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection, func, select, update
+
+from pytest_tms.server.store import tables
+
+AT_ONCE = 100
+"""Executions that one query finds at most: what is due after them is found by the next."""
+
+_EXECUTION = tables.executions.c
+_SHARD = tables.shards.c
+
+
+def late(connection: Connection, after: int, until: int) -> list[str]:
+    """Running executions whose deadline lies after ``after``, and not after ``until``."""
+    query = select(_EXECUTION.id).where(
+        _EXECUTION.status == "running", _EXECUTION.deadline_at > after, _EXECUTION.deadline_at <= until
+    )
+    return list(connection.scalars(query.order_by(_EXECUTION.deadline_at).limit(AT_ONCE)))
+
+
+def silent(connection: Connection, now: int) -> list[str]:
+    """Executions with shards that run and should have spoken by now."""
+    query = select(_SHARD.execution_id).where(_SHARD.status == "running", _SHARD.silent_at <= now)
+    return list(connection.scalars(query.distinct().limit(AT_ONCE)))
+
+
+def heard(connection: Connection, execution_id: str, shard_ids: Collection[str], until: int) -> None:
+    """Note that the runner of running shards spoke, and has until then to speak again.
+
+    Where none is named, those are meant whose runners report live.
+    """
+    meant = _SHARD.shard_id.in_(shard_ids) if shard_ids else _SHARD.silent_at.is_not(None)
+    query = update(tables.shards).where(
+        _SHARD.execution_id == execution_id, _SHARD.status == "running", meant
+    )
+    connection.execute(query.values(silent_at=until))
+
+
+def progress_due(connection: Connection, before: int) -> list[str]:
+    """Running executions whose progress was last told by ``before``, locked; passes over locked ones."""
+    latest = func.coalesce(_EXECUTION.progressed_at, _EXECUTION.started_at)
+    query = select(_EXECUTION.id).where(_EXECUTION.status == "running", latest <= before).limit(AT_ONCE)
+    return list(connection.scalars(query.with_for_update(skip_locked=True)))
+
+
+def progressed(connection: Connection, execution_ids: Collection[str], now: int) -> None:
+    """Note that progress was told."""
+    query = update(tables.executions).where(_EXECUTION.id.in_(execution_ids))
+    connection.execute(query.values(progressed_at=now))
