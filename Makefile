@@ -12,7 +12,7 @@ setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade "pip>=25.1"
-	$(PIP) install -c constraints.txt --group dev -e ".[server,postgres,xdist]"
+	$(PIP) install -c constraints.txt --group dev -e ".[server,postgres,redis,xdist]"
 	touch $@
 
 # The shop fails on purpose, so its exit status is not the demo's.

@@ -27,7 +27,7 @@ def serving(data_dir: Path) -> Iterator[tuple[str, str]]:
         [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={"TMS_SERVER_RATE_LIMITS": "off", **os.environ, "PYTHONUNBUFFERED": "1"},
     )
     try:
         assert server.stdout is not None

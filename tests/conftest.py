@@ -59,8 +59,11 @@ def run_tms(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def serve(data_dir: Path, *options: str) -> tuple[subprocess.Popen[bytes], str]:
-    """Start `tms serve` on a free port; the process and its base URL. What it says goes to data_dir/serve.log."""
+def serve(data_dir: Path, *options: str, **environ: str) -> tuple[subprocess.Popen[bytes], str]:
+    """Start `tms serve` on a free port; the process and its base URL. What it says goes to data_dir/serve.log.
+
+    Tests share its token, so it limits nothing unless TMS_SERVER_RATE_LIMITS says so.
+    """
     data_dir.mkdir(parents=True, exist_ok=True)
     log = data_dir / "serve.log"
     with log.open("wb") as output:
@@ -68,7 +71,7 @@ def serve(data_dir: Path, *options: str) -> tuple[subprocess.Popen[bytes], str]:
             [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir), *options],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={"TMS_SERVER_RATE_LIMITS": "off", **os.environ, **environ, "PYTHONUNBUFFERED": "1"},
         )
     found = wait_for(lambda: re.search(r"https?://\S+/api\b", log.read_text()) or process.poll() is not None)
     assert isinstance(found, re.Match), f"tms serve did not start: {log.read_text()}"

@@ -22,10 +22,12 @@ from pytest_tms.errors import (
 
 Takes = TypeVar("Takes")
 Gives = TypeVar("Gives")
+Limit = Literal["executions", "results", "webhooks", "events"]
 Scope = Literal["executions:read", "executions:write", "webhooks:write", "admin"]
 
 _ALWAYS: tuple[type[ApiError], ...] = (InternalError, ServiceUnavailable)
-_TOKEN: tuple[type[ApiError], ...] = (Unauthorized, Forbidden, RateLimited, *_ALWAYS)
+_READS: tuple[type[ApiError], ...] = (Unauthorized, Forbidden, *_ALWAYS)
+_TOKEN: tuple[type[ApiError], ...] = (RateLimited, *_READS)
 _BODY: tuple[type[ApiError], ...] = (BadRequest, TooLarge, Unprocessable)
 
 
@@ -34,7 +36,8 @@ class Call(Generic[Takes, Gives]):
     """One call: the body it takes (``type(None)`` for none), the answer it gives, and the status of success.
 
     ``path`` is relative to the base URL, its parameters in braces. ``scope`` is what the API token must
-    carry, or None where anyone may ask. ``errors`` are the documented failures.
+    carry, or None where anyone may ask. ``limit`` is the rate limit that counts it; a GET only shows what is
+    left. ``errors`` are the documented failures.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Call(Generic[Takes, Gives]):
     status: int
     scope: Scope | None
     errors: tuple[type[ApiError], ...]
+    limit: Limit | None = None
 
 
 DESCRIBE_SERVICE = Call(
@@ -69,6 +73,7 @@ CREATE_EXECUTION = Call(
     status=201,
     scope="executions:write",
     errors=(*_BODY, Conflict, *_TOKEN),
+    limit="executions",
 )
 GET_EXECUTION = Call(
     name="get_execution",
@@ -79,7 +84,8 @@ GET_EXECUTION = Call(
     gives=wire.ExecutionStatus,
     status=200,
     scope="executions:read",
-    errors=(NotFound, *_TOKEN),
+    errors=(NotFound, *_READS),
+    limit="executions",
 )
 CANCEL_EXECUTION = Call(
     name="cancel_execution",
@@ -91,6 +97,7 @@ CANCEL_EXECUTION = Call(
     status=200,
     scope="executions:write",
     errors=(NotFound, Conflict, *_TOKEN),
+    limit="executions",
 )
 LIST_TESTS = Call(
     name="list_tests",
@@ -101,7 +108,8 @@ LIST_TESTS = Call(
     gives=wire.TestPage,
     status=200,
     scope="executions:read",
-    errors=(NotFound, Unprocessable, *_TOKEN),
+    errors=(NotFound, Unprocessable, *_READS),
+    limit="executions",
 )
 SUBMIT_RESULTS = Call(
     name="submit_results",
@@ -113,6 +121,7 @@ SUBMIT_RESULTS = Call(
     status=201,
     scope="executions:write",
     errors=(*_BODY, NotFound, Conflict, *_TOKEN),
+    limit="results",
 )
 SEND_EVENT = Call(
     name="send_event",
@@ -124,6 +133,7 @@ SEND_EVENT = Call(
     status=202,
     scope="executions:write",
     errors=(*_BODY, NotFound, Conflict, *_TOKEN),
+    limit="events",
 )
 CREATE_WEBHOOK = Call(
     name="create_webhook",
@@ -135,6 +145,7 @@ CREATE_WEBHOOK = Call(
     status=201,
     scope="webhooks:write",
     errors=(*_BODY, Conflict, *_TOKEN),
+    limit="webhooks",
 )
 LIST_WEBHOOKS = Call(
     name="list_webhooks",
@@ -145,7 +156,8 @@ LIST_WEBHOOKS = Call(
     gives=wire.WebhookList,
     status=200,
     scope="webhooks:write",
-    errors=_TOKEN,
+    errors=_READS,
+    limit="webhooks",
 )
 GET_WEBHOOK = Call(
     name="get_webhook",
@@ -156,7 +168,8 @@ GET_WEBHOOK = Call(
     gives=wire.Webhook,
     status=200,
     scope="webhooks:write",
-    errors=(NotFound, *_TOKEN),
+    errors=(NotFound, *_READS),
+    limit="webhooks",
 )
 UPDATE_WEBHOOK = Call(
     name="update_webhook",
@@ -168,6 +181,7 @@ UPDATE_WEBHOOK = Call(
     status=200,
     scope="webhooks:write",
     errors=(*_BODY, NotFound, *_TOKEN),
+    limit="webhooks",
 )
 DELETE_WEBHOOK = Call(
     name="delete_webhook",
@@ -179,6 +193,7 @@ DELETE_WEBHOOK = Call(
     status=200,
     scope="webhooks:write",
     errors=(NotFound, *_TOKEN),
+    limit="webhooks",
 )
 ROTATE_WEBHOOK_SECRET = Call(
     name="rotate_webhook_secret",
@@ -190,6 +205,7 @@ ROTATE_WEBHOOK_SECRET = Call(
     status=200,
     scope="webhooks:write",
     errors=(*_BODY, NotFound, Conflict, *_TOKEN),
+    limit="webhooks",
 )
 VALIDATE_WEBHOOK = Call(
     name="validate_webhook",
@@ -201,6 +217,7 @@ VALIDATE_WEBHOOK = Call(
     status=200,
     scope="webhooks:write",
     errors=(NotFound, *_TOKEN),
+    limit="webhooks",
 )
 LIST_DELIVERIES = Call(
     name="list_deliveries",
@@ -211,7 +228,8 @@ LIST_DELIVERIES = Call(
     gives=wire.DeliveryPage,
     status=200,
     scope="webhooks:write",
-    errors=(NotFound, Unprocessable, *_TOKEN),
+    errors=(NotFound, Unprocessable, *_READS),
+    limit="webhooks",
 )
 REPLAY_DELIVERIES = Call(
     name="replay_deliveries",
@@ -223,6 +241,7 @@ REPLAY_DELIVERIES = Call(
     status=200,
     scope="webhooks:write",
     errors=(*_BODY, NotFound, Conflict, *_TOKEN),
+    limit="webhooks",
 )
 
 ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple of calls, each with types of its own

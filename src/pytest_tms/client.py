@@ -35,7 +35,7 @@ RETRIED = (429, 500, 502, 503, 504)
 SMALL_BODY = 2000
 """Bytes of a body that is not worth packing."""
 LONGEST_WAIT = 60
-"""Seconds that one wait between two attempts may last, whatever the server asks."""
+"""Seconds that one wait between two attempts may last."""
 
 
 class TmsClient:
@@ -44,9 +44,9 @@ class TmsClient:
     Every method raises ``Unreachable`` where no answer came, ``NotTms`` where what answered is no TMS, and
     the ``ApiError`` of the documented status otherwise. Answers of 429, 500, 502, 503 and 504 and broken
     connections are tried again ``retries`` times, after 0.5 s, 1 s, 2 s … plus jitter, or after the server's
-    ``Retry-After`` up to a minute. ``connect_timeout`` and ``read_timeout`` are seconds for each
-    attempt. POSTs carry an ``Idempotency-Key`` that stays the same over attempts; ``key`` gives
-    one that also stays the same over calls.
+    ``Retry-After``; where that is more than a minute, the error is raised at once. ``connect_timeout`` and
+    ``read_timeout`` are seconds for each attempt. POSTs carry an ``Idempotency-Key`` that stays the same over
+    attempts; ``key`` gives one that also stays the same over calls.
 
     ``compress`` sends larger bodies as gzip; set it where the server announces the capability ``gzip``.
     ``adapter`` replaces the transport. A client is for one thread at a time.
@@ -276,11 +276,20 @@ class _Bearer(requests.auth.AuthBase):
 
 
 class _Retry(Retry):
-    """urllib3's policy, with a bound on what a server may ask to wait."""
+    """urllib3's policy, but for a server that asks to wait long: its answer is for the caller to see."""
 
-    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
-        asked = super().get_retry_after(response)
-        return None if asked is None else min(asked, LONGEST_WAIT)
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: Any = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> _Retry:
+        if response is not None and (self.get_retry_after(response) or 0) > LONGEST_WAIT:
+            raise urllib3_errors.MaxRetryError(_pool, url or "")
+        return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
 def retry_policy(retries: int) -> Retry:

@@ -17,6 +17,7 @@ import requests
 
 from tests.conftest import Tms
 from tests.contract.document import Document
+from tests.server.conftest import running
 
 DOCUMENT = Path(__file__).parents[3] / "shared" / "tms-integration-api.md"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -81,6 +82,15 @@ def api(tms: Tms) -> Iterator[Api]:
     with requests.Session() as session:
         session.trust_env = False
         yield Api(tms.url, tms.token, session)
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A server of its own with its limits as they are by default."""
+    folder = tmp_path_factory.mktemp("limited") / "data"
+    with running(folder, TMS_SERVER_RATE_LIMITS="documented") as server, requests.Session() as session:
+        session.trust_env = False
+        yield Api(server.url, server.token, session)
 
 
 @pytest.fixture

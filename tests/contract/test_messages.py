@@ -24,7 +24,6 @@ ENDPOINTS = (
 TAKES_A_BODY = ("Create Test Execution", "Register Webhook", "Submit Test Results")
 EVENTS = ("Execution Started", "Shard Completed", "Execution Completed")
 ERROR = "Error Response Format"
-no_limits = pytest.mark.xfail(reason="nothing is limited yet")
 
 
 def test_every_json_block_of_the_document_is_held_against_the_server(document: Document) -> None:
@@ -173,14 +172,21 @@ class TestErrors:
         assert answer.status_code in (401, 403)
 
 
-@no_limits
 class TestLimits:
-    def test_a_limited_answer_carries_the_documented_headers(self, document: Document, api: Api) -> None:
+    def test_every_limit_of_the_table_is_ours(self, document: Document, limited: Api) -> None:
+        rows = re.findall(r"^\| `(/\w+)` \| (\d+) requests \| per hour \|", document.text, re.MULTILINE)
+        assert len(rows) == 3
+        for path, amount in rows:
+            answer = limited.ask("POST", path, {})
+            assert answer.headers["X-RateLimit-Limit"] == amount
+            assert answer.headers["X-RateLimit-Window"] == "3600"
+
+    def test_a_limited_answer_carries_the_documented_headers(self, document: Document, limited: Api) -> None:
         documented = dict(
             line.split(": ", 1) for line in document.block("Rate Limit Headers", "http").splitlines()
         )
         method, path = document.endpoint("Create Test Execution")
-        answer = api.ask(method, path, next(variants(document, "Create Test Execution")))
+        answer = limited.ask(method, path, next(variants(document, "Create Test Execution")))
         sent = {name: int(answer.headers[name]) for name in documented}
         assert sent["X-RateLimit-Limit"] == int(documented["X-RateLimit-Limit"])
         assert sent["X-RateLimit-Window"] == int(documented["X-RateLimit-Window"])

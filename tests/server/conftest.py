@@ -134,10 +134,10 @@ def scratch_database() -> Iterator[str]:
 
 
 @contextmanager
-def running(data_dir: Path, *database: str, options: Sequence[str] = ()) -> Iterator[Api]:
+def running(data_dir: Path, *database: str, options: Sequence[str] = (), **environ: str) -> Iterator[Api]:
     made = run_tms("token", "create", "--name", "tests", "--json", "--data-dir", str(data_dir), *database)
     assert made.returncode == 0, made.stderr
-    process, url = serve(data_dir, *database, *options)
+    process, url = serve(data_dir, *database, *options, **environ)
     url = url.replace("//0.0.0.0:", "//127.0.0.1:")
     api = Api(url, json.loads(made.stdout)["token"], data_dir, database)
     try:

@@ -39,6 +39,8 @@ def serve(
         workers=workers,
         data_dir=data_dir,
         database_url=database_url,
+        rate_limits="off" if embedded else None,
+        redis_url="" if embedded else None,
     )
     settings.prepare()
     database = Database(settings.database)
@@ -58,4 +60,6 @@ def serve(
     click.echo(f"data  {database.describe()}")
     if token := run.first_token(database):
         click.echo(f"token {token}  (shown this once: export TMS_API_TOKEN={token})")
+    if settings.workers > 1 and settings.rate_limits != "off" and not settings.redis_url:
+        click.echo("note  each worker counts rate limits alone: TMS_SERVER_REDIS_URL shares them", err=True)
     run.serve(settings, database, sock)

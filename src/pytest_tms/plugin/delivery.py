@@ -87,6 +87,8 @@ class Delivery:
         self.refused = list(self._acks.refused)
         self._opened: Opened | None = None
         self._begun: dict[str, None] = {}
+        # How far each shard's tests are through, where those of another are not yet.
+        self._ahead: dict[str, int] = {}
         if self._acks.joined:
             self.joined = msgspec.convert(self._acks.joined, Joined)
 
@@ -114,12 +116,14 @@ class Delivery:
                 self._send_tests(batches, behind)
                 batches, tests, size = {}, 0, 0
             if isinstance(line, Tested):
-                batches.setdefault(line.shard, []).append(line)
-                behind, tests, size = after, tests + 1, size + len(raw)
+                behind = after
+                if after > self._ahead.get(line.shard, 0):
+                    batches.setdefault(line.shard, []).append(line)
+                    tests, size = tests + 1, size + len(raw)
             else:
                 self._say(opened, line)
                 self._advance(after)
-        if batches:
+        if behind > self._position:
             self._send_tests(batches, behind)
 
     def heartbeat(self) -> None:
@@ -210,8 +214,9 @@ class Delivery:
     def _send_tests(self, batches: Mapping[str, Sequence[Tested]], behind: int) -> None:
         """Deliver tests, one message a shard, where the TMS takes them by and by; else they wait."""
         if self.is_live:
-            # Counted when all are through: what is sent again after a failure counts once.
-            self.delivered += sum([self._send_halving(batch) for batch in batches.values()])
+            for shard, batch in batches.items():
+                self.delivered += self._send_halving(batch)
+                self._ahead[shard] = behind
         self._advance(behind)
 
     def _send_halving(self, batch: Sequence[Tested]) -> int:

@@ -11,10 +11,11 @@ from litestar.exceptions import HTTPException
 
 from pytest_tms.errors import ApiError
 from pytest_tms.server import pages
-from pytest_tms.server.api import errors, events, executions, results, service, webhooks
+from pytest_tms.server.api import errors, events, executions, limits, results, service, webhooks
 from pytest_tms.server.api.once import once
 from pytest_tms.server.api.routes import addresses
 from pytest_tms.server.edge import Edge
+from pytest_tms.server.model import rates
 from pytest_tms.server.model.targets import Targets
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
@@ -31,6 +32,7 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
     keys = Keys(settings.keys, settings.data_dir)
     targets = Targets(settings.allow_insecure_webhooks, settings.webhook_subnets)
     worker = Worker(settings, database, keys, targets)
+    counted = limits.Limits(rates.parse(settings.rate_limits), settings.redis_url)
     api = Router(
         path="/api",
         route_handlers=[
@@ -47,12 +49,13 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
     )
     app = Litestar(
         [api, *pages.routes()],
-        state=State({"settings": settings, "database": database}),
+        state=State({"settings": settings, "database": database, "limits": counted}),
         dependencies={
             "settings": Provide(lambda: settings, sync_to_thread=False),
             "database": Provide(lambda: database, sync_to_thread=False),
             "addresses": Provide(addresses, sync_to_thread=False),
             "once": Provide(once, sync_to_thread=False),
+            "limits": Provide(lambda: counted, sync_to_thread=False),
             "keys": Provide(lambda: keys, sync_to_thread=False),
             "targets": Provide(lambda: targets, sync_to_thread=False),
             "worker": Provide(lambda: worker, sync_to_thread=False),

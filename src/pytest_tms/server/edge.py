@@ -58,10 +58,12 @@ class Edge:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                meter = scope["state"].get("meter")
                 own = {name.lower() for name, _ in message.get("headers", ())}
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", request_id.encode()),
+                    *(meter.headers if meter is not None else ()),
                     *((name, value) for name, value in HEADERS if name not in own),
                 ]
             await send(message)

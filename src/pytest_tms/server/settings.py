@@ -6,6 +6,7 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +14,9 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from pytest_tms import wire
+from pytest_tms.server.model import rates
+
+REDIS_SCHEMES = ("redis", "rediss", "redis+unix")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +26,7 @@ class ServerSettings:
     ``keys`` are Fernet keys for secrets at rest, the newest first; empty means the key file in ``data_dir``.
     ``webhook_rate`` is deliveries a second to one webhook, 0 for no limit; ``progress_interval`` is seconds.
     ``shard_silence`` is the seconds after which a shard whose runner reports live is lost, 0 for never.
+    ``rate_limits`` is what ``model.rates.parse`` reads; ``redis_url`` is where replicas count together.
     """
 
     host: str = "127.0.0.1"
@@ -38,6 +43,8 @@ class ServerSettings:
     webhook_rate: int = 10
     progress_interval: int = 30
     shard_silence: int = 60
+    rate_limits: str = "documented"
+    redis_url: str = field(default="", repr=False)
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> ServerSettings:
@@ -55,6 +62,8 @@ class ServerSettings:
             "allow_insecure_webhooks": bool(_number(environ, "TMS_SERVER_ALLOW_INSECURE_WEBHOOKS", 1)),
             "webhook_subnets": _subnets(environ.get("TMS_SERVER_WEBHOOK_SUBNETS")),
             "webhook_rate": _number(environ, "TMS_SERVER_WEBHOOK_RATE", 100_000),
+            "rate_limits": _rate_limits(environ.get("TMS_SERVER_RATE_LIMITS")),
+            "redis_url": _redis_url(environ.get("TMS_SERVER_REDIS_URL")),
             "progress_interval": _number(environ, "TMS_SERVER_PROGRESS_INTERVAL", 86_400),
             "shard_silence": _number(environ, "TMS_SERVER_SHARD_SILENCE", 86_400),
         }
@@ -103,6 +112,8 @@ class ServerSettings:
             "TMS_SERVER_ALLOW_INSECURE_WEBHOOKS": "1" if self.allow_insecure_webhooks else "0",
             "TMS_SERVER_WEBHOOK_SUBNETS": ",".join(self.webhook_subnets),
             "TMS_SERVER_WEBHOOK_RATE": str(self.webhook_rate),
+            "TMS_SERVER_RATE_LIMITS": self.rate_limits,
+            "TMS_SERVER_REDIS_URL": self.redis_url,
             "TMS_SERVER_PROGRESS_INTERVAL": str(self.progress_interval),
             "TMS_SERVER_SHARD_SILENCE": str(self.shard_silence),
         }
@@ -125,6 +136,26 @@ def _number(environ: Mapping[str, str], name: str, most: int) -> int | None:
 def _words(text: str | None) -> tuple[str, ...] | None:
     words = tuple(word.strip() for word in (text or "").split(",") if word.strip())
     return words or None
+
+
+def _rate_limits(text: str | None) -> str | None:
+    if text:
+        rates.parse(text)
+    return text
+
+
+def _redis_url(text: str | None) -> str | None:
+    if not text:
+        return None
+    if find_spec("redis") is None:
+        raise ValueError('TMS_SERVER_REDIS_URL needs a package: pip install "pytest-tms[redis]"')
+    try:
+        is_good = urlsplit(text).scheme in REDIS_SCHEMES and urlsplit(text).port != 0
+    except ValueError:
+        is_good = False
+    if not is_good:  # the text is not shown: it may hold a password
+        raise ValueError("TMS_SERVER_REDIS_URL is no URL of Redis: write redis://HOST:6379/0")
+    return text
 
 
 def _subnets(text: str | None) -> tuple[str, ...] | None:

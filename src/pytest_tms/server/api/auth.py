@@ -58,7 +58,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     call: Call[Any, Any] = handler.opt["call"]
     if call.scope is None:
         return
-    text = _bearer(connection)
+    text = bearer(connection)
     if not text:
         raise Unauthorized("The request has no token: send Authorization: Bearer followed by an API token.")
     database: Database = connection.app.state.database
@@ -68,11 +68,12 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
 def carried(connection: ASGIConnection[Any, Any, Any, Any], database: Database) -> ApiToken | None:
     """The valid API token that a request carries, if it does."""
     with database.read() as transaction:
-        token = tokens.find(transaction, hashed(_bearer(connection)))
+        token = tokens.find(transaction, hashed(bearer(connection)))
     return token if token is not None and token.is_valid(now()) else None
 
 
-def _bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+def bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """The token's text that a request carries, or an empty one."""
     scheme, _, text = connection.headers.get("Authorization", "").partition(" ")
     return text.strip() if scheme.lower() == "bearer" else ""
 

@@ -13,6 +13,7 @@ from pytest_tms import calls, wire
 from pytest_tms.errors import Problem
 from pytest_tms.server.api import auth
 from pytest_tms.server.api.bodies import count_problems, decode, happened, plain, time_problems
+from pytest_tms.server.api.limits import Limits
 from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.results import test_rows
 from pytest_tms.server.api.routes import route
@@ -25,8 +26,6 @@ from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.outbox import announce
 from pytest_tms.server.webhooks.worker import Worker
 
-PROGRESS_INTERVAL = 1000
-"""Milliseconds that a runner shall wait between two reports of its progress."""
 OF_SHARDS = ("execution.started", "execution.progress", "shard.started", "shard.completed")
 """Events by which a shard that they name is running, or has ended."""
 
@@ -39,6 +38,7 @@ def send_event(
     addresses: Addresses,
     worker: Worker,
     once: Once,
+    limits: Limits,
     execution_id: str,
 ) -> wire.EventAccepted:
     """Take an event; repeats and late ones are kept and change nothing that has ended."""
@@ -81,7 +81,7 @@ def send_event(
             event=event.event,
             execution_id=execution_id,
             execution_status=execution.status,
-            progress_interval=PROGRESS_INTERVAL,
+            progress_interval=limits.interval(execution.expected_shards),
         )
         once.keep(connection, answer)
     if told:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from pytest_tms.errors import Problem, Unprocessable
 from pytest_tms.server.api import auth
+from pytest_tms.server.api.limits import Meter
 from pytest_tms.server.store import idempotency
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -30,6 +31,7 @@ class Once:
     key: str
     token: str
     path: str
+    meter: Meter | None
 
     def recall(self, connection: Connection, body: bytes, kind: type[T]) -> T | None:
         """The answer to an earlier request of this key, or None where this one has to be carried out.
@@ -49,6 +51,8 @@ class Once:
             raise Unprocessable(
                 details=[Problem("Idempotency-Key", "Must be a new one: this one was used with another body")]
             )
+        if self.meter is not None:
+            self.meter.charge(-1)
         return msgspec.json.decode(earlier[1], type=kind)
 
     def keep(self, connection: Connection, answer: T) -> T:
@@ -78,5 +82,6 @@ class Once:
 
 def once(request: Request[Any, Any, Any]) -> Once:
     """The key that a request carries."""
-    token = request.headers.get("Authorization", "").partition(" ")[2].strip()
-    return Once(request.headers.get("Idempotency-Key", ""), token, request.scope["path"])
+    meter = request.scope["state"].get("meter")
+    key = request.headers.get("Idempotency-Key", "")
+    return Once(key, auth.bearer(request), request.scope["path"], meter)

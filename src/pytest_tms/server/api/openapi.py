@@ -13,7 +13,22 @@ import msgspec
 
 from pytest_tms import calls, wire
 from pytest_tms.calls import Call
+from pytest_tms.errors import ApiError, Forbidden, RateLimited, ServiceUnavailable, Unauthorized
 
+RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds to wait before trying again", "schema": {"type": "integer"}}
+}
+LIMIT_HEADERS = {
+    f"X-RateLimit-{name}": {"description": description, "schema": {"type": "integer"}}
+    for name, description in (
+        ("Limit", "Requests that one window allows"),
+        ("Remaining", "Requests that are left in this one"),
+        ("Reset", "When the next one begins, in seconds since 1970"),
+        ("Window", "Seconds of a window"),
+    )
+}
+UNCOUNTED = (Unauthorized, Forbidden)
+"""The errors of who is not let in, and so is not counted either."""
 QUERY: dict[str, list[dict[str, Any]]] = {
     "list_tests": [
         {"name": "cursor", "in": "query", "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"}},
@@ -75,11 +90,13 @@ def _operation(call: Call[Any, Any]) -> dict[str, Any]:
             str(call.status): {
                 "description": HTTPStatus(call.status).phrase,
                 "content": _json(call.gives),
+                "headers": _headers(call, None),
             },
             **{
                 str(error.status): {
                     "description": (error.__doc__ or "").partition("\n")[0],
                     "content": _json(wire.ErrorAnswer),
+                    "headers": _headers(call, error),
                 }
                 for error in call.errors
             },
@@ -89,6 +106,14 @@ def _operation(call: Call[Any, Any]) -> dict[str, Any]:
     if call.takes is not type(None):
         operation["requestBody"] = {"required": True, "content": _json(call.takes)}
     return operation
+
+
+def _headers(call: Call[Any, Any], error: type[ApiError] | None) -> dict[str, Any]:
+    """The headers of an answer; a server whose limits are off sends none of the four."""
+    return {
+        **(LIMIT_HEADERS if call.limit and error not in UNCOUNTED else {}),
+        **(RETRY_AFTER if error in (RateLimited, ServiceUnavailable) else {}),
+    }
 
 
 def _json(kind: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 
 from pytest_tms.calls import Call
-from pytest_tms.server.api.auth import guard
+from pytest_tms.server.api import auth, limits
 from pytest_tms.server.model.addresses import Addresses
 
 Gives = TypeVar("Gives")
@@ -24,14 +24,14 @@ def addresses(request: Request[Any, Any, Any]) -> Addresses:
 def route(
     call: Call[Any, Gives],
 ) -> Callable[[Callable[..., Gives | dict[str, Any]]], HTTPRouteHandler]:
-    """Make a function the handler of ``call``: on a thread, behind the call's guard, with its status."""
+    """Make a function the handler of ``call``: on a thread, behind its guards, with its status."""
 
     def decorate(function: Callable[..., Gives | dict[str, Any]]) -> HTTPRouteHandler:
         handler = HTTPRouteHandler(
             path=call.path.replace("}", ":str}"),
             http_method=HttpMethod(call.method),
             status_code=call.status,
-            guards=[guard],
+            guards=[auth.guard, limits.guard],
             opt={"call": call},
             name=call.name,
             sync_to_thread=True,

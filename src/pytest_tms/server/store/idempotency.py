@@ -31,6 +31,13 @@ def claim(connection: Connection, owner: str, key: str, request: str, now: int) 
     return None
 
 
+def is_known(connection: Connection, owner: str, key: str) -> bool:
+    """Whether a request of this key was answered."""
+    table = tables.answers
+    found = select(table.c.key).where(table.c.owner == owner, table.c.key == key)
+    return connection.execute(found).one_or_none() is not None
+
+
 def keep(connection: Connection, owner: str, key: str, answer: str) -> None:
     """Keep the answer to a claimed key."""
     table = tables.answers
