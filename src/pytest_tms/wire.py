@@ -405,6 +405,7 @@ class Webhook(Answer, frozen=True, kw_only=True):
     """A webhook: the documented fields, then what it was registered with and how it fares.
 
     ``secret`` is there once, and only where the server made it. ``reason`` says why it is disabled.
+    ``created_by`` is the id of the token that registered it.
     Until ``previous_secret_until`` deliveries are signed with the secret before the last one, too.
     """
 
@@ -415,6 +416,7 @@ class Webhook(Answer, frozen=True, kw_only=True):
     created_at: str = ""
     retry_policy: dict[str, Any] = {}
     filters: dict[str, Any] = {}
+    created_by: str | None = None
     reason: str | None = None
     failing_since: str | None = None
     last_validated_at: str | None = None
@@ -573,10 +575,11 @@ class OutboundEvent(Answer, frozen=True, kw_only=True):
 
 
 class TokenInfo(Answer, frozen=True, kw_only=True):
-    """An API token without its text; ``expires_at`` is null where it never ends."""
+    """An API token without its text. No ``environments`` means all; null ``expires_at`` is never."""
 
     id: str = ""
     scopes: list[str] = []
+    environments: list[str] = []
     expires_at: str | None = None
 
 

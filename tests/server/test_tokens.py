@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from sqlalchemy import Connection
 
 from pytest_tms import wire
+from pytest_tms.errors import Conflict
 from pytest_tms.server.api import auth
 from pytest_tms.server.store import tokens
 from pytest_tms.server.store.database import Database
-from tests.conftest import run_tms
-from tests.server.conftest import Api, good, refused
+from pytest_tms.server.store.tokens import ApiToken
+from tests.conftest import run_tms, wait_for
+from tests.server.conftest import Api, Serve, good, refused
 
 
 def token(api: Api, *options: str) -> dict[str, Any]:
@@ -27,13 +34,22 @@ def token(api: Api, *options: str) -> dict[str, Any]:
     return document
 
 
-def stored(api: Api, *scopes: str, expires_at: int | None = None) -> str:
-    """The text of a new token, without the second that the command takes to start."""
+@contextmanager
+def written(api: Api) -> Iterator[Connection]:
+    """A transaction on the server's database, without the second that a command takes to start."""
     database = Database(api.database[1] if api.database else f"sqlite:///{api.data_dir / 'tms.sqlite3'}")
-    made, text = auth.new_token("another", scopes or auth.DEFAULT_SCOPES, expires_at)
-    with database.write() as connection:
+    try:
+        with database.write() as connection:
+            yield connection
+    finally:
+        database.close()
+
+
+def stored(api: Api, *scopes: str, expires_at: int | None = None, environments: tuple[str, ...] = ()) -> str:
+    """The text of a new token."""
+    made, text = auth.new_token("another", scopes or auth.DEFAULT_SCOPES, expires_at, environments)
+    with written(api) as connection:
         tokens.add(connection, made, auth.hashed(text))
-    database.close()
     return text
 
 
@@ -83,6 +99,8 @@ def test_a_token_is_made_with_the_scopes_that_are_asked_for(sqlite_api: Api) -> 
     made = token(sqlite_api, "--scope", "executions:read", "--scope", "admin")
     assert set(made) == {"token", "id", "name", "scopes"}
     assert made["name"] == "another"
+    bound = token(sqlite_api, "--environment", "dev", "--environment", "staging")
+    assert listed(sqlite_api, bound["id"])["environments"] == ["dev", "staging"]
     assert listed(sqlite_api, made["id"])["scopes"] == made["scopes"] == ["executions:read", "admin"]
     assert listed(sqlite_api, token(sqlite_api)["id"])["scopes"] == list(auth.DEFAULT_SCOPES)
 
@@ -100,6 +118,154 @@ def test_a_token_does_not_end_at_what_is_no_time(tmp_path: Path, expires: str) -
     done = run_tms("token", "create", "--name", "x", f"--expires={expires}", "--data-dir", str(tmp_path))
     assert done.returncode == 2
     assert one_line(done.stderr)
+
+
+def test_a_token_that_is_bound_to_environments_reaches_no_other(api: Api) -> None:
+    bound = stored(api, environments=("staging", "production"))
+    body = {"testSuite": "all", "environment": "dev"}
+    error = refused(api.ask("POST", "/executions", body, token=bound), 403)
+    assert "is bound to staging, production" in error["message"]
+    mine = good(api.ask("POST", "/executions", {**body, "environment": "staging"}, token=bound), 201)
+    for execution, seen, sent in ((mine, 200, 201), (api.create(), 403, 403)):
+        path = f"/executions/{execution['executionId']}"
+        named = {"executionId": execution["executionId"]}
+        event = {"event": "execution.started", **named}
+        assert api.ask("GET", path, token=bound).status_code == seen
+        assert api.ask("GET", f"{path}/tests", token=bound).status_code == seen
+        assert api.ask("POST", execution["webhookUrl"], event, token=bound).status_code == seen + 2 * (
+            seen == 200
+        )
+        assert api.ask("POST", "/results", {**named, "shardId": "1"}, token=bound).status_code == sent
+    assert api.status(api.create(environment="dev"))["status"] == "created"
+
+
+def test_a_token_that_is_bound_to_environments_hears_of_no_other(api: Api) -> None:
+    bound = stored(api, environments=("staging",))
+    hook = {"url": "https://example.com/", "events": ["execution.completed"]}
+    mine = good(
+        api.ask("POST", "/webhooks", {**hook, "filters": {"environments": ["staging"]}}, token=bound), 201
+    )
+    theirs = good(api.ask("POST", "/webhooks", hook), 201)
+    for filters in (None, {}, {"environments": []}, {"environments": ["staging", "dev"]}):
+        refused(api.ask("POST", "/webhooks", {**hook, "filters": filters}, token=bound), 403)
+        if filters is not None:
+            path = f"/webhooks/{mine['webhookId']}"
+            refused(api.ask("PATCH", path, {"filters": filters}, token=bound), 403)
+    refused(api.ask("GET", f"/webhooks/{theirs['webhookId']}", token=bound), 403)
+    refused(api.ask("DELETE", f"/webhooks/{theirs['webhookId']}", token=bound), 403)
+    seen = good(api.ask("GET", "/webhooks", token=bound), 200)["webhooks"]
+    assert [each["webhookId"] for each in seen] == [mine["webhookId"]]
+    assert {"tok_"} == {each["createdBy"][:4] for each in (mine, theirs)}
+    assert mine["createdBy"] != theirs["createdBy"]
+    for each in (mine, theirs):
+        good(api.ask("DELETE", f"/webhooks/{each['webhookId']}"), 200)
+
+
+def test_a_rotated_token_opens_by_both_texts_until_the_overlap_ends(api: Api) -> None:
+    first = stored(api, "executions:read")
+    made = good(api.ask("GET", "/", token=first), 200)["token"]
+
+    def rotate(overlap: int) -> str:
+        text = auth.new_text()
+        with written(api) as connection:
+            tokens.rotate(connection, made["id"], auth.hashed(text), auth.now(), overlap, None)
+        return text
+
+    second = rotate(60_000)
+    for text in (first, second):
+        assert good(api.ask("GET", "/", token=text), 200)["token"]["id"] == made["id"]
+    third = rotate(0)
+    refused(api.ask("GET", "/executions/x", token=first), 401)
+    assert "expired" in refused(api.ask("GET", "/executions/x", token=second), 401)["message"]
+    refused(api.ask("GET", "/executions/x", token=third), 404)
+    with written(api) as connection:
+        tokens.rotate(connection, made["id"], auth.hashed(auth.new_text()), auth.now(), 60_000, None)
+        tokens.revoke(connection, made["id"], auth.now())
+    assert "revoked" in refused(api.ask("GET", "/executions/x", token=third), 401)["message"]
+
+
+def test_the_command_rotates_a_token(sqlite_api: Api) -> None:
+    api, place = sqlite_api, ("--data-dir", str(sqlite_api.data_dir))
+    made = token(api, "--expires", "1h")
+    done = run_tms("token", "rotate", made["id"], "--json", *place)
+    after = json.loads(done.stdout)
+    assert {**after, "token": made["token"]} == made
+    for text in (made["token"], after["token"]):
+        refused(api.ask("GET", "/executions/x", token=text), 404)
+    shown = listed(api, made["id"])
+    assert shown["previousUntil"] == shown["expiresAt"]  # an overlap of a day does not make it live longer
+    done = run_tms("token", "rotate", made["id"], "--overlap", "0h", "--expires", "4w", *place)
+    assert re.fullmatch(r"tms_\w{36}\n", done.stdout)
+    refused(api.ask("GET", "/executions/x", token=after["token"]), 401)
+    ends = wire.parse_time(listed(api, made["id"])["expiresAt"])
+    assert ends - datetime.now(timezone.utc) > timedelta(days=27)
+    assert run_tms("token", "revoke", made["id"], *place).returncode == 0
+    done = run_tms("token", "rotate", made["id"], *place)
+    assert done.returncode == 1
+    assert "make a new one" in one_line(done.stderr)
+
+
+def test_a_token_that_has_expired_is_rotated_only_with_a_new_end(api: Api) -> None:
+    made, text = auth.new_token("old", expires_at=auth.now() - 1)
+    newer, now = auth.new_text(), auth.now()
+    with written(api) as connection:
+        tokens.add(connection, made, auth.hashed(text))
+        with pytest.raises(Conflict, match="--expires"):
+            tokens.rotate(connection, made.id, auth.hashed(newer), now, 60_000, None)
+        tokens.rotate(connection, made.id, auth.hashed(newer), now, 60_000, now + 60_000)
+    refused(api.ask("GET", "/executions/x", token=text), 401)
+    refused(api.ask("GET", "/executions/x", token=newer), 404)
+
+
+def test_a_revoked_token_opens_nothing_on_any_replica(server: Api, start: Serve, tmp_path: Path) -> None:
+    text = stored(server, "executions:read")
+    _, url = start(tmp_path, "--data-dir", str(server.data_dir), *server.database)
+    replica = replace(server, url=url, session=requests.Session())
+    with replica.session:
+        for each in (server, replica, server, replica):
+            refused(each.ask("GET", "/executions/x", token=text), 404)
+        with written(server) as connection:
+            found = tokens.find(connection, auth.hashed(text))
+            assert found is not None
+            tokens.revoke(connection, found.id, auth.now())
+        for each in (server, replica, server, replica):
+            refused(each.ask("GET", "/executions/x", token=text), 401)
+
+
+def test_the_last_use_of_a_token_is_noted_once_a_minute(api: Api) -> None:
+    text, other = stored(api, "executions:read"), stored(api, "executions:read")
+
+    def known(text: str = text) -> ApiToken:
+        with written(api) as connection:
+            found = tokens.find(connection, auth.hashed(text))
+        assert found is not None
+        return found
+
+    assert known().used_at is None
+    before = auth.now()
+    refused(api.ask("GET", "/executions/x", token=text), 404)
+    first = wait_for(lambda: known().used_at)
+    assert before <= first <= auth.now()
+    refused(api.ask("GET", "/executions/x", token=text), 404)
+    refused(api.ask("GET", "/executions/x", token=other), 404)
+    wait_for(lambda: known(other).used_at)  # it was noted later: so what was noted before is written
+    assert known().used_at == first
+    long_ago = auth.now() - 61_000
+    token_id = known().id
+    with written(api) as connection:
+        tokens.used(connection, token_id, long_ago)
+    refused(api.ask("GET", "/executions/x", token=text), 404)
+    wait_for(lambda: known().used_at != long_ago)
+
+
+def test_no_request_waits_until_a_last_use_is_written(sqlite_api: Api) -> None:
+    text = stored(sqlite_api, "executions:read")
+    with written(sqlite_api) as connection:  # holds SQLite's one lock for writing
+        refused(sqlite_api.ask("GET", "/executions/x", token=text), 404)
+        found = tokens.find(connection, auth.hashed(text))
+        assert found is not None
+        assert found.used_at is None
+    assert wait_for(lambda: listed(sqlite_api, found.id)["lastUsedAt"])
 
 
 def test_an_executions_own_token_opens_its_own_events_alone(api: Api) -> None:
@@ -152,6 +318,10 @@ def test_a_token_is_shown_alone_on_stdout(tmp_path: Path) -> None:
     [
         (["token", "create"], 2, "--name"),
         (["token", "create", "--name", "x", "--scope", "everything"], 2, "executions:read"),
+        (["token", "create", "--name", "x", "--environment", "moon"], 2, "TMS_SERVER_ENVIRONMENTS"),
+        (["token", "create", "--name", "x", "--environment", "dev", "--scope", "admin"], 2, "admin"),
+        (["token", "rotate", "tok_nope"], 1, "tok_nope"),
+        (["token", "rotate", "tok_nope", "--overlap", "-1h"], 2, "12h"),
         (["token", "revoke"], 2, "TOKEN_ID"),
         (["token", "revoke", "tok_nope"], 1, "tok_nope"),
     ],

@@ -14,6 +14,7 @@ from pytest_tms.errors import TmsError
 COMMANDS = {
     "serve": "pytest_tms.cli.serve:serve",
     "token": "pytest_tms.cli.token:token",
+    "audit": "pytest_tms.cli.audit:audit",
     "execution": "pytest_tms.cli.execution:execution",
     "replay": "pytest_tms.cli.replay:replay",
     "webhook": "pytest_tms.cli.webhook:webhook",

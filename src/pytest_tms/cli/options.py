@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from pytest_tms import wire
     from pytest_tms.client import TmsClient
+    from pytest_tms.server.model.actors import Actor
+    from pytest_tms.server.store.database import Database
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -28,6 +32,54 @@ def database_options(function: Function) -> Function:
         type=click.Path(file_okay=False, path_type=Path),
         help="Where the server keeps its files. [TMS_SERVER_DATA_DIR]",
     )(function)
+
+
+class Duration(click.ParamType[int]):
+    """A length of time as people write it, in milliseconds: 12h, 90d, 4w; at most ten years."""
+
+    name = "time"
+    UNITS: ClassVar = {"h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
+
+    def __init__(self, least: int = 1) -> None:
+        self._least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The milliseconds, or a usage error."""
+        found = re.fullmatch(r"(\d{1,6})([hdw])", str(value))
+        milliseconds = int(found[1]) * self.UNITS[found[2]] if found else -1
+        if not self._least <= milliseconds <= 3653 * self.UNITS["d"]:
+            self.fail(f"{value!r} is no time up to ten years: write 12h, 90d or 4w", param, ctx)
+        return milliseconds
+
+
+def open_database(data_dir: Path | None, database_url: str | None) -> Database:
+    """The database that ``database_options`` name, its schema up to date."""
+    from pytest_tms.server.settings import ServerSettings
+    from pytest_tms.server.store.database import Database
+
+    settings = ServerSettings.read(data_dir=data_dir, database_url=database_url)
+    settings.prepare()
+    database = Database(settings.database)
+    database.upgrade(settings.data_dir)
+    return database
+
+
+def operator() -> Actor:
+    """Whoever gives a command, for the audit log."""
+    from pytest_tms.server.model.actors import Actor
+
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name
+        name = str(os.getuid())
+    return Actor(id="command", name=name)
+
+
+def moment(milliseconds: int | None) -> str | None:
+    """A time as it is printed."""
+    from pytest_tms import wire
+
+    return None if milliseconds is None else wire.timestamp(wire.moment(milliseconds))
 
 
 def json_option(function: Function) -> Function:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from pytest_tms.cli.options import database_options, json_option
-
-if TYPE_CHECKING:
-    from pytest_tms.server.store.database import Database
-
-UNITS = {"h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
-LONGEST = 3653 * UNITS["d"]
-"""Ten years, in milliseconds."""
+from pytest_tms.cli.options import (
+    Duration,
+    database_options,
+    json_option,
+    moment,
+    open_database,
+    operator,
+)
 
 
 @click.group()
 def token() -> None:
-    """API tokens: make, list, revoke."""
+    """API tokens: make, list, rotate, revoke."""
 
 
 @token.command()
@@ -29,34 +28,51 @@ def token() -> None:
 @click.option(
     "--scope", "scopes", multiple=True, help="What it may do; repeatable. All but admin by default."
 )
-@click.option("--expires", metavar="TIME", help="When it ends: 12h, 90d, 4w. Never by default.")
+@click.option(
+    "--environment",
+    "environments",
+    multiple=True,
+    help="The only ones it may touch; repeatable. All by default.",
+)
+@click.option(
+    "--expires", type=Duration(), metavar="TIME", help="When it ends: 12h, 90d, 4w. Never by default."
+)
 @database_options
 @json_option
 def create(
     name: str,
     scopes: tuple[str, ...],
-    expires: str | None,
+    environments: tuple[str, ...],
+    expires: int | None,
     data_dir: Path | None,
     database_url: str | None,
     as_json: bool,
 ) -> None:
     """Make a token and show it, this once."""
-    lasts = None if expires is None else _milliseconds(expires)
     from pytest_tms.server.api import auth
-    from pytest_tms.server.store import tokens
+    from pytest_tms.server.settings import ServerSettings
+    from pytest_tms.server.store import audit, tokens
 
-    for scope in scopes:
-        if scope not in auth.SCOPES:
-            raise click.BadParameter(f"{scope!r} is none of {', '.join(auth.SCOPES)}", param_hint="--scope")
-    ends = None if lasts is None else auth.now() + lasts
-    made, text = auth.new_token(name, scopes or auth.DEFAULT_SCOPES, ends)
-    with _database(data_dir, database_url).write() as connection:
+    known = ServerSettings.read().environments
+    for option, given, allowed, more in (
+        ("--scope", scopes, auth.SCOPES, ""),
+        ("--environment", environments, known, ": TMS_SERVER_ENVIRONMENTS lists them"),
+    ):
+        for word in given:
+            if word not in allowed:
+                said = f"{word!r} is none of {', '.join(allowed)}{more}"
+                raise click.BadParameter(said, param_hint=option)
+    if "admin" in scopes and environments:
+        raise click.UsageError(
+            "a token with the scope admin is bound to no environment: leave one of them out"
+        )
+    ends = None if expires is None else auth.now() + expires
+    made, text = auth.new_token(name, scopes or auth.DEFAULT_SCOPES, ends, environments)
+    with open_database(data_dir, database_url).write() as connection:
         tokens.add(connection, made, auth.hashed(text))
-    if as_json:
-        click.echo(json.dumps({"token": text, "id": made.id, "name": name, "scopes": made.scopes}))
-    else:
-        click.echo(text)
-        click.echo(f"{made.id} {name}: shown this once, keep it as TMS_API_TOKEN", err=True)
+        granted = {"name": name, "scopes": made.scopes, "environments": environments}
+        audit.add(connection, operator(), "token.created", made.id, made.created_at, **granted)
+    _show(text, made.id, name, made.scopes, as_json)
 
 
 @token.command("list")
@@ -64,65 +80,101 @@ def create(
 @json_option
 def list_tokens(data_dir: Path | None, database_url: str | None, as_json: bool) -> None:
     """Show the tokens, without their text."""
-    from pytest_tms import wire
     from pytest_tms.server.api import auth
     from pytest_tms.server.store import tokens
 
-    def shown(moment: int | None) -> str | None:
-        return None if moment is None else wire.timestamp(wire.moment(moment))
-
-    with _database(data_dir, database_url).read() as connection:
+    now = auth.now()
+    with open_database(data_dir, database_url).read() as connection:
+        found = tokens.every(connection)
+    if as_json:
         rows = [
             {
                 "id": each.id,
                 "name": each.name,
                 "scopes": each.scopes,
-                "valid": each.is_valid(auth.now()),
-                "createdAt": shown(each.created_at),
-                "expiresAt": shown(each.expires_at),
-                "revokedAt": shown(each.revoked_at),
+                "environments": each.environments,
+                "valid": each.is_valid(now),
+                "createdAt": moment(each.created_at),
+                "expiresAt": moment(each.expires_at),
+                "revokedAt": moment(each.revoked_at),
+                "lastUsedAt": moment(each.used_at),
+                "previousUntil": moment(each.previous_until),
             }
-            for each in tokens.every(connection)
+            for each in found
         ]
-    if as_json:
         click.echo(json.dumps(rows))
         return
-    for row in rows:
-        state = "valid" if row["valid"] else "revoked" if row["revokedAt"] else "expired"
-        until = f" until {row['expiresAt']}" if row["expiresAt"] else ""
-        click.echo(f"{row['id']}  {state}{until}  {row['name']}  {' '.join(row['scopes'])}")  # type: ignore[arg-type]
+    for each in found:
+        state = each.state(now)
+        is_ending = state == "valid" and each.expires_at is not None
+        is_rotating = state == "valid" and each.previous_until is not None and each.previous_until > now
+        words = [
+            each.id,
+            f"{state} until {moment(each.expires_at)}" if is_ending else state,
+            each.name,
+            " ".join(each.scopes),
+            f"only {', '.join(each.environments)}" if each.environments else "",
+            f"last used {moment(each.used_at)}" if each.used_at else "never used",
+            f"the text before opens until {moment(each.previous_until)}" if is_rotating else "",
+        ]
+        click.echo("  ".join(word for word in words if word))
+
+
+@token.command()
+@click.argument("token_id")
+@click.option(
+    "--overlap",
+    type=Duration(least=0),
+    default="24h",
+    metavar="TIME",
+    help="How long the old text opens, too (24h).",
+)
+@click.option(
+    "--expires", type=Duration(), metavar="TIME", help="When the new text ends; as before where not given."
+)
+@database_options
+@json_option
+def rotate(
+    token_id: str,
+    overlap: int,
+    expires: int | None,
+    data_dir: Path | None,
+    database_url: str | None,
+    as_json: bool,
+) -> None:
+    """Give a token a new text and show it, this once; its id and what it may do stay."""
+    from pytest_tms.server.api import auth
+    from pytest_tms.server.store import audit, tokens
+
+    now, text = auth.now(), auth.new_text()
+    ends = None if expires is None else now + expires
+    with open_database(data_dir, database_url).write() as connection:
+        made = tokens.rotate(connection, token_id, auth.hashed(text), now, overlap, ends)
+        until = moment(made.previous_until)
+        audit.add(connection, operator(), "token.rotated", token_id, now, previousUntil=until)
+    _show(text, token_id, made.name, made.scopes, as_json)
+    if not as_json:
+        click.echo(f"the text before opens until {until}", err=True)
 
 
 @token.command()
 @click.argument("token_id")
 @database_options
 def revoke(token_id: str, data_dir: Path | None, database_url: str | None) -> None:
-    """Close a token for good."""
+    """Close a token for good, its old text included; every server refuses it at once."""
     from pytest_tms.server.api import auth
-    from pytest_tms.server.store import tokens
+    from pytest_tms.server.store import audit, tokens
 
-    with _database(data_dir, database_url).write() as connection:
-        tokens.revoke(connection, token_id, auth.now())
+    now = auth.now()
+    with open_database(data_dir, database_url).write() as connection:
+        if tokens.revoke(connection, token_id, now):
+            audit.add(connection, operator(), "token.revoked", token_id, now)
     click.echo(f"{token_id} is revoked")
 
 
-def _milliseconds(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,6})([hdw])", text)
-    milliseconds = int(found[1]) * UNITS[found[2]] if found else 0
-    if not 0 < milliseconds <= LONGEST:
-        raise click.BadParameter(
-            f"{text!r} is no time up to ten years: write 12h, 90d or 4w", param_hint="--expires"
-        )
-    return milliseconds
-
-
-def _database(data_dir: Path | None, database_url: str | None) -> Database:
-    """The database, its schema up to date."""
-    from pytest_tms.server.settings import ServerSettings
-    from pytest_tms.server.store.database import Database
-
-    settings = ServerSettings.read(data_dir=data_dir, database_url=database_url)
-    settings.prepare()
-    database = Database(settings.database)
-    database.upgrade(settings.data_dir)
-    return database
+def _show(text: str, token_id: str, name: str, scopes: Sequence[str], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"token": text, "id": token_id, "name": name, "scopes": scopes}))
+    else:
+        click.echo(text)
+        click.echo(f"{token_id} {name}: shown this once, keep it as TMS_API_TOKEN", err=True)

@@ -12,8 +12,10 @@ from litestar.exceptions import HTTPException
 from pytest_tms.errors import ApiError
 from pytest_tms.server import pages
 from pytest_tms.server.api import errors, events, executions, limits, results, service, webhooks
+from pytest_tms.server.api.auth import caller
 from pytest_tms.server.api.once import once
 from pytest_tms.server.api.routes import addresses
+from pytest_tms.server.api.visits import Visits
 from pytest_tms.server.edge import Edge
 from pytest_tms.server.model import rates
 from pytest_tms.server.model.targets import Targets
@@ -33,6 +35,7 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
     targets = Targets(settings.allow_insecure_webhooks, settings.webhook_subnets)
     worker = Worker(settings, database, keys, targets)
     counted = limits.Limits(rates.parse(settings.rate_limits), settings.redis_url)
+    visits = Visits(database)
     api = Router(
         path="/api",
         route_handlers=[
@@ -49,13 +52,14 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
     )
     app = Litestar(
         [api, *pages.routes()],
-        state=State({"settings": settings, "database": database, "limits": counted}),
+        state=State({"settings": settings, "database": database, "limits": counted, "visits": visits}),
         dependencies={
             "settings": Provide(lambda: settings, sync_to_thread=False),
             "database": Provide(lambda: database, sync_to_thread=False),
             "addresses": Provide(addresses, sync_to_thread=False),
             "once": Provide(once, sync_to_thread=False),
             "limits": Provide(lambda: counted, sync_to_thread=False),
+            "caller": Provide(caller, sync_to_thread=False),
             "keys": Provide(lambda: keys, sync_to_thread=False),
             "targets": Provide(lambda: targets, sync_to_thread=False),
             "worker": Provide(lambda: worker, sync_to_thread=False),
@@ -66,7 +70,7 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
             Exception: errors.answer_unexpected,
         },
         on_shutdown=[database.close],
-        lifespan=[worker.running, Timekeeper(settings, database, worker).running],
+        lifespan=[worker.running, Timekeeper(settings, database, worker).running, visits.running],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=LARGEST_BODY,

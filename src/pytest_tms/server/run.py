@@ -16,8 +16,9 @@ from pytest_tms.server.api.auth import hashed, new_token
 from pytest_tms.server.app import create_app
 from pytest_tms.server.edge import Edge
 from pytest_tms.server.local import Sessions, retire, write_state
+from pytest_tms.server.model.actors import Actor
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import tokens
+from pytest_tms.server.store import audit, tokens
 from pytest_tms.server.store.database import Database, alone
 
 EMBEDDED = "tok_local"
@@ -49,6 +50,7 @@ def first_token(database: Database) -> str | None:
             return None
         token, text = new_token("first")
         tokens.add(connection, token, hashed(text))
+        audit.add(connection, Actor(id="server"), "token.created", token.id, token.created_at)
     return text
 
 

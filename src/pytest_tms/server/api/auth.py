@@ -7,6 +7,9 @@ import hmac
 import secrets
 import time
 import zlib
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from anyio.to_thread import run_sync
@@ -14,33 +17,70 @@ from anyio.to_thread import run_sync
 from pytest_tms import calls
 from pytest_tms.calls import Call, Scope
 from pytest_tms.errors import Forbidden, NotFound, Unauthorized
+from pytest_tms.server.api.visits import Visits
+from pytest_tms.server.model.actors import Actor
 from pytest_tms.server.model.ids import new_id
-from pytest_tms.server.store import executions, tokens
+from pytest_tms.server.store import executions, tokens, webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.tokens import ApiToken
 
 if TYPE_CHECKING:  # `tms token` makes tokens without loading the framework
+    from litestar import Request
     from litestar.connection import ASGIConnection
     from litestar.handlers import BaseRouteHandler
 
 SCOPES: tuple[str, ...] = get_args(Scope)
 DEFAULT_SCOPES = ("executions:read", "executions:write", "webhooks:write")
+WEBHOOK_TOKEN = "wh_token_"  # noqa: S105  # the documented prefix
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Caller(Actor):
+    """Who makes a request; ``token`` is None where it came with an execution's own token."""
+
+    token: ApiToken | None = None
+
+    def reaches(self, environments: Collection[str] | None) -> bool:
+        """Whether it may touch what concerns these environments; none stands for all of them."""
+        return self.token is None or self.token.reaches(environments)
+
+    def check_reach(self, environments: Collection[str] | None) -> None:
+        """Raise Forbidden where it may not touch what concerns these environments."""
+        if self.token is not None and not self.reaches(environments):
+            bound = ", ".join(self.token.environments)
+            raise Forbidden(
+                f"The token {self.id} is bound to {bound}: use one that may touch this environment."
+            )
+
+
 def new_token(
-    name: str, scopes: tuple[str, ...] = DEFAULT_SCOPES, expires_at: int | None = None
+    name: str,
+    scopes: tuple[str, ...] = DEFAULT_SCOPES,
+    expires_at: int | None = None,
+    environments: tuple[str, ...] = (),
 ) -> tuple[ApiToken, str]:
-    """A token and its text: ``tms_``, 30 random characters, and 6 of checksum by which scanners know it."""
+    """A token and its text."""
+    token = ApiToken(
+        id=new_id("tok"),
+        name=name,
+        scopes=scopes,
+        environments=environments,
+        created_at=now(),
+        expires_at=expires_at,
+    )
+    return token, new_text()
+
+
+def new_text() -> str:
+    """The text of a token: ``tms_``, 30 random characters, and 6 of checksum by which scanners know it."""
     random = "".join(secrets.choice(BASE62) for _ in range(30))
-    text = f"tms_{random}{_checksum(random)}"
-    token = ApiToken(id=new_id("tok"), name=name, scopes=scopes, created_at=now(), expires_at=expires_at)
-    return token, text
+    return f"tms_{random}{_checksum(random)}"
 
 
 def new_webhook_token() -> str:
     """The token of one execution."""
-    return f"wh_token_{secrets.token_urlsafe(32)}"
+    return f"{WEBHOOK_TOKEN}{secrets.token_urlsafe(32)}"
 
 
 def hashed(text: str) -> str:
@@ -54,22 +94,58 @@ def now() -> int:
 
 
 async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Let a call through, or raise Unauthorized or Forbidden; on a thread, since it asks the database."""
+    """Let a call through and note its caller, or raise Unauthorized or Forbidden.
+
+    Asks the database each time, on a thread, so that a token that was revoked opens nothing on any replica.
+    """
     call: Call[Any, Any] = handler.opt["call"]
     if call.scope is None:
         return
-    text = bearer(connection)
-    if not text:
-        raise Unauthorized("The request has no token: send Authorization: Bearer followed by an API token.")
+    visits: Visits = connection.app.state.visits
     database: Database = connection.app.state.database
-    await run_sync(_check, database, text, call, connection.path_params.get("execution_id", ""))
+    anyone = Caller(id="anyone", request_id=connection.state.request_id, address=address(connection))
+    try:
+        caller = await run_sync(_check, database, bearer(connection), call, anyone, connection.path_params)
+    except Unauthorized as error:
+        visits.failed(anyone, error.message)
+        raise
+    if caller.token is not None:
+        visits.used(caller.token, now())
+    connection.state.caller = caller
+
+
+def caller(request: Request[Any, Any, Any]) -> Caller:
+    """The one whom the guard let through."""
+    found: Caller = request.state.caller
+    return found
+
+
+def find(database: Database, text: str) -> ApiToken:
+    """The valid token with this text. Raises Unauthorized, with the reason."""
+    if not text:
+        raise Unauthorized("The request has no token: send Authorization: Bearer and an API token.")
+    if not _is_whole(text):
+        raise Unauthorized("The token is no API token, or not a whole one: its checksum does not fit.")
+    with database.read() as connection:
+        token = tokens.find(connection, hashed(text))
+    state = "unknown" if token is None else token.state(now())
+    if token is None or state != "valid":
+        name = "" if token is None else f" {token.id}"
+        raise Unauthorized(f"The token{name} is {state}: use another.")
+    return token
 
 
 def carried(connection: ASGIConnection[Any, Any, Any, Any], database: Database) -> ApiToken | None:
     """The valid API token that a request carries, if it does."""
-    with database.read() as transaction:
-        token = tokens.find(transaction, hashed(bearer(connection)))
-    return token if token is not None and token.is_valid(now()) else None
+    try:
+        return find(database, bearer(connection))
+    except Unauthorized:
+        return None
+
+
+def address(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """Where a request comes from; behind a proxy, what it says."""
+    return connection.client.host[:64] if connection.client else ""
 
 
 def bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
@@ -78,21 +154,42 @@ def bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     return text.strip() if scheme.lower() == "bearer" else ""
 
 
-def _check(database: Database, text: str, call: Call[Any, Any], execution_id: str) -> None:
-    with database.read() as connection:
-        token = tokens.find(connection, hashed(text))
-        if token is not None and token.is_valid(now()):
-            if call.scope is not None and not token.allows(call.scope):
-                raise Forbidden(f"The token {token.id} lacks the scope {call.scope}.")
-            return
-        if token is None and call == calls.SEND_EVENT:
-            try:
-                own = executions.get(connection, execution_id).token_hash
-            except NotFound:  # who has no valid token learns nothing about what exists
-                own = ""
-            if hmac.compare_digest(own, hashed(text)):
-                return
-    raise Unauthorized("The token is unknown, expired or revoked.")
+def _check(
+    database: Database, text: str, call: Call[Any, Any], anyone: Caller, path: Mapping[str, Any]
+) -> Caller:
+    if call == calls.SEND_EVENT and text.startswith(WEBHOOK_TOKEN):
+        _check_own(database, text, path["execution_id"])
+        return replace(anyone, id=path["execution_id"])
+    token = find(database, text)
+    if call.scope is not None and not token.allows(call.scope):
+        raise Forbidden(f"The token {token.id} lacks the scope {call.scope}.")
+    caller = replace(anyone, id=token.id, name=token.name, token=token)
+    if token.environments:
+        with database.read() as connection:
+            if "execution_id" in path:
+                caller.check_reach([executions.get(connection, path["execution_id"]).environment])
+            if "webhook_id" in path:
+                caller.check_reach(webhooks.get(connection, path["webhook_id"]).filters.environments)
+    return caller
+
+
+def _check_own(database: Database, text: str, execution_id: str) -> None:
+    """Raise Unauthorized where this is not the execution's own token, or no longer."""
+    own = ""
+    with database.read() as connection, suppress(NotFound):  # who has no valid token learns nothing of it
+        own = executions.get(connection, execution_id).token_hash
+    if not hmac.compare_digest(own, hashed(text)):
+        raise Unauthorized("The token is not that of this execution.")
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a text has the form of an API token, checksum included."""
+    return (
+        len(text) == 40
+        and text.isascii()
+        and text.startswith("tms_")
+        and hmac.compare_digest(text[34:], _checksum(text[4:34]))
+    )
 
 
 def _checksum(text: str) -> str:

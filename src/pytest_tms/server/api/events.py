@@ -12,6 +12,7 @@ import msgspec
 from pytest_tms import calls, wire
 from pytest_tms.errors import Problem
 from pytest_tms.server.api import auth
+from pytest_tms.server.api.auth import Caller
 from pytest_tms.server.api.bodies import count_problems, decode, happened, plain, time_problems
 from pytest_tms.server.api.limits import Limits
 from pytest_tms.server.api.once import Once
@@ -21,7 +22,7 @@ from pytest_tms.server.model import counts, states
 from pytest_tms.server.model.addresses import Addresses
 from pytest_tms.server.model.execution import Execution, Shard
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import deadlines, executions, results
+from pytest_tms.server.store import audit, deadlines, executions, results
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.outbox import announce
 from pytest_tms.server.webhooks.worker import Worker
@@ -39,6 +40,7 @@ def send_event(
     worker: Worker,
     once: Once,
     limits: Limits,
+    caller: Caller,
     execution_id: str,
 ) -> wire.EventAccepted:
     """Take an event; repeats and late ones are kept and change nothing that has ended."""
@@ -76,6 +78,8 @@ def send_event(
                 changed.append((lost, back))
             deadlines.heard(connection, execution_id, named, until)
         executions.save(connection, execution)
+        if execution.status == "cancelled" != found.status:
+            audit.add(connection, caller, "execution.cancelled", execution_id, now)
         told = announce(connection, addresses, found, execution, changed)
         answer = wire.EventAccepted(
             event=event.event,

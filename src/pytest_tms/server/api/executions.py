@@ -11,6 +11,7 @@ import msgspec
 from pytest_tms import calls, wire
 from pytest_tms.errors import Problem, Unprocessable
 from pytest_tms.server.api import auth
+from pytest_tms.server.api.auth import Caller
 from pytest_tms.server.api.bodies import decode, plain, unknown_fields
 from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.routes import route
@@ -20,7 +21,7 @@ from pytest_tms.server.model.addresses import Addresses
 from pytest_tms.server.model.execution import Execution, Shard
 from pytest_tms.server.model.ids import new_id
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import executions, results
+from pytest_tms.server.store import audit, executions, results
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.outbox import announce
 from pytest_tms.server.webhooks.worker import Worker
@@ -30,10 +31,16 @@ CANCELLED_BY_CALL = "User requested cancellation"
 
 @route(calls.CREATE_EXECUTION)
 def create_execution(
-    body: bytes, database: Database, settings: ServerSettings, addresses: Addresses, once: Once
+    body: bytes,
+    database: Database,
+    settings: ServerSettings,
+    addresses: Addresses,
+    once: Once,
+    caller: Caller,
 ) -> wire.ExecutionCreated:
     """Create an execution, with a token of its own for its events."""
     request, document = decode(body, wire.ExecutionRequest, partial(_problems, settings))
+    caller.check_reach([request.environment])
     asked = request.configuration or wire.Configuration()
     execution_id = new_id("exec")
     token = once.webhook_token(execution_id)
@@ -59,6 +66,7 @@ def create_execution(
         answer = once.recall(connection, body, wire.ExecutionCreated)
         if answer is None:
             executions.create(connection, execution)
+            audit.add(connection, caller, "execution.created", execution.id, execution.created_at)
             answer = wire.ExecutionCreated(
                 execution_id=execution.id,
                 status=execution.status,
@@ -108,15 +116,17 @@ def get_execution(database: Database, addresses: Addresses, execution_id: str) -
 
 @route(calls.CANCEL_EXECUTION)
 def cancel_execution(
-    database: Database, addresses: Addresses, worker: Worker, execution_id: str
+    database: Database, addresses: Addresses, worker: Worker, caller: Caller, execution_id: str
 ) -> wire.ExecutionCancelled:
     """Cancel an execution; again gives the first answer again."""
     with database.write() as connection:
         before = execution = executions.lock(connection, execution_id)
         states.check_cancel(execution.status)
         if execution.status != "cancelled":
-            execution = replace(execution.became("cancelled", auth.now()), reason=CANCELLED_BY_CALL)
+            now = auth.now()
+            execution = replace(execution.became("cancelled", now), reason=CANCELLED_BY_CALL)
             executions.save(connection, execution)
+            audit.add(connection, caller, "execution.cancelled", execution.id, now)
         told = announce(connection, addresses, before, execution)
     if told:
         worker.wake()

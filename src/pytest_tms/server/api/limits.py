@@ -113,10 +113,12 @@ class Meter:
 async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Count a request that was let in, or raise RateLimited; on a thread, since it may ask Redis."""
     call: Call[Any, Any] = handler.opt["call"]
+    if call.limit is None:
+        return
     limits: Limits = connection.app.state.limits
     # The events of an execution are counted together, whichever token opens them.
     of_execution = call.limit == "events"
-    caller = connection.path_params["execution_id"][:100] if of_execution else auth.bearer(connection)
+    caller = connection.path_params["execution_id"][:100] if of_execution else connection.state.caller.id
     meter = limits.meter(call.limit, auth.hashed(caller))
     if meter is not None:
         connection.scope["state"]["meter"] = meter

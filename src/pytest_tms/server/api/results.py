@@ -9,6 +9,7 @@ import msgspec
 
 from pytest_tms import calls, wire
 from pytest_tms.server.api import auth
+from pytest_tms.server.api.auth import Caller
 from pytest_tms.server.api.bodies import decode_results, happened, plain
 from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.routes import route
@@ -28,7 +29,7 @@ MOST_RETRIES = 2**31 - 1
 
 @route(calls.SUBMIT_RESULTS)
 def submit_results(
-    body: bytes, database: Database, addresses: Addresses, worker: Worker, once: Once
+    body: bytes, database: Database, addresses: Addresses, worker: Worker, once: Once, caller: Caller
 ) -> wire.SubmissionAccepted:
     """Keep a shard's tests, close the shard, and complete the execution where it was the last one."""
     submission, tests, top = decode_results(body)
@@ -47,6 +48,7 @@ def submit_results(
         if earlier := once.recall(connection, body, wire.SubmissionAccepted):
             return earlier
         found = execution = executions.lock(connection, submission.execution_id)
+        caller.check_reach([execution.environment])
         before = executions.get_shard(connection, execution.id, kept.shard_id)
         shard = before or Shard(shard_id=kept.shard_id)
         change = results.put_tests(

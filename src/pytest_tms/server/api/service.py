@@ -38,4 +38,6 @@ def openapi() -> dict[str, Any]:
 
 def _shown(token: ApiToken) -> wire.TokenInfo:
     ends = None if token.expires_at is None else wire.timestamp(wire.moment(token.expires_at))
-    return wire.TokenInfo(id=token.id, scopes=list(token.scopes), expires_at=ends)
+    return wire.TokenInfo(
+        id=token.id, scopes=list(token.scopes), environments=list(token.environments), expires_at=ends
+    )

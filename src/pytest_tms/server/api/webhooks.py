@@ -6,19 +6,21 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from pytest_tms import calls, signing, wire
 from pytest_tms.errors import Conflict, Problem
 from pytest_tms.server.api import auth
+from pytest_tms.server.api.auth import Caller
 from pytest_tms.server.api.bodies import decode, plain, refuse, unknown_fields
 from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.model.ids import new_id
 from pytest_tms.server.model.targets import Targets
 from pytest_tms.server.model.webhooks import OVERLAP, Webhook
-from pytest_tms.server.store import webhooks
+from pytest_tms.server.store import audit, webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.keys import Keys
 from pytest_tms.server.webhooks.sender import Sender
@@ -27,10 +29,11 @@ from pytest_tms.server.webhooks.worker import Worker
 
 @route(calls.CREATE_WEBHOOK)
 def create_webhook(
-    body: bytes, database: Database, keys: Keys, targets: Targets, once: Once
+    body: bytes, database: Database, keys: Keys, targets: Targets, once: Once, caller: Caller
 ) -> dict[str, Any]:
     """Register a webhook; it hears of what happens from now on."""
     request, document = decode(body, wire.WebhookRequest, _problems(targets))
+    caller.check_reach(request.filters.environments if request.filters else None)
     webhook_id = new_id("wh")
     secret = request.secret or once.webhook_secret(webhook_id)
     webhook = Webhook(
@@ -42,6 +45,7 @@ def create_webhook(
         filters=request.filters or wire.WebhookFilters(),
         extra=unknown_fields(document, wire.WebhookRequest),
         created_at=auth.now(),
+        created_by=caller.id,
     )
     with database.write() as connection:
         earlier = once.recall(connection, body, wire.Webhook)
@@ -50,17 +54,25 @@ def create_webhook(
             secret = once.webhook_secret(webhook.id)
         else:
             webhooks.add(connection, webhook)
+            audit.add(
+                connection,
+                caller,
+                "webhook.created",
+                webhook.id,
+                webhook.created_at,
+                host=urlsplit(webhook.url).hostname,
+            )
             # The secret is made anew for the same key, so that it is kept nowhere as it is.
             once.keep(connection, wire.Webhook(webhook_id=webhook.id))
     return _shown(webhook, "" if request.secret else secret)
 
 
 @route(calls.LIST_WEBHOOKS)
-def list_webhooks(database: Database) -> dict[str, Any]:
-    """All webhooks."""
+def list_webhooks(database: Database, caller: Caller) -> dict[str, Any]:
+    """All webhooks that the token reaches."""
     with database.read() as connection:
         found = webhooks.every(connection)
-    return {"webhooks": [_shown(webhook) for webhook in found]}
+    return {"webhooks": [_shown(each) for each in found if caller.reaches(each.filters.environments)]}
 
 
 @route(calls.GET_WEBHOOK)
@@ -72,7 +84,7 @@ def get_webhook(database: Database, webhook_id: str) -> dict[str, Any]:
 
 @route(calls.UPDATE_WEBHOOK)
 def update_webhook(
-    body: bytes, database: Database, targets: Targets, worker: Worker, webhook_id: str
+    body: bytes, database: Database, targets: Targets, worker: Worker, caller: Caller, webhook_id: str
 ) -> dict[str, Any]:
     """Change what is given. A paused webhook keeps its events until it is active again."""
     change, document = decode(body, wire.WebhookChange, _problems(targets))
@@ -88,22 +100,32 @@ def update_webhook(
         )
         if change.status is not None:
             webhook = replace(webhook, status=change.status, reason=None, failing_since=None, resume_at=0)
+        caller.check_reach(webhook.filters.environments)
         webhooks.save(connection, webhook)
+        fields = [name for name in change.__struct_encode_fields__ if name in document]
+        audit.add(connection, caller, "webhook.changed", webhook_id, auth.now(), fields=fields)
     worker.wake()
     return _shown(webhook)
 
 
 @route(calls.DELETE_WEBHOOK)
-def delete_webhook(database: Database, webhook_id: str) -> wire.WebhookDeleted:
+def delete_webhook(database: Database, caller: Caller, webhook_id: str) -> wire.WebhookDeleted:
     """Delete a webhook; what it was not sent yet goes with it."""
     with database.write() as connection:
         webhooks.remove(connection, webhook_id)
+        audit.add(connection, caller, "webhook.deleted", webhook_id, auth.now())
     return wire.WebhookDeleted(webhook_id=webhook_id)
 
 
 @route(calls.ROTATE_WEBHOOK_SECRET)
 def rotate_webhook_secret(
-    body: bytes, database: Database, keys: Keys, targets: Targets, once: Once, webhook_id: str
+    body: bytes,
+    database: Database,
+    keys: Keys,
+    targets: Targets,
+    once: Once,
+    caller: Caller,
+    webhook_id: str,
 ) -> dict[str, Any]:
     """Give a webhook a new secret; for 24 hours deliveries carry a signature by each of the two."""
     request, _ = decode(body, wire.SecretRotation, _problems(targets))
@@ -120,6 +142,7 @@ def rotate_webhook_secret(
                 previous_until=now + OVERLAP,
             )
             webhooks.save(connection, webhook)
+            audit.add(connection, caller, "webhook.rotated", webhook_id, now)
             once.keep(connection, wire.Webhook(webhook_id=webhook_id))
     return _shown(webhook, "" if request.secret else secret)
 
@@ -199,7 +222,7 @@ def list_deliveries(
 
 @route(calls.REPLAY_DELIVERIES)
 def replay_deliveries(
-    body: bytes, database: Database, worker: Worker, once: Once, webhook_id: str
+    body: bytes, database: Database, worker: Worker, once: Once, caller: Caller, webhook_id: str
 ) -> wire.Replayed:
     """Send again; each delivery keeps its id, so that a receiver knows what it has had."""
     request, _ = decode(body, wire.ReplayRequest, lambda _: ())
@@ -210,7 +233,9 @@ def replay_deliveries(
         if webhook.status == "disabled":
             raise Conflict("The webhook is disabled: make it active first.")
         delivery_id = request.delivery_id and plain(request.delivery_id)
-        number = webhooks.replay(connection, webhook_id, delivery_id, auth.now())
+        now = auth.now()
+        number = webhooks.replay(connection, webhook_id, delivery_id, now)
+        audit.add(connection, caller, "webhook.replayed", webhook_id, now, deliveries=number)
         answer = once.keep(connection, wire.Replayed(webhook_id=webhook_id, deliveries=number))
     worker.wake()
     return answer
@@ -251,6 +276,7 @@ def _shown(webhook: Webhook, secret: str = "") -> dict[str, Any]:
         events=list(webhook.events),
         status=webhook.status,
         created_at=_time(webhook.created_at),
+        created_by=webhook.created_by,
         retry_policy=_whole(webhook.retry),
         filters=_whole(webhook.filters),
         reason=webhook.reason,

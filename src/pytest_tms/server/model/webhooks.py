@@ -23,7 +23,10 @@ GONE = 410
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook:
-    """One subscription. Secrets are as they are kept, encrypted; times are milliseconds since 1970."""
+    """One subscription. Secrets are as they are kept, encrypted; times are milliseconds since 1970.
+
+    ``created_by`` is the id of the token that made it.
+    """
 
     id: str
     url: str
@@ -37,6 +40,7 @@ class Webhook:
     status: wire.WebhookStatus = "active"
     reason: str | None = None
     created_at: int
+    created_by: str | None = None
     failing_since: int | None = None
     validated_at: int | None = None
     resume_at: int = 0

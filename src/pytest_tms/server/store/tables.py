@@ -174,6 +174,7 @@ webhooks = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("failing_since", BigInteger),
     Column("validated_at", BigInteger),
+    Column("created_by", String(64)),  # the token's id
     Column("resume_at", BigInteger, nullable=False, server_default="0"),  # it rests until then
     # One process at a time delivers to a webhook: so order and pace need no further lock.
     Column("leased_by", String(64)),
@@ -221,10 +222,31 @@ tokens = Table(
     Column("id", String(64), primary_key=True),
     Column("name", Text, nullable=False),
     Column("hash", String(64), nullable=False, unique=True),
+    Column("previous_hash", String(64)),  # of the text before the last rotation
+    Column("previous_until", BigInteger),
     Column("scopes", Text, nullable=False),
+    Column("environments", Text, nullable=False, server_default="[]"),  # empty means all
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Column("used_at", BigInteger),
+    Index("ix_tokens_previous_hash", "previous_hash", unique=True),  # every request looks here, too
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", RowId, primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("target", String(64), nullable=False),
+    Column("request_id", String(64), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("details", Text, nullable=False),
+    Index("ix_audit_at", "at"),  # since when
+    Index("ix_audit_action", "action", "at"),  # failures that are old enough to go
 )
 
 sessions = Table(

@@ -336,6 +336,7 @@ _PLAIN = (
     "status",
     "reason",
     "created_at",
+    "created_by",
     "failing_since",
     "validated_at",
     "resume_at",

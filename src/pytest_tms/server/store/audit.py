@@ -1,0 +1,74 @@
+"""The audit log: who did what, written in the transaction of the change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, and_, delete, insert, select
+
+from pytest_tms.server.model.actors import Actor
+from pytest_tms.server.store import tables
+
+FAILED = "authentication.failed"
+KEPT_FAILURES = 30 * 86_400_000
+"""Milliseconds for which failed authentications are kept. Everything else is kept for good."""
+
+_ROW = tables.audit.c
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of the log. ``at`` is milliseconds since 1970; ``details`` depend on the action."""
+
+    number: int
+    at: int
+    actor: Actor
+    action: str
+    target: str
+    details: dict[str, Any]
+
+
+def add(connection: Connection, actor: Actor, action: str, target: str, now: int, **details: object) -> None:
+    """Write that ``actor`` did ``action`` (``webhook.deleted``) to ``target``, the id of a thing."""
+    connection.execute(
+        insert(tables.audit).values(
+            at=now,
+            actor=actor.id,
+            name=actor.name,
+            action=action,
+            target=target,
+            request_id=actor.request_id,
+            address=actor.address,
+            details=msgspec.json.encode(details).decode(),
+        )
+    )
+
+
+def page(
+    connection: Connection, *, since: int = 0, before: int | None = None, limit: int
+) -> tuple[list[Entry], int | None]:
+    """Entries from ``since`` on, the newest first, and the cursor of the next page if there is one."""
+    query = select(tables.audit).order_by(_ROW.number.desc()).limit(limit + 1)
+    if since:
+        query = query.where(_ROW.at >= since)
+    if before is not None:
+        query = query.where(_ROW.number < before)
+    found = [
+        Entry(
+            number=row.number,
+            at=row.at,
+            actor=Actor(id=row.actor, name=row.name, request_id=row.request_id, address=row.address),
+            action=row.action,
+            target=row.target,
+            details=msgspec.json.decode(row.details),
+        )
+        for row in connection.execute(query)
+    ]
+    return found[:limit], found[limit - 1].number if len(found) > limit else None
+
+
+def forget(connection: Connection, now: int) -> None:
+    """Delete failed authentications of long ago."""
+    connection.execute(delete(tables.audit).where(and_(_ROW.action == FAILED, _ROW.at < now - KEPT_FAILURES)))
