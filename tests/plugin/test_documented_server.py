@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,6 +118,49 @@ def test_a_documented_payload_has_only_documented_fields(
     (results,) = sent(documented, "/api/results")
     allowed = {"title", "file", "status", "duration", "error", "retries", "tags"}
     assert [set(test) - allowed for test in results["tests"]] == [set(), set(), set()]
+
+
+FILES = """
+import threading, pytest
+
+@pytest.fixture
+def leaves(tms):
+    yield
+    tms.attach(b"late", "late.webm")
+
+def test_passes(tms):
+    thread = threading.Thread(target=tms.attach, args=(b"png", "shot.png"))
+    thread.start()
+    thread.join()
+
+def test_fails(leaves, tms):
+    tms.attach(b"log", "run.txt")
+    tms.attach(b"zip", "trace.zip")
+    assert 0
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_files_stand_in_the_results_by_their_kind(
+    documented: Foreign, pytester: pytest.Pytester, workers: tuple[str, ...]
+) -> None:
+    pytester.makepyfile(test_it=FILES)
+    pytester.runpytest_subprocess("--tms-url", documented.url, *workers)
+    named: dict[str, list[str]] = {}
+    for results in sent(documented, "/api/results"):
+        artifacts = results.get("artifacts", {})
+        for kind, paths in artifacts.items():
+            named.setdefault(kind, []).extend(paths)
+        own = [file["path"] for test in results["tests"] for file in test.get("artifacts", ())]
+        assert sorted(own) == sorted(path for paths in artifacts.values() for path in paths)
+    told = {kind: [re.sub(r"-[^/]+(?=\.)", "", Path(path).name) for path in named[kind]] for kind in named}
+    assert told == {
+        "screenshots": ["shot.png"],
+        "videos": ["late.webm"],
+        "logs": ["run.txt"],
+        "traces": ["trace.zip"],
+    }
+    assert all(Path(path).is_file() for paths in named.values() for path in paths)
 
 
 def test_an_attached_run_neither_creates_nor_ends_the_execution(

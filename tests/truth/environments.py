@@ -28,6 +28,12 @@ ENVIRONMENTS = {
         "pytest-timeout",
         "trio",
     ),
+    "playwright": (
+        "pytest==9.2.0",
+        "pytest-playwright==0.10.0",
+        "pytest-rerunfailures==16.7",
+        "imageio-ffmpeg",
+    ),
 }
 """What each environment has beside the plugin itself; "main" is the one that runs these tests."""
 

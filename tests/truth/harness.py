@@ -137,7 +137,7 @@ def run(
     environment: str = "main",
     cwd: Path | None = None,
     extra: Mapping[str, str] | None = None,
-    timeout: float = 60,
+    timeout: float = 180,
 ) -> Ran:
     """Write ``files`` and run pytest over them with all three reporters."""
     project = folder / "project"
@@ -159,7 +159,11 @@ def run(
         timeout=timeout,
         check=False,
     )
-    output = done.stdout.decode(errors="replace")
+    return read(tms, folder, done.returncode, done.stdout.decode(errors="replace"))
+
+
+def read(tms: Tms, folder: Path, exit_status: int, output: str) -> Ran:
+    """What each reporter has of a run that said ``output``; the two others wrote to ``folder``."""
     print(output[-20_000:])
     stored: list[dict[str, Any]] = []
     status = None
@@ -169,7 +173,8 @@ def run(
         with tms.client() as client:
             status = client.get_execution(execution)
             stored = list(client.iter_tests(execution))
-    return Ran(done.returncode, output, stored, status, _junit(xml), _log(log))
+    junit, log = _junit(folder / "junit.xml"), _log(folder / "log.jsonl")
+    return Ran(exit_status, output, stored, status, junit, log)
 
 
 def run_case(tms: Tms, folder: Path, case: Case, mode: str) -> Ran:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import shutil
+import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_tms import wire
@@ -17,9 +21,10 @@ from pytest_tms.plugin.recorder import Recorder
 from pytest_tms.plugin.run import Shard
 from tests.conftest import Tms
 from tests.truth import harness
+from tests.truth.environments import python
 
-EXAMPLES = int(os.environ.get("RANDOM_SUITES", "100"))
-"""Suites to make of reports; `make nightly` makes 1,000. One in twenty is run for real."""
+SUITES = int(os.environ.get("RANDOM_SUITES", "10"))
+"""Suites that are run for real, each against the TMS; `make nightly` runs 1,000."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ def reports(node_id: str, attempts: list[Attempt], worker: str) -> list[pytest.T
     st.integers(0, 3),
     st.randoms(use_true_random=False),
 )
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=max(100, SUITES), deadline=None)
 def test_random_reports_settle_as_the_model_says(
     suite: dict[str, list[Attempt]], workers: int, luck: random.Random
 ) -> None:
@@ -143,43 +148,146 @@ def test_random_reports_settle_as_the_model_says(
 CONFTEST = """
 import pytest
 
-HOW = {"failed": lambda: pytest.fail("failed"), "skipped": lambda: pytest.skip("skipped"), "passed": lambda: None}
+TRIES = {}
 
 @pytest.fixture
-def phases(request):
-    setup, _, teardown = request.param
-    HOW[setup]()
-    yield
-    HOW[teardown]()
+def attempt(request):
+    number = TRIES[request.node.nodeid] = TRIES.get(request.node.nodeid, -1) + 1
+    setup, call, teardown = request.param[number]
+    request.module.HOW[setup]()
+    yield call
+    request.module.HOW[teardown]()
+"""
+HOW = """
+import os, pytest
+
+HOW = {
+    "passed": lambda: None,
+    "failed": lambda: pytest.fail("failed"),
+    "skipped": lambda: pytest.skip("skipped"),
+    "crashed": lambda: os._exit(1),
+}
+"""
+TEST = """
+{group}@pytest.mark.parametrize("attempt", [{phases}], ids=["x"], indirect=True)
+def test_{number}(attempt): HOW[attempt]()
 """
 
 
-@pytest.mark.parametrize("seed", range(EXAMPLES // 20))
-def test_random_suites_are_stored_as_the_model_says(seed: int, tms: Tms, tmp_path: Path) -> None:
-    luck = random.Random(seed)
-    files = {"conftest.py": CONFTEST}
-    expected: list[harness.Test] = []
-    for file in range(luck.randint(1, 4)):
-        text = "import pytest\nfrom conftest import HOW\n"
-        for number in range(luck.randint(1, 12)):
-            attempt = Attempt(
-                luck.choice(["passed", "passed", "failed", "skipped"]),
-                luck.choice(["passed", "passed", "failed", "skipped"]),
-                luck.choice(["passed", "passed", "failed"]),
-            )
-            phases = (attempt.setup, attempt.call, attempt.teardown)
-            group = f"@pytest.mark.xdist_group('g{luck.randint(1, 3)}')\n" if luck.random() < 0.3 else ""
-            text += f"{group}@pytest.mark.parametrize('phases', [{phases}], ids=['x'], indirect=True)\n"
-            text += f"def test_{number}(phases): HOW[{attempt.call!r}]()\n\n"
-            # A fixture that did not set up is not torn down.
-            ends = attempt if attempt.setup == "passed" else Attempt(attempt.setup)
-            status = {"passed": "passed", "skipped": "skipped"}.get(ends.outcome, "failed")
-            expected.append(harness.Test(f"test_{file}.py::test_{number}[x]", status, ends.outcome))
-        files[f"test_{file}.py"] = text
-    ways = [(), ("-n", "2"), ("-n", "2", "--dist", luck.choice(["loadgroup", "loadfile", "worksteal"]))]
-    named = ("--tms-shard", "only") if luck.random() < 0.4 else ()
-    ran = harness.run(tms, tmp_path, files, *luck.choice(ways), *named)
-    harness.assert_stored(ran.stored, expected)
+@dataclass(frozen=True)
+class Planned:
+    """A test: how each try would end, and the group that xdist keeps it with (0: none)."""
+
+    tries: list[Attempt]
+    group: int
+
+    def seen(self, reruns: int) -> list[Attempt]:
+        """The tries that there are where each failed one is followed by another, ``reruns`` times at most."""
+        successes = (number for number, each in enumerate(self.tries, 1) if not each.has_failed)
+        return self.tries[: min(next(successes, reruns + 1), reruns + 1)]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Files of tests, and how they are run: over workers, tried again, in which shards."""
+
+    files: list[list[Planned]]
+    options: tuple[str, ...]
+    reruns: int
+    shards: tuple[str, ...]
+
+    @property
+    def text(self) -> dict[str, str]:
+        texts = {"conftest.py": CONFTEST, "pytest.ini": "[pytest]\n"}
+        for file, tests in enumerate(self.files):
+            texts[f"test_{file}.py"] = HOW
+            for number, test in enumerate(tests):
+                group = f"@pytest.mark.xdist_group('g{test.group}')\n" if test.group else ""
+                phases = [(each.setup, each.call, each.teardown) for each in test.tries]
+                texts[f"test_{file}.py"] += TEST.format(group=group, phases=phases, number=number)
+        return texts
+
+    @property
+    def expected(self) -> dict[str, list[str]]:
+        """How each try of each test ends, by node id: the model of what is stored."""
+        return {
+            f"test_{file}.py::test_{number}[x]": [each.outcome for each in test.seen(self.reruns)]
+            for file, tests in enumerate(self.files)
+            for number, test in enumerate(tests)
+        }
+
+
+@st.composite
+def suites(draw: st.DrawFn) -> Suite:
+    distributed = draw(st.integers(0, 3)) == 0
+    reruns = draw(st.sampled_from([0, 0, 1, 2]))
+    calls = ["passed", "passed", "skipped", "failed"]
+    dist = draw(st.sampled_from(["load", "loadscope", "loadfile", "loadgroup", "worksteal"]))
+    if distributed and not reruns and dist == "load":
+        calls.append("crashed")
+    attempt = st.builds(
+        Attempt, PHASE, st.sampled_from(calls), st.sampled_from(["passed", "passed", "failed"])
+    ).map(lambda each: each if each.setup == "passed" else Attempt(each.setup))  # then none is torn down
+    test = st.builds(Planned, st.lists(attempt, min_size=3, max_size=3), st.integers(0, 3))
+    files = draw(st.lists(st.lists(test, min_size=1, max_size=8), min_size=1, max_size=4))
+    options = ("-n", "2", "--dist", dist) if distributed else ()
+    shards = draw(st.sampled_from([("",), ("",), ("only",), ("1/2", "2/2")]))
+    return Suite(files, options, reruns, shards)
+
+
+@pytest.fixture(scope="module")
+def forks(tms: Tms) -> Iterator[subprocess.Popen[str]]:
+    """The process that runs suites: as of `forks.py`, with pytest-rerunfailures."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    with subprocess.Popen(
+        [python("rerunfailures"), Path(__file__).with_name("forks.py")],
+        env={**inherited, "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token, "PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+
+
+@pytest.mark.plugins
+@given(suites())
+@settings(max_examples=SUITES, deadline=None, suppress_health_check=list(HealthCheck))
+def test_random_suites_are_stored_as_the_model_says(
+    forks: subprocess.Popen[str], tms: Tms, tmp_path_factory: pytest.TempPathFactory, suite: Suite
+) -> None:
+    folder = tmp_path_factory.mktemp("suite")
+    harness.write(folder, suite.text)
+    options = [*suite.options, f"--reruns={suite.reruns}", "--junitxml=junit.xml", "--report-log=log.jsonl"]
+    if len(suite.shards) > 1:
+        configuration = wire.Configuration(shards=len(suite.shards))
+        request = wire.ExecutionRequest(test_suite="all", environment="dev", configuration=configuration)
+        with tms.client() as client:
+            options.append(f"--tms-execution={client.create_execution(request).execution_id}")
+    statuses = set()
+    for shard in suite.shards:
+        assert forks.stdin is not None
+        assert forks.stdout is not None
+        print(json.dumps([str(folder), [*options, f"--tms-shard={shard}"]]), file=forks.stdin, flush=True)
+        statuses.add(int(forks.stdout.readline()))
+    ran = harness.read(tms, folder, max(statuses), (folder / "output.txt").read_text())
+    model = suite.expected
+    stored = {
+        test["nodeId"]: [each["outcome"] for each in test.get("attempts") or [test]] for test in ran.stored
+    }
+    assert stored == model
+    assert len(ran.stored) == len(model)
+    lasts = Counter(outcomes[-1] for outcomes in model.values())
+    assert ran.status is not None
+    assert ran.status.status == "completed"
+    assert ran.status.results == wire.Counts(
+        total=len(model),
+        passed=lasts["passed"],
+        skipped=lasts["skipped"],
+        failed=lasts["failed"] + lasts["error"] + lasts["crashed"],
+        flaky=sum(outcomes[-1] == "passed" and len(outcomes) > 1 for outcomes in model.values()),
+    )
     harness.assert_counted(ran)
-    assert harness.odd_ones(ran) == set()
-    assert ran.exit == int(Counter(test.status for test in expected)["failed"] > 0)
+    assert len(suite.shards) > 1 or harness.odd_ones(ran) == set()
+    assert statuses <= {0, 1}
+    assert max(statuses) == int(ran.status.results.failed > 0)
+    shutil.rmtree(folder)

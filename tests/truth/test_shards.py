@@ -85,6 +85,7 @@ SUITE = {
     "test_one.py": "import pytest\n@pytest.mark.parametrize('n', range(5))\ndef test_one(n): pass\n",
     "test_two.py": "import pytest\n@pytest.mark.xdist_group('db')\n@pytest.mark.parametrize('n', range(3))\ndef test_two(n): pass\n",
     "test_three.py": "def test_three(): pass\n",
+    "test_skipped.py": "import pytest\npytest.skip('all of it', allow_module_level=True)\n",
     "conftest.py": """
 import os, random, pytest
 
@@ -113,6 +114,7 @@ def test_shards_share_an_execution_out_whatever_their_order_and_way(tms: Tms, tm
         found += [test["nodeId"] for test in ran.stored]
     everything = [f"test_one.py::test_one[{n}]" for n in range(5)]
     everything += [*(f"test_two.py::test_two[{n}]" for n in range(3)), "test_three.py::test_three"]
+    everything.append("test_skipped.py")
     assert sorted(found) == sorted(everything)
 
 

@@ -396,6 +396,54 @@ def test_a_build_is_read_from_its_providers_variables(environ: dict[str, str], k
     assert build(environ) == known
 
 
+@pytest.mark.parametrize(
+    ("detected", "field", "names"),
+    [
+        ("GITHUB_ACTIONS", "branch", "GITHUB_HEAD_REF GITHUB_REF_NAME"),
+        ("GITHUB_ACTIONS", "actor", "GITHUB_TRIGGERING_ACTOR GITHUB_ACTOR"),
+        (
+            "GITLAB_CI",
+            "branch",
+            "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME CI_COMMIT_BRANCH CI_COMMIT_REF_NAME",
+        ),
+        ("GITLAB_CI", "commit", "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA CI_COMMIT_SHA"),
+        ("GITLAB_CI", "job", "CI_JOB_GROUP_NAME CI_JOB_NAME"),
+        ("JENKINS_URL", "run", "BUILD_URL BUILD_TAG"),
+        ("JENKINS_URL", "branch", "CHANGE_BRANCH BRANCH_NAME GIT_LOCAL_BRANCH GIT_BRANCH"),
+        ("JENKINS_URL", "commit", "ghprbActualCommit GIT_COMMIT"),
+        ("JENKINS_URL", "actor", "BUILD_USER_ID CHANGE_AUTHOR"),
+        ("JENKINS_URL", "pull_request", "CHANGE_ID ghprbPullId gitlabMergeRequestIid"),
+        ("CIRCLECI", "run", "CIRCLE_WORKFLOW_WORKSPACE_ID CIRCLE_WORKFLOW_ID"),
+        ("CIRCLECI", "pull_request", "CIRCLE_PR_NUMBER CIRCLE_PULL_REQUEST"),
+        ("BUILDKITE", "job", "BUILDKITE_STEP_KEY BUILDKITE_STEP_ID"),
+        ("BUILDKITE", "actor", "BUILDKITE_BUILD_CREATOR BUILDKITE_BUILD_AUTHOR"),
+        ("TF_BUILD", "branch", "SYSTEM_PULLREQUEST_SOURCEBRANCH BUILD_SOURCEBRANCH"),
+        ("TF_BUILD", "commit", "SYSTEM_PULLREQUEST_SOURCECOMMITID BUILD_SOURCEVERSION"),
+        (
+            "TF_BUILD",
+            "pull_request",
+            "SYSTEM_PULLREQUEST_PULLREQUESTNUMBER SYSTEM_PULLREQUEST_PULLREQUESTID",
+        ),
+        ("BITBUCKET_BUILD_NUMBER", "run", "BITBUCKET_PIPELINE_UUID"),
+        ("TRAVIS", "branch", "TRAVIS_PULL_REQUEST_BRANCH TRAVIS_BRANCH"),
+        ("TRAVIS", "commit", "TRAVIS_PULL_REQUEST_SHA TRAVIS_COMMIT"),
+        ("DRONE", "branch", "DRONE_SOURCE_BRANCH DRONE_BRANCH"),
+        ("DRONE", "actor", "DRONE_BUILD_TRIGGER DRONE_COMMIT_AUTHOR"),
+        ("CI", "branch", "CI_COMMIT_SOURCE_BRANCH CI_COMMIT_BRANCH"),
+        ("CI", "actor", "CI_PIPELINE_AUTHOR CI_COMMIT_AUTHOR"),
+        ("CODEBUILD_BUILD_ARN", "actor", "CODEBUILD_WEBHOOK_ACTOR_ACCOUNT_ID CODEBUILD_INITIATOR"),
+        ("BUILDER_OUTPUT", "branch", "_HEAD_BRANCH BRANCH_NAME"),
+        ("APPVEYOR", "branch", "APPVEYOR_PULL_REQUEST_HEAD_REPO_BRANCH APPVEYOR_REPO_BRANCH"),
+        ("APPVEYOR", "commit", "APPVEYOR_PULL_REQUEST_HEAD_COMMIT APPVEYOR_REPO_COMMIT"),
+    ],
+)
+def test_of_several_variables_the_first_that_is_set_counts(detected: str, field: str, names: str) -> None:
+    environ = {detected: next(value or "1" for name, value, _ in ci.PROVIDERS if name == detected)}
+    for number, name in enumerate(reversed(names.split())):
+        environ[name] = str(number)
+        assert build(environ)[field] == str(number)
+
+
 def test_teamcity_keeps_what_it_knows_in_properties_files(tmp_path: Path) -> None:
     (tmp_path / "more.properties").write_text(
         "teamcity.build.id=77\nteamcity.build.branch=feature/\\#1\\:x\n"

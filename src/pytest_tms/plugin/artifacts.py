@@ -99,7 +99,8 @@ def of_properties(user_properties: list[tuple[str, object]]) -> tuple[list[dict[
             continue
         paths = value if isinstance(value, (list, tuple)) else [value]
         artifacts += [
-            {"name": Path(str(path)).name, "kind": kind, "path": clean(str(path))} for path in paths
+            {"name": Path(str(path)).name, "kind": kind, "path": clean(str(Path(str(path)).absolute()))}
+            for path in paths
         ]
     return artifacts, properties
 

@@ -215,7 +215,8 @@ class Run:
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keep a file that cannot be collected, or is skipped as a whole, as a test with the file's name."""
-        if not report.passed:
+        is_told = self._name is not None and self._name.total > 1 and self._name.id != "1"
+        if report.failed or (report.skipped and not is_told):  # by the first of all that skip the same file
             shard = self._shard_of("")
             shard.broken = shard.broken or report.failed
             result = recording.not_collected(report, self._clip)
