@@ -42,6 +42,13 @@ def path_of(call: calls.Call[Any, Any], api: Api) -> str:
     return call.path.format(execution_id=api.create()["executionId"], webhook_id="any")
 
 
+@pytest.mark.parametrize("port", ["x", "123456", "1" * 9000, "80/path", "8 0"])
+def test_a_host_that_is_none_is_a_bad_request(api: Api, port: str) -> None:
+    body = {"testSuite": "all", "environment": "dev"}
+    error = refused(api.ask("POST", "/executions", body, Host=f"127.0.0.1:{port}"), 400)
+    assert "host header" in error["message"].lower()
+
+
 @pytest.mark.parametrize("body", NOT_JSON.values(), ids=NOT_JSON.keys())
 @pytest.mark.parametrize("call", TAKING_A_BODY, ids=lambda call: call.name)
 def test_a_body_that_is_no_json_is_a_bad_request(api: Api, call: calls.Call[Any, Any], body: bytes) -> None:

@@ -63,8 +63,8 @@ class Subscribers:
                     writer.write(OK)
                 else:
                     await behave(got, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # a task that ended as cancelled would be an error to the loop, with its whole traceback
         finally:
             writer.close()
 

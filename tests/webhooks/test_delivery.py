@@ -225,10 +225,11 @@ def test_a_paused_webhook_hears_later(hooks: Api, subscribers: Subscribers, name
     received(subscribers, name, 1)
 
 
+@pytest.mark.parametrize("code", [429, 502, 504])
 def test_a_busy_endpoint_rests_for_as_long_as_it_asks(
-    hooks: Api, subscribers: Subscribers, name: str
+    hooks: Api, subscribers: Subscribers, name: str, code: int
 ) -> None:
-    subscribers.behave[name] = answers(429, Retry_After="3600")
+    subscribers.behave[name] = answers(code, Retry_After="3600")
     webhook = subscribe(hooks, subscribers.url(name), events=["execution.completed"])
     run(hooks)
     wait_for(lambda: deliveries(hooks, webhook)[0]["attempts"] == 1)
@@ -238,6 +239,32 @@ def test_a_busy_endpoint_rests_for_as_long_as_it_asks(
     wait_for(lambda: deliveries(hooks, other, "delivered"))
     assert len(subscribers.of(name)) == 1
     assert [each["status"] for each in deliveries(hooks, webhook)] == ["pending"] * 3
+
+
+def test_a_change_replaces_what_it_names_and_nothing_else(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
+    webhook = subscribe(hooks, subscribers.url(f"{name}-old"), filters={"testSuites": ["smoke"]}, mine=1)
+    path = f"/webhooks/{webhook['webhookId']}"
+    change = {
+        "url": subscribers.url(name),
+        "events": ["execution.completed"],
+        "filters": {"environments": ["dev"]},
+        "retryPolicy": QUICK,
+    }
+    changed = good(hooks.ask("PATCH", path, change), 200)
+    assert changed == {
+        **webhook,
+        **change,
+        "filters": {"testSuites": None, "environments": ["dev"]},
+    }
+    assert good(hooks.ask("PATCH", path, {}), 200) == changed
+    run(hooks)
+    run(hooks, environment="staging")
+    assert [each.payload["event"] for each in received(subscribers, name, 1)] == ["execution.completed"]
+    assert subscribers.of(f"{name}-old") == []
+    good(hooks.ask("DELETE", path), 200)
+    refused(hooks.ask("GET", path), 404)
 
 
 def test_bad_subscribers_fail_with_a_reason_and_delay_nobody(
@@ -285,6 +312,12 @@ def test_a_validation_says_what_happened(hooks: Api, subscribers: Subscribers, n
     subscribers.behave[name] = answers(500)
     answer = good(hooks.ask("POST", path), 200)
     assert (answer["status"], answer["responseCode"], answer["reason"]) == ("invalid", 500, "it answered 500")
+    assert answer["responseTime"] >= 0
+    shown = good(hooks.ask("GET", path.removesuffix("/validate")), 200)
+    assert shown["lastValidatedAt"] == answer["lastValidatedAt"]
+    first = good(hooks.ask("POST", path, Idempotency_Key=name), 200)
+    del subscribers.behave[name]
+    assert good(hooks.ask("POST", path, Idempotency_Key=name), 200) == first
 
 
 def test_secrets_are_shown_once_and_kept_nowhere_as_they_are(

@@ -1,4 +1,4 @@
-"""The server killed at random while events go out: every event arrives, with one id, in order."""
+"""The server killed at random while events go out: every event arrives signed, with one id, in order."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from pytest_tms import signing
 from tests.conftest import run_tms, serve, wait_for
 from tests.server.conftest import Api, result, scratch_database
 from tests.webhooks.conftest import ENVIRON, SECRET
@@ -112,6 +113,8 @@ def test_every_event_arrives_over_kills(
             assert set(orders) == committed  # nothing is told that was not committed
             ids: dict[tuple[str, str], set[str]] = defaultdict(set)
             for got in subscribers.of(name):
+                signed_at = int(got.headers["webhook-timestamp"])
+                signing.verify(SECRET, got.headers, got.body, now=signed_at)
                 ids[got.payload["executionId"], got.payload["event"]].add(got.headers["webhook-id"])
             assert {len(each) for each in ids.values()} == {1}
         process.terminate()

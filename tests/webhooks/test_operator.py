@@ -19,6 +19,20 @@ from tests.server.conftest import Api, fields, good, refused, result, running
 from tests.webhooks.conftest import EVENTS, SECRET, deliveries, subscribe
 from tests.webhooks.subscribers import Subscribers, answers
 
+DEAD_NAME_SERVERS = """
+import socket, time
+
+found = socket.getaddrinfo
+
+def look_up(host, *more, **options):
+    if str(host).endswith(".dead.example"):
+        time.sleep(6)
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+    return found(host, *more, **options)
+
+socket.getaddrinfo = look_up
+"""
+
 
 @pytest.fixture
 def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
@@ -67,6 +81,29 @@ def test_a_webhook_that_only_failed_for_five_days_is_disabled(local: Api, subscr
     local.submit(local.create(), tests=[result()])
     wait_for(lambda: local.ask("GET", path).json()["status"] == "disabled")
     assert local.ask("GET", path).json()["reason"] == "Every delivery failed for 5 days"
+
+
+def test_dead_name_servers_hold_up_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subscribers: Subscribers
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(DEAD_NAME_SERVERS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("TMS_SERVER_ALLOW_INSECURE_WEBHOOKS", "1")
+    with running(tmp_path / "data") as api:
+        policy, events = {"maxRetries": 0}, ["shard.completed", "execution.completed"]
+        dead = [
+            subscribe(api, f"http://{number}.dead.example/", retryPolicy=policy, events=events)
+            for number in range(8)
+        ]
+        alive = subscribe(api, subscribers.url("alive"), events=events)
+        for _ in range(4):
+            api.submit(api.create(), tests=[result()])
+        wait_for(lambda: len(deliveries(api, alive, "delivered")) == 8)
+        assert not any(deliveries(api, each, "failed") for each in dead)
+        for each in dead:
+            assert wait_for(lambda each=each: deliveries(api, each, "failed"))[-1]["reason"] == (  # type: ignore[misc]
+                "its name does not resolve"
+            )
 
 
 def test_keys_are_rotated_under_a_running_server(local: Api, subscribers: Subscribers) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from pytest_tms.errors import NotFound
@@ -42,6 +43,7 @@ class Timekeeper:
         self._worker = worker
         self._listens_since = 0
         self._looked_at = 0
+        self._thread = ThreadPoolExecutor(1, "tms-time")
 
     @contextlib.asynccontextmanager
     async def running(self, _: object = None) -> AsyncIterator[None]:
@@ -53,11 +55,12 @@ class Timekeeper:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+            self._thread.shutdown()
 
     async def _run(self) -> None:
         troubled = False
         while True:
-            look = asyncio.get_running_loop().run_in_executor(None, self._look)
+            look = asyncio.get_running_loop().run_in_executor(self._thread, self._look)
             try:
                 if await asyncio.shield(look):
                     self._worker.wake()

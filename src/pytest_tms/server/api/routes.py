@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,15 +11,23 @@ from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 
 from pytest_tms.calls import Call
+from pytest_tms.errors import BadRequest
 from pytest_tms.server.api import auth, limits
 from pytest_tms.server.model.addresses import Addresses
 
 Gives = TypeVar("Gives")
+HOST = re.compile(r"([a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
+"""A Host header; what it says stands in links of pages and payloads."""
 
 
 def addresses(request: Request[Any, Any, Any]) -> Addresses:
-    """The public URL that the operator set, else the one that was asked."""
-    return Addresses(request.app.state.settings.public_url or str(request.base_url).rstrip("/"))
+    """The public URL that the operator set, else the one that was asked. Raises BadRequest."""
+    if public := request.app.state.settings.public_url:
+        return Addresses(public)
+    host = request.headers.get("Host", "")
+    if not HOST.fullmatch(host):
+        raise BadRequest(f"The Host header names no host: {host[:100]!r}.")
+    return Addresses(f"{request.scope['scheme']}://{host}")
 
 
 def route(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,12 +20,14 @@ from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.model.ids import new_id
 from pytest_tms.server.model.targets import Targets
-from pytest_tms.server.model.webhooks import OVERLAP, Webhook
+from pytest_tms.server.model.webhooks import OVERLAP, Response, Webhook
 from pytest_tms.server.store import audit, webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.keys import Keys
 from pytest_tms.server.webhooks.sender import Sender
 from pytest_tms.server.webhooks.worker import Worker
+
+LOG = logging.getLogger("pytest_tms.server")
 
 
 @route(calls.CREATE_WEBHOOK)
@@ -149,33 +152,26 @@ def rotate_webhook_secret(
 
 @route(calls.VALIDATE_WEBHOOK)
 def validate_webhook(
-    database: Database, keys: Keys, targets: Targets, webhook_id: str
+    body: bytes, database: Database, keys: Keys, targets: Targets, once: Once, webhook_id: str
 ) -> wire.WebhookValidation:
     """Send a test payload, whatever the webhook's state, and say how that went."""
     with database.read() as connection:
         webhook = webhooks.get(connection, webhook_id)
-    secrets = [keys.decrypt(secret) for secret in webhook.secrets(auth.now())]
-    payload = {"event": "webhook.test", "timestamp": wire.timestamp(), "data": {"webhookId": webhook_id}}
-
-    async def send() -> Any:
-        sender = Sender(targets)
-        try:
-            return await sender.send(webhook.url, secrets, new_id("msg"), msgspec.json.encode(payload))
-        finally:
-            await sender.close()
-
-    response = asyncio.run(send())
+    response = _tried(webhook, keys, targets)
     now = auth.now()
     with database.write() as connection:
+        if earlier := once.recall(connection, body, wire.WebhookValidation):
+            return earlier
         webhooks.save(connection, replace(webhooks.lock(connection, webhook_id), validated_at=now))
-    return wire.WebhookValidation(
-        webhook_id=webhook_id,
-        status="valid" if response.is_good else "invalid",
-        response_code=response.code,
-        response_time=response.milliseconds,
-        last_validated_at=_time(now),
-        reason=response.reason,
-    )
+        answer = wire.WebhookValidation(
+            webhook_id=webhook_id,
+            status="valid" if response.is_good else "invalid",
+            response_code=response.code,
+            response_time=response.milliseconds,
+            last_validated_at=_time(now),
+            reason=response.reason,
+        )
+        return once.keep(connection, answer)
 
 
 @route(calls.LIST_DELIVERIES)
@@ -252,6 +248,25 @@ HANDLERS = (
     list_deliveries,
     replay_deliveries,
 )
+
+
+def _tried(webhook: Webhook, keys: Keys, targets: Targets) -> Response:
+    """How an endpoint answered a test payload."""
+    try:
+        secrets = [keys.decrypt(secret) for secret in webhook.secrets(auth.now())]
+    except ValueError as error:
+        LOG.warning("webhook %s cannot be validated: %s", webhook.id, error)
+        return Response(code=0, milliseconds=0, reason="its secret cannot be decrypted, see the server's log")
+    payload = {"event": "webhook.test", "timestamp": wire.timestamp(), "data": {"webhookId": webhook.id}}
+
+    async def send() -> Response:
+        sender = Sender(targets)
+        try:
+            return await sender.send(webhook.url, secrets, new_id("msg"), msgspec.json.encode(payload))
+        finally:
+            await sender.close()
+
+    return asyncio.run(send())
 
 
 def _problems(targets: Targets) -> Any:

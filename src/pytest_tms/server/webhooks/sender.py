@@ -26,6 +26,7 @@ LARGEST_ANSWER = 4096
 KEPT_ALIVE = 5.0
 """Seconds for which a connection waits for the next delivery."""
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+Tls = Callable[[], ssl.SSLContext]
 
 _Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -41,16 +42,25 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return [str(each[4][0]) for each in found]
 
 
+@cache
+def tls() -> ssl.SSLContext:
+    """TLS that believes whom the system believes; OpenSSL's variable SSL_CERT_FILE names others."""
+    return ssl.create_default_context()
+
+
 class Sender:
     """Sends to one webhook, over connections that stay open between deliveries. For one event loop.
 
     ``targets`` says where it may go. A name is resolved once for each connection, by ``resolve``, and the
-    connection goes to one of the very addresses that were checked.
+    connection goes to one of the very addresses that were checked; ``tls`` checks the certificate against
+    the name.
     """
 
-    def __init__(self, targets: Targets, resolve: Resolve = resolve) -> None:
+    def __init__(self, targets: Targets, resolve: Resolve = resolve, tls: Tls = tls) -> None:
         self._targets = targets
         self._resolve = resolve
+        self._tls = tls
+        self._lookup = asyncio.Lock()
         self._idle: list[tuple[Target, float, _Connection]] = []
 
     async def send(self, url: str, secrets: Sequence[str], message_id: str, body: bytes) -> Response:
@@ -62,10 +72,11 @@ class Sender:
 
         try:
             target = self._targets.parse(url)
-            headers = signing.sign(secrets, message_id, int(time.time()), body)
-            code, answered = await asyncio.wait_for(self._exchange(target, headers, body), TIMEOUT)
         except ValueError as error:  # the operator may have changed what is allowed
             return ended(f"the URL {str(error)[0].lower()}{str(error)[1:]}")
+        try:
+            headers = signing.sign(secrets, message_id, int(time.time()), body)
+            code, answered = await asyncio.wait_for(self._exchange(target, headers, body), TIMEOUT)
         except Refused as error:
             return ended(str(error))
         except (TimeoutError, asyncio.TimeoutError):
@@ -147,6 +158,7 @@ class Sender:
                         break
                 elif isinstance(event, (h11.EndOfMessage, h11.ConnectionClosed)):
                     clean = protocol.our_state is h11.DONE and protocol.their_state is h11.DONE
+                    clean = clean and not protocol.trailing_data[0]
                     break
             if answer is None:
                 raise EOFError
@@ -170,14 +182,15 @@ class Sender:
 
     async def _connect(self, target: Target) -> _Connection:
         """A connection to an address that is allowed, tried in the order that the name resolves to."""
-        found = await self._resolve(target.host, target.port)
+        async with self._lookup:  # a dead name server holds up one thread of each webhook, not sixteen
+            found = await self._resolve(target.host, target.port)
         allowed = [each for each in found if self._targets.allows(_address(each))]
         if not allowed:
             raise Refused("its name does not lead to a public address")
-        context = _tls() if target.scheme == "https" else None
+        context = self._tls() if target.scheme == "https" else None
         name = target.host if context else None
         for address in allowed[:-1]:
-            with suppress(OSError):
+            with suppress(OSError, asyncio.TimeoutError):
                 opening = asyncio.open_connection(address, target.port, ssl=context, server_hostname=name)
                 return await asyncio.wait_for(opening, TIMEOUT / 3)
         return await asyncio.open_connection(allowed[-1], target.port, ssl=context, server_hostname=name)
@@ -185,11 +198,6 @@ class Sender:
 
 def _address(text: str) -> Address:
     return ipaddress.ip_address(text)
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()
 
 
 @cache

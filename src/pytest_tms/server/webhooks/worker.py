@@ -17,6 +17,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from pytest_tms.errors import ApiError
@@ -48,6 +49,8 @@ PATIENCE = 3.0
 """Seconds that a shutdown waits for deliveries under way."""
 UNREADABLE = 60_000
 """Milliseconds that a webhook waits whose secret cannot be decrypted."""
+LOOKUPS = 64
+"""Threads that look up names: enough of them that dead name servers hold up nobody else."""
 HOUSEKEEPING = 600.0
 """Seconds between two deletions of what is old."""
 
@@ -92,6 +95,7 @@ class Worker:
         self._endpoints: dict[str, Endpoint] = {}
         self._outcomes: list[Outcome] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._sql_thread = ThreadPoolExecutor(1, "tms-webhooks")
         self._woken = asyncio.Event()
         self._renewed = 0.0
         self._cleaned = time.monotonic()
@@ -106,6 +110,7 @@ class Worker:
     async def running(self, _: object = None) -> AsyncIterator[None]:
         """Deliver for as long as the application lives; what is under way at the end gets a moment."""
         self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(LOOKUPS, "tms-lookup"))
         task = asyncio.create_task(self._run())
         try:
             yield
@@ -138,7 +143,7 @@ class Worker:
         busy = {webhook_id: list(endpoint.busy) for webhook_id, endpoint in self._endpoints.items()}
         rooms = {webhook_id: endpoint.room for webhook_id, endpoint in self._endpoints.items()}
         begun = time.monotonic()
-        work = asyncio.get_running_loop().run_in_executor(None, self._sql, outcomes, busy, rooms)
+        work = asyncio.get_running_loop().run_in_executor(self._sql_thread, self._sql, outcomes, busy, rooms)
         try:
             found = await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -248,7 +253,7 @@ class Worker:
             if not endpoint.busy and now - endpoint.used_at > 1 and not self._outcomes
         ]
         if idle:
-            await asyncio.get_running_loop().run_in_executor(None, self._give_back, idle, [])
+            await asyncio.get_running_loop().run_in_executor(self._sql_thread, self._give_back, idle, [])
             for webhook_id in idle:
                 await self._drop(webhook_id)
 
@@ -274,6 +279,7 @@ class Worker:
         if held or self._outcomes:
             with contextlib.suppress(ApiError):  # the lease runs out by itself
                 self._give_back(held, self._outcomes)
+        self._sql_thread.shutdown()
 
     def _give_back(self, webhook_ids: list[str], outcomes: list[Outcome]) -> None:
         with self._database.write() as connection:

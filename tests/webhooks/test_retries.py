@@ -1,0 +1,62 @@
+"""When a failed delivery is tried again, and when no more."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_tms import wire
+from pytest_tms.server.model.webhooks import BUSY, DAY, GIVE_UP, Response, Webhook, delay, judge
+
+NOW = 1_000_000_000_000
+
+
+def webhook(policy: wire.RetryPolicy, failing_since: int | None = None) -> Webhook:
+    return Webhook(
+        id="wh_1", url="", events=(), secret="", retry=policy, created_at=0, failing_since=failing_since
+    )
+
+
+@given(st.integers(0, 3_600_000), st.booleans(), st.integers(1, 21), st.none() | st.integers(0, 10**12))
+def test_a_delay_follows_the_policy_with_jitter_and_waits_as_long_as_it_is_asked(
+    first: int, exponential: bool, attempts: int, asked: int | None
+) -> None:
+    policy = wire.RetryPolicy(retry_delay=first, exponential_backoff=exponential)
+    grown = first * 2 ** (attempts - 1) if exponential else first
+    waits = delay(policy, attempts, asked)
+    assert min(grown, DAY) <= waits or waits == DAY
+    assert waits >= min(asked or 0, DAY)
+    assert waits <= max(min(round(grown * 1.2) + 1, DAY), min(asked or 0, DAY))
+
+
+def test_delays_differ_so_that_nobody_is_hit_all_at_once() -> None:
+    assert len({delay(wire.RetryPolicy(), 1) for _ in range(100)}) > 50
+
+
+@pytest.mark.parametrize("code", [0, 100, 301, 400, 404, 429, 500, 502, 503, 504])
+def test_a_failure_is_tried_again_as_often_as_the_policy_says(code: int) -> None:
+    hook = webhook(wire.RetryPolicy(max_retries=2))
+    response = Response(code=code, milliseconds=1)
+    verdicts = [judge(hook, attempt, response, NOW) for attempt in (1, 2, 3)]
+    assert [each.status for each in verdicts] == ["pending", "pending", "failed"]
+    assert all(bool(each.rest_until) == (code in BUSY) for each in verdicts)
+    assert not any(each.disable for each in verdicts)
+
+
+@pytest.mark.parametrize("code", [200, 201, 204, 299])
+def test_success_is_2xx_alone(code: int) -> None:
+    verdict = judge(webhook(wire.RetryPolicy(), NOW - GIVE_UP), 1, Response(code=code, milliseconds=1), NOW)
+    assert (verdict.status, verdict.disable) == ("delivered", None)
+
+
+@pytest.mark.parametrize(
+    ("code", "since", "disabled"),
+    [(410, None, True), (500, NOW - GIVE_UP, True), (500, NOW - GIVE_UP + 1, False), (500, None, False)],
+)
+def test_an_endpoint_that_is_gone_or_fails_for_five_days_is_disabled(
+    code: int, since: int | None, disabled: bool
+) -> None:
+    verdict = judge(webhook(wire.RetryPolicy(), since), 1, Response(code=code, milliseconds=1), NOW)
+    assert bool(verdict.disable) == disabled
+    assert (verdict.status == "failed") == disabled
