@@ -152,16 +152,18 @@ def test_who_need_not_speak_is_not_silent(hooks: Api) -> None:
 def test_a_server_that_was_away_judges_nobody_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for variable, value in QUICK_CLOCK.items():
+    for variable, value in {**QUICK_CLOCK, "TMS_SERVER_RATE_LIMITS": "documented"}.items():
         monkeypatch.setenv(variable, value)
     with running(tmp_path) as api:
         execution, late = live(api), live(api, configuration={"timeout": HOUR})
         api.send(late, "execution.progress", shardId="1", interval=HOUR)
+        seldom = live(api, configuration={"shards": 10_000})  # asked to report seldom, for the limit's sake
     with sqlite3.connect(tmp_path / "tms.sqlite3") as connection:
         connection.execute(
             "UPDATE shards SET silent_at = 1 WHERE silent_at < ?", (time.time() * 1000 + HOUR,)
         )
         connection.execute("UPDATE executions SET deadline_at = 1 WHERE deadline_at IS NOT NULL")
+        connection.execute("UPDATE executions SET deadline_at = NULL WHERE shards_total > 1")
     connection.close()
     process, url = serve(tmp_path)
     api = Api(url, api.token, tmp_path)
@@ -172,6 +174,7 @@ def test_a_server_that_was_away_judges_nobody_at_once(
         assert api.status(execution)["status"] == api.status(late)["status"] == "running"
         wait_for(lambda: api.status(late)["status"] == "failed")
         wait_for(lambda: api.status(execution)["status"] == "failed")
+        assert api.shard(seldom)["status"] == "running"
     finally:
         api.session.close()
         process.terminate()

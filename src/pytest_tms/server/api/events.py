@@ -69,9 +69,10 @@ def send_event(
             after = _applied(shard, event, data, then)
             execution = executions.change_shard(connection, execution, before, after, then)
             changed.append((before, after))
+        asked = limits.interval(execution.expected_shards)
         if event.event == "execution.progress" and event.happened_at is None and settings.shard_silence:
             named = {plain(each) for each in (*(data.shards or ()), data.shard_id) if each is not None}
-            until = now + states.patience(settings.shard_silence * 1000, data.interval)
+            until = now + states.patience(settings.shard_silence * 1000, data.interval or asked)
             for lost in executions.lost(connection, execution_id, named):
                 back = lost.reported("running", then)
                 execution = executions.change_shard(connection, execution, lost, back, then)
@@ -85,7 +86,7 @@ def send_event(
             event=event.event,
             execution_id=execution_id,
             execution_status=execution.status,
-            progress_interval=limits.interval(execution.expected_shards),
+            progress_interval=asked,
         )
         once.keep(connection, answer)
     if told:

@@ -64,9 +64,9 @@ def shard_after(state: wire.ShardState, reported: wire.ShardState) -> wire.Shard
     return reported
 
 
-def patience(silence: int, interval: float | None) -> int:
+def patience(silence: int, interval: float) -> int:
     """Milliseconds that a runner may be silent: at least twice as many as it lets pass between reports."""
-    return max(silence, round(2 * (interval or 0)))
+    return max(silence, round(2 * interval))
 
 
 def reported_end(status: str | None, counts: wire.Counts) -> wire.ShardState:
