@@ -49,6 +49,8 @@ MAX_COUNT = 2**53 - 1
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=MAX_COUNT)]
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2000, extra_json_schema={"format": "uri"})]
 
 
 class Answer(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
@@ -268,7 +270,7 @@ class ResultsSubmission(Request, Generic[Test], frozen=True, kw_only=True):
     tests: list[Test] | None = None
     artifacts: ArtifactNames | None = None
     metadata: dict[str, Any] | None = None
-    happened_at: str | None = None
+    happened_at: Time | None = None
 
 
 class SubmissionSummary(Answer, frozen=True, kw_only=True):
@@ -335,8 +337,8 @@ class Event(Request, frozen=True, kw_only=True):
 
     event: EventName
     execution_id: Identifier
-    timestamp: str | None = None
-    happened_at: str | None = None
+    timestamp: Time | None = None
+    happened_at: Time | None = None
     data: EventData | None = None
 
 
@@ -378,7 +380,7 @@ Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 class WebhookRequest(Request, frozen=True, kw_only=True):
     """POST /webhooks. Without a ``secret`` the server makes one."""
 
-    url: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
+    url: Url
     events: Annotated[list[EventName], msgspec.Meta(min_length=1)]
     secret: Secret | None = None
     retry_policy: RetryPolicy | None = None
@@ -388,7 +390,7 @@ class WebhookRequest(Request, frozen=True, kw_only=True):
 class WebhookChange(Request, frozen=True, kw_only=True):
     """PATCH /webhooks/{id}: what is given replaces what was; ``status`` pauses, or makes active again."""
 
-    url: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)] | None = None
+    url: Url | None = None
     events: Annotated[list[EventName], msgspec.Meta(min_length=1)] | None = None
     retry_policy: RetryPolicy | None = None
     filters: WebhookFilters | None = None

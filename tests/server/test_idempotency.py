@@ -53,6 +53,19 @@ def test_a_submission_sent_twice_is_one_submission(tms: Tms) -> None:
     assert first.json()["submissionId"] == second.json()["submissionId"]
 
 
+def test_a_webhook_that_was_deleted_since_is_answered_as_it_was_at_first(tms: Tms) -> None:
+    body = {"url": "https://ci.example.com/", "events": ["execution.started"], "mine": 1}
+    first = post(tms, "/webhooks", body, "gone-1")
+    requests.delete(
+        f"{tms.url}/webhooks/{first.json()['webhookId']}",
+        headers={"Authorization": f"Bearer {tms.token}"},
+        timeout=30,
+    ).raise_for_status()
+    again = post(tms, "/webhooks", body, "gone-1")
+    assert again.status_code == 201
+    assert again.json() == first.json()
+
+
 def test_a_refused_request_frees_its_key(tms: Tms) -> None:
     assert post(tms, "/executions", {"testSuite": "smoke"}, "free-1").status_code == 422
     assert post(tms, "/executions", CREATE, "free-1").status_code == 201

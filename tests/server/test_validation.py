@@ -29,6 +29,21 @@ def test_every_bad_field_of_a_new_execution_is_named(api: Api) -> None:
     }
 
 
+def test_a_whole_number_may_be_written_with_a_point(api: Api) -> None:
+    execution = api.create(configuration={"shards": 2.0, "timeout": 6e4})
+    assert execution["configuration"]["shards"] == 2
+    api.submit(execution, results={"total": 2.0, "passed": 1.0}, tests=[result(retries=1.0, mine=1.5)])
+    api.send(execution, "shard.completed", shardId="2", results={"total": 3.0})
+    assert api.status(execution)["results"] == {
+        "total": 5,
+        "passed": 4,
+        "failed": 1,
+        "skipped": 0,
+        "flaky": 1,
+    }
+    assert api.tests(execution) == [{"shardId": "1", **result(retries=1, mine=1.5)}]
+
+
 def test_every_bad_field_of_a_submission_is_named_with_those_of_its_tests(api: Api) -> None:
     body = {
         "executionId": "",

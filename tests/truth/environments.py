@@ -18,6 +18,7 @@ ENVIRONMENTS = {
     "rerunfailures": ("pytest==9.2.0", "pytest-rerunfailures==16.7"),
     "retry": ("pytest==9.2.0", "pytest-retry==1.7.0"),
     "flaky": ("pytest==9.2.0", "flaky==3.8.1"),
+    "schemathesis": ("schemathesis==4.32.5",),
     "guests": (
         "pytest==9.2.0",
         "anyio",

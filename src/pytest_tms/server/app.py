@@ -11,10 +11,9 @@ from litestar.exceptions import HTTPException
 
 from pytest_tms.errors import ApiError
 from pytest_tms.server import pages
-from pytest_tms.server.api import errors, events, executions, limits, results, service, webhooks
+from pytest_tms.server.api import errors, events, executions, limits, results, routes, service, webhooks
 from pytest_tms.server.api.auth import caller
 from pytest_tms.server.api.once import once
-from pytest_tms.server.api.routes import addresses
 from pytest_tms.server.api.visits import Visits
 from pytest_tms.server.edge import Edge
 from pytest_tms.server.model import rates
@@ -39,6 +38,7 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
     api = Router(
         path="/api",
         route_handlers=[
+            *routes.options(),
             service.describe_service,
             service.openapi,
             executions.create_execution,
@@ -56,7 +56,7 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
         dependencies={
             "settings": Provide(lambda: settings, sync_to_thread=False),
             "database": Provide(lambda: database, sync_to_thread=False),
-            "addresses": Provide(addresses, sync_to_thread=False),
+            "addresses": Provide(routes.addresses, sync_to_thread=False),
             "once": Provide(once, sync_to_thread=False),
             "limits": Provide(lambda: counted, sync_to_thread=False),
             "caller": Provide(caller, sync_to_thread=False),

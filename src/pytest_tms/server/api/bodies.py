@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -51,14 +52,15 @@ def decode_results(
     A test's own text stays in ``submission.tests``, so that its unknown fields are kept.
     """
     _check_text(body)
-    one = msgspec.json.Decoder(wire.TestResult)
     try:
-        submission = msgspec.json.decode(body, type=wire.ResultsSubmission[msgspec.Raw])
-        tests = [one.decode(raw) for raw in submission.tests or ()]
-        top = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except msgspec.ValidationError as error:
-        refuse(_results_problems(parse(body), error))
-        raise
+        submission, tests, top = _results(body)
+    except msgspec.ValidationError:
+        document = parse(body)
+        try:  # the document as it was parsed has no 3.0 where a schema wants a whole number
+            submission, tests, top = _results(msgspec.json.encode(document))
+        except msgspec.ValidationError as error:
+            refuse(_results_problems(document, error))
+            raise
     except (msgspec.DecodeError, RecursionError) as error:
         raise _not_json(error) from None
     refuse(
@@ -70,11 +72,23 @@ def decode_results(
     return submission, tests, top
 
 
+def _results(
+    body: bytes,
+) -> tuple[wire.ResultsSubmission[msgspec.Raw], list[wire.TestResult], dict[str, msgspec.Raw]]:
+    one = msgspec.json.Decoder(wire.TestResult)
+    submission = msgspec.json.decode(body, type=wire.ResultsSubmission[msgspec.Raw])
+    tests = [one.decode(raw) for raw in submission.tests or ()]
+    return submission, tests, msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+
+
 def parse(body: bytes) -> dict[str, Any]:
-    """A body as a JSON object. Raises BadRequest, or Unprocessable where it is JSON but no object."""
+    """A body as a JSON object, in which ``3.0`` is the whole number 3, as JSON Schema has it.
+
+    Raises BadRequest, or Unprocessable where it is JSON but no object.
+    """
     _check_text(body)
     try:
-        document = msgspec.json.decode(body)
+        document = msgspec.json.Decoder(float_hook=_number).decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
         raise _not_json(error) from None
     if not isinstance(document, dict):
@@ -207,6 +221,13 @@ _RULES = {
     "minLength": "Must not be empty",
     "maxLength": "Must be at most {} characters",
 }
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise msgspec.DecodeError("Number out of range")
+    return int(number) if number.is_integer() and abs(number) <= wire.MAX_COUNT else number
 
 
 def _joined(path: str, name: str) -> str:

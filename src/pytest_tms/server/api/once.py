@@ -18,7 +18,7 @@ from pytest_tms.server.api import auth
 from pytest_tms.server.api.limits import Meter
 from pytest_tms.server.store import idempotency
 
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T")
 
 LONGEST_KEY = 255
 """Characters of the longest key."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
@@ -14,6 +15,7 @@ import msgspec
 from pytest_tms import calls, wire
 from pytest_tms.calls import Call
 from pytest_tms.errors import ApiError, Forbidden, RateLimited, ServiceUnavailable, Unauthorized
+from pytest_tms.server.api.once import LONGEST_KEY
 
 RETRY_AFTER = {
     "Retry-After": {"description": "Seconds to wait before trying again", "schema": {"type": "integer"}}
@@ -51,14 +53,32 @@ QUERY: dict[str, list[dict[str, Any]]] = {
 }
 """The query parameters of the calls that have any."""
 
+OWNERS = {
+    "execution_id": (calls.CREATE_EXECUTION, "executionId", "exec"),
+    "webhook_id": (calls.CREATE_WEBHOOK, "webhookId", "wh"),
+}
+"""The parameters of paths: the call whose answer gives one, the field that has it, and its prefix."""
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same key and body have one effect and one answer for 24 hours",
+    "schema": {"type": "string", "maxLength": LONGEST_KEY},
+}
+
 
 @cache
-def document() -> dict[str, Any]:
-    """OpenAPI 3.1: every call with its body, its answer and every documented status."""
+def document(suites: Sequence[str], environments: Sequence[str]) -> dict[str, Any]:
+    """OpenAPI 3.1: every call with its body, its answer and every documented status.
+
+    ``suites`` and ``environments`` are those that the operator allows.
+    """
     kinds: list[Any] = [wire.ErrorAnswer]
     for call in calls.ALL:
         kinds += [kind for kind in (call.takes, call.gives) if kind is not type(None)]
     _, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    asked = components["ExecutionRequest"]["properties"]
+    asked["testSuite"] = {"enum": list(suites)}
+    asked["environment"] = {"enum": list(environments)}
     paths: dict[str, Any] = {}
     for call in calls.ALL:
         paths.setdefault(call.path, {})[call.method.lower()] = _operation(call)
@@ -78,10 +98,17 @@ def document() -> dict[str, Any]:
 
 
 def _operation(call: Call[Any, Any]) -> dict[str, Any]:
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-        for name in re.findall(r"{(\w+)}", call.path)
+    parameters: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "pattern": f"^{OWNERS[name][2]}_[0-9a-z]{{26}}$"},
+        }
+        for name in _names(call)
     ]
+    if call.method == "POST" and call.takes is not type(None):
+        parameters.append(IDEMPOTENCY_KEY)
     operation: dict[str, Any] = {
         "operationId": call.name,
         "summary": call.summary,
@@ -91,6 +118,7 @@ def _operation(call: Call[Any, Any]) -> dict[str, Any]:
                 "description": HTTPStatus(call.status).phrase,
                 "content": _json(call.gives),
                 "headers": _headers(call, None),
+                **({"links": links} if (links := _links(call)) else {}),
             },
             **{
                 str(error.status): {
@@ -114,6 +142,26 @@ def _headers(call: Call[Any, Any], error: type[ApiError] | None) -> dict[str, An
         **(LIMIT_HEADERS if call.limit and error not in UNCOUNTED else {}),
         **(RETRY_AFTER if error in (RateLimited, ServiceUnavailable) else {}),
     }
+
+
+def _links(creator: Call[Any, Any]) -> dict[str, Any]:
+    """The calls that what ``creator`` answers leads to."""
+    links: dict[str, dict[str, Any]] = {}
+    for name, (owner, field, _) in OWNERS.items():
+        for call in calls.ALL if owner == creator else ():
+            link: dict[str, Any] = {}
+            if name in _names(call):
+                link["parameters"] = {name: f"$response.body#/{field}"}
+            if field == "executionId" and call in (calls.SEND_EVENT, calls.SUBMIT_RESULTS):
+                link["requestBody"] = {field: f"$response.body#/{field}"}
+            if link:
+                links[call.name] = {"operationId": call.name, **link}
+    return links
+
+
+def _names(call: Call[Any, Any]) -> list[str]:
+    """The parameters of a call's path."""
+    return re.findall(r"{(\w+)}", call.path)
 
 
 def _json(kind: Any) -> dict[str, Any]:

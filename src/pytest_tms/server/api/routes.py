@@ -10,6 +10,7 @@ from litestar import Request
 from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 
+from pytest_tms import calls
 from pytest_tms.calls import Call
 from pytest_tms.errors import BadRequest
 from pytest_tms.server.api import auth, limits
@@ -30,6 +31,31 @@ def addresses(request: Request[Any, Any, Any]) -> Addresses:
     return Addresses(f"{request.scope['scheme']}://{host}")
 
 
+def options() -> list[HTTPRouteHandler]:
+    """OPTIONS of every path. The framework's own tells only the methods of the first call to a path."""
+    methods: dict[str, set[str]] = {}
+    for call in calls.ALL:
+        methods.setdefault(_path(call), {"OPTIONS"}).add(call.method)
+    return [
+        HTTPRouteHandler(
+            path=path,
+            http_method=HttpMethod.OPTIONS,
+            status_code=204,
+            response_headers={"Allow": ", ".join(sorted(allowed))},
+            sync_to_thread=False,
+        )(_nothing)
+        for path, allowed in methods.items()
+    ]
+
+
+def _nothing() -> None:
+    """An empty answer."""
+
+
+def _path(call: Call[Any, Any]) -> str:
+    return call.path.replace("}", ":str}")
+
+
 def route(
     call: Call[Any, Gives],
 ) -> Callable[[Callable[..., Gives | dict[str, Any]]], HTTPRouteHandler]:
@@ -37,7 +63,7 @@ def route(
 
     def decorate(function: Callable[..., Gives | dict[str, Any]]) -> HTTPRouteHandler:
         handler = HTTPRouteHandler(
-            path=call.path.replace("}", ":str}"),
+            path=_path(call),
             http_method=HttpMethod(call.method),
             status_code=call.status,
             guards=[auth.guard, limits.guard],

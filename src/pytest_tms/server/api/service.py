@@ -11,6 +11,7 @@ from pytest_tms import calls, wire
 from pytest_tms.server.api import auth
 from pytest_tms.server.api.openapi import document
 from pytest_tms.server.api.routes import route
+from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.tokens import ApiToken
 
@@ -31,9 +32,9 @@ def describe_service(request: Request[Any, Any, Any], database: Database) -> wir
 
 
 @get("/openapi.json", sync_to_thread=False)
-def openapi() -> dict[str, Any]:
+def openapi(settings: ServerSettings) -> dict[str, Any]:
     """Every call with its messages and status codes, as OpenAPI 3.1."""
-    return document()
+    return document(settings.suites, settings.environments)
 
 
 def _shown(token: ApiToken) -> wire.TokenInfo:

@@ -50,12 +50,10 @@ def create_webhook(
         created_at=auth.now(),
         created_by=caller.id,
     )
+    shown = _shown(webhook)
     with database.write() as connection:
-        earlier = once.recall(connection, body, wire.Webhook)
-        if earlier is not None:
-            webhook = webhooks.get(connection, earlier.webhook_id)
-            secret = once.webhook_secret(webhook.id)
-        else:
+        earlier = once.recall(connection, body, dict[str, Any])
+        if earlier is None:
             webhooks.add(connection, webhook)
             audit.add(
                 connection,
@@ -65,9 +63,11 @@ def create_webhook(
                 webhook.created_at,
                 host=urlsplit(webhook.url).hostname,
             )
-            # The secret is made anew for the same key, so that it is kept nowhere as it is.
-            once.keep(connection, wire.Webhook(webhook_id=webhook.id))
-    return _shown(webhook, "" if request.secret else secret)
+            once.keep(connection, shown)
+        else:  # the secret is made anew for the same key, so that it is kept nowhere as it is
+            shown = earlier
+            secret = once.webhook_secret(shown["webhookId"])
+    return {**shown, "secret": None if request.secret else secret}
 
 
 @route(calls.LIST_WEBHOOKS)

@@ -1,0 +1,339 @@
+"""Events, results and cancels in any order, repeated and late, against a model of a few lines.
+
+After each step the server and the model agree on states, counts and progress; at the end of an example also
+on the tests that are kept and on every event that a webhook was sent.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import requests
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from tests.conftest import wait_for
+from tests.server.conftest import Api, good, refused, result
+from tests.webhooks.conftest import EVENTS, subscribe
+from tests.webhooks.subscribers import Subscribers
+
+EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "15"))
+"""Executions to drive on each database; `make nightly` drives 500."""
+ENDED = {"completed", "failed", "cancelled"}
+KNOWN = {*ENDED, "error"}
+FINISHED = {*KNOWN, "lost"}
+"""States of a shard that runs no more; a lost one runs again as soon as it is heard of."""
+Document = dict[str, Any]
+
+
+def counted(words: Counter[str]) -> Document:
+    """Counts as the API gives them, of one word for each test."""
+    flaky = words["flaky"]
+    return {
+        "total": words.total(),
+        "passed": words["passed"] + flaky,
+        "failed": words["failed"],
+        "skipped": words["skipped"],
+        "flaky": flaky,
+    }
+
+
+def shown(sent: Document, told: Document | None) -> Document:
+    """A runner's own counts, unless more tests were sent than they cover."""
+    return told if told and told["total"] >= sent["total"] else sent
+
+
+@dataclass
+class Shard:
+    """What the model knows of a shard: each test by its title, in a word."""
+
+    status: str = "pending"
+    tests: dict[str, str] = field(default_factory=dict)
+    told: Document | None = None
+
+    @property
+    def results(self) -> Document:
+        return shown(counted(Counter(self.tests.values())), self.told)
+
+    def report(self, status: str) -> None:
+        if self.status != "cancelled" and not (self.status in KNOWN and status == "running"):
+            self.status = status
+
+
+@dataclass
+class Model:
+    """An execution by docs/protocol.md; ``heard`` is what its webhook is sent."""
+
+    asked: int
+    status: str = "created"
+    told: Document | None = None
+    shards: dict[str, Shard] = field(default_factory=dict)
+    heard: list[tuple[str, str | None, Document | None]] = field(default_factory=list)
+
+    @property
+    def results(self) -> Document:
+        summed: Counter[str] = Counter(dict.fromkeys(counted(Counter()), 0))
+        for shard in self.shards.values():
+            summed.update(shard.results)
+        return shown(dict(summed), self.told)
+
+    @property
+    def finished(self) -> int:
+        return sum(shard.status in FINISHED for shard in self.shards.values())
+
+    @property
+    def expected(self) -> int:
+        return max(self.asked, len(self.shards))
+
+    def became(self, status: str) -> None:
+        """Follow a report, which changes no ended execution."""
+        if self.status not in ENDED:
+            self.status = status
+
+    def event(self, name: str, data: Document) -> None:
+        before = self.status
+        self.became(
+            name.removeprefix("execution.") if name.removeprefix("execution.") in ENDED else "running"
+        )
+        if name == "execution.completed":
+            self.told = data.get("results") or self.told
+        status = None
+        if name == "shard.completed":
+            status = data.get("status", "")
+        elif name in ("execution.started", "execution.progress", "shard.started"):
+            status = "running"
+        if "shardId" in data and (status is not None or data.get("tests")):
+            self.shard(before, data["shardId"], data, status)
+        else:
+            self.tell(before, [])
+
+    def submission(self, body: Document) -> None:
+        before = self.status
+        if self.status == "created":
+            self.status = "running"
+        self.shard(before, body["shardId"], body, body.get("status", ""))
+
+    def shard(self, before: str, shard_id: str, sent: Document, status: str | None) -> None:
+        """Take in what was sent of a shard. No ``status`` is no report; an empty one is an end by its counts."""
+        shard = self.shards.setdefault(shard_id, Shard())
+        old = shard.status
+        for test in sent.get("tests", ()):
+            shard.tests[test["title"]] = "flaky" if test.get("retries") else test["status"]
+        if status is not None and status != "running":
+            shard.told = sent.get("results") or shard.told
+            status = status if status in FINISHED else "failed" if shard.results["failed"] else "completed"
+        if status is not None:
+            shard.report(status)
+        if self.finished == self.expected:
+            states = {each.status for each in self.shards.values()}
+            broke = "failed" if states & {"error", "lost"} else None
+            self.became(broke or ("cancelled" if "cancelled" in states else "completed"))
+        told: list[tuple[str, str | None, Document | None]] = []
+        if old == "pending" and shard.status != "pending":
+            told.append(("shard.started", shard_id, None))
+        if shard.status in FINISHED and old not in KNOWN and old != shard.status:
+            told.append(("shard.completed", shard_id, {"status": shard.status, "results": shard.results}))
+        self.tell(before, told, reported=True)
+
+    def cancel(self) -> None:
+        before, self.status = self.status, "cancelled"
+        self.tell(before, [])
+
+    def tell(
+        self, before: str, shards: list[tuple[str, str | None, Document | None]], reported: bool = False
+    ) -> None:
+        if before == "created" and (reported or self.status not in ("created", "cancelled")):
+            self.heard.append(("execution.started", None, None))
+        self.heard += shards
+        if self.status in ENDED and before not in ENDED:
+            data = {"status": self.status, "results": self.results}
+            self.heard.append((f"execution.{self.status}", None, data))
+
+
+@dataclass(frozen=True)
+class Message:
+    """Something that was sent, and the answer; the API's token where it names none, no key where empty."""
+
+    path: str
+    body: Document
+    token: str | None
+    key: str
+    answer: Document
+
+
+small = st.integers(0, 3)
+shard_ids = st.sampled_from(["1", "gpu"])
+tests = st.lists(
+    st.builds(
+        lambda title, status, retries: result(title, status, **({"retries": 1} if retries else {})),
+        st.sampled_from("abcd"),
+        st.sampled_from(["passed", "failed", "skipped"]),
+        st.booleans(),
+    ).filter(lambda test: test["status"] == "passed" or "retries" not in test),
+    max_size=3,
+    unique_by=lambda test: str(test["title"]),
+)
+told_counts = st.builds(
+    lambda passed, failed, skipped, flaky: {
+        "total": passed + failed + skipped,
+        "passed": passed,
+        "failed": failed,
+        "skipped": skipped,
+        "flaky": min(flaky, passed),
+    },
+    small, small, small, small,
+)  # fmt: skip
+ends = st.sampled_from(["completed", "failed", "error", "cancelled"])
+data_of_events = st.fixed_dictionaries(
+    {},
+    optional={
+        "shardId": shard_ids,
+        "tests": tests,
+        "results": told_counts,
+        "status": ends | st.just("lost"),
+    },
+)
+events = st.tuples(st.sampled_from(EVENTS), data_of_events).filter(
+    lambda event: "shardId" in event[1] or not (event[0].startswith("shard.") or event[1].get("tests"))
+)
+submissions = st.fixed_dictionaries(
+    {"shardId": shard_ids}, optional={"tests": tests, "results": told_counts, "status": ends}
+)
+
+
+class Runners(RuleBasedStateMachine):
+    """Runners and users of one execution."""
+
+    def __init__(self, api: Api, subscribers: Subscribers) -> None:
+        super().__init__()
+        self.api, self.subscribers = api, subscribers
+        self.sent: list[Message] = []
+        self.cancelled: Document | None = None
+
+    @initialize(shards=st.integers(1, 3))
+    def create(self, shards: int) -> None:
+        self.name = uuid4().hex
+        self.webhook = subscribe(self.api, self.subscribers.url(self.name))
+        self.execution = self.api.create(configuration={"shards": shards})
+        self.model = Model(shards)
+        self.path = f"/executions/{self.execution['executionId']}"
+
+    @rule(events=st.lists(events, min_size=1, max_size=4), own=st.booleans(), keyed=st.booleans())
+    def report(self, events: list[tuple[str, Document]], own: bool, keyed: bool) -> None:
+        token = self.execution["webhookToken"] if own else None
+        for name, data in events:
+            body = {"event": name, "executionId": self.execution["executionId"], "data": data}
+            self.send(f"/webhooks{self.path}", body, 202, keyed, token)
+            self.model.event(name, data)
+
+    @rule(bodies=st.lists(submissions, min_size=1, max_size=2), keyed=st.booleans())
+    def submit(self, bodies: list[Document], keyed: bool) -> None:
+        for body in bodies:
+            self.send("/results", {"executionId": self.execution["executionId"], **body}, 201, keyed)
+            self.model.submission(body)
+
+    @rule(data=st.data())
+    def the_same_again_under_its_key(self, data: st.DataObject) -> None:
+        if keyed := [message for message in self.sent if message.key]:
+            message = data.draw(st.sampled_from(keyed))
+            status = 201 if message.path == "/results" else 202
+            again = good(self.ask(message.path, message.body, message.key, message.token), status)
+            now = {"executionStatus": self.model.status} if status == 202 else {}
+            assert again == {**message.answer, **now}
+
+    @rule(data=st.data())
+    def the_same_again_without_a_key(self, data: st.DataObject) -> None:
+        if self.sent:
+            message = data.draw(st.sampled_from(self.sent))
+            answer = self.ask(message.path, message.body, "")
+            if message.path == "/results":
+                good(answer, 201)
+                self.model.submission(message.body)
+            else:
+                good(answer, 202)
+                self.model.event(message.body["event"], message.body["data"])
+
+    @rule(data=st.data())
+    def a_key_with_another_body(self, data: st.DataObject) -> None:
+        if keyed := [message for message in self.sent if message.key]:
+            message = data.draw(st.sampled_from(keyed))
+            refused(self.ask(message.path, {**message.body, "more": 1}, message.key, message.token), 422)
+
+    @rule(event=st.sampled_from(EVENTS), bad=st.sampled_from(["executionId", "results", "shardId"]))
+    def a_wrong_event(self, event: str, bad: str) -> None:
+        wrong = {
+            "executionId": {"executionId": "exec_other"},
+            "results": {"data": {"shardId": "1", "results": {"total": 1, "passed": 2}}},
+            "shardId": {"data": {"shardId": "", "tests": [result()]}},
+        }
+        body = {"event": event, "executionId": self.execution["executionId"], **wrong[bad]}
+        refused(self.ask(f"/webhooks{self.path}", body, ""), 422)
+
+    @rule()
+    def cancel(self) -> None:
+        answer = self.api.ask("DELETE", self.path)
+        if self.model.status in ("completed", "failed"):
+            assert self.model.status in refused(answer, 409)["message"]
+            return
+        first, self.cancelled = self.cancelled, good(answer, 200)
+        assert first in (None, self.cancelled)
+        assert self.cancelled["status"] == "cancelled"
+        self.model.cancel()
+
+    @invariant()
+    def the_server_agrees(self) -> None:
+        found, model = self.api.status(self.execution), self.model
+        assert found["status"] == model.status
+        assert found["results"] == model.results
+        assert {each["shardId"]: (each["status"], each["results"]) for each in found["shardResults"]} == {
+            name: (shard.status, shard.results) for name, shard in model.shards.items()
+        }
+        progress = found["progress"]
+        assert (progress["shardsCompleted"], progress["totalShards"]) == (model.finished, model.expected)
+        assert (progress["startedAt"] is None) == (model.status == "created")
+        assert (
+            (progress["completedAt"] is None) == (progress["duration"] is None) == (model.status not in ENDED)
+        )
+
+    def teardown(self) -> None:
+        kept = {(test["shardId"], test["title"]) for test in self.api.tests(self.execution)}
+        assert kept == {(name, title) for name, shard in self.model.shards.items() for title in shard.tests}
+        wait_for(lambda: len(self.heard()) >= len(self.model.heard))
+        good(self.api.ask("DELETE", f"/webhooks/{self.webhook['webhookId']}"), 200)
+        assert self.heard() == self.model.heard
+
+    def heard(self) -> list[tuple[str, str | None, Document | None]]:
+        """What the webhook was sent of the execution, progress by the clock left out."""
+        found = []
+        for got in self.subscribers.of(self.name):
+            event, data = got.payload["event"], got.payload["data"]
+            if event != "execution.progress":
+                ends = event not in ("execution.started", "shard.started")
+                told = {name: data[name] for name in ("status", "results")} if ends else None
+                found.append((event, data.get("shardId"), told))
+        return found
+
+    def send(self, path: str, body: Document, status: int, keyed: bool, token: str | None = None) -> None:
+        key = uuid4().hex if keyed else ""
+        answer = good(self.ask(path, body, key, token), status)
+        self.sent.append(Message(path, body, token, key, answer))
+
+    def ask(self, path: str, body: Document, key: str, token: str | None = None) -> requests.Response:
+        return self.api.ask("POST", path, body, token=token, **({"Idempotency-Key": key} if key else {}))
+
+
+def test_a_model_and_the_server_agree_whatever_runners_send(hooks: Api, subscribers: Subscribers) -> None:
+    run_state_machine_as_test(
+        lambda: Runners(hooks, subscribers),
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=20,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
