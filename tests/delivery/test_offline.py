@@ -167,6 +167,30 @@ def test_a_tms_that_hangs_holds_nobody_up_beyond_the_deadline(
     )
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 1)])
+def test_a_signal_ends_the_wait_for_a_tms_that_hangs(
+    tmp_path: Path, silent: str, number: int, status: int
+) -> None:
+    (tmp_path / "test_it.py").write_text(SUITE)
+    run = subprocess.Popen(
+        [sys.executable, "-u", "-m", "pytest", "--tms-url", silent, "-o", "tms_deadline=600"],
+        cwd=tmp_path,
+        env={**os.environ, "TMS_API_TOKEN": "t"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+    (journal,) = wait_for(lambda: list(tmp_path.glob(".tms/journal/*.jsonl")))
+    wait_for(lambda: '"is":"close"' in journal.read_text())
+    run.send_signal(number)
+    said, _ = run.communicate(timeout=30)
+    assert run.returncode == status
+    assert "ledger  2 collected = 0 delivered + 2 kept on disk + 0 not run" in said
+    assert "trouble the TMS had not taken everything when the wait was interrupted" in said
+    assert "Traceback" not in said
+
+
 def test_a_journal_in_memory_says_what_is_lost(
     pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +267,87 @@ def test_a_signal_ends_the_shard_as_cancelled_and_names_what_ran(
     why = "SIGTERM" if number == signal.SIGTERM else "Ctrl-C"
     assert re.search(rf"^not run \d+: {why}$", rest, re.MULTILINE)
     assert re.search(r"^running test_it.py::test_it\[\d+\] when the run stopped$", rest, re.MULTILINE)
+
+
+@pytest.mark.parametrize("caught", ["Exception", "BaseException"])
+def test_sigterm_ends_a_run_whose_tests_catch_what_is_raised(pytester: pytest.Pytester, caught: str) -> None:
+    pytester.makepyfile(
+        f"""
+        import os, signal
+        def test_a():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            except {caught}:
+                pass
+        def test_b(): pass
+        """
+    )
+    result = pytester.runpytest_subprocess("--tms-offline")
+    assert result.ret == 143
+    lines = ["not run 1: SIGTERM"]
+    if caught == "Exception":
+        lines = ["not run 2: SIGTERM", "running test_sigterm*.py::test_a when the run stopped"]
+    result.stdout.fnmatch_lines(["shard   1 cancelled: *", "ledger  2 collected = *", *lines])
+
+
+@pytest.mark.parametrize("method", ["thread", "signal"])
+def test_a_test_that_runs_out_of_time_is_named(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: Tms, method: str
+) -> None:
+    monkeypatch.setenv("TMS_API_TOKEN", tms.token)
+    pytester.makepyfile(
+        """
+        import pytest, time
+        def test_a(): pass
+        @pytest.mark.timeout(0.5)
+        def test_b(): time.sleep(60)
+        def test_c(): pass
+        """
+    )
+    result = pytester.runpytest_subprocess("--tms-url", tms.url, f"--timeout-method={method}")
+    assert result.ret == 1
+    if method == "thread":  # it ends the process as it stands
+        status, counts = "cancelled", (1, 0)
+        result.stdout.fnmatch_lines(
+            [
+                "shard   1 cancelled: 1 passed",
+                "ledger  3 collected = 1 delivered + 0 kept on disk + 2 not run",
+                "not run 2: pytest-timeout after 0.5 s",
+                "running test_a_test_*.py::test_b when the run stopped",
+                "*+ Timeout +*",
+            ]
+        )
+    else:
+        status, counts = "completed", (2, 1)
+        result.stdout.fnmatch_lines(["ledger  3 collected = 3 delivered + 0 kept on disk + 0 not run"])
+    execution_id = re.findall(r"reports/(exec_\w+)", result.stdout.str())[0]
+    with tms.client() as client:
+        execution = client.get_execution(execution_id)
+        failed = [test["title"] for test in client.iter_tests(execution_id, status="failed")]
+    assert (execution.status, execution.results.passed, execution.results.failed) == (status, *counts)
+    assert failed == ["test_b"] * counts[1]
+
+
+def test_xdist_s_workers_say_what_stopped_them(pytester: pytest.Pytester) -> None:
+    """Also where the controller's own way out is lost in a callback of somebody else."""
+    pytester.makeconftest(
+        """
+        import os, signal
+        def pytest_runtest_logreport(report):
+            if report.nodeid.endswith("[3]") and report.when == "call" and hasattr(report, "node"):
+                try:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                except BaseException:
+                    pass
+        """
+    )
+    pytester.makepyfile(
+        "import time, pytest\n@pytest.mark.parametrize('n', range(50))\ndef test_it(n): time.sleep(0.1)\n"
+    )
+    result = pytester.runpytest_subprocess("--tms-offline", "-n", "2")
+    assert result.ret == 143
+    result.stdout.fnmatch_lines(["not run *: SIGTERM"])
+    result.stdout.no_fnmatch_line("*cancelled in the TMS*")
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])

@@ -47,6 +47,7 @@ class Courier:
         self._first_try = threading.Event()
         self._wake = threading.Event()
         self._closing = False
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tms-courier", daemon=True)
 
     def start(self, wait: float) -> None:
@@ -55,19 +56,25 @@ class Courier:
         self._first_try.wait(wait)
 
     def finish(self, deadline: float) -> bool:
-        """Deliver what is left, for at most ``deadline`` seconds. Answers whether everything is delivered."""
+        """Deliver what is left, for at most ``deadline`` seconds. Answers whether everything is delivered.
+
+        Ctrl-C ends the wait: what is left stays where it is.
+        """
         self._closing = True
         self._wake.set()
-        self._thread.join(deadline)
-        late = self._thread.is_alive()
-        if late and not self._latest:
-            self._latest = f"the TMS did not take everything within {deadline:g} s"
-        return not late and not self._fatal and self.delivery.is_done
+        why = f"the TMS did not take everything within {deadline:g} s"
+        try:  # a join that is interrupted takes the thread for dead
+            self._over.wait(deadline)
+        except KeyboardInterrupt:
+            why = "the TMS had not taken everything when the wait was interrupted"
+        if not self.is_over and not self._latest:
+            self._latest = why
+        return self.is_over and not self._fatal and self.delivery.is_done
 
     @property
     def is_over(self) -> bool:
-        """Whether the thread has ended, and nobody reads the journal any more."""
-        return not self._thread.is_alive()
+        """Whether delivery has ended, and nobody reads the journal any more."""
+        return self._over.is_set()
 
     @property
     def problem(self) -> str:
@@ -75,6 +82,12 @@ class Courier:
         return self._fatal or self._latest
 
     def _run(self) -> None:
+        try:
+            self._deliver()
+        finally:
+            self._over.set()
+
+    def _deliver(self) -> None:
         while True:
             before = self.delivery.delivered
             try:

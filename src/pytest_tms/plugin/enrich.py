@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Generator, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ NOT_TAGS = ("parametrize", "usefixtures", "filterwarnings", "skip", "skipif", "x
 class Enricher:
     """Knows each test while it is set up. ``tags`` are the patterns of the setting ``tms_tags``.
 
-    In an xdist worker, ``cancel`` is the file by which the controller says that the run is cancelled.
+    In an xdist worker, ``cancel`` is the file by which the controller says that the run stops, and why.
     ``logs_late`` says that a plugin logs every report, but only after a test's teardown.
     """
 
@@ -61,7 +62,7 @@ class Enricher:
                     kept = {**(kept or {}), "unlogged": [_plain_failure(each) for each in self._unlogged]}
                     self._unlogged = []
                 if self._cancel:
-                    self._stop_if_cancelled(item.session)
+                    self._stop_if_told(item.session)
             if kept:
                 setattr(report, ATTRIBUTE, kept)
         return report
@@ -94,13 +95,13 @@ class Enricher:
         ):
             self._unlogged.append(report)
 
-    def _stop_if_cancelled(self, session: pytest.Session) -> None:
+    def _stop_if_told(self, session: pytest.Session) -> None:
         """xdist sends a worker tests ahead, which it would finish whatever its controller does."""
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + 0.5
             if os.path.exists(self._cancel):  # noqa: PTH110  # on the path of tests, where Path costs more
-                session.shouldstop = "the execution was cancelled in the TMS"
+                session.shouldstop = Path(self._cancel).read_text(encoding="utf-8")
 
     def _describe(self, item: pytest.Item) -> dict[str, Any]:
         extra: dict[str, Any] = {}

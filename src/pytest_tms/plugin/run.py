@@ -24,7 +24,7 @@ from pytest_tms.plugin.messages import Closed, Line, Opened, ShardEnded, ShardSt
 from pytest_tms.plugin.recorder import Recorder
 from pytest_tms.plugin.settings import Settings
 from pytest_tms.plugin.shards import ShardName, is_grouped
-from pytest_tms.plugin.stop import Stop
+from pytest_tms.plugin.stop import Stop, Timeouts
 from pytest_tms.plugin.terminal import Summary, write_summary
 from pytest_tms.plugin.text import clean
 from pytest_tms.plugin.workers import Workers
@@ -120,6 +120,8 @@ class Run:
             shard = self._name.id if self._name else ""
             self._workers = Workers(self._config, shard, self._told, self._guard.learn)
             manager.register(self._guard.watch(self._workers), "tms-workers")
+        if manager.hasplugin("timeout"):
+            manager.register(self._guard.watch(Timeouts(self._killed)), "tms-timeouts")
         self._metadata = {
             **ci.describe(self._config.rootpath),
             **{key: value for key, _, value in (word.partition("=") for word in self._settings.meta)},
@@ -316,6 +318,17 @@ class Run:
             self._config.hook.pytest_tms_finished(config=self._config, summary=self._summary)
         except HOOK_ERRORS as error:
             self._guard.note("the hook pytest_tms_finished", error)
+
+    def _killed(self, reason: str) -> None:
+        """Close and show at once, from another thread than the tests': the process ends in a moment."""
+        self._stop.killed(reason)
+        self._finish(int(pytest.ExitCode.INTERRUPTED))
+        manager = self._config.pluginmanager
+        if (capture := manager.getplugin("capturemanager")) is not None:
+            capture.suspend_global_capture(in_=True)
+        if (terminal := manager.getplugin("terminalreporter")) is not None and self._summary is not None:
+            terminal.ensure_newline()
+            write_summary(terminal, self._summary, self._guard.take())
 
     def _end(self, shard: Shard, exitstatus: int) -> ShardEnded:
         now = time.time()
