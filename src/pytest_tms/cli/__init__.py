@@ -17,6 +17,7 @@ COMMANDS = {
     "audit": "pytest_tms.cli.audit:audit",
     "execution": "pytest_tms.cli.execution:execution",
     "replay": "pytest_tms.cli.replay:replay",
+    "doctor": "pytest_tms.cli.doctor:doctor",
     "webhook": "pytest_tms.cli.webhook:webhook",
     "key": "pytest_tms.cli.key:key",
     "db": "pytest_tms.cli.db:db",

@@ -73,7 +73,7 @@ def _start_run(config: pytest.Config, settings: Settings, shard: ShardName | Non
     client = None
     secrets = mask.of_environment(os.environ)
     if not settings.offline:
-        url, token = _address(settings)
+        url, token = address(settings)
         from pytest_tms.client import TmsClient
 
         client = TmsClient(url, token.reveal(), retries=0, connect_timeout=3, read_timeout=20)
@@ -86,7 +86,8 @@ def _start_run(config: pytest.Config, settings: Settings, shard: ShardName | Non
     config.pluginmanager.register(run, "tms-run")
 
 
-def _address(settings: Settings) -> tuple[str, Secret]:
+def address(settings: Settings) -> tuple[str, Secret]:
+    """The base URL and the token that a run uses; starts the embedded TMS if need be. Raises SettingError."""
     if settings.url == "local":
         from pytest_tms.plugin.local import find_or_start
 
