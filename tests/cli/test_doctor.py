@@ -63,18 +63,21 @@ def test_each_value_is_shown_with_its_source_and_no_secret(folder: Path, tms: Tm
 
 
 def test_what_is_in_the_way_is_one_line_that_says_what_to_do(folder: Path, tms: Tms) -> None:
+    def token(*options: str) -> str:
+        made = run_tms("token", "create", "--name", "other", *options, "--data-dir", str(tms.data_dir))
+        return made.stdout.strip()
+
     on = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token}
-    made = run_tms(
-        "token", "create", "--name", "r", "--scope", "executions:read", "--data-dir", str(tms.data_dir)
-    )
     assert trouble() == "reporting is off: there is no URL, set --tms-url, TMS_URL or tms_url"
     assert trouble("--no-tms", **on) == "reporting is off: --no-tms or TMS_DISABLED says so"
     assert trouble(TMS_URL=tms.url) == "there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE"
     assert trouble(**{**on, "TMS_API_TOKEN": "nope"}).startswith(
         "the token is unknown, expired or revoked: set"
     )
-    lacking = trouble(**{**on, "TMS_API_TOKEN": made.stdout.strip()})
+    lacking = trouble(**{**on, "TMS_API_TOKEN": token("--scope", "executions:read")})
     assert lacking.endswith("lacks executions:write: use one that has it")
+    bound = token("--environment", "staging")
+    assert trouble(**{**on, "TMS_API_TOKEN": bound}).endswith("is for staging, not dev: use another")
     assert trouble(**{**on, "TMS_URL": tms.root}).endswith("check that the base URL includes /api")
     assert trouble("--tms-execution", "exec_x", **on).startswith("There is no execution exec_x: check")
     assert trouble("-o", "tms_timeout=x", **on) == "tms_timeout is 'x': write a whole number above zero"

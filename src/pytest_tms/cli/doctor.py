@@ -53,7 +53,7 @@ def doctor(arguments: tuple[str, ...], as_json: bool) -> None:
     told = _probe(arguments, findings)
     if told.get("url"):
         # A server may drip its answer for ever: the thread is left behind then.
-        asked = (told["url"], told["token"], told["execution"], findings)
+        asked = (told["url"], told["token"], told["execution"], told["environment"], findings)
         talk = threading.Thread(target=_examine, args=asked, daemon=True)
         talk.start()
         talk.join(LONGEST_TALK)
@@ -120,7 +120,7 @@ def _shown(text: str) -> str:
 # The TMS ------------------------------------------------------------------------------------
 
 
-def _examine(url: str, token: str, execution: str, findings: Findings) -> None:
+def _examine(url: str, token: str, execution: str, environment: str, findings: Findings) -> None:
     from requests.adapters import HTTPAdapter
 
     from pytest_tms.client import TmsClient
@@ -143,7 +143,7 @@ def _examine(url: str, token: str, execution: str, findings: Findings) -> None:
         TmsClient(url, connect_timeout=3, read_timeout=5, adapter=Noting()) as stranger,
     ):
         try:
-            _ask(client, execution, findings)
+            _ask(client, execution, environment, findings)
             if findings.token is None:
                 _ask_without_token(stranger)
         except TmsError as error:
@@ -152,8 +152,10 @@ def _examine(url: str, token: str, execution: str, findings: Findings) -> None:
         findings.trouble.append(f"{_clock(findings.clock_skew)}: set it, or times in reports are wrong")
 
 
-def _ask(client: TmsClient, execution: str, findings: Findings) -> None:
+def _ask(client: TmsClient, execution: str, environment: str, findings: Findings) -> None:
     """Ours says what it is; of another only a documented call tells whether it knows the token."""
+    import msgspec
+
     from pytest_tms.errors import ApiError, NotFound, NotTms, TmsError
     from pytest_tms.wire import ServiceInfo
 
@@ -167,11 +169,14 @@ def _ask(client: TmsClient, execution: str, findings: Findings) -> None:
         raise TmsError("the token is unknown, expired or revoked: set TMS_API_TOKEN to a valid token")
     if service.token is not None:
         token = service.token
-        findings.token = {"id": token.id, "scopes": token.scopes, "expiresAt": token.expires_at}
+        findings.token = json.loads(msgspec.json.encode(token))
         needed = ["executions:write", *(["executions:read"] if execution else [])]
         missing = [scope for scope in needed if not {scope, "admin"} & set(token.scopes)]
         if missing:
             raise TmsError(f"the token {token.id} lacks {' and '.join(missing)}: use one that has it")
+        if token.environments and not execution and environment not in token.environments:
+            bound = " and ".join(token.environments)
+            raise TmsError(f"the token {token.id} is for {bound}, not {environment}: use another")
     if execution or not service.service:
         try:
             client.get_execution(execution or "exec_0")
@@ -222,7 +227,8 @@ def _print(findings: Findings) -> None:
         click.echo(f"tms      {tms['url']} {what}, answers in {tms['milliseconds']} ms")
     if (token := findings.token) is not None:
         until = f"until {token['expiresAt']}" if token["expiresAt"] else "for good"
-        click.echo(f"token    {token['id']}: {' '.join(token['scopes'])}, {until}")
+        where = f" in {', '.join(token['environments'])}" if token["environments"] else ""
+        click.echo(f"token    {token['id']}: {' '.join(token['scopes'])}{where}, {until}")
     if findings.clock_skew is not None:
         click.echo(f"clock    {_clock(findings.clock_skew)}")
     if findings.tms is not None:

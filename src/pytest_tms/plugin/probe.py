@@ -53,7 +53,7 @@ def _read(config: pytest.Config, told: dict[str, Any]) -> None:
         if settings.disabled:
             raise ValueError("reporting is off: --no-tms or TMS_DISABLED says so")
         raise ValueError("reporting is off: there is no URL, set --tms-url, TMS_URL or tms_url")
-    told["offline"], told["execution"] = settings.offline, settings.execution
+    told["execution"], told["environment"] = settings.execution, settings.environment
     if not settings.offline:
         url, token = address(settings)
         told["url"], told["token"] = url, token.reveal()
