@@ -73,9 +73,11 @@ def serve(data_dir: Path, *options: str, **environ: str) -> tuple[subprocess.Pop
             stderr=subprocess.STDOUT,
             env={"TMS_SERVER_RATE_LIMITS": "off", **os.environ, **environ, "PYTHONUNBUFFERED": "1"},
         )
-    found = wait_for(lambda: re.search(r"https?://\S+/api\b", log.read_text()) or process.poll() is not None)
+    found = wait_for(
+        lambda: re.search(r"(https?://\S+/api)\ndata .*\n", log.read_text()) or process.poll() is not None
+    )
     assert isinstance(found, re.Match), f"tms serve did not start: {log.read_text()}"
-    return process, found.group()
+    return process, found[1]
 
 
 def wait_for(condition: Callable[[], T], seconds: float = 30) -> T:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
 
 import pytest
 
-from tests.server.conftest import Api, result
+from tests.server.conftest import Api, good, result, running
+from tests.server.test_door import BEYOND
 from tests.server.test_pages import HOSTILE, hostile
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
-PAGES = ("reports", "logs", "artifacts")
+PAGES = ("/", "/reports/{}", "/logs/{}", "/artifacts/{}", "/cancel/{}", "/webhooks", "/webhooks/{hook}")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
@@ -30,6 +33,29 @@ def browser() -> Iterator[Browser]:
         browser = running.chromium.launch(executable_path=executable, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A server that asks for a login."""
+    with running(tmp_path_factory.mktemp("closed") / "data", options=BEYOND) as api:
+        yield api
+
+
+@contextmanager
+def webhook(api: Api, text: str) -> Iterator[str]:
+    """The id of a webhook with ``text`` wherever its owner may write; it rests, so that nothing is sent."""
+    body = {
+        "url": f"https://example.com/{quote(text[:200])}?q={quote(text[:200])}",
+        "events": ["execution.completed"],
+        "filters": {"testSuites": [text[:200]], "environments": [text[:200]]},
+        text: text,
+    }
+    made = good(api.ask("POST", "/webhooks", body), 201)
+    path = f"/webhooks/{made['webhookId']}"
+    good(api.ask("PATCH", path, {"status": "paused"}), 200)
+    yield made["webhookId"]
+    good(api.ask("DELETE", path), 200)
 
 
 @pytest.mark.parametrize("kind", ["script", "attribute", "address", "right to left", "terminal", "huge"])
@@ -47,36 +73,92 @@ def test_nothing_of_a_runner_runs_and_nothing_is_wider_than_a_phone(
         "request",
         lambda asked: wrong.append(asked.url) if not asked.url.startswith(sqlite_api.root) else None,
     )
-    for name in PAGES:
-        answer = tab.goto(f"{sqlite_api.root}/{name}/{execution_id}")
-        assert answer is not None
-        assert answer.status == 200
-        assert "owned" not in tab.title()
-        for summary in tab.locator("summary").all():
-            summary.click()
-        assert tab.evaluate("document.scrollingElement.scrollWidth") <= 360, name
-        assert tab.locator("script, iframe, object, embed, img").count() == 0
+    with webhook(sqlite_api, HOSTILE[kind]) as hook:
+        for path in PAGES:
+            answer = tab.goto(f"{sqlite_api.root}{path.format(execution_id, hook=hook)}")
+            assert answer is not None
+            assert answer.status == 200
+            assert tab.title() != "owned"
+            for summary in tab.locator("summary").all():
+                summary.click()
+            assert tab.evaluate("document.scrollingElement.scrollWidth") <= 360, path
+            assert tab.locator("script, iframe, object, embed, img").count() == 0
     assert wrong == []
     context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_in_light_and_dark(
-    sqlite_api: Api, browser: Browser, scheme: Literal["light", "dark"]
+    closed: Api, browser: Browser, scheme: Literal["light", "dark"]
 ) -> None:
-    execution = sqlite_api.create(metadata={"branch": "main"})
-    sqlite_api.submit(
+    execution = closed.create(metadata={"branch": "main"}, configuration={"shards": 2})
+    closed.submit(
         execution,
         tests=[result("a", "failed", error="wrong", duration=5), result("b"), result("c", "skipped")],
     )
     context = browser.new_context(color_scheme=scheme, viewport={"width": 360, "height": 740})
     tab = context.new_page()
-    for name in PAGES:
-        tab.goto(f"{sqlite_api.root}/{name}/{execution['executionId']}")
-        assert tab.evaluate("document.scrollingElement.scrollWidth") <= 360
-        weakest = tab.evaluate(CONTRAST)
-        assert weakest["ratio"] >= 4.5, (name, weakest)
+    with webhook(closed, "smoke") as hook:
+        for path in ("/login", *PAGES):
+            tab.goto(f"{closed.root}{path.format(execution['executionId'], hook=hook)}")
+            assert tab.evaluate("document.scrollingElement.scrollWidth") <= 360
+            weakest = tab.evaluate(CONTRAST)
+            assert weakest["ratio"] >= 4.5, (path, weakest)
+            if path == "/login":
+                log_in(tab, closed.token)
     context.close()
+
+
+def log_in(tab: Page, token: str) -> None:
+    tab.get_by_label("API token").fill(token)
+    tab.keyboard.press("Enter")
+    tab.get_by_role("button", name="Log out").wait_for()
+
+
+def test_login_cancel_and_logout_work_by_keyboard_and_without_javascript(
+    closed: Api, browser: Browser
+) -> None:
+    execution = closed.create()
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 360, "height": 740})
+    tab = context.new_page()
+    tab.goto(f"{closed.root}/reports/{execution['executionId']}")
+    tab.keyboard.type("tms_nonsense")  # the field has the focus
+    tab.keyboard.press("Enter")
+    tab.get_by_role("alert").wait_for()
+    log_in(tab, closed.token)
+    tab.get_by_role("heading", name="Waiting for the first shard").wait_for()
+    tab.get_by_role("link", name="Cancel…").press("Enter")
+    tab.get_by_role("button", name="Cancel execution").press("Enter")
+    tab.get_by_role("heading", name="Cancelled").wait_for()
+    assert closed.status(execution)["status"] == "cancelled"
+    assert tab.get_by_role("link", name="Cancel…").count() == 0
+    tab.get_by_role("button", name="Log out").press("Enter")
+    tab.get_by_role("heading", name="Log in").wait_for()
+    tab.goto(f"{closed.root}/reports/{execution['executionId']}")
+    tab.get_by_role("heading", name="Log in").wait_for()
+    context.close()
+
+
+def test_a_form_on_another_site_cannot_cancel_in_a_visitors_name(closed: Api, browser: Browser) -> None:
+    execution = closed.create()
+    context = browser.new_context()
+    tab = context.new_page()
+    tab.goto(f"{closed.root}/login")
+    log_in(tab, closed.token)
+    target = f"{closed.root}/cancel/{execution['executionId']}"
+    tab.route(
+        "http://evil.example/",
+        lambda route: route.fulfill(body=FORGED.format(target), content_type="text/html"),
+    )
+    tab.goto("http://evil.example/")
+    with tab.expect_response(target) as answered:
+        tab.get_by_role("button").click()
+    assert answered.value.status == 403
+    assert closed.status(execution)["status"] == "created"
+    context.close()
+
+
+FORGED = '<form method="post" action="{}"><button>win</button></form>'
 
 
 def test_a_report_is_read_by_keyboard_and_without_javascript(sqlite_api: Api, browser: Browser) -> None:

@@ -13,14 +13,14 @@ import requests
 
 from pytest_tms.server.api import auth
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import tokens
-from pytest_tms.server.store.database import Database
+from pytest_tms.server.store import audit, tokens
 from tests.conftest import wait_for
-from tests.server.conftest import Api, Serve, running, scratch_database
+from tests.server.conftest import Api, Serve, good, running, scratch_database
 from tests.server.test_serve import answers
-from tests.server.test_tokens import stored
+from tests.server.test_tokens import stored, written
 
 BEYOND = ("--host", "0.0.0.0")
+PAGES = {"/", "/reports/{}", "/logs/{}", "/artifacts/{}", "/cancel/{}", "/webhooks", "/webhooks/wh_nope"}
 LOGIN = "<h1>Log in</h1>"
 
 
@@ -32,7 +32,7 @@ class Visit:
     session: requests.Session = field(default_factory=requests.Session)
     proof: str = ""
 
-    def see(self, path: str, **headers: str) -> requests.Response:
+    def see(self, path: str, headers: dict[str, str] | None = None) -> requests.Response:
         answer = self.session.get(f"{self.root}{path}", headers=headers, timeout=60)
         return self._read(answer)
 
@@ -68,7 +68,7 @@ def closed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             yield api
 
 
-@pytest.mark.parametrize("path", ["/reports/{}?after=1", "/reports/{}/shard-1", "/logs/{}", "/artifacts/{}"])
+@pytest.mark.parametrize("path", sorted({*PAGES, "/reports/{}?after=1", "/reports/{}/shard-1"}))
 def test_who_is_not_logged_in_sees_the_login_and_learns_nothing(closed: Api, path: str) -> None:
     seen = set()
     for execution_id in (closed.create()["executionId"], "exec_nope"):
@@ -97,12 +97,19 @@ def test_a_login_leads_to_the_page_that_was_asked_for_until_the_logout(closed: A
     assert requests.get(f"{closed.root}{path}", cookies=copied, timeout=60).status_code == 401
 
 
-@pytest.mark.parametrize("wrong", ["", "nonsense", "tms_" + "0" * 36, "a\x00b", "ü", "x" * 10_000])
-def test_a_wrong_token_is_told_in_one_sentence_and_sets_no_cookie(closed: Api, wrong: str) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("", "The request has no token"),
+        *((text, "its checksum does not fit.") for text in ("nonsense", "a\x00b", "ü", "x" * 10_000)),
+        (f"tms_{'0' * 30}{auth._checksum('0' * 30)}", "The token is unknown: use another."),
+    ],
+)
+def test_a_wrong_token_is_told_in_one_sentence_and_sets_no_cookie(closed: Api, wrong: str, said: str) -> None:
     visit = Visit(closed.root)
     answer = visit.login(wrong)
     assert answer.status_code == 401
-    assert "The token is unknown, expired or revoked." in answer.text
+    assert said in answer.text
     assert "Set-Cookie" not in answer.headers
     assert visit.see("/reports/x").status_code == 401
 
@@ -145,12 +152,10 @@ def test_a_login_ends_at_once_with_its_token(closed: Api) -> None:
     text, visit = stored(closed), Visit(closed.root)
     assert visit.login(text).status_code == 303
     assert visit.see("/reports/x").status_code == 404
-    database = Database(closed.database[1] if closed.database else f"sqlite:///{closed.data_dir}/tms.sqlite3")
-    with database.write() as connection:
+    with written(closed) as connection:
         found = tokens.find(connection, auth.hashed(text))
         assert found
         tokens.revoke(connection, found.id, auth.now())
-    database.close()
     assert visit.see("/reports/x").status_code == 401
     assert visit.login(text).status_code == 401
     assert visit.login(stored(closed, expires_at=auth.now() - 1)).status_code == 401
@@ -168,15 +173,118 @@ def test_a_login_and_a_logout_hold_on_every_replica(closed: Api, tmp_path: Path)
         assert visit.see("/reports/x").status_code == 401
 
 
-def test_a_page_needs_the_scope_that_reads(closed: Api) -> None:
+@pytest.mark.parametrize(
+    ("scope", "opens"),
+    [
+        ("executions:read", {"/", "/reports/{}", "/logs/{}", "/artifacts/{}"}),
+        ("executions:write", {"/cancel/{}"}),
+        ("webhooks:write", {"/webhooks", "/webhooks/wh_nope"}),
+        ("admin", PAGES),
+    ],
+)
+def test_a_page_needs_its_scope(closed: Api, scope: str, opens: set[str]) -> None:
+    execution_id = closed.create()["executionId"]
     visit = Visit(closed.root)
-    visit.login(stored(closed, "executions:write"))
-    answer = visit.see("/reports/x")
-    assert answer.status_code == 403
-    assert "lacks the scope executions:read" in answer.text
-    admin = Visit(closed.root)
-    admin.login(stored(closed, "admin"))
-    assert admin.see("/reports/x").status_code == 404
+    visit.login(stored(closed, scope))
+    for path in PAGES:
+        answer = visit.see(path.format(execution_id))
+        assert (answer.status_code == 403) is (path not in opens), path
+        assert ("lacks the scope" in answer.text) is (path not in opens), path
+
+
+def test_an_action_needs_its_scope(closed: Api) -> None:
+    execution = closed.create()
+    report, cancel = f"/reports/{execution['executionId']}", f"/cancel/{execution['executionId']}"
+    visit = Visit(closed.root)
+    visit.login(stored(closed, "executions:read"))
+    assert cancel not in visit.see(report).text
+    assert "/webhooks" not in visit.see(report).text
+    for path in (cancel, *(f"/webhooks/wh_nope/{action}" for action in ("replay", "pause", "activate"))):
+        assert visit.send(path).status_code == 403, path
+    assert closed.status(execution)["status"] == "created"
+    visit.login(closed.token)
+    assert cancel in visit.see(report).text
+    visit.see(cancel)
+    assert visit.send(cancel).headers["Location"] == report
+    assert closed.status(execution)["status"] == "cancelled"
+    assert cancel not in visit.see(report).text
+    assert visit.see(cancel).url.endswith(report)
+
+
+def test_a_token_that_is_bound_to_environments_shows_no_others(closed: Api) -> None:
+    mine, other = closed.create(environment="staging"), closed.create(environment="dev")
+    hooks = [
+        good(
+            closed.ask(
+                "POST",
+                "/webhooks",
+                {
+                    "url": f"https://{name}.example/x",
+                    "events": ["execution.failed"],
+                    "filters": {"environments": [name]},
+                },
+            ),
+            201,
+        )["webhookId"]
+        for name in ("staging", "dev")
+    ]
+    visit = Visit(closed.root)
+    visit.login(stored(closed, environments=("staging",)))
+    for path in ("/reports/{}", "/logs/{}", "/artifacts/{}", "/cancel/{}"):
+        assert visit.see(path.format(mine["executionId"])).status_code == 200, path
+        assert visit.see(path.format(other["executionId"])).status_code == 403, path
+    assert visit.see(f"/webhooks/{hooks[0]}").status_code == 200
+    assert visit.see(f"/webhooks/{hooks[1]}").status_code == 403
+    listed = visit.see("/").text
+    assert mine["executionId"] in listed
+    assert other["executionId"] not in listed
+    listed = visit.see("/webhooks").text
+    assert hooks[0] in listed
+    assert hooks[1] not in listed
+    assert visit.send(f"/cancel/{other['executionId']}").status_code == 403
+    assert visit.send(f"/webhooks/{hooks[1]}/pause").status_code == 403
+    assert closed.status(other)["status"] == "created"
+
+
+def test_what_visitors_do_stands_in_the_audit_log_with_their_token(closed: Api) -> None:
+    execution = closed.create()
+    visit = Visit(closed.root)
+    visit.login(closed.token)
+    visit.see("/")
+    visit.send(f"/cancel/{execution['executionId']}")
+    with written(closed) as connection:
+        me = tokens.find(connection, auth.hashed(closed.token))
+        entries, _ = audit.page(connection, limit=50)
+    assert me
+    done = next(entry for entry in entries if entry.action == "execution.cancelled")
+    assert (done.target, done.actor.id, done.actor.address) == (execution["executionId"], me.id, "127.0.0.1")
+
+
+def test_wrong_tokens_are_bounded(tmp_path: Path) -> None:
+    rates = {"TMS_SERVER_RATE_LIMITS": "logins=3/hour"}
+    with running(tmp_path / "data", options=BEYOND, **rates) as api:
+        right, wrong = Visit(api.root), Visit(api.root)
+        for _ in range(5):  # right ones cost nothing
+            assert right.login(api.token).status_code == 303
+            right.see("/")
+            right.send("/logout")
+        statuses = [wrong.login(auth.new_text()).status_code for _ in range(5)]
+        assert statuses == [401, 401, 401, 429, 429]
+        answer = right.login(api.token)
+        assert answer.status_code == 429
+        assert int(answer.headers["Retry-After"]) > 3000
+        assert "Too many attempts" in answer.text
+
+
+def test_what_has_ended_is_not_cancelled(closed: Api) -> None:
+    execution = closed.create()
+    closed.send(execution, "execution.completed")
+    visit = Visit(closed.root)
+    visit.login(closed.token)
+    visit.see("/")
+    answer = visit.send(f"/cancel/{execution['executionId']}")
+    assert answer.status_code == 409
+    assert "The execution is completed and cannot be cancelled." in answer.text
 
 
 @pytest.mark.parametrize(
@@ -266,7 +374,7 @@ def test_behind_a_proxy_with_tls_pages_are_closed_and_the_cookie_is_for_https_al
 def test_the_local_server_is_open_under_its_own_name_alone(
     sqlite_api: Api, headers: dict[str, str], status: int
 ) -> None:
-    assert Visit(sqlite_api.root).see("/reports/x", **headers).status_code == status
+    assert Visit(sqlite_api.root).see("/reports/x", headers).status_code == status
 
 
 @pytest.mark.parametrize(

@@ -105,12 +105,23 @@ def test_no_text_of_a_runner_becomes_markup(api: Api, text: str) -> None:
             tag for tag, _ in shown.elements
         }
         assert all(link.startswith("/") for link in shown.links())
+    home = page(api, "/")
+    assert not {"script", "iframe", "object", "embed", "base", "form", "img", "b"} & {
+        tag for tag, _ in home.elements
+    }
+    assert all(link.startswith("/") for link in home.links())
+    if len(text) < 20_000:  # of more metadata than that, a list shows nothing
+        assert text[:100].strip() in home.words.replace("\ufffd", "\x00")
     assert text[:100].strip() in page(api, f"/reports/{bad}").words.replace("\ufffd", "\x00")
 
 
 def test_every_page_comes_with_headers_that_let_no_script_in(api: Api) -> None:
     execution_id = api.create()["executionId"]
     for path in (
+        "/",
+        "/login",
+        "/webhooks",
+        f"/cancel/{execution_id}",
         f"/reports/{execution_id}",
         f"/logs/{execution_id}",
         f"/artifacts/{execution_id}",
@@ -211,6 +222,30 @@ def test_events_and_artifacts_are_paged_without_a_gap(sqlite_api: Api) -> None:
             seen += re.findall(pattern, api.page(path).text)
             path = next((link for link in page(api, path).links() if "after=" in link), "")
         assert seen == expected
+
+
+def test_the_start_page_lists_executions_the_newest_first_without_a_gap(api: Api) -> None:
+    made = [api.create(testSuite="smoke", metadata={"branch": f"b{n:03}"})["executionId"] for n in range(120)]
+    api.submit({"executionId": made[-1]}, tests=[result("a", "failed"), result("b")])
+    words = " ".join(page(api, "/").words.split())
+    assert "1 test failed smoke · dev · b119 ·" in words
+    path, seen = "/", []
+    while len(seen) < len(made):
+        shown = page(api, path)
+        rows = [link for link in shown.links() if link.startswith("/reports/")]
+        assert 0 < len(rows) <= 50
+        seen += rows
+        path = next((link for link in shown.links() if "before=" in link), "")
+    assert seen[: len(made)] == [f"/reports/{execution_id}" for execution_id in reversed(made)]
+
+
+def test_a_long_event_is_cut_on_the_log_page(api: Api) -> None:
+    execution = api.create()
+    for number in range(3):
+        api.send(execution, "execution.progress", shardId=f"s{number}", note="x" * 1_000_000)
+    answer = api.page(f"/logs/{execution['executionId']}")
+    assert answer.text.count("more characters") == 3
+    assert len(answer.content) < 30_000
 
 
 def test_no_page_has_a_list_without_end(sqlite_api: Api) -> None:

@@ -59,6 +59,7 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
             "addresses": Provide(routes.addresses, sync_to_thread=False),
             "once": Provide(once, sync_to_thread=False),
             "limits": Provide(lambda: counted, sync_to_thread=False),
+            "visits": Provide(lambda: visits, sync_to_thread=False),
             "caller": Provide(caller, sync_to_thread=False),
             "keys": Provide(lambda: keys, sync_to_thread=False),
             "targets": Provide(lambda: targets, sync_to_thread=False),

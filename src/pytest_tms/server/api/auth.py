@@ -41,6 +41,10 @@ class Caller(Actor):
 
     token: ApiToken | None = None
 
+    def by(self, token: ApiToken) -> Caller:
+        """The same request, known to be made with a token."""
+        return replace(self, id=token.id, name=token.name, token=token)
+
     def reaches(self, environments: Collection[str] | None) -> bool:
         """Whether it may touch what concerns these environments; none stands for all of them."""
         return self.token is None or self.token.reaches(environments)
@@ -103,7 +107,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         return
     visits: Visits = connection.app.state.visits
     database: Database = connection.app.state.database
-    anyone = Caller(id="anyone", request_id=connection.state.request_id, address=address(connection))
+    anyone = stranger(connection)
     try:
         caller = await run_sync(_check, database, bearer(connection), call, anyone, connection.path_params)
     except Unauthorized as error:
@@ -143,6 +147,11 @@ def carried(connection: ASGIConnection[Any, Any, Any, Any], database: Database) 
         return None
 
 
+def stranger(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+    """Who makes a request, before anything is known but where it comes from."""
+    return Caller(id="anyone", request_id=connection.state.request_id, address=address(connection))
+
+
 def address(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     """Where a request comes from; behind a proxy, what it says."""
     return connection.client.host[:64] if connection.client else ""
@@ -163,14 +172,20 @@ def _check(
     token = find(database, text)
     if call.scope is not None and not token.allows(call.scope):
         raise Forbidden(f"The token {token.id} lacks the scope {call.scope}.")
-    caller = replace(anyone, id=token.id, name=token.name, token=token)
-    if token.environments:
-        with database.read() as connection:
-            if "execution_id" in path:
-                caller.check_reach([executions.get(connection, path["execution_id"]).environment])
-            if "webhook_id" in path:
-                caller.check_reach(webhooks.get(connection, path["webhook_id"]).filters.environments)
+    caller = anyone.by(token)
+    check_reach(database, caller, path)
     return caller
+
+
+def check_reach(database: Database, caller: Caller, path: Mapping[str, Any]) -> None:
+    """Raise Forbidden where a caller may not touch the execution or the webhook that a path names."""
+    if caller.token is None or not caller.token.environments:
+        return
+    with database.read() as connection:
+        if "execution_id" in path:
+            caller.check_reach([executions.get(connection, path["execution_id"]).environment])
+        if "webhook_id" in path:
+            caller.check_reach(webhooks.get(connection, path["webhook_id"]).filters.environments)
 
 
 def _check_own(database: Database, text: str, execution_id: str) -> None:

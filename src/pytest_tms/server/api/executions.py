@@ -119,6 +119,21 @@ def cancel_execution(
     database: Database, addresses: Addresses, worker: Worker, caller: Caller, execution_id: str
 ) -> wire.ExecutionCancelled:
     """Cancel an execution; again gives the first answer again."""
+    execution = cancel(database, addresses, worker, caller, execution_id)
+    return wire.ExecutionCancelled(
+        execution_id=execution.id,
+        cancelled_at=_time(execution.ended_at or execution.created_at),
+        reason=execution.reason or CANCELLED_BY_CALL,
+    )
+
+
+def cancel(
+    database: Database, addresses: Addresses, worker: Worker, caller: Caller, execution_id: str
+) -> Execution:
+    """Cancel an execution, so that its runs stop; one that is cancelled stays as it is.
+
+    Raises NotFound, and Conflict where it has ended otherwise.
+    """
     with database.write() as connection:
         before = execution = executions.lock(connection, execution_id)
         states.check_cancel(execution.status)
@@ -130,11 +145,7 @@ def cancel_execution(
         told = announce(connection, addresses, before, execution)
     if told:
         worker.wake()
-    return wire.ExecutionCancelled(
-        execution_id=execution.id,
-        cancelled_at=_time(execution.ended_at or execution.created_at),
-        reason=execution.reason or CANCELLED_BY_CALL,
-    )
+    return execution
 
 
 @route(calls.LIST_TESTS)

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+from sqlalchemy import Connection
 
 from pytest_tms import calls, signing, wire
 from pytest_tms.errors import Conflict, Problem
@@ -102,7 +103,7 @@ def update_webhook(
             extra={**webhook.extra, **unknown_fields(document, wire.WebhookChange)},
         )
         if change.status is not None:
-            webhook = replace(webhook, status=change.status, reason=None, failing_since=None, resume_at=0)
+            webhook = webhook.became(change.status, auth.now())
         caller.check_reach(webhook.filters.environments)
         webhooks.save(connection, webhook)
         fields = [name for name in change.__struct_encode_fields__ if name in document]
@@ -225,16 +226,23 @@ def replay_deliveries(
     with database.write() as connection:
         if earlier := once.recall(connection, body, wire.Replayed):
             return earlier
-        webhook = webhooks.lock(connection, webhook_id)
-        if webhook.status == "disabled":
-            raise Conflict("The webhook is disabled: make it active first.")
-        delivery_id = request.delivery_id and plain(request.delivery_id)
-        now = auth.now()
-        number = webhooks.replay(connection, webhook_id, delivery_id, now)
-        audit.add(connection, caller, "webhook.replayed", webhook_id, now, deliveries=number)
+        number = replay(connection, caller, webhook_id, request.delivery_id and plain(request.delivery_id))
         answer = once.keep(connection, wire.Replayed(webhook_id=webhook_id, deliveries=number))
     worker.wake()
     return answer
+
+
+def replay(connection: Connection, caller: Caller, webhook_id: str, delivery_id: str | None = None) -> int:
+    """Make one delivery pending again, or all that failed, and answer how many; then wake the worker.
+
+    Raises NotFound, and Conflict where the webhook is disabled.
+    """
+    if webhooks.lock(connection, webhook_id).status == "disabled":
+        raise Conflict("The webhook is disabled: make it active first.")
+    now = auth.now()
+    number = webhooks.replay(connection, webhook_id, delivery_id, now)
+    audit.add(connection, caller, "webhook.replayed", webhook_id, now, deliveries=number)
+    return number
 
 
 HANDLERS = (

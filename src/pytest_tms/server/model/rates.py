@@ -22,8 +22,10 @@ DOCUMENTED: Mapping[str, Rate] = {
     "results": Rate(1000, 3600),
     "webhooks": Rate(50, 3600),
     "events": Rate(600, 60),
+    "logins": Rate(20, 60),
 }
-"""The first three for each API token, ``events`` for each execution (docs/protocol.md)."""
+"""The first three for each API token, ``events`` for each execution (docs/protocol.md), ``logins`` for the
+wrong tokens that come from one address."""
 
 
 def parse(text: str) -> dict[str, Rate]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pytest_tms import wire
@@ -38,6 +38,7 @@ class Webhook:
     filters: wire.WebhookFilters = field(default_factory=wire.WebhookFilters)
     extra: dict[str, Any] = field(default_factory=dict)
     status: wire.WebhookStatus = "active"
+    status_since: int | None = None
     reason: str | None = None
     created_at: int
     created_by: str | None = None
@@ -53,6 +54,11 @@ class Webhook:
             and (not suites or test_suite in suites)
             and (not environments or environment in environments)
         )
+
+    def became(self, status: wire.WebhookStatus, now: int) -> Webhook:
+        """This webhook as its owner sets it: what went wrong before is forgotten."""
+        since = self.status_since if status == self.status else now
+        return replace(self, status=status, status_since=since, reason=None, failing_since=None, resume_at=0)
 
     def secrets(self, now: int) -> list[str]:
         """Those that sign now, the newest first."""

@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException
 from litestar.static_files import create_static_files_router
 
 from pytest_tms.errors import ApiError
-from pytest_tms.server.pages import artifacts, login, logs, report
+from pytest_tms.server.pages import artifacts, cancel, home, login, logs, report, webhooks
 from pytest_tms.server.pages.visitor import form, guard, visitor
 
 HERE = Path(__file__).parent
@@ -26,10 +26,14 @@ def routes() -> list[Router]:
             login.login_form,
             login.login,
             login.logout,
+            home.home,
             report.report,
             report.shard,
             logs.logs,
             artifacts.artifacts,
+            cancel.cancel_form,
+            cancel.cancel_execution,
+            *webhooks.HANDLERS,
         ],
         guards=[guard],
         dependencies={
@@ -39,6 +43,7 @@ def routes() -> list[Router]:
         exception_handlers={
             ApiError: login.answer_api_error,
             HTTPException: login.answer_http_error,
+            Exception: login.answer_unexpected,
         },
         request_max_body_size=LARGEST_FORM,
     )

@@ -41,6 +41,7 @@ def artifacts(database: Database, visitor: Visitor, execution_id: str, after: st
         execution=execution,
         kinds=shown,
         following=rows[SUBMISSIONS - 1][0] if len(rows) > SUBMISSIONS else None,
+        first_page=not start,
     )
 
 

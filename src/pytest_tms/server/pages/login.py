@@ -6,19 +6,22 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from anyio.to_thread import run_sync
 from litestar import Request, Response, get, post
 from litestar.exceptions import HTTPException
 from litestar.response import Redirect
 
-from pytest_tms.errors import BY_STATUS, ApiError, Unauthorized
+from pytest_tms.errors import BY_STATUS, ApiError, InternalError, Unauthorized
 from pytest_tms.server.api import auth, errors
+from pytest_tms.server.api.limits import Limits
+from pytest_tms.server.api.visits import Visits
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.pages.visitor import LASTS, Visitor, new_key
 from pytest_tms.server.pages.visitor import visitor as visitor_of
-from pytest_tms.server.store import sessions, tokens
+from pytest_tms.server.store import sessions
 from pytest_tms.server.store.database import Database
 
-TITLES = {403: "Not allowed", 404: "Not found", 409: "Not possible", 503: "Not now"}
+TITLES = {403: "Not allowed", 404: "Not found", 409: "Not possible", 429: "Too many attempts", 503: "Not now"}
 
 
 @get("/login", opt={"scope": None}, sync_to_thread=False)
@@ -29,25 +32,35 @@ def login_form(visitor: Visitor, to: str = "/") -> Response[Any]:
     return page(visitor, "login.html", to=_inside(to), wrong="")
 
 
-@post("/login", opt={"scope": None}, sync_to_thread=True)
-def login(database: Database, visitor: Visitor, form: dict[str, str]) -> Response[Any]:
+@post("/login", opt={"scope": None})
+async def login(
+    database: Database, limits: Limits, visits: Visits, visitor: Visitor, form: dict[str, str]
+) -> Response[Any]:
     """Log in, and go on to the page that was asked for."""
     to = _inside(form.get("to", "/"))
-    hashed = auth.hashed(form.get("token", "").strip())
+    try:
+        known = await run_sync(_enter, database, limits, visitor, form.get("token", "").strip())
+    except Unauthorized as error:
+        visits.failed(visitor.caller, error.message)
+        return page(visitor, "login.html", error.status, to=to, wrong=error.message)
+    return Redirect(to, status_code=303, cookies=[known.cookie])
+
+
+def _enter(database: Database, limits: Limits, visitor: Visitor, text: str) -> Visitor:
+    """The visitor, logged in with a token. Raises Unauthorized, and RateLimited after too many wrong ones."""
+    meter = limits.meter("logins", visitor.caller.address)
+    if meter is not None and (error := meter.charge(1)):
+        raise error
+    token = auth.find(database, text)
+    if meter is not None:
+        meter.charge(-1)  # only wrong ones count
+    # A new key, for somebody may have planted the old one.
+    known = replace(visitor, caller=visitor.caller.by(token), key=new_key())
     now = auth.now()
-    with database.read() as connection:
-        token = tokens.find(connection, hashed)
-    if token is None or not token.is_valid(now):
-        wrong = "The token is unknown, expired or revoked."
-        return page(visitor, "login.html", 401, to=to, wrong=wrong)
-    before, visitor = (
-        visitor,
-        replace(visitor, key=new_key(), token=token),
-    )  # whoever planted the old one has nothing
     with database.write() as connection:
-        sessions.end(connection, auth.hashed(before.key))
-        sessions.add(connection, auth.hashed(visitor.key), hashed, now, now + 1000 * LASTS)
-    return Redirect(to, status_code=303, cookies=[visitor.cookie])
+        sessions.end(connection, auth.hashed(visitor.key))
+        sessions.add(connection, auth.hashed(known.key), auth.hashed(text), now, now + 1000 * LASTS)
+    return known
 
 
 @post("/logout", opt={"scope": None}, sync_to_thread=True)
@@ -75,9 +88,16 @@ def answer_api_error(request: Request[Any, Any, Any], error: ApiError) -> Respon
 
 def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """What the framework refused, as a page."""
-    if error.status_code in (404, 405) or error.status_code >= 500:
-        return errors.answer_http_error(request, error)
+    if error.status_code >= 500:
+        return answer_unexpected(request, error)
     return answer_api_error(request, BY_STATUS.get(error.status_code, BY_STATUS[400])())
+
+
+def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """What should not have happened, as a page that names the request."""
+    errors.answer_unexpected(request, error)
+    said = f"The server failed; quote {errors.request_id(request)} to whoever runs it."
+    return answer_api_error(request, InternalError(said))
 
 
 def _inside(to: str) -> str:

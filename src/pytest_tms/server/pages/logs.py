@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from litestar import Response, get
 
@@ -9,9 +11,12 @@ from pytest_tms.server.pages.templates import page
 from pytest_tms.server.pages.visitor import Visitor
 from pytest_tms.server.store import executions, reports
 from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.reports import ShownEvent
 
-EVENTS = 200
+EVENTS = 100
 """Events on one page."""
+LONGEST = 5000
+"""Characters that the page shows of one event."""
 
 
 @get("/logs/{execution_id:str}", sync_to_thread=True)
@@ -20,19 +25,21 @@ def logs(database: Database, visitor: Visitor, execution_id: str, after: str = "
     start = int(after) if after.isdecimal() and len(after) < 19 else 0
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
-        rows = reports.events(connection, execution_id, after=start, limit=EVENTS + 1)
-    shown = []
-    for _, received_at, document in rows[:EVENTS]:
-        event = msgspec.json.decode(document)
-        data = event.get("data") or {}
-        shown.append(
-            (received_at, event.get("event"), data.get("shardId"), msgspec.json.format(document, indent=2))
-        )
+        rows = reports.events(connection, execution_id, after=start, limit=EVENTS + 1, length=LONGEST)
     return page(
         visitor,
         "logs.html",
         tab="logs",
         execution=execution,
-        events=shown,
-        following=rows[EVENTS - 1][0] if len(rows) > EVENTS else None,
+        events=[(event, *_read(event)) for event in rows[:EVENTS]],
+        following=rows[EVENTS - 1].id if len(rows) > EVENTS else None,
+        first_page=start == 0,
     )
+
+
+def _read(event: ShownEvent) -> tuple[Any, str]:
+    """The shard that an event is about, and its document for reading; one that was cut is shown as it is."""
+    if event.length > LONGEST:
+        return "", f"{event.text}\n… and {event.length - LONGEST:,} more characters"
+    data = msgspec.json.decode(event.text).get("data") or {}
+    return data.get("shardId") or "", msgspec.json.format(event.text, indent=2)

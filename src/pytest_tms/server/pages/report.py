@@ -46,7 +46,7 @@ def report(database: Database, visitor: Visitor, execution_id: str, after: str =
         "report.html",
         tab="reports",
         execution=execution,
-        verdict=verdict(execution),
+        verdict=verdict(execution.status, execution.results),
         facts=facts(execution),
         whole=bar(execution.results),
         shards=[(shard, bar(shard.results)) for shard in shards[:SHARDS]],
@@ -65,21 +65,20 @@ def shard(execution_id: str, shard: str) -> Redirect:
     return Redirect(f"/reports/{quote(execution_id, safe='')}")
 
 
-def verdict(execution: Execution) -> Verdict:
+def verdict(status: wire.ExecutionState, counts: wire.Counts) -> Verdict:
     """In words: what happened, and how bad it is."""
-    counts = execution.results
     failed = f"{counts.failed:,} {'test' if counts.failed == 1 else 'tests'} failed"
-    if execution.status == "cancelled":
+    if status == "cancelled":
         return Verdict("cancelled", f"Cancelled, {failed}" if counts.failed else "Cancelled")
-    if execution.status == "failed":
+    if status == "failed":
         return Verdict("failed", f"The run broke, {failed}" if counts.failed else "The run broke")
-    if execution.status == "completed":
+    if status == "completed":
         if counts.failed:
             return Verdict("failed", failed)
         if not counts.total:
             return Verdict("none", "No tests ran")
         return Verdict("passed", "All tests passed" if counts.passed else "All tests were skipped")
-    state = "Running" if execution.status == "running" else "Waiting for the first shard"
+    state = "Running" if status == "running" else "Waiting for the first shard"
     return Verdict("failed" if counts.failed else "running", f"{state}, {failed}" if counts.failed else state)
 
 

@@ -17,6 +17,8 @@ from litestar.handlers import BaseRouteHandler
 
 from pytest_tms.errors import Forbidden, Unauthorized
 from pytest_tms.server.api import auth
+from pytest_tms.server.api.auth import Caller
+from pytest_tms.server.api.visits import Visits
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import sessions, tokens
 from pytest_tms.server.store.database import Database
@@ -24,6 +26,8 @@ from pytest_tms.server.store.tokens import ApiToken
 
 READS = "executions:read"
 """The scope that a page needs which names no other."""
+WRITES = "executions:write"
+WEBHOOKS = "webhooks:write"
 LASTS = 7 * 86_400
 """Seconds from a login to its end."""
 FIELDS = 20
@@ -32,21 +36,36 @@ FIELDS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Visitor:
-    """Who looks at a page: whoever logged in with ``token``, or nobody known yet.
+    """Who looks at a page; ``caller`` has a token where somebody logged in.
 
     ``key`` is the secret that the browser keeps in its cookie, ``is_trusted`` whether the server asks
     nobody, since only its own machine reaches it, ``is_secure`` whether the browser came over https.
     """
 
+    caller: Caller
     key: str = ""
-    token: ApiToken | None = None
     is_trusted: bool = False
     is_secure: bool = False
     has_cookie: bool = True
 
+    @property
+    def token(self) -> ApiToken | None:
+        """What the visitor logged in with."""
+        return self.caller.token
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the visitor got past the door."""
+        return self.is_trusted or self.token is not None
+
     def may(self, scope: str) -> bool:
         """Whether the visitor may do what needs this scope."""
         return self.is_trusted or (self.token is not None and self.token.allows(scope))
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """Those that the visitor sees; none means all."""
+        return self.token.environments if self.token else ()
 
     @property
     def proof(self) -> str:
@@ -85,9 +104,14 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     database: Database = connection.app.state.database
     is_secure = connection.scope["scheme"] == "https" or settings.public_url.startswith("https:")
     key = connection.cookies.get(cookie_name(is_secure), "")
+    caller = auth.stranger(connection)
+    if key and settings.asks_for_login and (token := await run_sync(_token, database, key)):
+        caller = caller.by(token)
+        visits: Visits = connection.app.state.visits
+        visits.used(token, auth.now())
     visitor = Visitor(
+        caller=caller,
         key=key or new_key(),
-        token=await run_sync(_token, database, key) if key and settings.asks_for_login else None,
         is_trusted=not settings.asks_for_login,
         is_secure=is_secure,
         has_cookie=bool(key),
@@ -98,6 +122,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         if visitor.token is None:
             raise Unauthorized("Log in to see this page.")
         raise Forbidden(f"The token that you logged in with lacks the scope {scope}: log in with another.")
+    await run_sync(auth.check_reach, database, caller, connection.path_params)
     request = cast("Request[Any, Any, Any]", connection)
     if request.method == "POST":
         form = await _form(request)
@@ -108,7 +133,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
 
 def visitor(request: Request[Any, Any, Any]) -> Visitor:
     """The visitor that the guard found; a stranger where it came to no end."""
-    found: Visitor = request.scope["state"].get("visitor") or Visitor()
+    found: Visitor = request.scope["state"].get("visitor") or Visitor(caller=auth.stranger(request))
     return found
 
 

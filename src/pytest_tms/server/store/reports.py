@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, case, func, select
 
 from pytest_tms import wire
+from pytest_tms.server.model import counts
 from pytest_tms.server.store import tables
+
+COUNTS = wire.Counts.__struct_fields__
+LONGEST_METADATA = 20_000
+"""Characters of an execution's metadata beyond which a list does not look into it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +32,65 @@ class ShownTest:
     sent: wire.TestResult | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShownExecution:
+    """An execution in a list; times are milliseconds since 1970, ``branch`` is empty where nobody said it."""
+
+    id: str
+    status: wire.ExecutionState
+    test_suite: str
+    environment: str
+    branch: str
+    results: wire.Counts
+    created_at: int
+    started_at: int | None
+    ended_at: int | None
+
+
+class ShownEvent(NamedTuple):
+    """An inbound event; ``text`` is the beginning of its document, ``length`` that of the whole."""
+
+    id: int
+    received_at: int
+    event: str
+    text: str
+    length: int
+
+
 class _Submitted(msgspec.Struct):
     artifacts: dict[str, msgspec.Raw] | None = None
+
+
+def latest(
+    connection: Connection, *, environments: Collection[str], before: str | None, limit: int
+) -> list[ShownExecution]:
+    """Executions of these environments (none means all), the newest first; with ``before``, older ones."""
+    table = tables.executions.c
+    names = ("id", "status", "test_suite", "environment", "created_at", "started_at", "ended_at")
+    metadata = case((func.length(table.metadata) <= LONGEST_METADATA, table.metadata), else_="{}")
+    query = select(
+        *(table[name] for name in names),
+        *(table[name] for name in COUNTS),
+        table.given,
+        metadata.label("said"),
+    )
+    if environments:
+        query = query.where(table.environment.in_(environments))
+    if before is not None:
+        query = query.where(table.id < before)
+    found = []
+    for row in connection.execute(query.order_by(table.id.desc()).limit(limit)):
+        columns = row._mapping
+        given = None if row.given is None else msgspec.json.decode(row.given, type=wire.Counts)
+        summed = wire.Counts(**{name: columns[name] for name in COUNTS})
+        found.append(
+            ShownExecution(
+                **{name: columns[name] for name in names},
+                branch=str(msgspec.json.decode(row.said).get("branch") or ""),
+                results=counts.effective(summed, given),
+            )
+        )
+    return found
 
 
 def failing(connection: Connection, execution_id: str, *, after: int, limit: int) -> list[ShownTest]:
@@ -55,17 +118,18 @@ def slowest(connection: Connection, execution_id: str, *, limit: int) -> list[Sh
 
 
 def events(
-    connection: Connection, execution_id: str, *, after: int, limit: int
-) -> list[tuple[int, int, str]]:
-    """Inbound events in the order of arrival, as (row, time, document)."""
+    connection: Connection, execution_id: str, *, after: int, limit: int, length: int
+) -> list[ShownEvent]:
+    """Inbound events in the order of arrival, of each document the first ``length`` characters."""
     table = tables.events.c
+    text = func.substr(table.document, 1, length).label("text")
     rows = connection.execute(
-        select(table.id, table.received_at, table.document)
+        select(table.id, table.received_at, table.event, text, func.length(table.document).label("length"))
         .where(table.execution_id == execution_id, table.id > after)
         .order_by(table.id)
         .limit(limit)
     )
-    return [(row.id, row.received_at, row.document) for row in rows]
+    return [ShownEvent(*row) for row in rows]
 
 
 def submissions(

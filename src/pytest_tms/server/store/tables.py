@@ -170,6 +170,7 @@ webhooks = Table(
     Column("filters", Text, nullable=False),
     Column("extra", Text, nullable=False),  # top-level fields that we do not know
     Column("status", String(16), nullable=False),
+    Column("status_since", BigInteger),  # nothing where it never changed
     Column("reason", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("failing_since", BigInteger),

@@ -102,9 +102,10 @@ def remove(connection: Connection, webhook_id: str) -> None:
     connection.execute(delete(tables.webhooks).where(_HOOK.id == webhook_id))
 
 
-def every(connection: Connection) -> list[Webhook]:
-    """All webhooks, the oldest first."""
-    return [_webhook(row) for row in connection.execute(select(tables.webhooks).order_by(_HOOK.id))]
+def every(connection: Connection, *, after: str = "", limit: int | None = None) -> list[Webhook]:
+    """The webhooks whose id follows ``after``, the oldest first."""
+    query = select(tables.webhooks).where(_HOOK.id > after).order_by(_HOOK.id).limit(limit)
+    return [_webhook(row) for row in connection.execute(query)]
 
 
 def listening(connection: Connection) -> list[Webhook]:
@@ -283,7 +284,7 @@ def _record_health(connection: Connection, outcomes: Iterable[Outcome], now: int
             connection.execute(this.where(_HOOK.resume_at < rest).values(resume_at=rest))
         reasons = [each.disable for each in ends if each.disable]
         if reasons:
-            connection.execute(this.values(status="disabled", reason=reasons[0]))
+            connection.execute(this.values(status="disabled", status_since=now, reason=reasons[0]))
             connection.execute(
                 update(tables.deliveries)
                 .where(_ROW.webhook_id == webhook_id, _ROW.status == "pending")
@@ -334,6 +335,7 @@ _PLAIN = (
     "previous_secret",
     "previous_until",
     "status",
+    "status_since",
     "reason",
     "created_at",
     "created_by",

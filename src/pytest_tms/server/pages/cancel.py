@@ -1,0 +1,41 @@
+"""Cancelling an execution: asked once more, then done."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from litestar import Response, get, post
+from litestar.response import Redirect
+
+from pytest_tms.server.api.executions import cancel
+from pytest_tms.server.model import states
+from pytest_tms.server.model.addresses import Addresses
+from pytest_tms.server.pages.templates import page
+from pytest_tms.server.pages.visitor import WRITES, Visitor
+from pytest_tms.server.store import executions
+from pytest_tms.server.store.database import Database
+from pytest_tms.server.webhooks.worker import Worker
+
+
+@get("/cancel/{execution_id:str}", opt={"scope": WRITES}, sync_to_thread=True)
+def cancel_form(database: Database, visitor: Visitor, execution_id: str) -> Response[Any]:
+    """Ask whether it is meant, while there is anything to cancel."""
+    with database.read() as connection:
+        execution = executions.get(connection, execution_id)
+    if execution.status in states.ENDED:
+        return _report(execution_id)
+    return page(visitor, "cancel.html", tab="cancel", execution=execution)
+
+
+@post("/cancel/{execution_id:str}", opt={"scope": WRITES}, sync_to_thread=True)
+def cancel_execution(
+    database: Database, addresses: Addresses, worker: Worker, visitor: Visitor, execution_id: str
+) -> Response[Any]:
+    """Cancel it: every pytest that reports to it stops with its next report."""
+    cancel(database, addresses, worker, visitor.caller, execution_id)
+    return _report(execution_id)
+
+
+def _report(execution_id: str) -> Response[Any]:
+    return Redirect(f"/reports/{quote(execution_id, safe='')}", status_code=303)

@@ -1,0 +1,31 @@
+"""The start page: the latest executions."""
+
+from __future__ import annotations
+
+from litestar import Response, get
+
+from pytest_tms.server.pages.report import verdict
+from pytest_tms.server.pages.templates import page
+from pytest_tms.server.pages.visitor import Visitor
+from pytest_tms.server.store import reports
+from pytest_tms.server.store.database import Database
+
+EXECUTIONS = 50
+"""Executions on one page."""
+
+
+@get("/", sync_to_thread=True)
+def home(database: Database, visitor: Visitor, before: str = "") -> Response[str]:
+    """The executions that the visitor may see, the newest first."""
+    start = before if before.isascii() and before.isprintable() else ""
+    with database.read() as connection:
+        rows = reports.latest(
+            connection, environments=visitor.environments, before=start or None, limit=EXECUTIONS + 1
+        )
+    return page(
+        visitor,
+        "home.html",
+        executions=[(row, verdict(row.status, row.results)) for row in rows[:EXECUTIONS]],
+        following=rows[EXECUTIONS - 1].id if len(rows) > EXECUTIONS else None,
+        first_page=not start,
+    )

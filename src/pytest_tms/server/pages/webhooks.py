@@ -1,0 +1,128 @@
+"""Webhooks: how they fare, what became of their deliveries, and what their owner may do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from litestar import Response, get, post
+from litestar.response import Redirect
+
+from pytest_tms import wire
+from pytest_tms.server.api import auth
+from pytest_tms.server.api.webhooks import replay
+from pytest_tms.server.model.webhooks import Webhook
+from pytest_tms.server.pages.templates import page
+from pytest_tms.server.pages.visitor import WEBHOOKS, Visitor
+from pytest_tms.server.store import audit, webhooks
+from pytest_tms.server.store.database import Database
+from pytest_tms.server.webhooks.worker import Worker
+
+LISTED = 50
+"""Webhooks on one page."""
+DELIVERIES = 100
+"""Deliveries on one page."""
+STATUSES = ("pending", "delivered", "failed")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A webhook as a page shows it: its URL without the query, where a secret may stand."""
+
+    hook: Webhook
+
+    @property
+    def place(self) -> str:
+        """Host and path."""
+        parts = urlsplit(self.hook.url)
+        return f"{parts.netloc}{parts.path}"
+
+    @property
+    def state(self) -> str:
+        """Its status, or that it is active and fails."""
+        failing = self.hook.status == "active" and self.hook.failing_since is not None
+        return "failing" if failing else self.hook.status
+
+
+@get("/webhooks", opt={"scope": WEBHOOKS}, sync_to_thread=True)
+def list_webhooks(database: Database, visitor: Visitor, after: str = "") -> Response[str]:
+    """The webhooks that the visitor may see, the oldest first."""
+    start = after if after.isascii() and after.isprintable() else ""
+    with database.read() as connection:
+        found = webhooks.every(connection, after=start, limit=LISTED + 1)
+    return page(
+        visitor,
+        "webhooks.html",
+        webhooks=[
+            Shown(webhook)
+            for webhook in found[:LISTED]
+            if visitor.caller.reaches(webhook.filters.environments)
+        ],
+        following=found[LISTED - 1].id if len(found) > LISTED else None,
+        first_page=not start,
+    )
+
+
+@get("/webhooks/{webhook_id:str}", opt={"scope": WEBHOOKS}, sync_to_thread=True)
+def show_webhook(
+    database: Database, visitor: Visitor, webhook_id: str, status: str = "", before: str = ""
+) -> Response[str]:
+    """One webhook and its deliveries, the newest first."""
+    chosen = status if status in STATUSES else None
+    start = int(before) if before.isdecimal() and len(before) < 19 else None
+    with database.read() as connection:
+        webhook = webhooks.get(connection, webhook_id)
+        rows, following = webhooks.page(connection, webhook_id, status=chosen, before=start, limit=DELIVERIES)
+        failed, _ = webhooks.page(connection, webhook_id, status="failed", before=None, limit=1)
+    return page(
+        visitor,
+        "webhook.html",
+        webhook=Shown(webhook),
+        deliveries=rows,
+        statuses=STATUSES,
+        chosen=chosen,
+        has_failed=bool(failed),
+        following=following,
+        first_page=start is None,
+    )
+
+
+@post("/webhooks/{webhook_id:str}/replay", opt={"scope": WEBHOOKS}, sync_to_thread=True)
+def replay_failed(database: Database, worker: Worker, visitor: Visitor, webhook_id: str) -> Response[Any]:
+    """Send what failed again."""
+    with database.write() as connection:
+        replay(connection, visitor.caller, webhook_id)
+    worker.wake()
+    return _back(webhook_id)
+
+
+@post("/webhooks/{webhook_id:str}/pause", opt={"scope": WEBHOOKS}, sync_to_thread=True)
+def pause(database: Database, worker: Worker, visitor: Visitor, webhook_id: str) -> Response[Any]:
+    """Send nothing until it is active again."""
+    return _become(database, worker, visitor, webhook_id, "paused")
+
+
+@post("/webhooks/{webhook_id:str}/activate", opt={"scope": WEBHOOKS}, sync_to_thread=True)
+def activate(database: Database, worker: Worker, visitor: Visitor, webhook_id: str) -> Response[Any]:
+    """Send again, after a pause or after it was disabled."""
+    return _become(database, worker, visitor, webhook_id, "active")
+
+
+def _become(
+    database: Database, worker: Worker, visitor: Visitor, webhook_id: str, status: wire.WebhookStatus
+) -> Response[Any]:
+    now = auth.now()
+    with database.write() as connection:
+        webhook = webhooks.lock(connection, webhook_id)
+        webhooks.save(connection, webhook.became(status, now))
+        audit.add(connection, visitor.caller, "webhook.changed", webhook_id, now, fields=["status"])
+    worker.wake()
+    return _back(webhook_id)
+
+
+def _back(webhook_id: str) -> Response[Any]:
+    return Redirect(f"/webhooks/{quote(webhook_id, safe='')}", status_code=303)
+
+
+HANDLERS = (list_webhooks, show_webhook, replay_failed, pause, activate)
