@@ -141,11 +141,16 @@ def test_fails(leaves, tms):
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
-def test_files_stand_in_the_results_by_their_kind(
+def test_each_shard_tells_of_itself_and_of_its_files_by_their_kind(
     documented: Foreign, pytester: pytest.Pytester, workers: tuple[str, ...]
 ) -> None:
     pytester.makepyfile(test_it=FILES)
     pytester.runpytest_subprocess("--tms-url", documented.url, *workers)
+    shards = ["1", "2"] if workers else ["1"]
+    assert [results["shardId"] for results in sent(documented, "/api/results")] == shards
+    events = sent(documented, "/api/webhooks/executions/exec_1")
+    for name in ("shard.started", "shard.completed"):
+        assert [event["data"]["shardId"] for event in events if event["event"] == name] == shards
     named: dict[str, list[str]] = {}
     for results in sent(documented, "/api/results"):
         artifacts = results.get("artifacts", {})

@@ -250,7 +250,7 @@ def test_settings_that_are_no_unicode_are_written_as_escapes(tms: Tms, tmp_path:
 
 
 ATTEMPTS = """
-import pathlib
+import pathlib, time
 
 def test_flaky(tms):
     path = pathlib.Path("count")
@@ -258,6 +258,7 @@ def test_flaky(tms):
     path.write_text("." * tries)
     tms.attach(b"x", f"try{tries}.txt")
     tms.property("try", tries)
+    time.sleep(0.05 / tries)
     assert tries > 2
 """
 
@@ -272,13 +273,16 @@ def test_flaky(tms):
         ("flaky", ("--force-flaky", "--max-runs=3")),
     ],
 )
-def test_each_attempt_has_its_own_files(
+def test_each_attempt_has_its_own_files_and_duration(
     environment: str, options: tuple[str, ...], mode: str, tms: Tms, tmp_path: Path
 ) -> None:
     options = (*harness.MODES[mode], *options)
     ran = harness.run(tms, tmp_path, {"test_it.py": ATTEMPTS}, *options, environment=environment)
     (test,) = ran.stored
     assert test["retries"] == 2
+    durations = [attempt["duration"] for attempt in test["attempts"]]
+    assert all(duration >= 49 // number for number, duration in enumerate(durations, 1))
+    assert durations[-1] == test["duration"]
     assert test["properties"] == {"try": "3"}
     names = [[file["name"] for file in attempt.get("artifacts") or ()] for attempt in test["attempts"]]
     # pytest-retry has one teardown for its later attempts, so their files cannot be told apart.

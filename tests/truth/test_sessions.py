@@ -28,11 +28,18 @@ def ledger(ran: harness.Ran) -> tuple[int, int, int]:
     return collected, delivered, not_run
 
 
-@pytest.mark.parametrize("limit", [("-x",), ("--maxfail=2",)], ids=["x", "maxfail"])
+@pytest.mark.parametrize(
+    ("limit", "why"),
+    [
+        ("-x", "stopping after 1 failures"),
+        ("--maxfail=2", "stopping after 2 failures"),
+        ("--stepwise", "Test failed, continuing from this test next run."),
+    ],
+)
 def test_what_ran_before_a_run_over_workers_stopped_is_stored(
-    limit: tuple[str, ...], tms: Tms, tmp_path: Path
+    limit: str, why: str, tms: Tms, tmp_path: Path
 ) -> None:
-    ran = harness.run(tms, tmp_path, {"test_it.py": MANY}, "-n", "2", *limit)
+    ran = harness.run(tms, tmp_path, {"test_it.py": MANY}, "-n", "2", limit)
     assert ran.status is not None
     assert ran.exit == 2
     assert harness.odd_ones(ran) == set()
@@ -42,7 +49,7 @@ def test_what_ran_before_a_run_over_workers_stopped_is_stored(
     assert not_run == collected - delivered > 0
     assert ran.status.status == "completed"
     assert {shard.status for shard in ran.status.shard_results} <= {"failed", "completed"}
-    assert re.search(r"^not run \d+: stopping after \d failures$", ran.output, re.M)
+    assert re.search(rf"^not run \d+: {why}$", ran.output, re.M)
 
 
 def test_the_last_failures_alone_are_a_run_of_their_own(tms: Tms, tmp_path: Path) -> None:
@@ -65,16 +72,15 @@ def test_started_from_another_folder_nothing_changes(mode: str, tms: Tms, tmp_pa
     assert list(elsewhere.iterdir()) == []
 
 
-def test_without_a_terminal_everything_is_stored(
-    tms: Tms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("mode", harness.MODES)
+def test_without_a_terminal_everything_is_stored(mode: str, tms: Tms, tmp_path: Path) -> None:
     """No link is shown, so a hook tells which execution it was."""
     conftest = """
 def pytest_tms_finished(summary):
     print("finished", summary.report_url, flush=True)
 """
     files = {"test_it.py": MANY, "conftest.py": conftest}
-    ran = harness.run(tms, tmp_path, files, "-p", "no:terminal", "-s")
+    ran = harness.run(tms, tmp_path, files, *harness.MODES[mode], "-p", "no:terminal", "-s")
     assert ran.exit == 1
     assert len(ran.stored) == 30
     harness.assert_counted(ran)

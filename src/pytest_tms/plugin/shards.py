@@ -36,21 +36,22 @@ def parse_shard(text: str) -> ShardName | None:
 def split(tests: Iterable[tuple[str, str]], shards: int) -> list[set[str]]:
     """Share out tests, given as (node id, group), over ``shards`` sets of node ids.
 
-    The same tests give the same sets on every machine and in every order. A group stays together as long
-    as it is no larger than an even share; a larger one is cut into pieces of that size.
+    The same tests give the same sets on every machine and in every order. A group stays together unless
+    its shard would then have more than a quarter above an even share.
     """
     groups: dict[str, set[str]] = {}
     for nodeid, group in tests:
         groups.setdefault(group, set()).add(nodeid)
-    share = max(1, -(-sum(map(len, groups.values())) // shards))
-    pieces: list[list[str]] = []
-    for _, members in sorted(groups.items()):
-        ordered = sorted(members)
-        pieces += [ordered[start : start + share] for start in range(0, len(ordered), share)]
-    pieces.sort(key=lambda piece: (-len(piece), piece[0]))
+    share = -(-sum(map(len, groups.values())) // shards)
+    most = share + share // 4
     parts: list[set[str]] = [set() for _ in range(shards)]
-    for piece in pieces:
-        min(parts, key=len).update(piece)
+    for members in sorted(map(sorted, groups.values()), key=lambda group: (-len(group), group[0])):
+        rest = members
+        while rest:
+            part = min(parts, key=len)
+            size = len(rest) if len(part) + len(rest) <= most else share - len(part)
+            part.update(rest[:size])
+            rest = rest[size:]
     return parts
 
 
