@@ -308,11 +308,11 @@ class Runners(RuleBasedStateMachine):
         assert self.heard() == self.model.heard
 
     def heard(self) -> list[tuple[str, str | None, Document | None]]:
-        """What the webhook was sent of the execution, progress by the clock left out."""
+        """What the webhook was sent of this execution, what the clock tells left out."""
         found = []
-        for got in self.subscribers.of(self.name):
-            event, data = got.payload["event"], got.payload["data"]
-            if event != "execution.progress":
+        for payload in (got.payload for got in self.subscribers.of(self.name)):
+            event, data = payload["event"], payload["data"]
+            if payload["executionId"] == self.execution["executionId"] and event != "execution.progress":
                 ends = event not in ("execution.started", "shard.started")
                 told = {name: data[name] for name in ("status", "results")} if ends else None
                 found.append((event, data.get("shardId"), told))
