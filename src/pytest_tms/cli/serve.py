@@ -14,6 +14,8 @@ from pytest_tms.cli.options import database_options
 @click.option("--port", type=click.IntRange(0, 65535), help="The port (8765); 0 is any. [TMS_SERVER_PORT]")
 @click.option("--public-url", metavar="URL", help="How users reach it, for links. [TMS_SERVER_PUBLIC_URL]")
 @click.option("--workers", type=click.IntRange(1), help="Server processes (1). [TMS_SERVER_WORKERS]")
+@click.option("--tls-cert", metavar="FILE", help="A certificate, PEM, for https. [TMS_SERVER_TLS_CERT]")
+@click.option("--tls-key", metavar="FILE", help="Its key, PEM. [TMS_SERVER_TLS_KEY]")
 @click.option("--embedded", is_flag=True, hidden=True, help="Stop when no pytest session wants it any more.")
 @database_options
 def serve(
@@ -21,6 +23,8 @@ def serve(
     port: int | None,
     public_url: str | None,
     workers: int | None,
+    tls_cert: str | None,
+    tls_key: str | None,
     embedded: bool,
     data_dir: Path | None,
     database_url: str | None,
@@ -31,17 +35,20 @@ def serve(
     from pytest_tms.server.store.database import Database
 
     if embedded:  # a server of this machine alone, whatever the environment says of one for others
-        host, public_url, workers = "127.0.0.1", "", 1
+        host, public_url, workers, tls_cert, tls_key = "127.0.0.1", "", 1, "", ""
     settings = ServerSettings.read(
         host=host,
         port=port,
         public_url=public_url,
         workers=workers,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
         data_dir=data_dir,
         database_url=database_url,
         rate_limits="off" if embedded else None,
         redis_url="" if embedded else None,
     )
+    run.check_tls(settings)
     settings.prepare()
     database = Database(settings.database)
     database.upgrade(settings.data_dir)
@@ -52,7 +59,9 @@ def serve(
             f"{settings.host}:{settings.port} cannot be listened on ({error.strerror}): choose another --port"
         ) from None
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
-    root = settings.public_url or f"http://{shown}:{sock.getsockname()[1]}"
+    root = (
+        settings.public_url or f"{'https' if settings.tls_cert else 'http'}://{shown}:{sock.getsockname()[1]}"
+    )
     if embedded:
         run.serve_embedded(settings, database, sock, f"{root}/api")
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -58,10 +59,10 @@ def serve(settings: ServerSettings, database: Database, sock: socket.socket) -> 
     """Serve until SIGTERM or SIGINT."""
     if settings.workers > 1:
         os.environ.update(settings.environ())
-        config = _config("pytest_tms.server.app:from_environment", workers=settings.workers)
+        config = _config(settings, "pytest_tms.server.app:from_environment")
         Multiprocess(config, sockets=[sock]).run()
         return
-    uvicorn.Server(_config(create_app(settings, database))).run(sockets=[sock])
+    uvicorn.Server(_config(settings, create_app(settings, database))).run(sockets=[sock])
 
 
 def serve_embedded(settings: ServerSettings, database: Database, sock: socket.socket, url: str) -> None:
@@ -72,7 +73,7 @@ def serve_embedded(settings: ServerSettings, database: Database, sock: socket.so
         tokens.add(connection, replace(token, id=EMBEDDED), hashed(text))
     app = create_app(settings, database)
     sessions = Sessions(settings.data_dir)
-    server = uvicorn.Server(_config(app))
+    server = uvicorn.Server(_config(settings, app))
     announce = partial(write_state, settings.data_dir, url, text)
     retires = partial(retire, settings.data_dir, url, lambda: sessions.is_wanted(app.idle))
     asyncio.run(_serve_until(server, sock, retires, announce))
@@ -90,11 +91,31 @@ async def _serve_until(
     await serving
 
 
-def _config(app: Edge | str, workers: int = 1) -> uvicorn.Config:
+def check_tls(settings: ServerSettings) -> None:
+    """Raise ValueError, in a sentence, where there is half a certificate, or one that cannot be used."""
+    cert, key = settings.tls_cert, settings.tls_key
+    if bool(cert) != bool(key):
+        raise ValueError("TLS needs both --tls-cert and --tls-key")
+    if cert:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(cert, key, password="")  # else OpenSSL would ask the terminal for one
+        except (OSError, ValueError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            raise ValueError(
+                f"{cert} and {key} cannot be used ({reason}): give a certificate and its key, both PEM, "
+                f"the key without a password"
+            ) from None
+
+
+def _config(settings: ServerSettings, app: Edge | str) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
-        workers=workers,
+        workers=settings.workers,
+        ssl_certfile=settings.tls_cert or None,
+        ssl_keyfile=settings.tls_key or None,
+        forwarded_allow_ips=settings.trusted_proxies,
         log_level="warning",
         access_log=False,
         server_header=False,

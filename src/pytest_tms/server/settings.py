@@ -26,13 +26,15 @@ class ServerSettings:
     ``keys`` are Fernet keys for secrets at rest, the newest first; empty means the key file in ``data_dir``.
     ``webhook_rate`` is deliveries a second to one webhook, 0 for no limit; ``progress_interval`` is seconds.
     ``shard_silence`` is the seconds after which a shard whose runner reports live is lost, 0 for never.
+    ``token_grace`` is the seconds for which an execution's own token outlives it. ``tls_cert`` and
+    ``tls_key`` are PEM files, ``trusted_proxies`` the addresses whose X-Forwarded headers are believed.
     ``rate_limits`` is what ``model.rates.parse`` reads; ``redis_url`` is where replicas count together.
     """
 
     host: str = "127.0.0.1"
     port: int = 8765
     data_dir: Path = Path()
-    database_url: str = ""
+    database_url: str = field(default="", repr=False)
     public_url: str = ""
     suites: tuple[str, ...] = wire.SUITES
     environments: tuple[str, ...] = wire.ENVIRONMENTS
@@ -43,6 +45,10 @@ class ServerSettings:
     webhook_rate: int = 10
     progress_interval: int = 30
     shard_silence: int = 60
+    token_grace: int = 86_400
+    tls_cert: str = ""
+    tls_key: str = ""
+    trusted_proxies: str = "127.0.0.1,::1"
     rate_limits: str = "documented"
     redis_url: str = field(default="", repr=False)
 
@@ -66,6 +72,10 @@ class ServerSettings:
             "redis_url": _redis_url(environ.get("TMS_SERVER_REDIS_URL")),
             "progress_interval": _number(environ, "TMS_SERVER_PROGRESS_INTERVAL", 86_400),
             "shard_silence": _number(environ, "TMS_SERVER_SHARD_SILENCE", 86_400),
+            "token_grace": _number(environ, "TMS_SERVER_TOKEN_GRACE", 366 * 86_400),
+            "tls_cert": environ.get("TMS_SERVER_TLS_CERT"),
+            "tls_key": environ.get("TMS_SERVER_TLS_KEY"),
+            "trusted_proxies": environ.get("TMS_SERVER_TRUSTED_PROXIES"),
         }
         values.update({name: value for name, value in given.items() if value is not None})
         settings = cls(**{name: value for name, value in values.items() if value not in (None, "")})
@@ -116,6 +126,7 @@ class ServerSettings:
             "TMS_SERVER_REDIS_URL": self.redis_url,
             "TMS_SERVER_PROGRESS_INTERVAL": str(self.progress_interval),
             "TMS_SERVER_SHARD_SILENCE": str(self.shard_silence),
+            "TMS_SERVER_TOKEN_GRACE": str(self.token_grace),
         }
 
 

@@ -105,11 +105,17 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     call: Call[Any, Any] = handler.opt["call"]
     if call.scope is None:
         return
-    visits: Visits = connection.app.state.visits
-    database: Database = connection.app.state.database
+    state = connection.app.state
+    visits: Visits = state.visits
     anyone = stranger(connection)
+    text = bearer(connection)
     try:
-        caller = await run_sync(_check, database, bearer(connection), call, anyone, connection.path_params)
+        if call == calls.SEND_EVENT and text.startswith(WEBHOOK_TOKEN):
+            execution_id = connection.path_params["execution_id"]
+            await run_sync(_check_own, state.database, text, execution_id, state.settings.token_grace)
+            caller = replace(anyone, id=execution_id)
+        else:
+            caller = await run_sync(_check, state.database, text, call, anyone, connection.path_params)
     except Unauthorized as error:
         visits.failed(anyone, error.message)
         raise
@@ -166,9 +172,6 @@ def bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
 def _check(
     database: Database, text: str, call: Call[Any, Any], anyone: Caller, path: Mapping[str, Any]
 ) -> Caller:
-    if call == calls.SEND_EVENT and text.startswith(WEBHOOK_TOKEN):
-        _check_own(database, text, path["execution_id"])
-        return replace(anyone, id=path["execution_id"])
     token = find(database, text)
     if call.scope is not None and not token.allows(call.scope):
         raise Forbidden(f"The token {token.id} lacks the scope {call.scope}.")
@@ -188,13 +191,18 @@ def check_reach(database: Database, caller: Caller, path: Mapping[str, Any]) -> 
             caller.check_reach(webhooks.get(connection, path["webhook_id"]).filters.environments)
 
 
-def _check_own(database: Database, text: str, execution_id: str) -> None:
-    """Raise Unauthorized where this is not the execution's own token, or no longer."""
-    own = ""
+def _check_own(database: Database, text: str, execution_id: str, grace: int) -> None:
+    """Raise Unauthorized where this is not the execution's own token, or ``grace`` seconds after its end."""
+    execution = None
     with database.read() as connection, suppress(NotFound):  # who has no valid token learns nothing of it
-        own = executions.get(connection, execution_id).token_hash
-    if not hmac.compare_digest(own, hashed(text)):
+        execution = executions.get(connection, execution_id)
+    if not hmac.compare_digest(execution.token_hash if execution else "", hashed(text)):
         raise Unauthorized("The token is not that of this execution.")
+    if execution is not None and execution.ended_at is not None:
+        # What a replay tells may have ended before the execution was created here.
+        ended = max(execution.ended_at, execution.created_at)
+        if now() > ended + 1000 * grace:
+            raise Unauthorized("The token ended with its execution: send what is late with an API token.")
 
 
 def _is_whole(text: str) -> bool:
