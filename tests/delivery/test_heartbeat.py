@@ -41,7 +41,7 @@ def test_a_long_test_keeps_every_shard_of_its_runner_alive(
     command = [sys.executable, "-m", "pytest", "-n2", f"--tms-url={foreign.url}"]
     with subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.DEVNULL) as process:
         try:
-            wait_for(is_long)
+            wait_for(is_long, 120)
             assert {tuple(beat.get("shards", ())) for beat in beats()} == {("1", "2")}
             assert all("interval" not in beat for beat in beats())
             pytester.path.joinpath("go").touch()
@@ -63,3 +63,18 @@ def test_a_runner_says_how_seldom_it_reports_where_its_user_wants_it_so(
     assert {body["data"]["interval"] for body in sent if body.get("event") == "execution.progress"} == {
         300_000
     }
+
+
+def test_a_run_that_the_tms_holds_for_failed_says_so_and_stays_as_it_is(
+    pytester: pytest.Pytester, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created = {"executionId": "exec_1", "capabilities": ["live-tests"], "executionStatus": "failed"}
+    foreign.will_answer(201, created)
+    monkeypatch.setenv("TMS_API_TOKEN", "t")
+    pytester.makepyfile("def test_it(): pass")
+    ran = pytester.runpytest(f"--tms-url={foreign.url}")
+    ran.assert_outcomes(passed=1)
+    ran.stdout.fnmatch_lines(
+        ["trouble to the TMS the execution has failed, its page says why; tms_timeout *"]
+    )
+    assert ran.ret == 0

@@ -369,6 +369,10 @@ class Run:
         earlier = self._courier.earlier if self._courier else None
         if earlier is not None:
             trouble += earlier.trouble
+        if delivery and delivery.execution_status == "failed" and all(end.status != "error" for end in ends):
+            trouble.append(
+                "to the TMS the execution has failed, its page says why; tms_timeout is how long it may run"
+            )
         if self._courier and self._courier.problem:
             trouble.append(self._courier.problem)
         if self._journal.trouble and not done:
