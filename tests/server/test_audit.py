@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -153,6 +154,27 @@ def test_pages_of_the_log_meet_without_a_gap(api: Api) -> None:
         everything, end = audit.page(connection, limit=100_000)
     assert end is None
     assert len(everything) >= 4
+
+
+def test_the_page_shows_the_log_and_leads_to_what_is_still_there(api: Api) -> None:
+    made = good(api.ask("POST", "/webhooks", HOOK), 201)["webhookId"]
+    good(api.ask("DELETE", f"/webhooks/{made}"), 200)
+    execution = api.create()["executionId"]
+    with written(api) as connection:
+        name = "<script>alert(1)</script>"
+        for number in range(100):
+            audit.add(connection, Actor(id=f"tok_{number}", name=name), "token.rotated", "tok_x", auth.now())
+    first = api.page("/audit").text
+    assert first.count("token.rotated") == 100
+    assert "<script" not in first
+    (older,) = re.findall(r'href="(/audit\?before=\d+)"', first)
+    second = api.page(older).text
+    assert "token.rotated" not in second
+    assert f'<a href="/reports/{execution}">{execution}</a>' in second
+    assert "webhook.deleted" in second
+    assert "host: example.com" in second
+    assert f'href="/webhooks/{made}">' in second.partition("webhook.created")[2]
+    assert f'href="/webhooks/{made}">' not in second.partition("webhook.created")[0]
 
 
 def test_old_failures_go_and_all_else_stays(api: Api) -> None:

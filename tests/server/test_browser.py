@@ -13,12 +13,22 @@ import pytest
 from tests.server.conftest import Api, good, result, running
 from tests.server.test_door import BEYOND
 from tests.server.test_pages import HOSTILE, hostile
+from tests.server.test_tokens import stored
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
-PAGES = ("/", "/reports/{}", "/logs/{}", "/artifacts/{}", "/cancel/{}", "/webhooks", "/webhooks/{hook}")
+PAGES = (
+    "/",
+    "/reports/{}",
+    "/logs/{}",
+    "/artifacts/{}",
+    "/cancel/{}",
+    "/webhooks",
+    "/webhooks/{hook}",
+    "/audit",
+)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
@@ -91,6 +101,7 @@ def test_nothing_of_a_runner_runs_and_nothing_is_wider_than_a_phone(
 def test_text_can_be_read_in_light_and_dark(
     closed: Api, browser: Browser, scheme: Literal["light", "dark"]
 ) -> None:
+    admin = stored(closed, "admin")
     execution = closed.create(metadata={"branch": "main"}, configuration={"shards": 2})
     closed.submit(
         execution,
@@ -105,7 +116,7 @@ def test_text_can_be_read_in_light_and_dark(
             weakest = tab.evaluate(CONTRAST)
             assert weakest["ratio"] >= 4.5, (path, weakest)
             if path == "/login":
-                log_in(tab, closed.token)
+                log_in(tab, admin)
     context.close()
 
 

@@ -20,7 +20,16 @@ from tests.server.test_serve import answers
 from tests.server.test_tokens import stored, written
 
 BEYOND = ("--host", "0.0.0.0")
-PAGES = {"/", "/reports/{}", "/logs/{}", "/artifacts/{}", "/cancel/{}", "/webhooks", "/webhooks/wh_nope"}
+PAGES = {
+    "/",
+    "/reports/{}",
+    "/logs/{}",
+    "/artifacts/{}",
+    "/cancel/{}",
+    "/webhooks",
+    "/webhooks/wh_nope",
+    "/audit",
+}
 LOGIN = "<h1>Log in</h1>"
 
 

@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException
 from litestar.static_files import create_static_files_router
 
 from pytest_tms.errors import ApiError
-from pytest_tms.server.pages import artifacts, cancel, home, login, logs, report, webhooks
+from pytest_tms.server.pages import artifacts, audit, cancel, home, login, logs, report, webhooks
 from pytest_tms.server.pages.visitor import form, guard, visitor
 
 HERE = Path(__file__).parent
@@ -34,6 +34,7 @@ def routes() -> list[Router]:
             cancel.cancel_form,
             cancel.cancel_execution,
             *webhooks.HANDLERS,
+            audit.show_audit,
         ],
         guards=[guard],
         dependencies={

@@ -28,6 +28,7 @@ READS = "executions:read"
 """The scope that a page needs which names no other."""
 WRITES = "executions:write"
 WEBHOOKS = "webhooks:write"
+ADMIN = "admin"
 LASTS = 7 * 86_400
 """Seconds from a login to its end."""
 FIELDS = 20

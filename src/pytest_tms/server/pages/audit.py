@@ -1,0 +1,45 @@
+"""The audit log: who did what."""
+
+from __future__ import annotations
+
+from litestar import Response, get
+
+from pytest_tms.server.pages.templates import page
+from pytest_tms.server.pages.visitor import ADMIN, Visitor
+from pytest_tms.server.store import audit
+from pytest_tms.server.store.audit import Entry
+from pytest_tms.server.store.database import Database
+
+ENTRIES = 100
+"""Entries on one page."""
+PLACES = {"exec": "/reports/", "wh": "/webhooks/"}
+"""Where the thing is shown that an id names."""
+
+
+@get("/audit", opt={"scope": ADMIN}, sync_to_thread=True)
+def show_audit(database: Database, visitor: Visitor, before: str = "") -> Response[str]:
+    """The log, the newest first."""
+    start = int(before) if before.isdecimal() and len(before) < 19 else None
+    with database.read() as connection:
+        entries, following = audit.page(connection, before=start, limit=ENTRIES)
+    return page(
+        visitor,
+        "audit.html",
+        entries=[(entry, _place(entry), _details(entry)) for entry in entries],
+        following=following,
+        first_page=start is None,
+    )
+
+
+def _place(entry: Entry) -> str:
+    """The page of what the entry is about, or nothing where there is none any more."""
+    place = PLACES.get(entry.target.partition("_")[0], "")
+    return f"{place}{entry.target}" if place and not entry.action.endswith(".deleted") else ""
+
+
+def _details(entry: Entry) -> str:
+    shown = {
+        name: ", ".join(map(str, value)) if isinstance(value, list) else str(value).rstrip(".")
+        for name, value in entry.details.items()
+    }
+    return " · ".join(f"{name}: {value}" for name, value in shown.items() if value)
