@@ -20,7 +20,8 @@ def main() -> None:
     chosen = parser.parse_args()
     what = chosen.what or ["overhead", "ingest", "deliveries"]
     if "overhead" in what:
-        print(overhead.measure(chosen.tests, chosen.rounds), end="\n\n", flush=True)
+        for workers in (0, 2):
+            print(overhead.measure(chosen.tests, chosen.rounds, workers), end="\n\n", flush=True)
     if "ingest" in what:
         print(ingest.measure(chosen.submitted, chosen.rounds), end="\n\n", flush=True)
     if "deliveries" in what:

@@ -16,8 +16,11 @@ from bench.table import table
 FILES = 20
 
 
-def measure(tests: int, rounds: int) -> str:
-    """The table: per-test CPU in µs beside bare pytest's, medians over ``rounds`` interleaved rounds."""
+def measure(tests: int, rounds: int, workers: int) -> str:
+    """The table: per-test CPU in µs beside bare pytest's, medians over ``rounds`` interleaved rounds.
+
+    With ``workers``, the tests run over that many, and the CPU is that of all processes.
+    """
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         suite = root / "suite"
@@ -39,7 +42,7 @@ def measure(tests: int, rounds: int) -> str:
             seconds: dict[str, list[float]] = {name: [] for name in reporters}
             for turn in range(rounds + 1):
                 for name, options in reporters.items():
-                    used = _cpu(suite, options, environ)
+                    used = _cpu(suite, ["-n", str(workers), *options], environ)
                     if turn:  # the first round warms the disk's cache
                         seconds[name].append(used)
     bare = statistics.median(seconds["bare pytest"])
@@ -58,7 +61,7 @@ def measure(tests: int, rounds: int) -> str:
             ]
         )
     header = ["reporter", "µs CPU per test", "beside bare", "ratio"]
-    return f"{tests:,} trivial tests, medians of {rounds} rounds\n{table(header, rows)}"
+    return f"{tests:,} trivial tests, -n {workers}, medians of {rounds} rounds\n{table(header, rows)}"
 
 
 def _cpu(suite: Path, options: Sequence[str], environ: dict[str, str]) -> float:
