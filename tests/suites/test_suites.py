@@ -226,7 +226,7 @@ class Told:
         reasons = [part["error"] for part in self.parts if part["status"] == "skipped"]
         if not reasons or self.status != "passed":
             return self
-        return replace(self, status="skipped", reason=reasons[-1])
+        return replace(self, status="skipped", reason=reasons[0])
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,9 @@ def run_both(python: Path, suite: Path, tms: Tms, tmp_path: Path, *options: str)
     command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", *options]
     reporters = ["--junitxml", str(xml), "--tms-url", tms.url]
     # The suites bring coverage along; measured, they would take three times as long.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE", "PYTEST_"))
+    }
     environment["TMS_API_TOKEN"] = tms.token
     done = subprocess.run([*command, *reporters], cwd=suite, env=environment, capture_output=True, text=True)
     print(done.stdout[-20_000:], done.stderr, sep="\n")

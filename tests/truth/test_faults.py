@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pytest_tms import wire
 from pytest_tms.client import TmsClient
 from pytest_tms.errors import Unreachable
 from pytest_tms.plugin import enrich, recorder, start
@@ -173,6 +174,26 @@ def test_a_call_that_always_fails_is_one_line(
     result.assert_outcomes(passed=3, failed=1)
     assert len([line for line in result.outlines if line.startswith("trouble ")]) == 1
     result.stdout.fnmatch_lines(["ledger  4 collected = *", "send    tms replay *"])
+
+
+@pytest.mark.parametrize(
+    "name", ["execution.started", "shard.started", "shard.completed", "execution.completed"]
+)
+def test_an_event_that_always_fails_is_one_line(
+    name: str, reported: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = TmsClient.send_event
+
+    def boom(self: TmsClient, event: wire.Event, **more: Any) -> Any:
+        if event.event == name:
+            raise Boom("injected")
+        return send(self, event, **more)
+
+    monkeypatch.setattr(TmsClient, "send_event", boom)
+    result, _ = reported("-o", "tms_deadline=1")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=3, failed=1)
+    assert len([line for line in result.outlines if line.startswith("trouble ")]) == 1
 
 
 # The user's hooks ---------------------------------------------------------------------------------

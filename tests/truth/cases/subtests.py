@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.truth.harness import Case, failed, passed
 
 FIXTURE = """
@@ -82,11 +84,19 @@ ODD = (
     "test_unittest.py::TestParts::test_part_skips",
     "test_unittest.py::TestParts::test_parts",
 )
+ODD_BESIDE_PYTEST = (*ODD, "test_fixture.py::test_parts")
+"""Before pytest had subtests of its own, nobody told a test's failed parts."""
 
 
 CASES = [
     Case(
-        "subtests", FILES, TESTS, exit=1, shards={"1": "failed"}, in_workers={"shards": {"1", "2"}}, odd=ODD
+        "subtests",
+        FILES,
+        TESTS,
+        exit=1,
+        shards={"1": "failed"},
+        in_workers={"shards": {"1", "2"}},
+        odd=ODD if hasattr(pytest, "Subtests") else ODD_BESIDE_PYTEST,
     ),
     Case(
         "subtests-8.4",
@@ -95,7 +105,7 @@ CASES = [
         exit=1,
         shards={"1": "failed"},
         in_workers={"shards": {"1", "2"}},
-        odd=(*ODD, "test_fixture.py::test_parts"),
+        odd=ODD_BESIDE_PYTEST,
         environment="eight",
     ),
 ]
