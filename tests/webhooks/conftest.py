@@ -22,7 +22,7 @@ EVENTS = [
     "shard.completed",
 ]
 ENVIRON = {"TMS_SERVER_ALLOW_INSECURE_WEBHOOKS": "1", "TMS_SERVER_WEBHOOK_RATE": "0"}
-QUICK_CLOCK = {"TMS_SERVER_PROGRESS_INTERVAL": "1", "TMS_SERVER_SHARD_SILENCE": "3"}
+PROGRESS = {"TMS_SERVER_PROGRESS_INTERVAL": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,10 @@ def subscribers() -> Iterator[Subscribers]:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def hooks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """A server without a limit on deliveries, on each database in turn."""
+    """A server without a limit on deliveries, on each database in turn; a module's SETTINGS are its own."""
     folder = tmp_path_factory.mktemp("hooks") / "data"
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**ENVIRON, **QUICK_CLOCK}.items():
+        for name, value in {**ENVIRON, **PROGRESS, **getattr(request.module, "SETTINGS", {})}.items():
             patch.setitem(os.environ, name, value)
         if request.param == "sqlite":
             with running(folder) as api:
