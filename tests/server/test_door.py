@@ -304,6 +304,7 @@ def test_what_has_ended_is_not_cancelled(closed: Api) -> None:
         ({"proof": "ü"}, {}),
         ({}, {"Origin": "https://evil.example"}),
         ({}, {"Origin": "null"}),
+        ({}, {"Origin": "http://["}),
         ({}, {"Origin": "http://127.0.0.1:1"}),
         ({}, {"Sec-Fetch-Site": "cross-site"}),
         ({}, {"Sec-Fetch-Site": "same-site"}),

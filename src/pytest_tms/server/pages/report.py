@@ -38,7 +38,7 @@ def report(database: Database, visitor: Visitor, execution_id: str, after: str =
     start = int(after) if after.isdecimal() and len(after) < 19 else 0
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
-        shards = executions.shards(connection, execution_id)
+        shards = executions.shards(connection, execution_id, limit=SHARDS)
         failures = reports.failing(connection, execution_id, after=start, limit=FAILURES + 1)
         slowest = reports.slowest(connection, execution_id, limit=SLOWEST)
     return page(
@@ -49,8 +49,8 @@ def report(database: Database, visitor: Visitor, execution_id: str, after: str =
         verdict=verdict(execution.status, execution.results),
         facts=facts(execution),
         whole=bar(execution.results),
-        shards=[(shard, bar(shard.results)) for shard in shards[:SHARDS]],
-        more_shards=max(0, len(shards) - SHARDS),
+        shards=[(shard, bar(shard.results)) for shard in shards],
+        more_shards=max(0, execution.shards_seen - SHARDS),
         failures=failures[:FAILURES],
         following=failures[FAILURES - 1].id if len(failures) > FAILURES else None,
         first_page=start == 0,

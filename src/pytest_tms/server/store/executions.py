@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from pytest_tms import wire
 from pytest_tms.errors import NotFound
@@ -42,10 +42,16 @@ def save(connection: Connection, execution: Execution) -> None:
     )
 
 
-def shards(connection: Connection, execution_id: str) -> list[Shard]:
-    """The shards that have reported; those with a number for an id first, in its order."""
-    rows = connection.execute(select(tables.shards).where(tables.shards.c.execution_id == execution_id))
-    found = [_shard(row) for row in rows]
+def shards(connection: Connection, execution_id: str, *, limit: int | None = None) -> list[Shard]:
+    """The shards that have reported; those with a number for an id first, in its order.
+
+    Of more than ``limit``, those with the shortest ids.
+    """
+    table = tables.shards.c
+    query = select(tables.shards).where(table.execution_id == execution_id)
+    if limit is not None:
+        query = query.order_by(func.length(table.shard_id), table.shard_id).limit(limit)
+    found = [_shard(row) for row in connection.execute(query)]
     return sorted(found, key=lambda shard: _natural(shard.shard_id))
 
 
