@@ -27,6 +27,18 @@ TMS = [sys.executable, "-c", "from pytest_tms.cli import main; main()"]
 """The command `tms`, by this interpreter."""
 
 
+TOKEN = re.compile(r"tms_\w{36}")
+"""What a server shows at its first start."""
+
+
+def peak_memory(pid: int) -> int:
+    """The most bytes of memory that a process has had."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        pytest.skip("this system does not tell how much memory a process takes")
+    return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the TMS settings of whoever runs it, nor the CI that it runs in."""

@@ -51,6 +51,7 @@ Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=MAX_COUNT)]
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2000, extra_json_schema={"format": "uri"})]
+Text = Annotated[str, msgspec.Meta(max_length=10_000_000)]
 
 
 class Answer(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
@@ -187,30 +188,30 @@ class ExecutionCancelled(Answer, frozen=True, kw_only=True):
 class Artifact(Request, frozen=True, kw_only=True):
     """A file that a test left."""
 
-    name: str
-    kind: str
-    path: str
+    name: Text
+    kind: Text
+    path: Text
 
 
 class Attempt(Request, frozen=True, kw_only=True):
     """One try of a test that was tried more than once; the last one is the test's own."""
 
-    outcome: str
+    outcome: Text
     duration: int | None = None
-    error: str | None = None
-    longrepr: str | None = None
-    started_at: str | None = None
+    error: Text | None = None
+    longrepr: Text | None = None
+    started_at: Text | None = None
     artifacts: list[Artifact] | None = None
 
 
 class Subtest(Request, frozen=True, kw_only=True):
     """One part of a test that has parts: ``title`` is its message and parameters."""
 
-    title: str
+    title: Text
     status: TestStatus
     duration: int | None = None
-    error: str | None = None
-    longrepr: str | None = None
+    error: Text | None = None
+    longrepr: Text | None = None
 
 
 class TestResult(Request, frozen=True, kw_only=True):
@@ -223,21 +224,21 @@ class TestResult(Request, frozen=True, kw_only=True):
 
     __test__ = False
 
-    title: Annotated[str, msgspec.Meta(min_length=1)]
+    title: Annotated[str, msgspec.Meta(min_length=1, max_length=10_000_000)]
     status: TestStatus
-    file: str | None = None
+    file: Text | None = None
     duration: Milliseconds | None = None
-    error: str | None = None
+    error: Text | None = None
     retries: Count | None = None
-    tags: list[str] | None = None
-    node_id: str | None = None
-    outcome: str | None = None
-    started_at: str | None = None
-    worker: str | None = None
-    longrepr: str | None = None
-    stdout: str | None = None
-    stderr: str | None = None
-    log: str | None = None
+    tags: list[Text] | None = None
+    node_id: Text | None = None
+    outcome: Text | None = None
+    started_at: Text | None = None
+    worker: Text | None = None
+    longrepr: Text | None = None
+    stdout: Text | None = None
+    stderr: Text | None = None
+    log: Text | None = None
     parameters: dict[str, Any] | None = None
     properties: dict[str, Any] | None = None
     artifacts: list[Artifact] | None = None

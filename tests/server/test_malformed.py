@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+import requests
 
 from pytest_tms import calls
 from tests.server.conftest import Api, good, refused, result
@@ -33,6 +34,9 @@ NOT_JSON = {
     "an encoded surrogate": b'{"x": "\xed\xa0\x80"}',
     "an enormous whole number": b'{"x": ' + b"9" * 5000 + b"}",
     "a float out of range": b'{"x": 1e999}',
+}
+TOO_DEEP = {
+    "a level too many": b'{"x": ' + b"[" * 100 + b"]" * 100 + b"}",
     "lists nested 100,000 deep": b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "objects nested 100,000 deep": b'{"x": ' * 100_000 + b"1" + b"}" * 100_000,
 }
@@ -56,6 +60,71 @@ def test_a_body_that_is_no_json_is_a_bad_request(api: Api, call: calls.Call[Any,
     assert error["code"] == "BAD_REQUEST"
 
 
+@pytest.mark.parametrize("body", TOO_DEEP.values(), ids=TOO_DEEP.keys())
+@pytest.mark.parametrize("call", TAKING_A_BODY, ids=lambda call: call.name)
+def test_a_body_that_is_too_deep_is_unprocessable(api: Api, call: calls.Call[Any, Any], body: bytes) -> None:
+    (problem,) = refused(api.ask(call.method, path_of(call, api), body), 422)["details"]
+    assert problem["message"] == "Must be nested at most 100 levels deep"
+
+
+@pytest.mark.parametrize("spread", ["", "[", "{", "]", '\\"', "[[[[[[[["])
+def test_a_hundred_levels_are_taken_and_given_back_and_one_more_is_named(api: Api, spread: str) -> None:
+    """Brackets in strings are no levels, whichever they are, nor are those that stand side by side."""
+    execution = api.create()
+
+    def submit(levels: int) -> requests.Response:
+        deep: Any = [spread, [], {}, {"a": spread}] * 50
+        for _ in range(levels - 5):
+            deep = {"deep": deep} if isinstance(deep, list) else [deep, "]"]
+        tests = [result("first"), result(mine=deep, parameters={spread: "}"})]
+        body = {"executionId": execution["executionId"], "shardId": "1", "tests": tests}
+        return api.ask("POST", "/results", body)
+
+    good(submit(100), 201)
+    assert api.page(f"/reports/{execution['executionId']}").status_code == 200
+    assert len(api.tests(execution)) == 2
+    (problem,) = refused(submit(101), 422)["details"]
+    assert problem == {"field": "tests[1]", "message": "Must be nested at most 100 levels deep"}
+
+
+def test_more_tests_than_a_submission_may_have_are_refused(sqlite_api: Api) -> None:
+    tests = b",".join([b'{"title":"t","status":"passed"}'] * 250_001)
+    body = b'{"executionId":"x","shardId":"1","tests":[%s]}' % tests
+    error = refused(sqlite_api.ask("POST", "/results", body), 413)
+    assert error["message"] == "The submission has more than 250,000 tests: submit less at once."
+
+
+@pytest.mark.parametrize("value", [b"1", b"[]", b'"a"'])
+def test_more_values_than_a_body_may_have_are_refused(sqlite_api: Api, value: bytes) -> None:
+    many = b"[%s]" % b",".join([value] * 5_000_001)
+    created = sqlite_api.create()
+    for path, body in (
+        ("/executions", b'{"testSuite":"all","environment":"dev","metadata":{"x":%s}}'),
+        ("/results", b'{"executionId":"x","shardId":"1","tests":[{"title":1,"x":%s}]}'),
+        (created["webhookUrl"], b'{"event":"execution.progress","executionId":"x","x":%s}'),
+    ):
+        answer = sqlite_api.ask("POST", path, body % many)
+        assert (
+            refused(answer, 413)["message"] == "The body has more than 5,000,000 values: submit less at once."
+        )
+
+
+def test_what_looks_like_many_values_in_a_string_is_one(sqlite_api: Api) -> None:
+    execution = sqlite_api.create()
+    text = "[,{" * 2_000_000 + '"' * 1000
+    sqlite_api.submit(execution, tests=[result(stdout=text)])
+    assert sqlite_api.tests(execution)[0]["stdout"] == text
+
+
+def test_a_text_may_have_ten_million_characters(sqlite_api: Api) -> None:
+    execution = sqlite_api.create()
+    sqlite_api.submit(execution, tests=[result(stdout="☃" * 10_000_000)])
+    body = {"executionId": execution["executionId"], "shardId": "1"}
+    answer = sqlite_api.ask("POST", "/results", {**body, "tests": [result(stdout="x" * 10_000_001)]})
+    (problem,) = refused(answer, 422)["details"]
+    assert problem == {"field": "tests[0].stdout", "message": "Must be at most 10000000 characters"}
+
+
 @pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"text"', b"true"])
 @pytest.mark.parametrize("call", TAKING_A_BODY, ids=lambda call: call.name)
 def test_a_body_that_is_no_object_is_unprocessable(api: Api, call: calls.Call[Any, Any], body: bytes) -> None:
@@ -66,8 +135,8 @@ def test_a_body_that_is_no_object_is_unprocessable(api: Api, call: calls.Call[An
 
 @pytest.mark.parametrize(
     "unknown",
-    [b'"\xff"', b"1e999", b'"\\ud800"', b"[" * 600 + b"]" * 600, b"9" * 5000],
-    ids=["invalid UTF-8", "a float out of range", "a lone surrogate", "deep", "an enormous number"],
+    [b'"\xff"', b"1e999", b'"\\ud800"', b"9" * 5000],
+    ids=["invalid UTF-8", "a float out of range", "a lone surrogate", "an enormous number"],
 )
 def test_what_is_wrong_in_an_unknown_field_of_a_test_never_breaks_an_answer(api: Api, unknown: bytes) -> None:
     execution = api.create()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import socket
 import sqlite3
@@ -17,10 +16,8 @@ import requests
 
 from pytest_tms.errors import ServiceUnavailable
 from pytest_tms.server.store.database import Database
-from tests.conftest import run_tms, wait_for
+from tests.conftest import TOKEN, run_tms, wait_for
 from tests.server.conftest import Api, Serve, result, running, scratch_database
-
-TOKEN = re.compile(r"tms_\w{36}")
 
 
 def stop(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) -> int:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from pytest_tms.errors import Forbidden
+from pytest_tms.errors import ApiError, Forbidden, ServiceUnavailable
 from pytest_tms.server.api import errors
 from pytest_tms.server.inflate import inflated
+from pytest_tms.server.intake import Budget, timely
 from pytest_tms.server.model.ids import new_id
 
 HEADERS: Sequence[tuple[bytes, bytes]] = (
@@ -24,6 +26,8 @@ HEADERS: Sequence[tuple[bytes, bytes]] = (
 )
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
+MOST_AT_ONCE = 500
+"""Calls of the API under way in one process; who comes then is asked to come again."""
 OWN = frozenset({"same-origin", "none"})
 """What a browser says in Sec-Fetch-Site where a page of ours, or its user, sends the request."""
 
@@ -40,6 +44,8 @@ class Edge:
         self._hosts = hosts
         self._public = public
         self._latest = time.monotonic()
+        self._budget = Budget()
+        self._calls = 0
 
     @property
     def idle(self) -> float:
@@ -55,8 +61,12 @@ class Edge:
         request_id = new_id("req")
         scope.setdefault("state", {})["request_id"] = request_id
 
+        has_begun = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 meter = scope["state"].get("meter")
                 own = {name.lower() for name, _ in message.get("headers", ())}
                 message["headers"] = [
@@ -67,13 +77,28 @@ class Edge:
                 ]
             await send(message)
 
+        is_call = scope["path"].startswith("/api/")
+        self._calls += is_call
+        try:
+            self._check(scope, is_call)
+            with self._budget.counted(inflated(scope, timely(receive))) as body:
+                await self._app(scope, body, send_with_headers)
+        except ApiError as error:
+            await _answer(error, request_id, send_with_headers)
+        except asyncio.CancelledError:  # by uvicorn, when a shutdown has waited long enough
+            if has_begun:
+                raise
+            stopping = ServiceUnavailable("The server is stopping; try again later.", retry_after=5)
+            await _answer(stopping, request_id, send_with_headers)
+        finally:
+            self._calls -= is_call
+
+    def _check(self, scope: Scope, is_call: bool) -> None:
+        """Raise what keeps a request from the application."""
         if refusal := self._refusal(scope):
-            body = errors.body(Forbidden(refusal), request_id)
-            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-            await send_with_headers({"type": "http.response.start", "status": 403, "headers": headers})
-            await send({"type": "http.response.body", "body": body, "more_body": False})
-            return
-        await self._app(scope, inflated(scope, receive), send_with_headers)
+            raise Forbidden(refusal)
+        if is_call and self._calls > MOST_AT_ONCE:
+            raise ServiceUnavailable("The server has more to do than it can; try again later.", retry_after=1)
 
     def _refusal(self, scope: Scope) -> str:
         """Why a request is not for the application; empty where it is."""
@@ -88,6 +113,15 @@ class Edge:
         named = origin.partition("://")[2] or origin  # "null" where the page hides where it is
         is_own = site in OWN if site else named in ("", host, self._public)
         return "" if is_own else "A page of another site sent this: open the page here and do it from there."
+
+
+async def _answer(error: ApiError, request_id: str, send: Send) -> None:
+    body = errors.body(error, request_id)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(round(error.retry_after)).encode()))
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _name(host: str) -> str:

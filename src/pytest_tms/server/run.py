@@ -18,6 +18,7 @@ from pytest_tms.server.app import create_app
 from pytest_tms.server.edge import Edge
 from pytest_tms.server.local import Sessions, retire, write_state
 from pytest_tms.server.model.actors import Actor
+from pytest_tms.server.protocol import Patient
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
 from pytest_tms.server.store.database import Database, alone
@@ -116,6 +117,7 @@ def _config(settings: ServerSettings, app: Edge | str) -> uvicorn.Config:
         ssl_certfile=settings.tls_cert or None,
         ssl_keyfile=settings.tls_key or None,
         forwarded_allow_ips=settings.trusted_proxies,
+        http=Patient,
         log_level="warning",
         access_log=False,
         server_header=False,

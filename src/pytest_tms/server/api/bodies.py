@@ -15,15 +15,16 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
 from pytest_tms import wire
-from pytest_tms.errors import BadRequest, Problem, Unprocessable
+from pytest_tms.errors import ApiError, BadRequest, Problem, TooLarge, Unprocessable
+from pytest_tms.server.api.shape import check_depth, check_values, too_deep
 from pytest_tms.server.model import counts
 
 T = TypeVar("T")
 
 MOST_PROBLEMS = 1000
 """How many bad fields one answer lists."""
-SPARE_DEPTH = 500
-"""Levels of nesting that a body must leave free, for answers and pages wrap what it said once more."""
+MOST_TESTS = 250_000
+"""Tests of one submission."""
 
 
 def decode(
@@ -46,39 +47,48 @@ def decode(
 
 def decode_results(
     body: bytes,
-) -> tuple[wire.ResultsSubmission[msgspec.Raw], list[wire.TestResult], dict[str, msgspec.Raw]]:
-    """POST /results: the submission, its tests one by one, and the top level of its document.
+) -> tuple[wire.ResultsSubmission[msgspec.Raw], list[wire.TestResult], list[str], dict[str, msgspec.Raw]]:
+    """POST /results: the submission, its tests, each test's own text, and all else of its document.
 
-    A test's own text stays in ``submission.tests``, so that its unknown fields are kept.
+    The texts keep the fields of a test that are unknown. Raises TooLarge for too many tests.
     """
     _check_text(body)
     try:
-        submission, tests, top = _results(body)
+        check_values(body)
+        submission, tests, texts, top = _results(body)
     except msgspec.ValidationError:
         document = parse(body)
         try:  # the document as it was parsed has no 3.0 where a schema wants a whole number
-            submission, tests, top = _results(msgspec.json.encode(document))
+            submission, tests, texts, top = _results(msgspec.json.encode(document))
         except msgspec.ValidationError as error:
             refuse(_results_problems(document, error))
             raise
     except (msgspec.DecodeError, RecursionError) as error:
-        raise _not_json(error) from None
+        raise _refused(error) from None
+    check_depth(texts, "tests[{}]", around=2)
+    for name, raw in top.items():
+        check_depth([str(raw, "utf-8")], name, around=1)
     refuse(
         chain(
             counts.problems(submission.results, "results"),
             time_problems(submission.happened_at, "happenedAt"),
         )
     )
-    return submission, tests, top
+    return submission, tests, texts, top
 
 
 def _results(
     body: bytes,
-) -> tuple[wire.ResultsSubmission[msgspec.Raw], list[wire.TestResult], dict[str, msgspec.Raw]]:
+) -> tuple[wire.ResultsSubmission[msgspec.Raw], list[wire.TestResult], list[str], dict[str, msgspec.Raw]]:
     one = msgspec.json.Decoder(wire.TestResult)
     submission = msgspec.json.decode(body, type=wire.ResultsSubmission[msgspec.Raw])
+    if len(submission.tests or ()) > MOST_TESTS:
+        raise TooLarge(f"The submission has more than {MOST_TESTS:,} tests: submit less at once.")
     tests = [one.decode(raw) for raw in submission.tests or ()]
-    return submission, tests, msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    texts = [str(raw, "utf-8") for raw in submission.tests or ()]
+    top = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    top.pop("tests", None)
+    return submission, tests, texts, top
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -88,9 +98,11 @@ def parse(body: bytes) -> dict[str, Any]:
     """
     _check_text(body)
     try:
+        check_values(body)
         document = msgspec.json.Decoder(float_hook=_number).decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise _not_json(error) from None
+        raise _refused(error) from None
+    check_depth([str(body, "utf-8")], "")
     if not isinstance(document, dict):
         raise Unprocessable(details=[Problem("", "Must be an object")])
     return document
@@ -235,24 +247,16 @@ def _joined(path: str, name: str) -> str:
 
 
 def _check_text(body: bytes) -> None:
-    """Raise BadRequest where a body is no UTF-8, or so deep that it could not be given back.
-
-    msgspec looks at neither in fields that it passes over.
-    """
+    """Raise BadRequest where a body is no UTF-8, which msgspec does not see in fields that it passes over."""
     try:
         body.decode()
     except UnicodeDecodeError as error:
         raise BadRequest(f"The body is not UTF-8: byte {error.start} is wrong.") from None
-    try:
-        msgspec.json.decode(b"[" * SPARE_DEPTH + body + b"]" * SPARE_DEPTH, type=msgspec.Raw)
-    except RecursionError as error:
-        raise _not_json(error) from None
-    except msgspec.DecodeError:
-        return  # the real decoding says where
 
 
-def _not_json(error: Exception) -> BadRequest:
+def _refused(error: Exception) -> ApiError:
+    """What to raise for JSON that cannot be decoded."""
     if isinstance(error, RecursionError):
-        return BadRequest("The body is nested too deeply.")
+        return too_deep()
     said = re.sub(r"^JSON is malformed: ", "", str(error))
     return BadRequest(f"The body is not valid JSON: {said}.")

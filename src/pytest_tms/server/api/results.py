@@ -32,8 +32,8 @@ def submit_results(
     body: bytes, database: Database, addresses: Addresses, worker: Worker, once: Once, caller: Caller
 ) -> wire.SubmissionAccepted:
     """Keep a shard's tests, close the shard, and complete the execution where it was the last one."""
-    submission, tests, top = decode_results(body)
-    rows = test_rows(tests, [str(raw, "utf-8") for raw in submission.tests or ()])
+    submission, tests, texts, rest = decode_results(body)
+    rows = test_rows(tests, texts)
     now = auth.now()
     then = happened(submission.happened_at, now)
     kept = Submission(
@@ -42,7 +42,7 @@ def submit_results(
         shard_id=plain(submission.shard_id),
         received_at=now,
         tests=len(rows),
-        document=msgspec.json.encode({name: raw for name, raw in top.items() if name != "tests"}).decode(),
+        document=msgspec.json.encode(rest).decode(),
     )
     with database.write() as connection:
         if earlier := once.recall(connection, body, wire.SubmissionAccepted):

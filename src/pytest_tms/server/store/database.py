@@ -12,7 +12,7 @@ import filelock
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -22,7 +22,7 @@ from pytest_tms.errors import ServiceUnavailable
 WRITES = "tms_writes"
 """Marks a connection whose transaction will write, so that SQLite takes the lock at its start."""
 LOCK_TIMEOUT = 30
-"""Seconds that a transaction waits for SQLite's lock; ``?timeout=`` in the URL sets another."""
+"""Seconds that a transaction waits for another's lock; SQLite's ``?timeout=`` sets another time."""
 ADVISORY_LOCK = 0x746D73
 """PostgreSQL's lock for what only one process may do at a time: "tms" in ASCII."""
 
@@ -60,7 +60,7 @@ class Database:
         )
         try:
             with filelock.FileLock(data_dir / "upgrade.lock"), self._writing.begin() as connection:
-                alone(connection)
+                alone(connection, forever=True)
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except (SQLAlchemyError, CommandError) as error:
@@ -78,9 +78,11 @@ class Database:
         self.engine.dispose()
 
 
-def alone(connection: Connection) -> None:
+def alone(connection: Connection, *, forever: bool = False) -> None:
     """Wait until no other transaction is past this line; SQLite has one that writes at a time anyway."""
     if connection.dialect.name == "postgresql":
+        if forever:
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
 
 
@@ -99,7 +101,8 @@ def _answering() -> Iterator[None]:
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
+        patient = {} if "options" in parsed.query else {"options": f"-c lock_timeout={LOCK_TIMEOUT * 1000}"}
+        return create_engine(parsed, pool_pre_ping=True, hide_parameters=True, connect_args=patient)
     if parsed.database and parsed.database != ":memory:":
         path = Path(parsed.database)
         path.parent.mkdir(parents=True, exist_ok=True)
