@@ -210,6 +210,7 @@ def test_secrets_of_the_environment_reach_neither_disk_nor_tms(
 ) -> None:
     monkeypatch.setenv("DATABASE_PASSWORD", 'hunter2"hünter')
     monkeypatch.setenv("CUSTOMER", "4711-0815")
+    monkeypatch.setenv("PWD", str(pytester.path))
     pytester.makeini("[pytest]\ntms_mask =\n    \\d{4}-\\d{4}\n")
     pytester.makepyfile(
         """
@@ -217,14 +218,14 @@ def test_secrets_of_the_environment_reach_neither_disk_nor_tms(
         @pytest.mark.parametrize("secret", [os.environ["DATABASE_PASSWORD"]])
         def test_leaks(secret, record_property):
             record_property("password", secret)
-            print("using", secret, "for", os.environ["CUSTOMER"])
+            print("using", secret, "for", os.environ["CUSTOMER"], "in", os.getcwd())
             assert secret == "x", secret
         """
     )
     pytester.runpytest_subprocess("--tms-offline")
     (journal,) = pytester.path.glob(".tms/offline/*.jsonl")
     written = journal.read_text(encoding="utf-8")
-    assert "using ******** for ********" in written
+    assert f"using ******** for ******** in {pytester.path}" in written
     assert "hunter2" not in written
     assert "4711" not in written
 

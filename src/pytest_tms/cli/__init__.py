@@ -16,6 +16,7 @@ COMMANDS = {
     "token": "pytest_tms.cli.token:token",
     "audit": "pytest_tms.cli.audit:audit",
     "execution": "pytest_tms.cli.execution:execution",
+    "submit": "pytest_tms.cli.submit:submit",
     "replay": "pytest_tms.cli.replay:replay",
     "doctor": "pytest_tms.cli.doctor:doctor",
     "webhook": "pytest_tms.cli.webhook:webhook",

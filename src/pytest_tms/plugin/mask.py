@@ -50,7 +50,8 @@ class Masker:
 
 def of_environment(environ: Mapping[str, str]) -> list[str]:
     """The values of variables whose names look like a secret's."""
-    return [value.strip() for name, value in environ.items() if SECRET_NAME.search(name)]
+    # PWD is the shell's working directory.
+    return [value.strip() for name, value in environ.items() if name != "PWD" and SECRET_NAME.search(name)]
 
 
 def _spelled(secret: str) -> set[str]:

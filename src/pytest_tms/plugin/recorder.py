@@ -295,7 +295,7 @@ class Recorder:
             status=status,
             duration=round(report.duration * 1000),
             error=_error(report.longrepr, getattr(report, "wasxfail", None)) if status != "passed" else None,
-            longrepr=self._clip(report.longreprtext) if status == "failed" else None,
+            longrepr=self._clip(str(report.longrepr)) if status == "failed" else None,
         )
 
 
