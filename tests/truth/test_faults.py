@@ -37,12 +37,12 @@ def test_fails(record_property):
 NAMES = ["test_fails", *(f"test_passes[{n}]" for n in range(3))]
 
 HOOKS = [
-    (kind, name, after)
+    (kind, name)
     for kind in (Run, Enricher, Workers, ShardSelection)
     for name, hook in vars(kind).items()
-    if name.startswith("pytest_")
-    for after in ((False, True) if inspect.isgeneratorfunction(hook) else (False,))
+    if name.startswith(("pytest_", "after_pytest_")) and not inspect.isgeneratorfunction(hook)
 ]
+"""A wrapper only yields, and leaves what can fail to its ``after_`` method."""
 NOT_CALLED = {"pytest_keyboard_interrupt"}
 LOST = {(Run, "pytest_sessionstart"), (Run, "pytest_runtest_logreport")}
 """Where a hook that always fails leaves nothing to deliver."""
@@ -70,24 +70,14 @@ def reported(tms: Tms, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatc
     return run
 
 
-def broken(original: Callable[..., Any], after: bool = False) -> Callable[..., Any]:
-    """A hook with the signature and options of ``original`` that raises, as a wrapper before or after its yield."""
-    if not inspect.isgeneratorfunction(original):
-
-        @functools.wraps(original)
-        def plain(*_: Any) -> None:
-            raise Boom("injected")
-
-        return plain
+def broken(original: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook with the signature and options of ``original`` that raises."""
 
     @functools.wraps(original)
-    def wrapper(*_: Any) -> Any:
-        if not after:
-            raise Boom("injected")
-        yield
+    def hook(*_: Any) -> None:
         raise Boom("injected")
 
-    return wrapper
+    return hook
 
 
 def named(result: pytest.RunResult, what: str) -> list[str]:
@@ -98,20 +88,18 @@ def named(result: pytest.RunResult, what: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "after"), HOOKS, ids=lambda value: getattr(value, "__name__", value)
-)
+@pytest.mark.parametrize(("kind", "name"), HOOKS, ids=lambda value: getattr(value, "__name__", value))
 def test_a_hook_of_ours_that_raises_is_one_line(
-    kind: type, name: str, after: bool, reported: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    kind: type, name: str, reported: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kind, name, broken(getattr(kind, name), after))
+    monkeypatch.setattr(kind, name, broken(getattr(kind, name)))
     distributed = ("-n", "1") if kind is Workers or name == "pytest_testnodedown" else ()
     split = ("--tms-shard", "1/1") if kind is ShardSelection else ()
     result, stored = reported(*distributed, *split)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=3, failed=1)
     assert "INTERNALERROR" not in result.stdout.str()
-    said = named(result, f"pytest-tms in {name} failed (Boom: injected)")
+    said = named(result, f"pytest-tms in {name.removeprefix('after_')} failed (Boom: injected)")
     # Before the tests and after them, as for settings that cannot be used; everywhere else once, at the end.
     times = 2 if name == "pytest_sessionstart" else int(name not in NOT_CALLED)
     assert len(said) == times, result.outlines

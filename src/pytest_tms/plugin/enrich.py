@@ -50,22 +50,28 @@ class Enricher:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Put the enrichment on the report (the process that runs the test)."""
         report = yield
-        if call.when == "setup":
+        if call.when != "call" or report.outcome != "passed":
+            self.after_pytest_runtest_makereport(item, report)
+        return report
+
+    def after_pytest_runtest_makereport(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Describe a test that was set up; hand over what another phase left."""
+        if report.when == "setup":
             if extra := self._describe(item):
                 setattr(report, ATTRIBUTE, extra)
-        elif call.when == "teardown" or report.outcome != "passed":
-            kept = item.stash.get(ATTACHED, None)
-            if kept is not None:
-                del item.stash[ATTACHED]
-            if call.when == "teardown":
-                if self._unlogged:
-                    kept = {**(kept or {}), "unlogged": [_plain_failure(each) for each in self._unlogged]}
-                    self._unlogged = []
-                if self._cancel:
-                    self._stop_if_told(item.session)
-            if kept:
-                setattr(report, ATTRIBUTE, kept)
-        return report
+            return
+        kept: dict[str, Any] = {}
+        if ATTACHED in item.stash:
+            kept = item.stash[ATTACHED]
+            del item.stash[ATTACHED]
+        if report.when == "teardown":
+            if self._unlogged:
+                kept = {**kept, "unlogged": [_plain_failure(each) for each in self._unlogged]}
+                self._unlogged = []
+            if self._cancel:
+                self._stop_if_told(item.session)
+        if kept:
+            setattr(report, ATTRIBUTE, kept)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Number the tests whose node id is not their own, as under ``--keep-duplicates``."""
@@ -119,9 +125,8 @@ class Enricher:
                 extra.update(
                     {key: clean(str(marker.kwargs[key])) for key in ("id", "title") if key in marker.kwargs}
                 )
-        callspec = getattr(item, "callspec", None)
-        if callspec is not None:
-            extra["parameters"] = {name: _plain(value) for name, value in callspec.params.items()}
+        if hasattr(item, "callspec"):
+            extra["parameters"] = {name: _plain(value) for name, value in item.callspec.params.items()}
         return extra
 
     def _tags(self, item: pytest.Item) -> list[str]:

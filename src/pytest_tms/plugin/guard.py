@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator
+import inspect
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pytest
@@ -43,17 +44,18 @@ class Guard:
     def watch(self, plugin: Plugin, instead: Callable[[str], object] | None = None) -> Plugin:
         """The same plugin, whose hooks never raise: what they raise is noted, and pytest goes on without.
 
+        A wrapper only yields and leaves its work to ``after_`` and its name: watching that costs a test less.
         ``instead`` makes, of why, what takes the plugin's place where its session cannot start.
         """
         for name in dir(plugin):
-            if name.startswith("pytest_"):
+            if name.startswith(("pytest_", "after_pytest_")):
                 method = getattr(plugin, name)
-                if getattr(method, "pytest_impl", {}).get("wrapper"):
-                    guarded = self._around(method, name)
-                elif name == "pytest_sessionstart" and instead is not None:
+                if inspect.isgeneratorfunction(method):
+                    continue
+                if name == "pytest_sessionstart" and instead is not None:
                     guarded = self._replaced(method, plugin, instead)
                 else:
-                    guarded = self._plain(method, name)
+                    guarded = self._plain(method, name.removeprefix("after_"))
                 setattr(plugin, name, guarded)
         return plugin
 
@@ -82,30 +84,6 @@ class Guard:
                 raise
             except Exception as error:  # a defect of ours must not become one of the user's run
                 self.note(f"pytest-tms in {name}", error)
-
-        return guarded
-
-    def _around(self, method: Callable[..., Any], name: str) -> Callable[..., Any]:
-        @functools.wraps(method)
-        def guarded(*args: Any) -> Generator[None, Any, Any]:
-            try:
-                steps = method(*args)
-                next(steps)
-            except pytest.exit.Exception:
-                raise
-            except Exception as error:
-                self.note(f"pytest-tms in {name}", error)
-                return (yield)
-            result = yield
-            try:
-                steps.send(result)
-            except StopIteration as end:
-                return end.value
-            except pytest.exit.Exception:
-                raise
-            except Exception as error:
-                self.note(f"pytest-tms in {name}", error)
-            return result
 
         return guarded
 

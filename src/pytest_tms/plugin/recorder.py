@@ -69,7 +69,7 @@ class Passing(msgspec.Struct):
 
     start: float
     setup: float
-    extra: dict[str, Any]
+    extra: dict[str, Any] | None
     call: float | None = None
 
 
@@ -114,33 +114,33 @@ class Recorder:
 
     def add(self, report: pytest.TestReport) -> wire.TestResult | None:
         """Take one report of a test; answers the test's result where this report settled it."""
-        key = (worker_of(report), report.nodeid)
-        if report.outcome == "passed" and key not in self._open and report.nodeid not in self._crashed:
-            when = report.when
+        if report.outcome == "passed":
+            said = vars(report)  # asking a report for what it has not would cost more than all the rest
+            key = (said.get("worker_id", ""), report.nodeid)
             passing = self._passing.get(key)
-            if getattr(report, "context", None) is not None:
-                pass
-            elif when == "setup" and passing is None:
-                extra = getattr(report, ATTRIBUTE, None) or {}
-                if extra.keys() <= PLAIN:
-                    start = getattr(report, "start", 0.0)
-                    self._passing[key] = Passing(start, report.duration, extra)
+            if passing is None:
+                if report.when == "setup" and self._begins_plainly(key, said):
+                    self._passing[key] = Passing(said.get("start", 0.0), report.duration, said.get(ATTRIBUTE))
                     return None
-            elif passing is None:
-                pass
-            elif when == "call" and passing.call is None and not hasattr(report, "wasxfail"):
-                passing.call = report.duration
-                return None
+            elif report.when == "call":
+                if passing.call is None and "wasxfail" not in said and "context" not in said:
+                    passing.call = report.duration
+                    return None
             elif (
-                when == "teardown"
+                report.when == "teardown"
                 and passing.call is not None
+                and ATTRIBUTE not in said
                 and not report.user_properties
-                and not hasattr(report, ATTRIBUTE)
             ):
                 del self._passing[key]
                 duration = passing.setup + passing.call + report.duration
                 return self._passed(key, passing, duration, report.sections)
-        return self._follow(key, report)
+        return self._follow((worker_of(report), report.nodeid), report)
+
+    def _begins_plainly(self, key: tuple[str, str], said: dict[str, Any]) -> bool:
+        if key in self._open or key[1] in self._crashed or "context" in said:
+            return False
+        return ATTRIBUTE not in said or said[ATTRIBUTE].keys() <= PLAIN
 
     def _passed(
         self, key: tuple[str, str], passing: Passing, duration: float, sections: list[tuple[str, str]]
@@ -150,28 +150,26 @@ class Recorder:
         if self._grouped:
             nodeid = test_id(nodeid)
         file, _, title = nodeid.partition("::")
-        output = _output(sections, self._clip) if sections else {}
-        return wire.TestResult(
+        extra = passing.extra or {}
+        result = wire.TestResult(
             title=title or file,
             file=file,
             status="passed",
             duration=round(1000 * duration),
-            tags=passing.extra.get("tags"),
+            tags=extra.get("tags"),
             node_id=f"{nodeid} @{worker}" if self._per_worker and worker else nodeid,
             outcome="passed",
             started_at=self._stamp(passing.start) if passing.start else None,
             worker=worker or None,
-            parameters=passing.extra.get("parameters"),
-            stdout=output.get("stdout"),
-            stderr=output.get("stderr"),
-            log=output.get("log"),
+            parameters=extra.get("parameters"),
         )
+        return msgspec.structs.replace(result, **_output(sections, self._clip)) if sections else result
 
     def _begin(self, key: tuple[str, str]) -> Open:
         """A test that leaves the short way, or never took it."""
         test = self._crashed.pop(key[1], None) or Open()
         if (passing := self._passing.pop(key, None)) is not None:
-            test.extra = passing.extra
+            test.extra = passing.extra or {}
             test.current.phases.append(Phase("setup", "passed", passing.setup, passing.start, None, None))
             if passing.call is not None:
                 test.current.phases.append(Phase("call", "passed", passing.call, passing.start, None, None))
@@ -322,9 +320,10 @@ def _insert(test: Open, failure: dict[str, Any]) -> None:
 
 def worker_of(report: pytest.TestReport) -> str:
     """The xdist worker that a report comes from, or an empty text. A crash report has only its node."""
-    worker = getattr(report, "worker_id", None)
-    if worker is None and (node := getattr(report, "node", None)) is not None:
-        worker = node.gateway.id
+    said = vars(report)
+    worker: str | None = said.get("worker_id")
+    if worker is None and "node" in said:
+        worker = said["node"].gateway.id
     return worker or ""
 
 

@@ -67,9 +67,10 @@ class Shard:
         self.settled[result.node_id] = (result.status, is_flaky)
         self.counts[result.status] += 1
         self.flaky += is_flaky
-        for attempt in (result, *(result.attempts or ())):
-            for file in attempt.artifacts or ():
-                self.files.setdefault(f"{file.kind}s", []).append(file.path)
+        if result.artifacts or result.attempts:
+            for attempt in (result, *(result.attempts or ())):
+                for file in attempt.artifacts or ():
+                    self.files.setdefault(f"{file.kind}s", []).append(file.path)
 
     def totals(self) -> wire.GivenCounts:
         """The documented counts."""
@@ -405,6 +406,10 @@ class Run:
     ) -> Generator[None, None, None]:
         """Show link, counts and ledger, after everything else where eyes come to rest."""
         yield
+        self.after_pytest_terminal_summary(terminalreporter)
+
+    def after_pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show it, where the session came to its end."""
         if self._summary is not None:
             self._is_shown = True
             write_summary(terminalreporter, self._summary, self._guard.take())
