@@ -146,9 +146,7 @@ def run(
     xml, log = folder / "junit.xml", folder / "log.jsonl"
     command = [python(environment), "-m", "pytest", f"--junitxml={xml}", f"--report-log={log}"]
     settings = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token, "PYTHONDONTWRITEBYTECODE": "1"}
-    settings["PYTEST_DEBUG_TEMPROOT"] = str(
-        folder
-    )  # pytest clears a shared one at the start of any other run
+    settings["PYTEST_DEBUG_TEMPROOT"] = str(folder)  # any other run may clear a shared one
     if environment == "main":
         command += UNNEEDED
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
