@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pytest_tms import wire
@@ -251,7 +251,12 @@ def forks(tms: Tms) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.plugins
 @given(suites())
-@settings(max_examples=SUITES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=SUITES,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink what fails would take minutes
+)
 def test_random_suites_are_stored_as_the_model_says(
     forks: subprocess.Popen[str], tms: Tms, tmp_path_factory: pytest.TempPathFactory, suite: Suite
 ) -> None:
