@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pytest_tms.cli.options import database_options
+from pytest_tms.cli.options import database_options, open_database, operator
 
 
 @click.group()
@@ -21,15 +21,13 @@ def rotate(data_dir: Path | None, database_url: str | None) -> None:
 
     Where TMS_SERVER_KEYS has the keys, put a new one first, restart the servers, and run this.
     """
+    from pytest_tms.server.api import auth
     from pytest_tms.server.settings import ServerSettings
-    from pytest_tms.server.store import webhooks
-    from pytest_tms.server.store.database import Database
+    from pytest_tms.server.store import audit, webhooks
     from pytest_tms.server.webhooks.keys import Keys
 
     settings = ServerSettings.read(data_dir=data_dir, database_url=database_url)
-    settings.prepare()
-    database = Database(settings.database)
-    database.upgrade(settings.data_dir)
+    database = open_database(data_dir, database_url)
     keys = Keys(settings.keys, settings.data_dir)
     if not keys.are_given:
         keys.add()
@@ -38,4 +36,5 @@ def rotate(data_dir: Path | None, database_url: str | None) -> None:
         for webhook_id, *kept in found:
             secret, previous = (each and keys.encrypt(keys.decrypt(each)) for each in kept)
             webhooks.put_secrets(connection, webhook_id, secret or "", previous)
+        audit.add(connection, operator(), "key.rotated", "", auth.now(), webhooks=len(found))
     click.echo(f"the secrets of {len(found)} webhooks are encrypted with the newest key")
