@@ -216,7 +216,7 @@ VALIDATE_WEBHOOK = Call(
     gives=wire.WebhookValidation,
     status=200,
     scope="webhooks:write",
-    errors=(NotFound, *_TOKEN),
+    errors=(NotFound, Conflict, Unprocessable, *_TOKEN),
     limit="webhooks",
 )
 LIST_DELIVERIES = Call(

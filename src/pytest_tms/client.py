@@ -24,7 +24,7 @@ from urllib3.util import Retry
 
 from pytest_tms import calls, wire
 from pytest_tms.calls import Call
-from pytest_tms.errors import BY_STATUS, ApiError, InternalError, NotTms, Unreachable
+from pytest_tms.errors import BY_STATUS, ApiError, InFlight, InternalError, NotTms, Unreachable
 
 T = TypeVar("T")
 Takes = TypeVar("Takes")
@@ -42,11 +42,12 @@ class TmsClient:
     """Speaks the TMS API at ``base_url`` (its ``/api`` included) with ``token`` as the Bearer token.
 
     Every method raises ``Unreachable`` where no answer came, ``NotTms`` where what answered is no TMS, and
-    the ``ApiError`` of the documented status otherwise. Answers of 429, 500, 502, 503 and 504 and broken
-    connections are tried again ``retries`` times, after 0.5 s, 1 s, 2 s … plus jitter, or after the server's
-    ``Retry-After``; where that is more than a minute, the error is raised at once. ``connect_timeout`` and
-    ``read_timeout`` are seconds for each attempt. POSTs carry an ``Idempotency-Key`` that stays the same over
-    attempts; ``key`` gives one that also stays the same over calls.
+    the ``ApiError`` of the documented status otherwise. Answers of 429, 500, 502, 503 and 504, of 409 with a
+    ``Retry-After``, and broken connections are tried again ``retries`` times, after 0.5 s, 1 s, 2 s … plus
+    jitter, or after the server's ``Retry-After``; where that is more than a minute, the error is raised at
+    once. ``connect_timeout`` and ``read_timeout`` are seconds for each attempt. POSTs carry
+    an ``Idempotency-Key`` that stays the same over attempts; ``key`` gives one that also stays the same over
+    calls.
 
     ``compress`` sends larger bodies as gzip; set it where the server announces the capability ``gzip``.
     ``adapter`` replaces the transport. A client is for one thread at a time.
@@ -202,9 +203,9 @@ class TmsClient:
         rotation = rotation or wire.SecretRotation()
         return self._call(calls.ROTATE_WEBHOOK_SECRET, rotation, key=key, webhook_id=webhook_id)
 
-    def validate_webhook(self, webhook_id: str) -> wire.WebhookValidation:
+    def validate_webhook(self, webhook_id: str, *, key: str = "") -> wire.WebhookValidation:
         """Have a test payload sent: "Validate Webhook" in the document; up to 15 s. Raises NotFound."""
-        return self._call(calls.VALIDATE_WEBHOOK, webhook_id=webhook_id)
+        return self._call(calls.VALIDATE_WEBHOOK, key=key, webhook_id=webhook_id)
 
     def list_deliveries(
         self,
@@ -237,6 +238,8 @@ class TmsClient:
         quoted = {name: quote(value, safe="") for name, value in path.items()}
         url = url or self.base_url + call.path.format(**quoted)
         headers = {"Accept": "application/json"}
+        if call.method == "POST":
+            headers["Idempotency-Key"] = key or uuid.uuid4().hex
         content = None
         if body is not None:
             content = msgspec.json.encode(body)
@@ -244,7 +247,6 @@ class TmsClient:
             if self.compress and len(content) > SMALL_BODY:
                 content = gzip.compress(content, compresslevel=1)
                 headers["Content-Encoding"] = "gzip"
-            headers["Idempotency-Key"] = key or uuid.uuid4().hex
         try:
             response = self._session.request(
                 call.method,
@@ -277,6 +279,10 @@ class _Bearer(requests.auth.AuthBase):
 
 class _Retry(Retry):
     """urllib3's policy, but for a server that asks to wait long: its answer is for the caller to see."""
+
+    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
+        in_flight = status_code == InFlight.status and has_retry_after
+        return in_flight or super().is_retry(method, status_code, has_retry_after)
 
     def increment(
         self,
@@ -327,6 +333,9 @@ def _api_error(response: requests.Response) -> ApiError:
     kind = BY_STATUS.get(response.status_code)
     if kind is None:
         kind = BY_STATUS[400] if response.status_code < 500 else InternalError
+    retry_after = Retry(respect_retry_after_header=True).get_retry_after(response.raw)
+    if kind.status == InFlight.status and retry_after is not None:
+        kind = InFlight
     try:
         body = msgspec.json.decode(response.content, type=wire.ErrorAnswer).error
     except msgspec.MsgspecError:
@@ -338,7 +347,7 @@ def _api_error(response: requests.Response) -> ApiError:
         details=body.details,
         request_id=body.request_id or response.headers.get("X-Request-Id", ""),
         code=body.code,
-        retry_after=Retry(respect_retry_after_header=True).get_retry_after(response.raw),
+        retry_after=retry_after,
     )
 
 

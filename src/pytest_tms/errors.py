@@ -9,6 +9,7 @@ TmsError
     ├── Forbidden           403
     ├── NotFound            404
     ├── Conflict            409
+    │   └── InFlight            409 with Retry-After
     ├── TooLarge            413
     ├── Unprocessable       422
     ├── RateLimited         429
@@ -110,6 +111,10 @@ class Conflict(ApiError):
 
     status = 409
     code = "CONFLICT"
+
+
+class InFlight(Conflict):
+    """A request with this Idempotency-Key is still under way; ask again for its answer."""
 
 
 class TooLarge(ApiError):

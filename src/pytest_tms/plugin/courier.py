@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from pytest_tms.errors import (
+    InFlight,
     InternalError,
     RateLimited,
     ServiceUnavailable,
@@ -94,7 +95,7 @@ class Courier:
                 self.delivery.step()
                 if self.delivery.delivered == before and not self._closing and self._answered:
                     self.delivery.heartbeat()
-            except (Unreachable, RateLimited, InternalError, ServiceUnavailable) as error:
+            except (Unreachable, RateLimited, InFlight, InternalError, ServiceUnavailable) as error:
                 self._failed(error)
             except (TmsError, ValueError) as error:
                 self._fatal = advice(error)

@@ -19,6 +19,7 @@ from pytest_tms.errors import (
     BadRequest,
     Conflict,
     Forbidden,
+    InFlight,
     NotFound,
     TmsError,
     TooLarge,
@@ -320,7 +321,7 @@ class Delivery:
                 key=self._key(event),
             )
         except (BadRequest, Unprocessable, Conflict) as error:
-            if strict:
+            if strict or isinstance(error, InFlight):
                 raise
             self.trouble.append(f"{name} was refused: {error}")
             return

@@ -36,14 +36,17 @@ class Once:
     def recall(self, connection: Connection, body: bytes, kind: type[T]) -> T | None:
         """The answer to an earlier request of this key, or None where this one has to be carried out.
 
-        Raises Unprocessable where the key was used with another body, or is too long.
+        Raises Unprocessable where the key was used with another body, or is too long, and InFlight where the
+        earlier request is under way and goes on.
         """
         if not self.key:
             return None
         if len(self.key) > LONGEST_KEY:
             problem = Problem("Idempotency-Key", f"Must be at most {LONGEST_KEY} characters")
             raise Unprocessable(details=[problem])
-        request = hashlib.blake2b(self.path.encode() + b"\0" + body, digest_size=16).hexdigest()
+        # With the token as the key, so that nobody can try what a body with a secret may have been.
+        content = self.path.encode() + b"\0" + body
+        request = hashlib.blake2b(content, digest_size=16, key=self._derived("request")).hexdigest()
         earlier = idempotency.claim(connection, self._owner, self.key, request, auth.now())
         if earlier is None:
             return None
@@ -60,6 +63,11 @@ class Once:
         if self.key:
             idempotency.keep(connection, self._owner, self.key, msgspec.json.encode(answer).decode())
         return answer
+
+    def free(self, connection: Connection) -> None:
+        """Give the key back, after a ``recall`` that was committed and came to nothing."""
+        if self.key:
+            idempotency.free(connection, self._owner, self.key)
 
     def webhook_token(self, execution_id: str) -> str:
         """A token for a new execution: the same again for the same key, without being kept anywhere."""

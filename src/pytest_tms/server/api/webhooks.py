@@ -155,14 +155,22 @@ def rotate_webhook_secret(
 def validate_webhook(
     body: bytes, database: Database, keys: Keys, targets: Targets, once: Once, webhook_id: str
 ) -> wire.WebhookValidation:
-    """Send a test payload, whatever the webhook's state, and say how that went."""
-    with database.read() as connection:
-        webhook = webhooks.get(connection, webhook_id)
-    response = _tried(webhook, keys, targets)
-    now = auth.now()
+    """Send a test payload, whatever the webhook's state, and say how that went.
+
+    The key is taken in a transaction before, since none is held while an endpoint takes its time.
+    """
     with database.write() as connection:
         if earlier := once.recall(connection, body, wire.WebhookValidation):
             return earlier
+        webhook = webhooks.get(connection, webhook_id)
+    try:
+        response = _tried(webhook, keys, targets)
+    except Exception:
+        with database.write() as connection:
+            once.free(connection)
+        raise
+    now = auth.now()
+    with database.write() as connection:
         webhooks.save(connection, replace(webhooks.lock(connection, webhook_id), validated_at=now))
         answer = wire.WebhookValidation(
             webhook_id=webhook_id,
