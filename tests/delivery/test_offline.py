@@ -18,6 +18,7 @@ import pytest
 
 from pytest_tms import wire
 from tests.conftest import Foreign, Tms, run_tms, wait_for
+from tests.peers import misbehaving
 
 SUITE = "def test_a(): pass\ndef test_b(): assert 0\n"
 
@@ -162,6 +163,36 @@ def test_a_tms_that_hangs_holds_nobody_up_beyond_the_deadline(
             "tms: not reporting yet: it has not answered yet",
             "ledger  2 collected = 0 delivered + 2 kept on disk + 0 not run",
             "trouble the TMS did not take everything within 1 s",
+            "send    tms replay *",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("drips", "the TMS did not take everything within 1 s"),
+        ("resets", "http://* does not answer: the connection was cut off"),
+        (
+            "html",
+            "http://* answered 200 with text/html, not as a TMS does: check that the base URL includes /api",
+        ),
+        ("login", "http://* redirects elsewhere (302): check the base URL"),
+        ("expired", "https://* does not answer: its TLS certificate is not accepted"),
+    ],
+)
+def test_a_peer_that_is_no_tms_costs_a_line_and_no_result(
+    pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    monkeypatch.setenv("TMS_API_TOKEN", "t")
+    with misbehaving(name, suite) as url:
+        result = pytester.runpytest_subprocess("--tms-url", url, "-o", "tms_deadline=1", timeout=60)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        [
+            "tms: not reporting yet: *",
+            "ledger  2 collected = 0 delivered + 2 kept on disk + 0 not run",
+            f"trouble {said}",
             "send    tms replay *",
         ]
     )
