@@ -9,7 +9,15 @@ import pytest
 from pytest_tms.plugin.messages import Opened, encode
 from tests.conftest import Foreign, Tms, run_tms
 
-HEALED = "import os\ndef test_a(): pass\ndef test_b(): assert os.environ.get('HEALED')\n"
+HEALED = """
+import os, time
+def test_a():
+    deadline = time.monotonic() + 20
+    while os.path.exists(os.environ.get('UNTIL_GONE', '')) and time.monotonic() < deadline:
+        time.sleep(0.02)
+def test_b(): assert os.environ.get('HEALED')
+"""
+"""A suite of two, that goes on until the journal UNTIL_GONE is delivered."""
 
 
 def left(path: Path) -> list[str]:
@@ -31,6 +39,7 @@ def test_the_next_run_delivers_what_the_one_before_kept(
     pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = keep_one(pytester, tms, monkeypatch)
+    monkeypatch.setenv("UNTIL_GONE", str(pytester.path / ".tms" / "journal" / name))
     with tms.client() as client:
         result = pytester.runpytest_subprocess("--tms-url", tms.url)
         result.stdout.fnmatch_lines(["earlier 1 run kept here, now delivered: 2 tests"])
