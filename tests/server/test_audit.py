@@ -163,7 +163,9 @@ def test_the_page_shows_the_log_and_leads_to_what_is_still_there(api: Api) -> No
     with written(api) as connection:
         name = "<script>alert(1)</script>"
         for number in range(100):
-            audit.add(connection, Actor(id=f"tok_{number}", name=name), "token.rotated", "tok_paged", auth.now())
+            audit.add(
+                connection, Actor(id=f"tok_{number}", name=name), "token.rotated", "tok_paged", auth.now()
+            )
     first = api.page("/audit").text
     assert first.count("tok_paged") == 100
     assert "<script" not in first

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from litestar import Router
+from litestar import Request, Response, Router
 from litestar.di import Provide
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, InternalServerException, NotFoundException
 from litestar.static_files import create_static_files_router
 
 from pytest_tms.errors import ApiError
+from pytest_tms.server.api import errors
 from pytest_tms.server.pages import artifacts, audit, cancel, home, login, logs, report, webhooks
 from pytest_tms.server.pages.visitor import form, guard, visitor
 
@@ -48,4 +50,14 @@ def routes() -> list[Router]:
         },
         request_max_body_size=LARGEST_FORM,
     )
-    return [pages, create_static_files_router(path="/static", directories=[HERE / "static"])]
+    static = create_static_files_router(
+        path="/static",
+        directories=[HERE / "static"],
+        exception_handlers={ValueError: _no_file, InternalServerException: _no_file},
+    )
+    return [pages, static]
+
+
+def _no_file(request: Request[Any, Any, Any], _: Exception) -> Response[Any]:
+    """What a name is answered that no file can have: with a NUL, too long, below a file."""
+    return errors.answer_http_error(request, NotFoundException())
