@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from bench.runs import Runs
 from bench.server import serving
+from bench.stubs import swallowing
 from bench.table import table
 
-FILES = 20
+BARE = "bare pytest"
+
+
+class Reporter(NamedTuple):
+    """How a reporter is asked for."""
+
+    plugin: str
+    options: Sequence[str] = ()
+    environ: Mapping[str, str] = {}
 
 
 def measure(tests: int, rounds: int, workers: int) -> str:
@@ -21,55 +30,43 @@ def measure(tests: int, rounds: int, workers: int) -> str:
 
     With ``workers``, the tests run over that many, and the CPU is that of all processes.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        suite = root / "suite"
-        suite.mkdir()
-        (suite / "pytest.ini").write_text("[pytest]\n")
-        for number in range(FILES):
-            body = "".join(f"def test_{case}():\n    pass\n\n" for case in range(tests // FILES))
-            (suite / f"test_{number}.py").write_text(body)
-        with serving(root / "data") as (url, token):
-            environ = {**os.environ, "TMS_API_TOKEN": token, "PYTHONPYCACHEPREFIX": f"{root}/bytecode"}
-            environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled
-            reporters: dict[str, Sequence[str]] = {
-                "bare pytest": ["-p", "no:tms", "-p", "no:reportlog"],
-                "tms installed, not asked for": ["-p", "no:reportlog"],
-                "tms": ["-p", "no:reportlog", "--tms-url", url],
-                "--junitxml": ["-p", "no:tms", "-p", "no:reportlog", f"--junitxml={root}/junit.xml"],
-                "pytest-reportlog": ["-p", "no:tms", f"--report-log={root}/log.jsonl"],
-            }
-            seconds: dict[str, list[float]] = {name: [] for name in reporters}
-            for turn in range(rounds + 1):
-                for name, options in reporters.items():
-                    used = _cpu(suite, ["-n", str(workers), *options], environ)
-                    if turn:  # the first round warms the disk's cache
-                        seconds[name].append(used)
-    bare = statistics.median(seconds["bare pytest"])
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(Path(folder) / "data") as (url, token),
+        swallowing() as stub,
+    ):
+        runs = Runs(Path(folder), tests)
+        portal = {
+            "endpoint": stub,
+            "project": "bench",
+            "api_key": "bench",
+            "launch": "bench",
+            "client_type": "ASYNC_BATCHED",
+        }
+        settings = [word for name, value in portal.items() for word in ("-o", f"rp_{name}={value}")]
+        collector = {"BUILDKITE_ANALYTICS_TOKEN": "bench", "BUILDKITE_ANALYTICS_API_URL": stub}
+        reporters = {
+            BARE: Reporter(""),
+            "tms installed, not asked for": Reporter("tms"),
+            "tms": Reporter("tms", ["--tms-url", url], {"TMS_API_TOKEN": token}),
+            "--junitxml": Reporter("", [f"--junitxml={folder}/junit.xml"]),
+            "pytest-reportlog": Reporter("reportlog", [f"--report-log={folder}/log.jsonl"]),
+            "buildkite-test-collector": Reporter("buildkite-test-collector", [], collector),
+            "pytest-reportportal, batched": Reporter("pytest_reportportal", ["--reportportal", *settings]),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in reporters}
+        for turn in range(rounds + 1):
+            for name, asked in reporters.items():
+                options = ["-n", str(workers), *asked.options]
+                used = runs.one(asked.plugin, options, {**os.environ, **asked.environ})
+                if turn:  # the first round warms the disk's cache
+                    seconds[name].append(used.cpu)
+    bare = seconds[BARE]
     rows = []
     for name, times in seconds.items():
-        extra = statistics.median(times) - bare
-        ratio = statistics.median(
-            mine / base for mine, base in zip(times, seconds["bare pytest"], strict=True)
-        )
-        rows.append(
-            [
-                name,
-                f"{statistics.median(times) / tests * 1e6:.0f}",
-                f"{extra / tests * 1e6:+.1f}",
-                f"{ratio:.3f}",
-            ]
-        )
+        middle = statistics.median(times)
+        ratio = statistics.median(mine / base for mine, base in zip(times, bare, strict=True))
+        extra = (middle - statistics.median(bare)) / tests * 1e6
+        rows.append([name, f"{middle / tests * 1e6:.0f}", f"{extra:+.1f}", f"{ratio:.3f}"])
     header = ["reporter", "µs CPU per test", "beside bare", "ratio"]
     return f"{tests:,} trivial tests, -n {workers}, medians of {rounds} rounds\n{table(header, rows)}"
-
-
-def _cpu(suite: Path, options: Sequence[str], environ: dict[str, str]) -> float:
-    """User and system seconds of one pytest run and what it waited for."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(suite)]
-    process = subprocess.Popen(command, cwd=suite, env=environ, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"a measured run ended with {process.returncode}: {' '.join(command)}")
-    return usage.ru_utime + usage.ru_stime

@@ -1,0 +1,75 @@
+"""Whole pytest runs over trivial tests, in an environment that has what is measured and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+REPOSITORY = Path(__file__).parents[1]
+FILES = 20
+PLUGINS = ("tms", "reportlog", "buildkite-test-collector", "pytest_reportportal")
+"""The reporters that a run could load; each run loads the one that it measures."""
+
+
+class Used(NamedTuple):
+    """What one run used: seconds of CPU of all its processes, seconds, and MB of its own at most."""
+
+    cpu: float
+    wall: float
+    memory: float
+
+
+class Runs:
+    """Runs over the same suite of ``tests``, which is written to ``folder``."""
+
+    def __init__(self, folder: Path, tests: int) -> None:
+        self._suite = folder / "suite"
+        self._suite.mkdir()
+        self._bytecode = folder / "bytecode"
+        self._python = _interpreter()
+        (self._suite / "pytest.ini").write_text("[pytest]\n")
+        for number in range(FILES):
+            body = "".join(f"def test_{case}():\n    pass\n\n" for case in range(tests // FILES))
+            (self._suite / f"test_{number}.py").write_text(body)
+
+    def one(self, plugin: str, options: Sequence[str], environ: Mapping[str, str] = os.environ) -> Used:
+        """One run with this plugin alone; an empty name means none."""
+        others = [word for name in PLUGINS if name != plugin for word in ("-p", f"no:{name}")]
+        command = [self._python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *others, *options]
+        environ = {**environ, "PYTHONPYCACHEPREFIX": str(self._bytecode)}
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled
+        begun = time.perf_counter()
+        process = subprocess.Popen(command, cwd=self._suite, env=environ, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        taken = time.perf_counter() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"a measured run ended with {process.returncode}: {' '.join(command)}")
+        return Used(usage.ru_utime + usage.ru_stime, taken, usage.ru_maxrss / 1024)
+
+
+def _interpreter() -> str:
+    """An environment of its own, with the project installed as users install it."""
+    folder = REPOSITORY / ".tms" / "venvs" / "bench"
+    interpreter = str(folder / "bin" / "python")
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--python",
+        interpreter,
+        "install",
+    ]
+    pinned = ["--constraint", str(REPOSITORY / "constraints.txt")]
+    if not folder.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    subprocess.run([*pip, *pinned, "--group", "bench", f"{REPOSITORY}[xdist]"], cwd=REPOSITORY, check=True)
+    subprocess.run([*pip, "--no-deps", "--force-reinstall", str(REPOSITORY)], check=True)
+    return interpreter
