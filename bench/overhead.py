@@ -52,13 +52,15 @@ def measure(tests: int, rounds: int, workers: int) -> str:
             "--junitxml": Reporter("", [f"--junitxml={folder}/junit.xml"]),
             "pytest-reportlog": Reporter("reportlog", [f"--report-log={folder}/log.jsonl"]),
             "buildkite-test-collector": Reporter("buildkite-test-collector", [], collector),
-            "pytest-reportportal, batched": Reporter("pytest_reportportal", ["--reportportal", *settings]),
         }
+        if not workers:  # its batching client cannot be handed to workers
+            options = ["--reportportal", *settings]
+            reporters["pytest-reportportal, batched"] = Reporter("pytest_reportportal", options)
         seconds: dict[str, list[float]] = {name: [] for name in reporters}
         for turn in range(rounds + 1):
             for name, asked in reporters.items():
-                options = ["-n", str(workers), *asked.options]
-                used = runs.one(asked.plugin, options, {**os.environ, **asked.environ})
+                over = ["-n", str(workers), *asked.options]
+                used = runs.one(asked.plugin, over, {**os.environ, **asked.environ})
                 if turn:  # the first round warms the disk's cache
                     seconds[name].append(used.cpu)
     bare = seconds[BARE]
