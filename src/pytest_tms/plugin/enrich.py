@@ -25,24 +25,51 @@ NOT_TAGS = ("parametrize", "usefixtures", "filterwarnings", "skip", "skipif", "x
 """Markers that steer pytest and say nothing about a test."""
 
 
+class Unlogged:
+    """Failures that nobody was told of: flaky and pytest-retry do not log every attempt."""
+
+    def __init__(self) -> None:
+        self._logged: object = None
+        self._kept: list[pytest.TestReport] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the latest failure that everyone was told of (the process that runs the test)."""
+        if report.longrepr is not None:
+            self._logged = report.longrepr
+            self._kept = [each for each in self._kept if each.longrepr is not report.longrepr]
+
+    def pytest_exception_interact(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        """Keep a failure that was not logged before (the process that runs the test)."""
+        if (
+            isinstance(report, pytest.TestReport)
+            and report.failed
+            and report.longrepr is not self._logged
+            and not hasattr(report, "context")
+        ):
+            self._kept.append(report)
+
+    def take(self) -> list[dict[str, Any]]:
+        """The failures since the last time, as execnet can carry them."""
+        kept, self._kept = self._kept, []
+        return [_plain_failure(each) for each in kept]
+
+
 class Enricher:
     """Knows each test while it is set up. ``tags`` are the patterns of the setting ``tms_tags``.
 
     In an xdist worker, ``cancel`` is the file by which the controller says that the run stops, and why.
-    ``logs_late`` says that a plugin logs every report, but only after a test's teardown.
+    ``unlogged`` knows what a retry plugin keeps to itself, where there is one.
     """
 
-    def __init__(self, tags: Sequence[str] = (), cancel: str = "", *, logs_late: bool = False) -> None:
+    def __init__(self, tags: Sequence[str] = (), cancel: str = "", unlogged: Unlogged | None = None) -> None:
         self._cancel = cancel
-        self._logs_late = logs_late
+        self._unlogged = unlogged
         self._next_look = 0.0
         self._wanted = [pattern for pattern in tags if not pattern.startswith("!")] or ["*"]
         self._unwanted = [*NOT_TAGS, *(pattern[1:] for pattern in tags if pattern.startswith("!"))]
         self._parent: tuple[object, list[str]] = (None, [])
         self._latest: tuple[pytest.Item | None, int] = (None, 0)
         self._copies: dict[pytest.Item, int] = {}
-        self._logged: object = None
-        self._unlogged: list[pytest.TestReport] = []
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -65,9 +92,8 @@ class Enricher:
             kept = item.stash[ATTACHED]
             del item.stash[ATTACHED]
         if report.when == "teardown":
-            if self._unlogged:
-                kept = {**kept, "unlogged": [_plain_failure(each) for each in self._unlogged]}
-                self._unlogged = []
+            if self._unlogged is not None and (failures := self._unlogged.take()):
+                kept = {**kept, "unlogged": failures}
             if self._cancel:
                 self._stop_if_told(item.session)
         if kept:
@@ -82,24 +108,6 @@ class Enricher:
             times[item.nodeid] = number = times.get(item.nodeid, 0) + 1
             if number > 1:
                 self._copies[item] = number
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note the latest failure that everyone was told of (the process that runs the test)."""
-        if report.longrepr is not None:
-            self._logged = report.longrepr
-            if self._unlogged:
-                self._unlogged = [each for each in self._unlogged if each.longrepr is not report.longrepr]
-
-    def pytest_exception_interact(self, report: pytest.TestReport | pytest.CollectReport) -> None:
-        """Keep a failure that nobody was told of: retry plugins do not log every attempt."""
-        if (
-            not self._logs_late
-            and isinstance(report, pytest.TestReport)
-            and report.failed
-            and report.longrepr is not self._logged
-            and not hasattr(report, "context")
-        ):
-            self._unlogged.append(report)
 
     def _stop_if_told(self, session: pytest.Session) -> None:
         """xdist sends a worker tests ahead, which it would finish whatever its controller does."""

@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from pytest_tms.plugin.artifacts import REPORTING
-from pytest_tms.plugin.enrich import Enricher
+from pytest_tms.plugin.enrich import Enricher, Unlogged
 from pytest_tms.plugin.guard import Guard
 from pytest_tms.plugin.settings import OFFLINE, Secret, SettingError, Settings, resolve
 from pytest_tms.plugin.shards import ShardName, ShardSelection, parse_shard
@@ -41,11 +41,20 @@ def start(config: pytest.Config) -> None:
     if worker is not None:
         config.stash[REPORTING] = worker["tms"]
         cancel = worker["tms"]["cancel"]
-    logs_late = manager.hasplugin("rerunfailures")
-    manager.register(guard.watch(Enricher(settings.tags, cancel, logs_late=logs_late)), "tms-enricher")
+    unlogged = None
+    # rerunfailures logs every attempt, but late; where neither of the others is, no test pays for asking.
+    if not manager.hasplugin("rerunfailures") and any(map(_is_silent, manager.list_name_plugin())):
+        unlogged = guard.watch(Unlogged())
+        manager.register(unlogged, "tms-unlogged")
+    manager.register(guard.watch(Enricher(settings.tags, cancel, unlogged)), "tms-enricher")
     if shard is not None and shard.total:
         manager.register(guard.watch(ShardSelection(shard)), "tms-shard")
     manager.register(guard, "tms-guard")
+
+
+def _is_silent(plugin: tuple[str, object]) -> bool:
+    """Whether this is a retry plugin that does not log every attempt, however it was loaded."""
+    return "flaky" in plugin[0] or "retry" in plugin[0]
 
 
 def give_back_tests(config: pytest.Config) -> None:
