@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -18,13 +19,13 @@ def test_many_at_once_with_one_key_send_one_payload_and_those_after_get_its_answ
     hooks: Api, subscribers: Subscribers
 ) -> None:
     name = f"once-{hooks.data_dir.parent.name}"
-    answer_now = asyncio.Event()
+    answer_now = threading.Event()
 
     async def waits(_: Got, writer: asyncio.StreamWriter) -> None:
-        await answer_now.wait()
+        await asyncio.to_thread(answer_now.wait)
         writer.write(OK)
 
-    subscribers.behave[f"/{name}"] = waits
+    subscribers.behave[name] = waits
     path = f"/webhooks/{subscribe(hooks, subscribers.url(name))['webhookId']}/validate"
 
     def validate() -> requests.Response:
