@@ -224,6 +224,24 @@ def test_a_run_that_meets_its_limits_loses_nothing(
         assert len(api.tests(execution)) == 30
 
 
+def test_a_run_waits_for_no_limit_that_outlasts_its_deadline_and_keeps_everything(
+    pytester: pytest.Pytester, fresh: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        create(fresh)
+    monkeypatch.setenv("TMS_API_TOKEN", fresh.token)
+    pytester.makepyfile("def test_it(): pass")
+    result = pytester.runpytest_subprocess("--tms-url", fresh.url, "-o", "tms_deadline=1000", timeout=100)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "ledger  1 collected = 0 delivered + 1 kept on disk + 0 not run",
+            "trouble The limit of 3 requests in 3600 s is used up: try again in *",
+            "send    tms replay *",
+        ]
+    )
+
+
 def test_a_client_that_is_asked_to_wait_long_tells_so_at_once(foreign: Foreign) -> None:
     from pytest_tms import TmsClient, wire
     from pytest_tms.errors import RateLimited

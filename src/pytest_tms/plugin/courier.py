@@ -48,6 +48,7 @@ class Courier:
         self._first_try = threading.Event()
         self._wake = threading.Event()
         self._closing = False
+        self._until = 0.0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tms-courier", daemon=True)
 
@@ -61,6 +62,7 @@ class Courier:
 
         Ctrl-C ends the wait: what is left stays where it is.
         """
+        self._until = time.monotonic() + deadline
         self._closing = True
         self._wake.set()
         why = f"the TMS did not take everything within {deadline:g} s"
@@ -106,8 +108,7 @@ class Courier:
             self._first_try.set()
             if self.delivery.execution_status == "cancelled" and not self._closing:
                 self._on_cancel()
-            # A TMS that was never there is not waited for at the end.
-            hopeless = self._closing and self._failures > 0 and not self._answered
+            hopeless = self._closing and self._failures > 0 and self._is_hopeless()
             if not self._fatal and not self._failures:
                 self.earlier.send(lambda: self._closing)
             if self._fatal or hopeless or (self._closing and self.delivery.is_done):
@@ -116,10 +117,15 @@ class Courier:
             if not self._closing:
                 self._wake.clear()
 
+    def _is_hopeless(self) -> bool:
+        """Whether it is in vain to wait at the end: for a TMS that was never there, or asks for more time."""
+        return not self._answered or time.monotonic() + (self._retry_after or 0) > self._until
+
     def _failed(self, error: TmsError) -> None:
         self._failures += 1
         self._answered = self._answered or isinstance(error, RateLimited)  # a limit is an answer
         self._latest = advice(error)
+        self._answered = self._answered or isinstance(error, (RateLimited, InFlight))
         self._retry_after = getattr(error, "retry_after", None)
 
     def _pause(self) -> float:
