@@ -123,9 +123,9 @@ class Courier:
 
     def _failed(self, error: TmsError) -> None:
         self._failures += 1
-        self._answered = self._answered or isinstance(error, RateLimited)  # a limit is an answer
-        self._latest = advice(error)
+        # These are answers, of a TMS that asks to come again.
         self._answered = self._answered or isinstance(error, (RateLimited, InFlight))
+        self._latest = advice(error)
         self._retry_after = getattr(error, "retry_after", None)
 
     def _pause(self) -> float:
