@@ -78,6 +78,11 @@ class Api:
             found += page["tests"]
         return found
 
+    def forget_webhooks(self) -> None:
+        """Delete the webhooks that a test left: they would be sent all that later tests do."""
+        for webhook in good(self.ask("GET", "/webhooks"), 200)["webhooks"]:
+            good(self.ask("DELETE", f"/webhooks/{webhook['webhookId']}"), 200)
+
     def page(self, path: str) -> requests.Response:
         return self.session.get(f"{self.root}{path}", timeout=60)
 
@@ -176,6 +181,7 @@ def api(server: Api) -> Iterator[Api]:
     """A server on each database in turn, which writes nothing to its terminal while it is asked."""
     before = server.said()
     yield server
+    server.forget_webhooks()
     assert server.said() == before
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ Attempt = Callable[[str], requests.Response]
 
 
 @pytest.fixture
-def attempt(sqlite_api: Api, call: Call[Any, Any]) -> Attempt:
+def attempt(sqlite_api: Api, call: Call[Any, Any]) -> Iterator[Attempt]:
     """Makes the call with a token, each time on an execution and a webhook of its own."""
 
     def make(token: str) -> requests.Response:
@@ -64,7 +64,8 @@ def attempt(sqlite_api: Api, call: Call[Any, Any]) -> Attempt:
             body["executionId"] = execution
         return sqlite_api.ask(call.method, path, body, token=token)
 
-    return make
+    yield make
+    sqlite_api.forget_webhooks()
 
 
 @pytest.mark.parametrize("call", EVERY)

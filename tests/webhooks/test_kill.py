@@ -28,8 +28,15 @@ KILLS = max(3, EVENTS // 200)
 ORDER = ["execution.started", "shard.started", "shard.completed", "execution.completed"]
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("database", "workers"),
+    [
+        ("sqlite", "1"),
+        ("postgresql", "2"),
+        pytest.param("sqlite", "2", marks=pytest.mark.nightly),
+        pytest.param("postgresql", "1", marks=pytest.mark.nightly),
+    ],
+)
 def test_every_event_arrives_over_kills(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subscribers: Subscribers, database: str, workers: str
 ) -> None:
