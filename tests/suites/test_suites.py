@@ -58,7 +58,7 @@ SUITES = [
     Suite("click", "8.5.1", 2_400, "--group tests"),
     Suite("packaging", "26.3", 60_000, "--group test"),
     Suite("aiofiles", "25.1.0", 200, "--group test"),
-    Suite("cachetools", "8.0.2", 200, quick=True),
+    Suite("cachetools", "8.0.2", 200),
     Suite("h11", "0.16.0", 60),
     Suite("idna", "3.20", 100, "hypothesis"),
     Suite("itsdangerous", "2.2.0", 100, "freezegun"),
