@@ -7,11 +7,11 @@ import os
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -31,21 +31,14 @@ def test_it(n):
 """
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
 @pytest.mark.parametrize("moment", range(KILLS))
 def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, moment: int) -> None:
     chance = random.Random(moment)
     victim = ("pytest", "server", "worker", "pytest")[moment % 4]
-    data, port = tmp_path / "data", free_port()
+    data = tmp_path / "data"
     made = run_tms("token", "create", "--name", "k", "--json", "--data-dir", str(data))
     token = json.loads(made.stdout)["token"]
-    server, url = serve(data, "--port", str(port))
+    server, url = serve(data)
     suite = tmp_path / "suite"
     suite.mkdir()
     (suite / "test_it.py").write_text(SUITE)
@@ -76,7 +69,7 @@ def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, moment: int) -> None:
         kill(victim, run, server)
         if victim == "server":
             server.wait()
-            server, _ = serve(data, "--port", str(port))
+            server, _ = serve(data, "--port", str(urlsplit(url).port))
         rest = run.stdout.read()
         run.wait(timeout=60)
         replay = run_tms("replay", str(suite / ".tms"), "--url", url, "--json", TMS_API_TOKEN=token)

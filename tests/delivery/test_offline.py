@@ -156,7 +156,7 @@ def test_a_tms_that_hangs_holds_nobody_up_beyond_the_deadline(
     pytester: pytest.Pytester, suite: Path, silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", "t")
-    result = pytester.runpytest_subprocess("--tms-url", silent, "-o", "tms_deadline=1", timeout=15)
+    result = pytester.runpytest_subprocess("--tms-url", silent, "-o", "tms_deadline=1", timeout=60)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
         [
