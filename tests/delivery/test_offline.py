@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -17,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from pytest_tms import wire
-from tests.conftest import Foreign, Tms, run_tms, wait_for
-from tests.peers import misbehaving
+from tests.conftest import TMS, Foreign, Tms, run_tms, wait_for
+from tests.peers import misbehaving, peer
 
 SUITE = "def test_a(): pass\ndef test_b(): assert 0\n"
 
@@ -127,6 +128,31 @@ def test_replay_without_a_tms_keeps_everything(pytester: pytest.Pytester, suite:
     assert sent.returncode == 1
     assert "http://127.0.0.1:1 does not answer: the connection is refused" in sent.stderr
     assert len(list(suite.glob(".tms/offline/*.jsonl"))) == 1
+
+
+def test_a_replay_may_be_interrupted_and_repeated(pytester: pytest.Pytester, suite: Path, tms: Tms) -> None:
+    pytester.runpytest_subprocess("--tms-offline")
+    asked = threading.Event()
+
+    def hang(connection: socket.socket, over: threading.Event) -> None:
+        asked.set()
+        over.wait()
+
+    with peer(hang) as url:
+        sending = subprocess.Popen(
+            [*TMS, "replay", "--url", url],
+            env={**os.environ, "TMS_API_TOKEN": "t"},
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        )
+        assert asked.wait(30)
+        sending.send_signal(signal.SIGINT)
+        _, said = sending.communicate(timeout=30)
+    assert sending.returncode == 130
+    assert said.strip() == "what is left stays in .tms: the same command goes on from there"
+    execution = replayed(suite, tms)
+    assert (execution.status, execution.results.total) == ("completed", 2)
 
 
 @pytest.mark.parametrize(("required", "status"), [([], 0), (["--tms-required"], 1)])
@@ -409,6 +435,27 @@ def test_a_cancel_in_the_tms_stops_the_run(tmp_path: Path, tms: Tms, workers: tu
     run.stdout.close()
     assert "the execution was cancelled in the TMS" in rest
     assert (said + rest).count("PASSED") < 150
+
+
+def test_a_page_of_a_proxy_in_between_only_delays(
+    pytester: pytest.Pytester, suite: Path, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HTML from what has answered as a TMS before, and a limit that it sets."""
+    monkeypatch.setenv("TMS_API_TOKEN", "t")
+    bad = [
+        (200, {"Content-Type": "text/html"}, b"<html>Back soon</html>"),
+        (429, {"Retry-After": "0"}, b'{"error": {"message": "Slow down"}}'),
+    ]
+
+    def route(method: str, path: str) -> tuple[int, dict[str, str], bytes]:
+        if path.endswith("/results") and bad:
+            return bad.pop()
+        return 201, {"Content-Type": "application/json"}, b'{"executionId":"exec_1","submissionId":"sub_1"}'
+
+    foreign.route = route
+    result = pytester.runpytest_subprocess("--tms-url", foreign.url)
+    result.stdout.fnmatch_lines(["ledger  2 collected = 2 delivered + 0 kept on disk + 0 not run"])
+    assert bad == []
 
 
 def test_one_refused_test_costs_no_other(

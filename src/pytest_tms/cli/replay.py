@@ -33,8 +33,12 @@ def replay(folder: Path, url: str, as_json: bool) -> None:
     refused = 0
     with client:
         for path in found:
-            with click.progressbar(length=path.stat().st_size, label=path.stem, hidden=as_json) as bar:
-                done = send(path, client, progress=partial(_show, bar))
+            try:
+                with click.progressbar(length=path.stat().st_size, label=path.stem, hidden=as_json) as bar:
+                    done = send(path, client, progress=partial(_show, bar))
+            except KeyboardInterrupt:
+                click.echo(f"what is left stays in {folder}: the same command goes on from there", err=True)
+                raise
             if done is None:
                 click.echo(f"{path} is left alone: a run works on it", err=True)
                 continue

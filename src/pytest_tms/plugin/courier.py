@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pytest_tms.errors import (
     InFlight,
     InternalError,
+    NotTms,
     RateLimited,
     ServiceUnavailable,
     TmsError,
@@ -99,6 +100,11 @@ class Courier:
                     self.delivery.heartbeat()
             except (Unreachable, RateLimited, InFlight, InternalError, ServiceUnavailable) as error:
                 self._failed(error)
+            except NotTms as error:
+                if self.delivery.joined is None:
+                    self._fatal = advice(error)
+                else:  # it was a TMS before: something is in between for now
+                    self._failed(error)
             except (TmsError, ValueError) as error:
                 self._fatal = advice(error)
             except Exception as error:  # a defect of ours must not cost the run its end
