@@ -50,6 +50,18 @@ def test_what_ran_before_a_run_over_workers_stopped_is_stored(
     assert ran.status.status == "completed"
     assert {shard.status for shard in ran.status.shard_results} <= {"failed", "completed"}
     assert re.search(rf"^not run \d+: {why}$", ran.output, re.M)
+    named = set(re.findall(r"^not run (test_it.py::.*)$", ran.output, re.M))
+    assert len(named) == min(not_run, 10)
+    assert not named & {test["nodeId"] for test in ran.stored}
+
+
+def test_what_a_crashed_worker_leaves_undone_is_said(tms: Tms, tmp_path: Path) -> None:
+    suite = "import os, pytest\ndef test_0(): os._exit(1)\n" + MANY.partition("\n")[2]
+    ran = harness.run(tms, tmp_path, {"test_it.py": suite}, "-n", "1", "--max-worker-restart=0")
+    collected, delivered, not_run = ledger(ran)
+    assert (collected, delivered) == (31, 1)
+    assert re.search(rf"^not run {not_run}: a worker crashed, and none took its place$", ran.output, re.M)
+    assert re.search(r"^not run … and 20 more$", ran.output, re.M)
 
 
 def test_the_last_failures_alone_are_a_run_of_their_own(tms: Tms, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def _write(
     from pytest_tms import wire
     from pytest_tms.plugin import ci, mask, messages
     from pytest_tms.plugin.journal import VERSION
-    from pytest_tms.plugin.run import Shard, encode
+    from pytest_tms.plugin.run import Shard
 
     masker = mask.Masker(mask.of_environment(os.environ))
     shard = Shard(shard_id, 0, messages.line_prefix(shard_id))
@@ -102,7 +102,7 @@ def _write(
         results = _results(path)
         for result in results:
             result = _distinct(result, shard)
-            write(shard.prefix + encode(result) + b"}\n")
+            write(shard.prefix + messages.as_json(result) + b"}\n")
             shard.count(result)
             duration += result.duration or 0
         statuses.add(getattr(results, "status", None))

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from pytest_tms import wire
+from pytest_tms.plugin.text import clean
 
 
 class Line(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag_field="is"):
@@ -79,7 +80,23 @@ def decode(line: bytes) -> AnyLine:
 
 def encode(line: Line) -> bytes:
     """A line as it is written."""
-    return msgspec.json.encode(line) + b"\n"
+    return as_json(line) + b"\n"
+
+
+def as_json(message: msgspec.Struct) -> bytes:
+    """A message as JSON; text that is not Unicode is written as escapes."""
+    try:
+        return msgspec.json.encode(message)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_cleaned(msgspec.to_builtins(message)))
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(str(key)): _cleaned(item) for key, item in value.items()}
+    return [_cleaned(item) for item in value] if isinstance(value, list) else value
 
 
 def line_prefix(shard: str, *, again: bool = False) -> bytes:

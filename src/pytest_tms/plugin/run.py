@@ -20,10 +20,19 @@ from pytest_tms.plugin.artifacts import REPORTING
 from pytest_tms.plugin.guard import Guard
 from pytest_tms.plugin.journal import VERSION, Journal
 from pytest_tms.plugin.mask import Masker
-from pytest_tms.plugin.messages import Closed, Line, Opened, ShardEnded, ShardStarted, line_prefix
+from pytest_tms.plugin.messages import (
+    Closed,
+    Line,
+    Opened,
+    ShardEnded,
+    ShardStarted,
+    as_json,
+    encode,
+    line_prefix,
+)
 from pytest_tms.plugin.recorder import Recorder
 from pytest_tms.plugin.settings import Settings
-from pytest_tms.plugin.shards import ShardName, is_grouped
+from pytest_tms.plugin.shards import ShardName, is_grouped, test_id
 from pytest_tms.plugin.stop import Stop, Timeouts
 from pytest_tms.plugin.terminal import Summary, write_summary
 from pytest_tms.plugin.text import clean
@@ -99,7 +108,9 @@ class Run:
         self._workers: Workers | None = None
         self._shards: dict[str, Shard] = {}
         self._recorder = Recorder(self._clip)
+        self._grouped = False
         self._collected = 0
+        self._items: list[pytest.Item] = []
         self._running: dict[str, None] = {}
         self._stop = Stop(config)
         self._courier: Courier | None = None
@@ -130,7 +141,8 @@ class Run:
         self._write(self._opened())
         # In one shard, several workers can run the same test, and each run counts.
         per_worker = self._name is not None and self._workers is not None and self._workers.each
-        self._recorder = Recorder(self._clip, per_worker=per_worker, grouped=is_grouped(self._config))
+        self._grouped = is_grouped(self._config)
+        self._recorder = Recorder(self._clip, per_worker=per_worker, grouped=self._grouped)
         for shard_id in self._shard_ids():
             self._shards[shard_id] = Shard(shard_id, time.time(), line_prefix(shard_id))
             self._write(ShardStarted(at=wire.timestamp(), shard=shard_id))
@@ -183,7 +195,7 @@ class Run:
         return msgspec.structs.replace(opened, request=self._changed_request(request))
 
     def _write(self, line: Line) -> None:
-        self._journal.append(self._masker.line(encode(line) + b"\n"))
+        self._journal.append(self._masker.line(encode(line)))
 
     def _shard_ids(self) -> list[str]:
         if self._name is not None:
@@ -228,6 +240,7 @@ class Run:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note how many tests there are; xdist's controller has none of its own."""
+        self._items = session.items
         self._collected += len(session.items)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -261,7 +274,7 @@ class Run:
     def _store(self, shard: Shard, result: wire.TestResult) -> None:
         is_again = result.node_id in shard.settled
         prefix = line_prefix(shard.id, again=True) if is_again else shard.prefix
-        self._journal.append(self._masker.line(prefix + encode(result) + b"}\n"))
+        self._journal.append(self._masker.line(prefix + as_json(result) + b"}\n"))
         shard.count(result)
 
     # The user's hooks ---------------------------------------------------------------------------
@@ -388,10 +401,27 @@ class Run:
             results=total,
             kept_in=None if done or not self._journal.is_on_disk else self._journal.path.parent,
             earlier=(earlier.runs, earlier.tests) if earlier else (0, 0),
-            stopped_by=self._stop.why,
+            stopped_by=self._why(),
             running=[clean(nodeid) for nodeid in self._running],
+            left_out=self._left_out() if collected > total else [],
             trouble=trouble,
         )
+
+    def _why(self) -> str:
+        """Why tests were not run, where some were not."""
+        if self._stop.why:
+            return self._stop.why
+        if self._workers is not None and self._workers.has_crashed:
+            return "a worker crashed, and none took its place"
+        return "the session ended before"
+
+    def _left_out(self) -> list[str]:
+        """The tests that never began, in their order; a test that several workers share is named once."""
+        settled = {str(name) for shard in self._shards.values() for name in shard.settled}
+        settled |= {name.rpartition(" ")[0] for name in settled}  # without " @gw0" and " #2"
+        names = self._workers.names if self._workers else [item.nodeid for item in self._items]
+        wanted = map(test_id, names) if self._grouped else names
+        return [clean(name) for name in wanted if name not in settled and name not in self._running]
 
     def _status(self, shard: Shard, exitstatus: int) -> wire.SubmittedStatus:
         if self._stop.reason:
@@ -431,24 +461,8 @@ class Run:
 def _checked(body: dict[str, Any], kind: type[Message]) -> Message:
     """``body`` as the message that it was, where it still is one that can be sent."""
     message = msgspec.convert(body, kind)
-    encode(message)
+    as_json(message)
     return message
-
-
-def encode(message: msgspec.Struct) -> bytes:
-    """A message as JSON; text that is not Unicode is written as escapes."""
-    try:
-        return msgspec.json.encode(message)
-    except UnicodeEncodeError:
-        return msgspec.json.encode(_cleaned(msgspec.to_builtins(message)))
-
-
-def _cleaned(value: Any) -> Any:
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, dict):
-        return {clean(str(key)): _cleaned(item) for key, item in value.items()}
-    return [_cleaned(item) for item in value] if isinstance(value, list) else value
 
 
 def _time(seconds: float) -> str:

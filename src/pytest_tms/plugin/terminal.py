@@ -19,7 +19,8 @@ class Summary:
     """A finished run: ``collected = delivered + kept + refused + lost + not_run``.
 
     ``results`` are the tests that have one; ``kept_in`` is the folder of what is on disk and not delivered.
-    ``refused`` names what the TMS does not take, ``running`` what ran when the run was stopped.
+    ``refused`` names what the TMS does not take, ``running`` what ran when the run was stopped,
+    ``left_out`` what had not begun.
     ``earlier`` are the runs that were left here and are delivered now, and their tests.
     """
 
@@ -32,6 +33,7 @@ class Summary:
     kept_in: Path | None
     stopped_by: str
     running: Sequence[str]
+    left_out: Sequence[str]
     trouble: Sequence[str]
     earlier: tuple[int, int]
 
@@ -81,10 +83,14 @@ def write_summary(terminal: pytest.TerminalReporter, summary: Summary, noted: Se
     for shard_id, status, counts in summary.shards:
         terminal.write_line(f"shard   {shard_id} {status}: {describe(counts)}")
     terminal.write_line(f"ledger  {ledger(summary)}", yellow=bool(summary.undelivered))
-    if summary.not_run and summary.stopped_by:
+    if summary.not_run:
         terminal.write_line(f"not run {summary.not_run}: {summary.stopped_by}")
     for name in summary.running[:SHOWN]:
         terminal.write_line(f"running {name} when the run stopped")
+    for name in summary.left_out[:SHOWN]:
+        terminal.write_line(f"not run {name}")
+    if more := len(summary.left_out[SHOWN:]):
+        terminal.write_line(f"not run … and {more} more")
     for name in summary.refused[:SHOWN]:
         terminal.write_line(f"refused {name}", yellow=True)
     runs, tests = summary.earlier

@@ -32,7 +32,8 @@ class Workers:
         self._learn = learn
         self._specs: list[object] = []
         self._slot_of: dict[str, str] = {}
-        self._collected: dict[str, int] = {}
+        self._collected: dict[str, list[str]] = {}
+        self.has_crashed = False
         self.each: bool = config.getoption("dist") == "each"
         self.count: int = len(parse_tx_spec_config(config))
 
@@ -43,8 +44,13 @@ class Workers:
     @property
     def collected(self) -> int:
         """How many tests will run: every worker's under ``--dist each``; otherwise all have the same."""
-        counts = self._collected.values()
+        counts = [len(ids) for ids in self._collected.values()]
         return sum(counts) if self.each else max(counts, default=0)
+
+    @property
+    def names(self) -> list[str]:
+        """The node ids of what will run, as xdist has them."""
+        return max(self._collected.values(), key=len, default=[])
 
     def pytest_xdist_setupnodes(self, specs: list[object]) -> None:
         """Note the specs of the workers that are about to start, in order."""
@@ -58,9 +64,10 @@ class Workers:
         node.workerinput["tms"] = self._tell(self.shard_of(node.gateway.id))
 
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
-        """Note how many tests a worker collected."""
-        self._collected[self._slot_of.get(node.gateway.id, "1")] = len(ids)
+        """Note the tests that a worker collected."""
+        self._collected[self._slot_of.get(node.gateway.id, "1")] = ids
 
-    def pytest_testnodedown(self, node: Any) -> None:
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Learn what went wrong in a worker that ends."""
+        self.has_crashed = self.has_crashed or error is not None
         self._learn(getattr(node, "workeroutput", {}).get(TROUBLE, []))
