@@ -33,8 +33,11 @@ class ShardStarted(Line, kw_only=True, frozen=True, omit_defaults=True, tag="sha
     shard: str
 
 
-class Tested(Line, kw_only=True, frozen=True, omit_defaults=True, tag="test"):
-    """A test settled; ``again`` says that this replaces an earlier line of the same node id in the shard."""
+class Tested(Line, kw_only=True, frozen=True, omit_defaults=True, tag="test", gc=False):
+    """A test settled; ``again`` says that this replaces an earlier line of the same node id in the shard.
+
+    Thousands are read at a time, and hold nothing that the garbage collector would have to look for.
+    """
 
     shard: str
     again: bool = False
