@@ -106,3 +106,39 @@ def test_acknowledgements_survive_and_a_torn_one_is_passed_over(tmp_path: Path) 
         file.write(b'{"upto":9')
     assert journal.acks().upto == 7
     journal.close(delivered=True)
+
+
+def test_of_many_acknowledgements_the_last_counts_and_few_are_kept(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path, "run")
+    for position in range(5_000):
+        journal.acknowledge(Acks(upto=position, shards=["1"]))
+    assert journal.acks().upto == 4_999
+    assert journal.path.with_suffix(".acks").stat().st_size < 100_000
+    journal.close(delivered=False)
+
+
+def test_acknowledgements_go_on_behind_a_torn_one(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path, "run")
+    journal.append(b"line\n")
+    journal.acknowledge(Acks(upto=1))
+    journal.close(delivered=False)
+    with journal.path.with_suffix(".acks").open("ab") as file:
+        file.write(b'{"upto":9')
+    later = Journal.adopt(journal.path)
+    assert later is not None
+    for position in (2, 3):
+        later.acknowledge(Acks(upto=position))
+        assert later.acks().upto == position
+    later.close(delivered=False)
+
+
+def test_who_reads_does_not_run_after_who_writes(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path, "run")
+    journal.append(b"1\n")
+    journal.append(b"2\n")
+    seen = []
+    for _, line in journal.lines():
+        journal.append(b"later\n")
+        seen.append(line)
+    assert seen == [b"1\n", b"2\n"]
+    journal.close(delivered=True)

@@ -38,7 +38,7 @@ from pytest_tms.plugin.messages import (
     decode,
 )
 
-MOST_TESTS = 2000
+MOST_TESTS = 10_000
 """Tests of one message."""
 MOST_BYTES = 8 << 20
 """Bytes of one message's tests, unless a single test is longer."""

@@ -64,6 +64,7 @@ class Enricher:
     def __init__(self, tags: Sequence[str] = (), cancel: str = "", unlogged: Unlogged | None = None) -> None:
         self._cancel = cancel
         self._unlogged = unlogged
+        self._looks_at_each = bool(cancel or unlogged)
         self._next_look = 0.0
         self._wanted = [pattern for pattern in tags if not pattern.startswith("!")] or ["*"]
         self._unwanted = [*NOT_TAGS, *(pattern[1:] for pattern in tags if pattern.startswith("!"))]
@@ -77,7 +78,12 @@ class Enricher:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Put the enrichment on the report (the process that runs the test)."""
         report = yield
-        if call.when != "call" or report.outcome != "passed":
+        # Nearly all tests pass and attach nothing: they need no look after their setup.
+        if (
+            call.when == "setup"
+            or report.outcome != "passed"
+            or (call.when == "teardown" and (self._looks_at_each or ATTACHED in item.stash))
+        ):
             self.after_pytest_runtest_makereport(item, report)
         return report
 
@@ -133,8 +139,8 @@ class Enricher:
                 extra.update(
                     {key: clean(str(marker.kwargs[key])) for key in ("id", "title") if key in marker.kwargs}
                 )
-        if hasattr(item, "callspec"):
-            extra["parameters"] = {name: _plain(value) for name, value in item.callspec.params.items()}
+        if (case := vars(item).get("callspec")) is not None:
+            extra["parameters"] = {name: _plain(value) for name, value in case.params.items()}
         return extra
 
     def _tags(self, item: pytest.Item) -> list[str]:

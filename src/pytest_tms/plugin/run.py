@@ -8,7 +8,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 import pytest
@@ -17,7 +17,7 @@ from pytest_tms import wire
 from pytest_tms.plugin import ci
 from pytest_tms.plugin import recorder as recording
 from pytest_tms.plugin.artifacts import REPORTING
-from pytest_tms.plugin.guard import Guard
+from pytest_tms.plugin.guard import Guard, harmless
 from pytest_tms.plugin.journal import VERSION, Journal
 from pytest_tms.plugin.mask import Masker
 from pytest_tms.plugin.messages import (
@@ -65,17 +65,17 @@ class Shard:
     flaky: int = 0
     files: dict[str, list[str]] = field(default_factory=dict)
     broken: bool = False
-    settled: dict[str | None, tuple[wire.TestStatus, bool]] = field(default_factory=dict)
+    settled: dict[str | None, wire.TestStatus | Literal["flaky"]] = field(default_factory=dict)
 
     def count(self, result: wire.TestResult) -> None:
         """Count a settled test, instead of an earlier result of the same test, and note its files."""
-        is_flaky = bool(result.retries) and result.status == "passed"
+        is_flaky = result.retries and result.status == "passed"
         if (before := self.settled.get(result.node_id)) is not None:
-            self.counts[before[0]] -= 1
-            self.flaky -= before[1]
-        self.settled[result.node_id] = (result.status, is_flaky)
+            self.counts["passed" if before == "flaky" else before] -= 1
+            self.flaky -= before == "flaky"
+        self.settled[result.node_id] = "flaky" if is_flaky else result.status
         self.counts[result.status] += 1
-        self.flaky += is_flaky
+        self.flaky += bool(is_flaky)
         if result.artifacts or result.attempts:
             for attempt in (result, *(result.attempts or ())):
                 for file in attempt.artifacts or ():
@@ -107,6 +107,7 @@ class Run:
         self._metadata: dict[str, Any] = {}
         self._workers: Workers | None = None
         self._shards: dict[str, Shard] = {}
+        self._result_hook = config.hook.pytest_tms_result
         self._recorder = Recorder(self._clip)
         self._grouped = False
         self._collected = 0
@@ -243,13 +244,25 @@ class Run:
         self._items = session.items
         self._collected += len(session.items)
 
+    @harmless
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Follow a test; keep its result once it has settled."""
         try:
             result = self._recorder.add(report)
+        except pytest.exit.Exception:  # a signal came meanwhile
+            raise
         except Exception as error:  # a defect of ours costs the test its details, not its outcome
             self._guard.note("pytest-tms in pytest_runtest_logreport", error)
-            result = self._recorder.give_up(report)
+            self.after_pytest_runtest_logreport(report)
+        else:
+            if result is not None:
+                self.after_pytest_runtest_logreport(report, result)
+
+    def after_pytest_runtest_logreport(
+        self, report: pytest.TestReport, result: wire.TestResult | None = None
+    ) -> None:
+        """Keep a settled result; what is left of it where following the test failed."""
+        result = result or self._recorder.give_up(report)
         if result is not None:
             self._running.pop(report.nodeid, None)
             self._keep(self._shard_of(result.worker or ""), report, result)
@@ -259,6 +272,7 @@ class Run:
             return self._shards[self._workers.shard_of(worker)]
         return next(iter(self._shards.values()))
 
+    @harmless
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Note a test that runs now, before the terminal names it."""
@@ -267,7 +281,7 @@ class Run:
     def _keep(
         self, shard: Shard, report: pytest.TestReport | pytest.CollectReport, result: wire.TestResult
     ) -> None:
-        if self._config.hook.pytest_tms_result.get_hookimpls():
+        if self._result_hook.get_hookimpls():
             result = self._changed_result(report, result)
         self._store(shard, result)
 
