@@ -14,10 +14,10 @@ from tests.server.conftest import Api, running
 from tests.truth import environments
 
 pytestmark = pytest.mark.plugins
-CASES = int(os.environ.get("API_CASES", "100"))
+CASES = int(os.environ.get("API_CASES", "60"))
 """Cases to make with a token; `make nightly` makes 10,000."""
-EACH = CASES // 25
-"""Examples for each call; `st` makes about 25 cases of one, and some 1,500 of the document's bounds."""
+EACH = CASES // 15
+"""Examples for each call; `st` makes about 15 cases of one, and some 1,500 of the document's bounds."""
 ENVIRON = {"TMS_SERVER_WEBHOOK_SUBNETS": "127.0.0.0/8", "TMS_SERVER_RATE_LIMITS": "off"}
 
 
