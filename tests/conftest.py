@@ -83,7 +83,13 @@ def serve(data_dir: Path, *options: str, **environ: str) -> tuple[subprocess.Pop
             [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir), *options],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={"TMS_SERVER_RATE_LIMITS": "off", **os.environ, **environ, "PYTHONUNBUFFERED": "1"},
+            env={
+                "TMS_SERVER_RATE_LIMITS": "off",
+                **os.environ,
+                **environ,
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONFAULTHANDLER": "1",
+            },
         )
     found = wait_for(
         lambda: re.search(r"(https?://\S+/api)\ndata .*\n", log.read_text()) or process.poll() is not None

@@ -61,11 +61,13 @@ def test_every_event_arrives_over_kills(
         port = url.split(":")[2].partition("/")[0]
         again = [*options, "--port", port]
         committed: set[str] = set()
+        over = threading.Event()
+        stack.callback(over.set)
 
         def insist(method: str, path: str, body: object) -> dict[str, str]:
             """Ask until there is an answer; what a kill left in doubt is asked again."""
             key = os.urandom(8).hex()
-            while True:
+            while not over.is_set():
                 try:
                     api = Api(url, token, tmp_path)
                     answer = api.ask(method, path, body, Idempotency_Key=key)
@@ -75,6 +77,7 @@ def test_every_event_arrives_over_kills(
                     assert answer.status_code >= 500, answer.text
                 except requests.RequestException:
                     continue
+            raise AssertionError("the test has ended before its requests were answered")
 
         policy = {"maxRetries": 20, "retryDelay": 50, "exponentialBackoff": False}
         for name in names:
@@ -91,11 +94,15 @@ def test_every_event_arrives_over_kills(
             with ThreadPoolExecutor(4) as threads:
                 list(threads.map(one, range(EVENTS // len(ORDER))))
 
+        def is_reached(process: subprocess.Popen[bytes], goal: int) -> bool:
+            return len(committed) >= goal or process.poll() is not None
+
         worker = threading.Thread(target=work, daemon=True)
         worker.start()
         for kill in range(1, KILLS + 1):
             goal = min(EVENTS // len(ORDER) - 1, kill * EVENTS // len(ORDER) // (KILLS + 1))
-            wait_for(lambda goal=goal: len(committed) >= goal, 120)  # type: ignore[misc]
+            wait_for(partial(is_reached, process, goal), 120)
+            assert process.poll() is None, f"ended by itself: {(tmp_path / 'serve.log').read_text()}"
             kill_all(process)
             process, _ = serve(tmp_path, *again)
         worker.join()
