@@ -22,7 +22,7 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -n 2 --dist worksteal -m "not nightly"
+	$(BIN)/python -m coverage run -m pytest -n 4 --dist worksteal -m "not nightly"
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
