@@ -12,19 +12,9 @@ import pytest
 from pytest_tms.plugin.text import clean
 
 Plugin = TypeVar("Plugin")
-Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 TROUBLE = "tms_trouble"
 """Under which an xdist worker hands what it noted to its controller."""
-
-
-HARMLESS = "tms_harmless"
-
-
-def harmless(hook: Hook) -> Hook:
-    """Mark a hook that runs for every test, and raises nothing as it stands."""
-    setattr(hook, HARMLESS, True)
-    return hook
 
 
 class Guard:
@@ -55,13 +45,12 @@ class Guard:
         """The same plugin, whose hooks never raise: what they raise is noted, and pytest goes on without.
 
         A wrapper only yields and leaves its work to ``after_`` and its name: watching that costs a test less.
-        So does a hook that is ``harmless``, which sees to its own errors.
         ``instead`` makes, of why, what takes the plugin's place where its session cannot start.
         """
         for name in dir(plugin):
             if name.startswith(("pytest_", "after_pytest_")):
                 method = getattr(plugin, name)
-                if inspect.isgeneratorfunction(method) or getattr(method, HARMLESS, False):
+                if inspect.isgeneratorfunction(method):
                     continue
                 if name == "pytest_sessionstart" and instead is not None:
                     guarded = self._replaced(method, plugin, instead)

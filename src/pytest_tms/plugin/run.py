@@ -17,7 +17,7 @@ from pytest_tms import wire
 from pytest_tms.plugin import ci
 from pytest_tms.plugin import recorder as recording
 from pytest_tms.plugin.artifacts import REPORTING
-from pytest_tms.plugin.guard import Guard, harmless
+from pytest_tms.plugin.guard import Guard
 from pytest_tms.plugin.journal import VERSION, Journal
 from pytest_tms.plugin.mask import Masker
 from pytest_tms.plugin.messages import (
@@ -244,25 +244,13 @@ class Run:
         self._items = session.items
         self._collected += len(session.items)
 
-    @harmless
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Follow a test; keep its result once it has settled."""
         try:
             result = self._recorder.add(report)
-        except pytest.exit.Exception:  # a signal came meanwhile
-            raise
         except Exception as error:  # a defect of ours costs the test its details, not its outcome
             self._guard.note("pytest-tms in pytest_runtest_logreport", error)
-            self.after_pytest_runtest_logreport(report)
-        else:
-            if result is not None:
-                self.after_pytest_runtest_logreport(report, result)
-
-    def after_pytest_runtest_logreport(
-        self, report: pytest.TestReport, result: wire.TestResult | None = None
-    ) -> None:
-        """Keep a settled result; what is left of it where following the test failed."""
-        result = result or self._recorder.give_up(report)
+            result = self._recorder.give_up(report)
         if result is not None:
             self._running.pop(report.nodeid, None)
             self._keep(self._shard_of(result.worker or ""), report, result)
@@ -272,7 +260,6 @@ class Run:
             return self._shards[self._workers.shard_of(worker)]
         return next(iter(self._shards.values()))
 
-    @harmless
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Note a test that runs now, before the terminal names it."""
