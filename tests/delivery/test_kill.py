@@ -18,7 +18,7 @@ import pytest
 from pytest_tms.client import TmsClient
 from tests.conftest import run_tms, serve
 
-KILLS = int(os.environ.get("KILLS", "4"))
+KILLS = int(os.environ.get("KILLS", "3"))
 """Moments to try; `make nightly` tries 200."""
 
 SUITE = """

@@ -14,7 +14,7 @@ from tests.server.conftest import Api, running
 from tests.truth import environments
 
 pytestmark = pytest.mark.plugins
-CASES = int(os.environ.get("API_CASES", "60"))
+CASES = int(os.environ.get("API_CASES", "45"))
 """Cases to make with a token; `make nightly` makes 10,000."""
 EACH = CASES // 15
 """Examples for each call; `st` makes about 15 cases of one, and some 1,500 of the document's bounds."""

@@ -62,7 +62,7 @@ SUITES = [
     Suite("h11", "0.16.0", 60),
     Suite("idna", "3.20", 100, "hypothesis"),
     Suite("itsdangerous", "2.2.0", 100, "freezegun"),
-    Suite("janus", "2.0.0", 60, "pytest-asyncio pytest-benchmark pytest-cov", quick=True),
+    Suite("janus", "2.0.0", 60, "pytest-asyncio pytest-benchmark pytest-cov"),
     Suite("jinja2", "3.1.6", 800, "trio"),
     Suite("more-itertools", "11.2.1", 600),
     Suite("pathspec", "1.1.1", 100),

@@ -23,7 +23,7 @@ from tests.conftest import Tms
 from tests.truth import harness
 from tests.truth.environments import python
 
-SUITES = int(os.environ.get("RANDOM_SUITES", "10"))
+SUITES = int(os.environ.get("RANDOM_SUITES", "7"))
 """Suites that are run for real, each against the TMS; `make nightly` runs 1,000."""
 
 

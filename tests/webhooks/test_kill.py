@@ -23,7 +23,7 @@ from tests.server.conftest import Api, result, scratch_database
 from tests.webhooks.conftest import ENVIRON, SECRET
 from tests.webhooks.subscribers import Got, Subscribers, answers
 
-EVENTS = int(os.environ.get("WEBHOOK_EVENTS", "400"))
+EVENTS = int(os.environ.get("WEBHOOK_EVENTS", "200"))
 KILLS = max(3, EVENTS // 200)
 ORDER = ["execution.started", "shard.started", "shard.completed", "execution.completed"]
 

@@ -22,7 +22,7 @@ from tests.server.conftest import Api, good, refused, result
 from tests.webhooks.conftest import EVENTS, subscribe
 from tests.webhooks.subscribers import Subscribers
 
-EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "15"))
+EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "10"))
 """Executions to drive on each database; `make nightly` drives 500."""
 ENDED = {"completed", "failed", "cancelled"}
 KNOWN = {*ENDED, "error"}
