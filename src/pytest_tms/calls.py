@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
+import msgspec
+
 from pytest_tms import wire
 from pytest_tms.errors import (
     ApiError,
@@ -262,3 +264,8 @@ ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple
     LIST_DELIVERIES,
     REPLAY_DELIVERIES,
 )
+
+# msgspec learns a message when it first reads one, and two threads that do so at once crash the interpreter:
+# so it learns them all here, where the import's lock lets one thread in.
+for _kind in (wire.ErrorAnswer, *(each for call in ALL for each in (call.takes, call.gives))):
+    msgspec.json.Decoder(_kind)

@@ -25,6 +25,7 @@ MOST_PROBLEMS = 1000
 """How many bad fields one answer lists."""
 MOST_TESTS = 250_000
 """Tests of one submission."""
+_SUBMISSION = msgspec.json.Decoder(wire.ResultsSubmission[msgspec.Raw])  # made at import: see calls.py
 
 
 def decode(
@@ -81,7 +82,7 @@ def _results(
     body: bytes,
 ) -> tuple[wire.ResultsSubmission[msgspec.Raw], list[wire.TestResult], list[str], dict[str, msgspec.Raw]]:
     one = msgspec.json.Decoder(wire.TestResult)
-    submission = msgspec.json.decode(body, type=wire.ResultsSubmission[msgspec.Raw])
+    submission = _SUBMISSION.decode(body)
     if len(submission.tests or ()) > MOST_TESTS:
         raise TooLarge(f"The submission has more than {MOST_TESTS:,} tests: submit less at once.")
     tests = [one.decode(raw) for raw in submission.tests or ()]

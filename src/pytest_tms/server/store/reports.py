@@ -61,6 +61,9 @@ class _Submitted(msgspec.Struct):
     artifacts: dict[str, msgspec.Raw] | None = None
 
 
+_SUBMITTED = msgspec.json.Decoder(_Submitted)  # made at import: see calls.py
+
+
 def latest(
     connection: Connection, *, environments: Collection[str], before: str | None, limit: int
 ) -> list[ShownExecution]:
@@ -143,10 +146,7 @@ def submissions(
         .order_by(table.id)
         .limit(limit)
     )
-    return [
-        (row.id, row.shard_id, msgspec.json.decode(row.document, type=_Submitted).artifacts or {})
-        for row in rows
-    ]
+    return [(row.id, row.shard_id, _SUBMITTED.decode(row.document).artifacts or {}) for row in rows]
 
 
 def _shown(columns: Any, sent: wire.TestResult | None) -> ShownTest:
