@@ -1,0 +1,31 @@
+"""What every process does before it reads its first message."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+FIRST_MESSAGES = """
+import sys, threading
+import msgspec
+from pytest_tms import calls
+sys.setswitchinterval(1e-7)
+together = threading.Barrier(8)
+def read():
+    together.wait()
+    for call in calls.ALL:
+        for kind in (call.takes, call.gives):
+            try:
+                msgspec.json.decode(b'{"executionId": "x", "tests": [{"title": "t"}]}', type=kind)
+            except msgspec.MsgspecError:
+                pass
+threads = [threading.Thread(target=read) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_threads_that_read_a_first_message_at_once_do_not_crash_the_process() -> None:
+    for _ in range(10):  # a crash comes in about one of three
+        done = subprocess.run([sys.executable, "-c", FIRST_MESSAGES], capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
