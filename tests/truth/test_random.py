@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from pytest_tms import wire
 from pytest_tms.plugin.recorder import Recorder
-from pytest_tms.plugin.run import Shard
+from pytest_tms.plugin.tally import Shard
 from tests.conftest import Tms
 from tests.truth import harness
 from tests.truth.environments import python

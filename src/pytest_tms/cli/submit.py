@@ -13,7 +13,7 @@ from pytest_tms.cli.options import connect, json_option, url_option
 if TYPE_CHECKING:
     from pytest_tms import wire
     from pytest_tms.plugin.journal import Journal
-    from pytest_tms.plugin.run import Shard
+    from pytest_tms.plugin.tally import Shard
 
 
 @click.command()
@@ -79,7 +79,7 @@ def _write(
     from pytest_tms import wire
     from pytest_tms.plugin import ci, mask, messages
     from pytest_tms.plugin.journal import VERSION
-    from pytest_tms.plugin.run import Shard
+    from pytest_tms.plugin.tally import Shard
 
     masker = mask.Masker(mask.of_environment(os.environ))
     shard = Shard(shard_id, 0, messages.line_prefix(shard_id))

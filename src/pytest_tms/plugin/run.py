@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Generator
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import pytest
@@ -34,6 +33,7 @@ from pytest_tms.plugin.recorder import Recorder
 from pytest_tms.plugin.settings import Settings
 from pytest_tms.plugin.shards import ShardName, is_grouped, test_id
 from pytest_tms.plugin.stop import Stop, Timeouts
+from pytest_tms.plugin.tally import Shard
 from pytest_tms.plugin.terminal import Summary, write_summary
 from pytest_tms.plugin.text import clean
 from pytest_tms.plugin.workers import Workers
@@ -52,38 +52,6 @@ HOOK_ERRORS = (Exception, pytest.skip.Exception, pytest.fail.Exception)
 """What a user's hook may raise; pytest's own outcomes are no Exceptions."""
 JOURNALS = Path(".tms") / "journal"
 """Where journals are, under pytest's rootdir."""
-
-
-@dataclass
-class Shard:
-    """One shard while it runs; ``prefix`` begins its tests' lines in the journal."""
-
-    id: str
-    started: float
-    prefix: bytes
-    counts: dict[str, int] = field(default_factory=lambda: {"passed": 0, "failed": 0, "skipped": 0})
-    flaky: int = 0
-    files: dict[str, list[str]] = field(default_factory=dict)
-    broken: bool = False
-    settled: dict[str | None, wire.TestStatus | Literal["flaky"]] = field(default_factory=dict)
-
-    def count(self, result: wire.TestResult) -> None:
-        """Count a settled test, instead of an earlier result of the same test, and note its files."""
-        is_flaky = result.retries and result.status == "passed"
-        if (before := self.settled.get(result.node_id)) is not None:
-            self.counts["passed" if before == "flaky" else before] -= 1
-            self.flaky -= before == "flaky"
-        self.settled[result.node_id] = "flaky" if is_flaky else result.status
-        self.counts[result.status] += 1
-        self.flaky += bool(is_flaky)
-        if result.artifacts or result.attempts:
-            for attempt in (result, *(result.attempts or ())):
-                for file in attempt.artifacts or ():
-                    self.files.setdefault(f"{file.kind}s", []).append(file.path)
-
-    def totals(self) -> wire.GivenCounts:
-        """The documented counts."""
-        return wire.GivenCounts(total=sum(self.counts.values()), flaky=self.flaky, **self.counts)
 
 
 class Run:

@@ -1,0 +1,40 @@
+"""A shard while its tests settle: each counted once, however often it is told. Free of pytest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pytest_tms import wire
+
+
+@dataclass
+class Shard:
+    """One shard while it runs; ``prefix`` begins its tests' lines in the journal."""
+
+    id: str
+    started: float
+    prefix: bytes
+    counts: dict[str, int] = field(default_factory=lambda: {"passed": 0, "failed": 0, "skipped": 0})
+    flaky: int = 0
+    files: dict[str, list[str]] = field(default_factory=dict)
+    broken: bool = False
+    settled: dict[str | None, wire.TestStatus | Literal["flaky"]] = field(default_factory=dict)
+
+    def count(self, result: wire.TestResult) -> None:
+        """Count a settled test, instead of an earlier result of the same test, and note its files."""
+        is_flaky = result.retries and result.status == "passed"
+        if (before := self.settled.get(result.node_id)) is not None:
+            self.counts["passed" if before == "flaky" else before] -= 1
+            self.flaky -= before == "flaky"
+        self.settled[result.node_id] = "flaky" if is_flaky else result.status
+        self.counts[result.status] += 1
+        self.flaky += bool(is_flaky)
+        if result.artifacts or result.attempts:
+            for attempt in (result, *(result.attempts or ())):
+                for file in attempt.artifacts or ():
+                    self.files.setdefault(f"{file.kind}s", []).append(file.path)
+
+    def totals(self) -> wire.GivenCounts:
+        """The documented counts."""
+        return wire.GivenCounts(total=sum(self.counts.values()), flaky=self.flaky, **self.counts)
