@@ -15,7 +15,7 @@ from pytest_tms import wire
 from pytest_tms.client import TmsClient
 from pytest_tms.errors import Unreachable
 from pytest_tms.plugin import enrich, recorder, start
-from pytest_tms.plugin.enrich import Enricher
+from pytest_tms.plugin.enrich import Attached, Enricher
 from pytest_tms.plugin.guard import Guard
 from pytest_tms.plugin.recorder import Recorder
 from pytest_tms.plugin.run import Run
@@ -38,7 +38,7 @@ NAMES = ["test_fails", *(f"test_passes[{n}]" for n in range(3))]
 
 HOOKS = [
     (kind, name)
-    for kind in (Run, Enricher, Workers, ShardSelection)
+    for kind in (Run, Enricher, Attached, Workers, ShardSelection)
     for name, hook in vars(kind).items()
     if name.startswith(("pytest_", "after_pytest_")) and not inspect.isgeneratorfunction(hook)
 ]
@@ -309,4 +309,4 @@ def test_what_breaks_in_a_worker_is_told_by_its_controller(
     result, stored = reported("-n", "2")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert sorted(test["title"] for test in stored) == NAMES
-    assert len(named(result, "pytest-tms in pytest_runtest_makereport failed (TypeError")) == 1
+    assert len(named(result, "pytest-tms in pytest_runtest_logreport failed (TypeError")) == 1

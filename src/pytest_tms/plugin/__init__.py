@@ -64,6 +64,13 @@ def tms(request: pytest.FixtureRequest) -> Tms:
     """The TMS for this test: ``attach(…)``, ``property(…)``, ``execution_id``, ``shard_id``."""
     from pytest_tms.plugin.artifacts import Tms
 
+    manager = request.config.pluginmanager
+    guard = manager.get_plugin("tms-guard")
+    if guard is not None and not manager.has_plugin("tms-attached"):
+        from pytest_tms.plugin.enrich import Attached
+
+        # Not before: each test that follows pays for it.
+        manager.register(guard.watch(Attached()), "tms-attached")
     return Tms(request.node)
 
 

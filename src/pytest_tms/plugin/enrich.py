@@ -25,85 +25,28 @@ NOT_TAGS = ("parametrize", "usefixtures", "filterwarnings", "skip", "skipif", "x
 """Markers that steer pytest and say nothing about a test."""
 
 
-class Unlogged:
-    """Failures that nobody was told of: flaky and pytest-retry do not log every attempt."""
-
-    def __init__(self) -> None:
-        self._logged: object = None
-        self._kept: list[pytest.TestReport] = []
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note the latest failure that everyone was told of (the process that runs the test)."""
-        if report.longrepr is not None:
-            self._logged = report.longrepr
-            self._kept = [each for each in self._kept if each.longrepr is not report.longrepr]
-
-    def pytest_exception_interact(self, report: pytest.TestReport | pytest.CollectReport) -> None:
-        """Keep a failure that was not logged before (the process that runs the test)."""
-        if (
-            isinstance(report, pytest.TestReport)
-            and report.failed
-            and report.longrepr is not self._logged
-            and not hasattr(report, "context")
-        ):
-            self._kept.append(report)
-
-    def take(self) -> list[dict[str, Any]]:
-        """The failures since the last time, as execnet can carry them."""
-        kept, self._kept = self._kept, []
-        return [_plain_failure(each) for each in kept]
-
-
 class Enricher:
-    """Knows each test while it is set up. ``tags`` are the patterns of the setting ``tms_tags``.
+    """Knows which test runs, and describes it. ``tags`` are the patterns of the setting ``tms_tags``."""
 
-    In an xdist worker, ``cancel`` is the file by which the controller says that the run stops, and why.
-    ``unlogged`` knows what a retry plugin keeps to itself, where there is one.
-    """
-
-    def __init__(self, tags: Sequence[str] = (), cancel: str = "", unlogged: Unlogged | None = None) -> None:
-        self._cancel = cancel
-        self._unlogged = unlogged
-        self._looks_at_each = bool(cancel or unlogged)
-        self._next_look = 0.0
+    def __init__(self, tags: Sequence[str] = ()) -> None:
         self._wanted = [pattern for pattern in tags if not pattern.startswith("!")] or ["*"]
         self._unwanted = [*NOT_TAGS, *(pattern[1:] for pattern in tags if pattern.startswith("!"))]
-        self._parent: tuple[object, list[str]] = (None, [])
-        self._latest: tuple[pytest.Item | None, int] = (None, 0)
+        self._item: pytest.Item | None = None
+        self._parent: object = None
+        self._inherited: dict[str, Any] = {}
         self._copies: dict[pytest.Item, int] = {}
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Put the enrichment on the report (the process that runs the test)."""
-        report = yield
-        # Nearly all tests pass and attach nothing: they need no look after their setup.
-        if (
-            call.when == "setup"
-            or report.outcome != "passed"
-            or (call.when == "teardown" and (self._looks_at_each or ATTACHED in item.stash))
-        ):
-            self.after_pytest_runtest_makereport(item, report)
-        return report
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Note the test that runs now (the process that runs it)."""
+        self._item = item
+        return (yield)
 
-    def after_pytest_runtest_makereport(self, item: pytest.Item, report: pytest.TestReport) -> None:
-        """Describe a test that was set up; hand over what another phase left."""
-        if report.when == "setup":
-            if extra := self._describe(item):
-                setattr(report, ATTRIBUTE, extra)
-            return
-        kept: dict[str, Any] = {}
-        if ATTACHED in item.stash:
-            kept = item.stash[ATTACHED]
-            del item.stash[ATTACHED]
-        if report.when == "teardown":
-            if self._unlogged is not None and (failures := self._unlogged.take()):
-                kept = {**kept, "unlogged": failures}
-            if self._cancel:
-                self._stop_if_told(item.session)
-        if kept:
-            setattr(report, ATTRIBUTE, kept)
+    def enrich(self, report: pytest.TestReport) -> None:
+        """Describe a test on the report of its setup, after fixtures may have marked it."""
+        item = self._item
+        if item is not None and item.nodeid == report.nodeid and (extra := self._describe(item)):
+            add(report, extra)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Number the tests whose node id is not their own, as under ``--keep-duplicates``."""
@@ -115,42 +58,27 @@ class Enricher:
             if number > 1:
                 self._copies[item] = number
 
-    def _stop_if_told(self, session: pytest.Session) -> None:
-        """xdist sends a worker tests ahead, which it would finish whatever its controller does."""
-        now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + 0.5
-            if os.path.exists(self._cancel):  # noqa: PTH110  # on the path of tests, where Path costs more
-                session.shouldstop = Path(self._cancel).read_text(encoding="utf-8")
-
     def _describe(self, item: pytest.Item) -> dict[str, Any]:
-        extra: dict[str, Any] = {}
-        latest, tries = self._latest
-        tries = tries + 1 if latest is item else 1
-        self._latest = (item, tries)
-        if tries > 1:
-            extra["attempt"] = tries
-        if self._copies and item in self._copies:
+        if item.parent is not self._parent:
+            markers = list(item.parent.iter_markers()) if item.parent is not None else []
+            tags = self._named(markers)
+            self._parent, self._inherited = item.parent, {"tags": tags} if tags else {}
+        case = vars(item).get("callspec")
+        if case is None and not item.own_markers and not self._copies:
+            return self._inherited
+        extra = dict(self._inherited)
+        if item in self._copies:
             extra["copy"] = self._copies[item]
-        if tags := self._tags(item):
-            extra["tags"] = tags
+        if own := self._named(item.own_markers):
+            extra["tags"] = list(dict.fromkeys([*own, *extra.get("tags", ())]))
         for marker in item.own_markers:
             if marker.name == "tms":
                 extra.update(
                     {key: clean(str(marker.kwargs[key])) for key in ("id", "title") if key in marker.kwargs}
                 )
-        if (case := vars(item).get("callspec")) is not None:
+        if case is not None:
             extra["parameters"] = {name: _plain(value) for name, value in case.params.items()}
         return extra
-
-    def _tags(self, item: pytest.Item) -> list[str]:
-        if item.parent is not self._parent[0]:
-            inherited = list(item.parent.iter_markers()) if item.parent is not None else []
-            self._parent = (item.parent, self._named(inherited))
-        own = item.own_markers
-        if not own:
-            return self._parent[1]
-        return list(dict.fromkeys([*self._named(own), *self._parent[1]]))
 
     def _named(self, markers: Sequence[pytest.Mark]) -> list[str]:
         tags: dict[str, None] = {}
@@ -167,6 +95,107 @@ class Enricher:
         return any(fnmatchcase(name, pattern) for pattern in self._wanted) and not any(
             fnmatchcase(name, pattern) for pattern in self._unwanted
         )
+
+
+class Carrier:
+    """Has xdist carry what its worker knows of a test; ``cancel`` is the file that says: stop, and why."""
+
+    def __init__(self, enricher: Enricher, cancel: str) -> None:
+        self._enricher = enricher
+        self._cancel = cancel
+        self._session: pytest.Session | None = None
+        self._next_look = 0.0
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Note what to stop."""
+        self._session = session
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Describe a test before xdist sends the report; stop after one where the controller says so."""
+        if report.when == "setup":
+            self._enricher.enrich(report)
+        elif report.when == "teardown":
+            self._stop_if_told()
+
+    def _stop_if_told(self) -> None:
+        """xdist sends a worker tests ahead, which it would finish whatever its controller does."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + 0.5
+            if self._session is not None and os.path.exists(self._cancel):  # noqa: PTH110  # cheaper than Path
+                self._session.shouldstop = Path(self._cancel).read_text(encoding="utf-8")
+
+
+class Attached:
+    """Puts what a test attached on its reports (the process that runs it), once a test asked for ``tms``."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Hand over with a failure, or with the end of the try."""
+        report = yield
+        if ATTACHED in item.stash and (report.outcome != "passed" or report.when == "teardown"):
+            self.after_pytest_runtest_makereport(item, report)
+        return report
+
+    def after_pytest_runtest_makereport(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Take it from the test."""
+        add(report, item.stash[ATTACHED])
+        del item.stash[ATTACHED]
+
+
+class Unlogged:
+    """Tries that nobody is told of (the process that runs the test): flaky and pytest-retry log not all."""
+
+    def __init__(self) -> None:
+        self._logged: object = None
+        self._kept: list[pytest.TestReport] = []
+        self._latest: tuple[pytest.Item | None, int] = (None, 0)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the latest failure that everyone was told of."""
+        if report.longrepr is not None:
+            self._logged = report.longrepr
+            self._kept = [each for each in self._kept if each.longrepr is not report.longrepr]
+
+    def pytest_exception_interact(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        """Keep a failure that was not logged before."""
+        if (
+            isinstance(report, pytest.TestReport)
+            and report.failed
+            and report.longrepr is not self._logged
+            and not hasattr(report, "context")
+        ):
+            self._kept.append(report)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Tell what was kept, with the next report that is logged."""
+        report = yield
+        self.after_pytest_runtest_makereport(item, report)
+        return report
+
+    def after_pytest_runtest_makereport(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """With a setup, how often the test was tried; with a teardown, the failures since the last one."""
+        if report.when == "setup":
+            latest, tries = self._latest
+            self._latest = (item, tries + 1 if latest is item else 1)
+            if latest is item:
+                add(report, {"attempt": tries + 1})
+        elif report.when == "teardown" and self._kept:
+            kept, self._kept = self._kept, []
+            add(report, {"unlogged": [_plain_failure(each) for each in kept]})
+
+
+def add(report: pytest.TestReport, values: dict[str, Any]) -> None:
+    """Add plain values to what a report carries."""
+    carried = vars(report).get(ATTRIBUTE)
+    setattr(report, ATTRIBUTE, {**carried, **values} if carried else values)
 
 
 def _plain(value: object) -> object:

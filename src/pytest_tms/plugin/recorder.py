@@ -64,15 +64,6 @@ class Try(msgspec.Struct):
     artifacts: list[wire.Artifact] = []
 
 
-class Passing(msgspec.Struct):
-    """A test of which nothing but passes is known, as of nearly all: the seconds of its phases."""
-
-    start: float
-    setup: float
-    extra: dict[str, Any] | None
-    call: float | None = None
-
-
 PLAIN = {"tags", "parameters"}
 """What an enrichment may say of a test that takes the short way."""
 
@@ -109,77 +100,82 @@ class Recorder:
         self._grouped = grouped
         self._stamp = Stamp()
         self._open: dict[tuple[str, str], Open] = {}
-        self._passing: dict[tuple[str, str], Passing] = {}
+        self._held: dict[tuple[str, str], list[pytest.TestReport]] = {}
         self._crashed: dict[str, Open] = {}
 
     def add(self, report: pytest.TestReport) -> wire.TestResult | None:
-        """Take one report of a test; answers the test's result where this report settled it."""
-        if report.outcome == "passed":
-            said = vars(report)  # asking a report for what it has not would cost more than all the rest
-            key = (said.get("worker_id", ""), report.nodeid)
-            passing = self._passing.get(key)
-            if passing is None:
-                if report.when == "setup" and self._begins_plainly(key, said):
-                    self._passing[key] = Passing(said.get("start", 0.0), report.duration, said.get(ATTRIBUTE))
-                    return None
-            elif report.when == "call":
-                if passing.call is None and "wasxfail" not in said and "context" not in said:
-                    passing.call = report.duration
-                    return None
-            elif (
-                report.when == "teardown"
-                and passing.call is not None
-                and ATTRIBUTE not in said
-                and not report.user_properties
-            ):
-                del self._passing[key]
-                duration = passing.setup + passing.call + report.duration
-                return self._passed(key, passing, duration, report.sections)
-        return self._follow((worker_of(report), report.nodeid), report)
+        """Take one report of a test; answers the test's result where this report settled it.
 
-    def _begins_plainly(self, key: tuple[str, str], said: dict[str, Any]) -> bool:
-        if key in self._open or key[1] in self._crashed or "context" in said:
+        What passes is held until a report tells more: nearly all tests do nothing but pass.
+        """
+        passed = report.outcome == "passed"
+        # Asking a report for what it has not would cost more than all the rest.
+        worker = vars(report).get("worker_id", "") if passed else worker_of(report)
+        key = (worker, report.nodeid)
+        if passed and report.when != "teardown":
+            self._held.setdefault(key, []).append(report)
+            return None
+        held = self._held.pop(key, [])
+        if passed and self._is_plain(key, held, report):
+            return self._passed(key, held[0], held[1], report)
+        for earlier in held:
+            self._follow(key, earlier)
+        return self._follow(key, report)
+
+    def _is_plain(
+        self, key: tuple[str, str], held: list[pytest.TestReport], teardown: pytest.TestReport
+    ) -> bool:
+        """Whether a test passed in one try, and nothing more is told of it than ``_passed`` says."""
+        if len(held) != 2 or held[0].when != "setup" or held[1].when != "call":
             return False
-        return ATTRIBUTE not in said or said[ATTRIBUTE].keys() <= PLAIN
+        extra = vars(held[0]).get(ATTRIBUTE)
+        call = vars(held[1])
+        return (
+            (extra is None or extra.keys() <= PLAIN)
+            and "wasxfail" not in call
+            and "context" not in call
+            and ATTRIBUTE not in vars(teardown)
+            and not teardown.user_properties
+            and key not in self._open
+            and key[1] not in self._crashed
+        )
 
     def _passed(
-        self, key: tuple[str, str], passing: Passing, duration: float, sections: list[tuple[str, str]]
+        self,
+        key: tuple[str, str],
+        setup: pytest.TestReport,
+        call: pytest.TestReport,
+        teardown: pytest.TestReport,
     ) -> wire.TestResult:
         """What ``settle`` makes of a test that passed and has nothing more to tell."""
         worker, nodeid = key
         if self._grouped:
             nodeid = test_id(nodeid)
         file, _, title = nodeid.partition("::")
-        extra = passing.extra or {}
+        said = vars(setup)
+        extra = said.get(ATTRIBUTE) or {}
+        start = said.get("start")
         result = wire.TestResult(
             title=title or file,
             file=file,
             status="passed",
-            duration=round(1000 * duration),
+            duration=round(1000 * (setup.duration + call.duration + teardown.duration)),
             tags=extra.get("tags"),
             node_id=f"{nodeid} @{worker}" if self._per_worker and worker else nodeid,
             outcome="passed",
-            started_at=self._stamp(passing.start) if passing.start else None,
+            started_at=self._stamp(start) if start else None,
             worker=worker or None,
             parameters=extra.get("parameters"),
         )
-        return msgspec.structs.replace(result, **_output(sections, self._clip)) if sections else result
-
-    def _begin(self, key: tuple[str, str]) -> Open:
-        """A test that leaves the short way, or never took it."""
-        test = self._crashed.pop(key[1], None) or Open()
-        if (passing := self._passing.pop(key, None)) is not None:
-            test.extra = passing.extra or {}
-            test.current.phases.append(Phase("setup", "passed", passing.setup, passing.start, None, None))
-            if passing.call is not None:
-                test.current.phases.append(Phase("call", "passed", passing.call, passing.start, None, None))
-        return test
+        if teardown.sections:
+            return msgspec.structs.replace(result, **_output(teardown.sections, self._clip))
+        return result
 
     def _follow(self, key: tuple[str, str], report: pytest.TestReport) -> wire.TestResult | None:
         worker = key[0]
         test = self._open.get(key)
         if test is None:
-            test = self._open[key] = self._begin(key)
+            test = self._open[key] = self._crashed.pop(key[1]) if key[1] in self._crashed else Open()
         if (context := getattr(report, "context", None)) is not None:
             test.current.subtests.append(self._subtest(report, context, worker))
             return None
@@ -220,7 +216,7 @@ class Recorder:
     def give_up(self, report: pytest.TestReport) -> wire.TestResult | None:
         """What is left where ``add`` raised: whether the test failed, once it has ended."""
         worker, nodeid = worker_of(report), clean(report.nodeid)
-        self._passing.pop((worker, report.nodeid), None)
+        self._held.pop((worker, report.nodeid), None)
         test = self._open.setdefault((worker, report.nodeid), Open())
         phases = test.current.phases
         if not phases or phases[-1].when != report.when:
@@ -243,6 +239,9 @@ class Recorder:
 
     def unsettled(self) -> Iterator[wire.TestResult]:
         """Settle what never finished but has a verdict: a call that failed, a try that no other followed."""
+        for key, held in self._held.items():
+            for report in held:
+                self._follow(key, report)
         crashed = ((("", nodeid), test) for nodeid, test in self._crashed.items())
         for (worker, nodeid), test in [*self._open.items(), *crashed]:
             if verdict_known(test):

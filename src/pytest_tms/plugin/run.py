@@ -41,6 +41,7 @@ from pytest_tms.plugin.workers import Workers
 if TYPE_CHECKING:
     from pytest_tms.client import TmsClient
     from pytest_tms.plugin.courier import Courier
+    from pytest_tms.plugin.enrich import Enricher
 
 Message = TypeVar("Message", bound=msgspec.Struct)
 
@@ -65,8 +66,10 @@ class Run:
         client: TmsClient | None,
         masker: Masker,
         guard: Guard,
+        enricher: Enricher,
     ) -> None:
         self._config = config
+        self._enricher = enricher
         self._guard = guard
         self._settings = settings
         self._name = name
@@ -215,6 +218,8 @@ class Run:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Follow a test; keep its result once it has settled."""
         try:
+            if report.when == "setup":
+                self._enricher.enrich(report)
             result = self._recorder.add(report)
         except Exception as error:  # a defect of ours costs the test its details, not its outcome
             self._guard.note("pytest-tms in pytest_runtest_logreport", error)

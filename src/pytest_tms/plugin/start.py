@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from pytest_tms.plugin.artifacts import REPORTING
-from pytest_tms.plugin.enrich import Enricher, Unlogged
+from pytest_tms.plugin.enrich import Carrier, Enricher, Unlogged
 from pytest_tms.plugin.guard import Guard
 from pytest_tms.plugin.settings import OFFLINE, Secret, SettingError, Settings, resolve
 from pytest_tms.plugin.shards import ShardName, ShardSelection, parse_shard
@@ -32,21 +32,19 @@ def start(config: pytest.Config) -> None:
         settings = resolve(config.getoption, os.environ, config.getini).settings
         required = settings.required
         shard = parse_shard(settings.shard)
+        enricher = Enricher(settings.tags)
         if worker is None:
-            _start_run(config, settings, shard, guard)
+            _start_run(config, settings, shard, enricher, guard)
     except ValueError as error:
         manager.register(Off(str(error), required=required), "tms-off")
         return
-    cancel = ""
+    manager.register(guard.watch(enricher), "tms-enricher")
     if worker is not None:
         config.stash[REPORTING] = worker["tms"]
-        cancel = worker["tms"]["cancel"]
-    unlogged = None
+        manager.register(guard.watch(Carrier(enricher, worker["tms"]["cancel"])), "tms-carrier")
     # rerunfailures logs every attempt, but late; where neither of the others is, no test pays for asking.
     if not manager.hasplugin("rerunfailures") and any(map(_is_silent, manager.list_name_plugin())):
-        unlogged = guard.watch(Unlogged())
-        manager.register(unlogged, "tms-unlogged")
-    manager.register(guard.watch(Enricher(settings.tags, cancel, unlogged)), "tms-enricher")
+        manager.register(guard.watch(Unlogged()), "tms-unlogged")
     if shard is not None and shard.total:
         manager.register(guard.watch(ShardSelection(shard)), "tms-shard")
     manager.register(guard, "tms-guard")
@@ -75,7 +73,9 @@ def give_back_tests(config: pytest.Config) -> None:
         config.args[:] = [given, *config.args] if explicit else [given]
 
 
-def _start_run(config: pytest.Config, settings: Settings, shard: ShardName | None, guard: Guard) -> None:
+def _start_run(
+    config: pytest.Config, settings: Settings, shard: ShardName | None, enricher: Enricher, guard: Guard
+) -> None:
     from pytest_tms.plugin import mask
     from pytest_tms.plugin.run import Run
 
@@ -89,7 +89,7 @@ def _start_run(config: pytest.Config, settings: Settings, shard: ShardName | Non
         secrets.append(token.reveal())
     masker = mask.Masker(secrets, settings.mask)
     run = guard.watch(
-        Run(config, settings, shard, client, masker, guard),
+        Run(config, settings, shard, client, masker, guard, enricher),
         instead=lambda reason: Off(reason, required=settings.required),
     )
     config.pluginmanager.register(run, "tms-run")
