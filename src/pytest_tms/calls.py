@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -24,6 +25,7 @@ from pytest_tms.errors import (
 
 Takes = TypeVar("Takes")
 Gives = TypeVar("Gives")
+T = TypeVar("T")
 Limit = Literal["executions", "results", "webhooks", "events"]
 Scope = Literal["executions:read", "executions:write", "webhooks:write", "admin"]
 
@@ -265,7 +267,21 @@ ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple
     REPLAY_DELIVERIES,
 )
 
-# msgspec learns a message when it first reads one, and two threads that do so at once crash the interpreter:
-# so it learns them all here, where the import's lock lets one thread in.
-for _kind in (wire.ErrorAnswer, *(each for call in ALL for each in (call.takes, call.gives))):
-    msgspec.json.Decoder(_kind)
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+    """Reads JSON as ``kind``. msgspec learns a message when it first reads one, which takes milliseconds.
+
+    Two threads that make it learn the same one at once crash the interpreter, so one learns at a time.
+    """
+    with _ONE_AT_A_TIME:
+        return msgspec.json.Decoder(kind)
+
+
+def learn() -> None:
+    """Have msgspec learn every message, where threads read them by other ways than ``decoder``."""
+    for call in ALL:
+        decoder(call.takes)
+        decoder(call.gives)
+    decoder(wire.ErrorAnswer)

@@ -320,7 +320,7 @@ def _read(response: requests.Response, gives: type[T]) -> T:
     if response.status_code >= 400:
         raise _api_error(response)
     try:
-        return msgspec.json.decode(response.content or b"{}", type=gives)
+        return calls.decoder(gives).decode(response.content or b"{}")
     except msgspec.MsgspecError as error:
         kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
         raise NotTms(
@@ -337,7 +337,7 @@ def _api_error(response: requests.Response) -> ApiError:
     if kind.status == InFlight.status and retry_after is not None:
         kind = InFlight
     try:
-        body = msgspec.json.decode(response.content, type=wire.ErrorAnswer).error
+        body = calls.decoder(wire.ErrorAnswer).decode(response.content).error
     except msgspec.MsgspecError:
         body = wire.ErrorBody(
             message=f"{_host(response.url)} answered {response.status_code} {response.reason}."

@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
+from pytest_tms import calls
 from pytest_tms.errors import ApiError
 from pytest_tms.server import pages
 from pytest_tms.server.api import errors, events, executions, limits, results, routes, service, webhooks
@@ -30,6 +31,7 @@ LARGEST_BODY = 100 * 1024 * 1024
 
 def create_app(settings: ServerSettings, database: Database) -> Edge:
     """The ASGI application of one server process, on a database whose schema is up to date."""
+    calls.learn()
     keys = Keys(settings.keys, settings.data_dir)
     targets = Targets(settings.allow_insecure_webhooks, settings.webhook_subnets)
     worker = Worker(settings, database, keys, targets)

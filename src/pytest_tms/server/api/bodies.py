@@ -25,7 +25,7 @@ MOST_PROBLEMS = 1000
 """How many bad fields one answer lists."""
 MOST_TESTS = 250_000
 """Tests of one submission."""
-_SUBMISSION = msgspec.json.Decoder(wire.ResultsSubmission[msgspec.Raw])  # made at import: see calls.py
+_SUBMISSION = msgspec.json.Decoder(wire.ResultsSubmission[msgspec.Raw])  # made at import: see calls.decoder
 
 
 def decode(

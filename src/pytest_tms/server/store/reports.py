@@ -61,7 +61,7 @@ class _Submitted(msgspec.Struct):
     artifacts: dict[str, msgspec.Raw] | None = None
 
 
-_SUBMITTED = msgspec.json.Decoder(_Submitted)  # made at import: see calls.py
+_SUBMITTED = msgspec.json.Decoder(_Submitted)  # made at import: see calls.decoder
 
 
 def latest(
