@@ -9,33 +9,28 @@ with TmsClient("https://tms.example.com/api", token) as tms:
 from __future__ import annotations
 
 import gzip
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import BaseHTTPResponse
-from urllib3 import exceptions as urllib3_errors
+from urllib3 import BaseHTTPResponse, exceptions
 from urllib3.util import Retry
 
 from pytest_tms import calls, wire
 from pytest_tms.calls import Call
 from pytest_tms.errors import BY_STATUS, ApiError, InFlight, InternalError, NotTms, Unreachable
+from pytest_tms.transport import Transport
 
 T = TypeVar("T")
 Takes = TypeVar("Takes")
 Gives = TypeVar("Gives")
 
-RETRIED = (429, 500, 502, 503, 504)
-"""Statuses worth another attempt, by "Retry Logic" in the integration document."""
 SMALL_BODY = 2000
 """Bytes of a body that is not worth packing."""
-LONGEST_WAIT = 60
-"""Seconds that one wait between two attempts may last."""
 
 
 class TmsClient:
@@ -50,7 +45,8 @@ class TmsClient:
     calls.
 
     ``compress`` sends larger bodies as gzip; set it where the server announces the capability ``gzip``.
-    ``adapter`` replaces the transport. A client is for one thread at a time.
+    ``answered`` is told of each answer how many seconds it took, and its headers. Proxies and trusted
+    certificates are the environment's, see ``Transport``. A client is for one thread at a time.
     """
 
     def __init__(
@@ -61,16 +57,13 @@ class TmsClient:
         retries: int = 4,
         connect_timeout: float = 5,
         read_timeout: float = 30,
-        adapter: HTTPAdapter | None = None,
+        answered: Callable[[float, Mapping[str, str]], None] | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._token = token
-        self._timeout = (connect_timeout, read_timeout)
         self.compress = False
-        self._session = requests.Session()
-        adapter = adapter or HTTPAdapter(max_retries=retry_policy(retries))
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
+        self._answered = answered
+        self._transport = Transport(retries, connect_timeout, read_timeout)
 
     def __enter__(self) -> TmsClient:
         return self
@@ -85,7 +78,7 @@ class TmsClient:
 
     def close(self) -> None:
         """Close the connection; the client must not be used afterwards."""
-        self._session.close()
+        self._transport.close()
 
     def describe_service(self) -> wire.ServiceInfo:
         """Ask what the server is: GET on the base URL, an addition.
@@ -237,7 +230,11 @@ class TmsClient:
     ) -> Gives:
         quoted = {name: quote(value, safe="") for name, value in path.items()}
         url = url or self.base_url + call.path.format(**quoted)
-        headers = {"Accept": "application/json"}
+        if params:
+            url += "?" + urlencode({name: value for name, value in params.items() if value is not None})
+        headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "pytest-tms"}
+        if token or self._token:
+            headers["Authorization"] = f"Bearer {token or self._token}"
         if call.method == "POST":
             headers["Idempotency-Key"] = key or uuid.uuid4().hex
         content = None
@@ -247,106 +244,49 @@ class TmsClient:
             if self.compress and len(content) > SMALL_BODY:
                 content = gzip.compress(content, compresslevel=1)
                 headers["Content-Encoding"] = "gzip"
+        begun = time.monotonic()
         try:
-            response = self._session.request(
-                call.method,
-                url,
-                params=params,
-                data=content,
-                headers=headers,
-                auth=_Bearer(token or self._token),
-                timeout=self._timeout,
-                allow_redirects=False,
-            )
+            response = self._transport.send(call.method, url, headers, content)
         except ValueError:  # its text may hold the token, so it is not chained
             raise Unreachable(f"{_host(url)} cannot be called: the URL or the token is malformed.") from None
-        except requests.RequestException as error:
+        except exceptions.HTTPError as error:
             raise Unreachable(f"{_host(url)} does not answer: {_reason(error)}.") from error
-        return _read(response, call.gives)
+        if self._answered is not None:
+            self._answered(time.monotonic() - begun, response.headers)
+        return _read(response, _host(url), call.gives)
 
 
-class _Bearer(requests.auth.AuthBase):
-    """Sets the token last, so that a ~/.netrc entry for the host cannot replace it."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
-class _Retry(Retry):
-    """urllib3's policy, but for a server that asks to wait long: its answer is for the caller to see."""
-
-    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
-        in_flight = status_code == InFlight.status and has_retry_after
-        return in_flight or super().is_retry(method, status_code, has_retry_after)
-
-    def increment(
-        self,
-        method: str | None = None,
-        url: str | None = None,
-        response: BaseHTTPResponse | None = None,
-        error: Exception | None = None,
-        _pool: Any = None,
-        _stacktrace: TracebackType | None = None,
-    ) -> _Retry:
-        if response is not None and (self.get_retry_after(response) or 0) > LONGEST_WAIT:
-            raise urllib3_errors.MaxRetryError(_pool, url or "")
-        return super().increment(method, url, response, error, _pool, _stacktrace)
-
-
-def retry_policy(retries: int) -> Retry:
-    """When to try a call again: the documented statuses and broken connections, on every method."""
-    return _Retry(
-        total=retries,
-        redirect=0,
-        allowed_methods=None,
-        status_forcelist=RETRIED,
-        backoff_factor=0.5,
-        backoff_jitter=0.25,
-        backoff_max=LONGEST_WAIT,
-        raise_on_status=False,
-    )
-
-
-def _read(response: requests.Response, gives: type[T]) -> T:
-    if 300 <= response.status_code < 400:
-        raise NotTms(
-            f"{_host(response.url)} redirects elsewhere ({response.status_code}): check the base URL."
-        )
-    if response.status_code >= 400:
-        raise _api_error(response)
+def _read(response: BaseHTTPResponse, host: str, gives: type[T]) -> T:
+    if 300 <= response.status < 400:
+        raise NotTms(f"{host} redirects elsewhere ({response.status}): check the base URL.")
+    if response.status >= 400:
+        raise _api_error(response, host)
     try:
-        return calls.decoder(gives).decode(response.content or b"{}")
+        return calls.decoder(gives).decode(response.data or b"{}")
     except msgspec.MsgspecError as error:
         kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
         raise NotTms(
-            f"{_host(response.url)} answered {response.status_code} with {kind}, not as a TMS does: "
+            f"{host} answered {response.status} with {kind}, not as a TMS does: "
             f"check that the base URL includes /api."
         ) from error
 
 
-def _api_error(response: requests.Response) -> ApiError:
-    kind = BY_STATUS.get(response.status_code)
+def _api_error(response: BaseHTTPResponse, host: str) -> ApiError:
+    kind = BY_STATUS.get(response.status)
     if kind is None:
-        kind = BY_STATUS[400] if response.status_code < 500 else InternalError
-    retry_after = Retry(respect_retry_after_header=True).get_retry_after(response.raw)
+        kind = BY_STATUS[400] if response.status < 500 else InternalError
+    retry_after = Retry().get_retry_after(response)
     if kind.status == InFlight.status and retry_after is not None:
         kind = InFlight
     try:
-        body = calls.decoder(wire.ErrorAnswer).decode(response.content).error
+        error = calls.decoder(wire.ErrorAnswer).decode(response.data).error
     except msgspec.MsgspecError:
-        body = wire.ErrorBody(
-            message=f"{_host(response.url)} answered {response.status_code} {response.reason}."
-        )
+        error = wire.ErrorBody(message=f"{host} answered {response.status} {response.reason}.")
     return kind(
-        body.message,
-        details=body.details,
-        request_id=body.request_id or response.headers.get("X-Request-Id", ""),
-        code=body.code,
+        error.message,
+        details=error.details,
+        request_id=error.request_id or response.headers.get("X-Request-Id", ""),
+        code=error.code,
         retry_after=retry_after,
     )
 
@@ -357,23 +297,21 @@ def _host(url: str | None) -> str:
     return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}" if rest else str(url)
 
 
-def _reason(error: requests.RequestException) -> str:
-    """What broke, in words: requests wraps urllib3's error, and that one the cause."""
-    cause: object = error.args[0] if error.args else error
-    cause = getattr(cause, "reason", None) or cause
+def _reason(error: exceptions.HTTPError) -> str:
+    """What broke, in words: of many attempts the last."""
+    cause = error.reason if isinstance(error, exceptions.MaxRetryError) else error
     for kind, words in _REASONS:
-        if isinstance(error, kind) or isinstance(cause, kind):
+        if isinstance(cause, kind):
             return words
     return type(cause).__name__
 
 
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (requests.exceptions.SSLError, "its TLS certificate is not accepted"),
-    (urllib3_errors.NameResolutionError, "the name does not resolve"),
-    (requests.exceptions.ProxyError, "the proxy does not reach it"),
-    (urllib3_errors.NewConnectionError, "the connection is refused"),
-    (urllib3_errors.TimeoutError, "it timed out"),
-    (requests.Timeout, "it timed out"),
-    (urllib3_errors.ProtocolError, "the connection was cut off"),
-    (requests.exceptions.RequestException, "the connection failed"),
+    (exceptions.SSLError, "its TLS certificate is not accepted"),
+    (exceptions.NameResolutionError, "the name does not resolve"),
+    (exceptions.ProxyError, "the proxy does not reach it"),
+    (exceptions.NewConnectionError, "the connection is refused"),
+    (exceptions.TimeoutError, "it timed out"),
+    (exceptions.ProtocolError, "the connection was cut off"),
+    (exceptions.HTTPError, "the connection failed"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,3 +175,42 @@ def test_all_tests_are_fetched_page_after_page(foreign: Foreign, client: TmsClie
     foreign.will_answer(200, {"executionId": "exec_1", "tests": [{"title": "b"}], "cursor": None})
     assert [test["title"] for test in client.iter_tests("exec_1")] == ["a", "b"]
     assert "cursor=17" in foreign.requests[1]["path"]
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
+def test_the_environments_proxy_is_used_with_its_login(
+    name: str, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "HTTP_PROXY":
+        monkeypatch.delenv("REQUEST_METHOD", raising=False)  # a CGI script would not heed it
+    host = foreign.url.removeprefix("http://").partition("/")[0]
+    monkeypatch.setenv(name, f"http://me:p%40ss@{host}")
+    foreign.will_answer(200, {"executionId": "exec_1"})
+    with TmsClient("http://tms.invalid/api", "t", retries=0) as client:
+        client.get_execution("exec_1")
+    (request,) = foreign.requests
+    assert request["path"] == "http://tms.invalid/api/executions/exec_1"
+    assert request["headers"]["proxy-authorization"] == f"Basic {b64encode(b'me:p@ss').decode()}"
+    assert request["headers"]["Authorization"] == "Bearer t"
+
+
+@pytest.mark.parametrize("spared", ["127.0.0.1", "elsewhere.example, 127.0.0.0/8", "*"])
+def test_a_host_that_needs_no_proxy_is_called_directly(
+    spared: str, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:1")
+    monkeypatch.setenv("no_proxy", spared)
+    foreign.will_answer(200, {"executionId": "exec_1"})
+    with TmsClient(foreign.url, "t", retries=0) as client:
+        client.get_execution("exec_1")
+    assert foreign.requests[0]["path"] == "/api/executions/exec_1"
+
+
+def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:1")
+    with (
+        TmsClient("http://tms.invalid/api", "t", retries=0) as client,
+        pytest.raises(errors.Unreachable) as it,
+    ):
+        client.describe_service()
+    assert str(it.value) == "http://tms.invalid does not answer: the proxy does not reach it."

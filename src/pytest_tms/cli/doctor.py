@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -121,26 +122,18 @@ def _shown(text: str) -> str:
 
 
 def _examine(url: str, token: str, execution: str, environment: str, findings: Findings) -> None:
-    from requests.adapters import HTTPAdapter
-
     from pytest_tms.client import TmsClient
     from pytest_tms.errors import TmsError
     from pytest_tms.plugin.delivery import advice
 
-    class Noting(HTTPAdapter):
-        """Notes when an answer came, and when the server says that it was."""
-
-        def send(self, *args: Any, **kwargs: Any) -> Any:
-            begun = time.monotonic()
-            response = super().send(*args, **kwargs)
-            findings.tms = {"url": _shown(url), "milliseconds": round(1000 * (time.monotonic() - begun))}
-            if date := response.headers.get("Date"):
-                findings.clock_skew = _skew(date)
-            return response
+    def note(seconds: float, headers: Mapping[str, str]) -> None:
+        findings.tms = {"url": _shown(url), "milliseconds": round(1000 * seconds)}
+        if date := headers.get("Date"):
+            findings.clock_skew = _skew(date)
 
     with (
-        TmsClient(url, token, connect_timeout=3, read_timeout=5, adapter=Noting()) as client,
-        TmsClient(url, connect_timeout=3, read_timeout=5, adapter=Noting()) as stranger,
+        TmsClient(url, token, retries=0, connect_timeout=3, read_timeout=5, answered=note) as client,
+        TmsClient(url, retries=0, connect_timeout=3, read_timeout=5, answered=note) as stranger,
     ):
         try:
             _ask(client, execution, environment, findings)
