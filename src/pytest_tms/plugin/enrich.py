@@ -36,11 +36,10 @@ class Enricher:
         self._inherited: dict[str, Any] = {}
         self._copies: dict[pytest.Item, int] = {}
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
         """Note the test that runs now (the process that runs it)."""
         self._item = item
-        return (yield)
 
     def enrich(self, report: pytest.TestReport) -> None:
         """Describe a test on the report of its setup, after fixtures may have marked it."""

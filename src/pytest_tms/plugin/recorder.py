@@ -108,16 +108,17 @@ class Recorder:
 
         What passes is held until a report tells more: nearly all tests do nothing but pass.
         """
-        passed = report.outcome == "passed"
-        # Asking a report for what it has not would cost more than all the rest.
-        worker = vars(report).get("worker_id", "") if passed else worker_of(report)
-        key = (worker, report.nodeid)
-        if passed and report.when != "teardown":
-            self._held.setdefault(key, []).append(report)
-            return None
-        held = self._held.pop(key, [])
-        if passed and self._is_plain(key, held, report):
-            return self._passed(key, held[0], held[1], report)
+        if report.outcome != "passed":
+            key = (worker_of(report), report.nodeid)
+            held = self._held.pop(key, [])
+        else:  # asking a report for what it has not would cost more than all the rest
+            key = (vars(report).get("worker_id", ""), report.nodeid)
+            if report.when != "teardown":
+                self._held.setdefault(key, []).append(report)
+                return None
+            held = self._held.pop(key, [])
+            if self._is_plain(key, held, report):
+                return self._passed(key, held[0], held[1], report)
         for earlier in held:
             self._follow(key, earlier)
         return self._follow(key, report)
@@ -126,18 +127,17 @@ class Recorder:
         self, key: tuple[str, str], held: list[pytest.TestReport], teardown: pytest.TestReport
     ) -> bool:
         """Whether a test passed in one try, and nothing more is told of it than ``_passed`` says."""
-        if len(held) != 2 or held[0].when != "setup" or held[1].when != "call":
+        if len(held) != 2 or held[0].when != "setup" or held[1].when != "call" or key in self._open:
             return False
         extra = vars(held[0]).get(ATTRIBUTE)
         call = vars(held[1])
-        return (
-            (extra is None or extra.keys() <= PLAIN)
-            and "wasxfail" not in call
-            and "context" not in call
-            and ATTRIBUTE not in vars(teardown)
-            and not teardown.user_properties
-            and key not in self._open
-            and key[1] not in self._crashed
+        return not (
+            "wasxfail" in call
+            or "context" in call
+            or ATTRIBUTE in vars(teardown)
+            or teardown.user_properties
+            or (extra and not extra.keys() <= PLAIN)
+            or key[1] in self._crashed
         )
 
     def _passed(
@@ -576,5 +576,6 @@ class Stamp:
         """Milliseconds and ``Z`` included."""
         whole = int(seconds)
         if whole != self._second:
-            self._second, self._text = whole, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
-        return f"{self._text}.{int((seconds - whole) * 1000):03d}Z"
+            self._second, self._text = whole, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(whole))
+        padded = str(1000 + int((seconds - whole) * 1000))  # a format would cost three times as much
+        return f"{self._text}{padded[1:]}Z"
