@@ -32,6 +32,7 @@ class Enricher:
         self._wanted = [pattern for pattern in tags if not pattern.startswith("!")] or ["*"]
         self._unwanted = [*NOT_TAGS, *(pattern[1:] for pattern in tags if pattern.startswith("!"))]
         self._item: pytest.Item | None = None
+        self._tries = 0
         self._parent: object = None
         self._inherited: dict[str, Any] = {}
         self._copies: dict[pytest.Item, int] = {}
@@ -39,12 +40,22 @@ class Enricher:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
         """Note the test that runs now (the process that runs it)."""
-        self._item = item
+        self._item, self._tries = item, 0
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        """Count its tries: who repeats a test need not report each."""
+        self._tries += 1
 
     def enrich(self, report: pytest.TestReport) -> None:
         """Describe a test on the report of its setup, after fixtures may have marked it."""
         item = self._item
-        if item is not None and item.nodeid == report.nodeid and (extra := self._describe(item)):
+        if item is None or item.nodeid != report.nodeid:
+            return
+        extra = self._describe(item)
+        if self._tries > 1:
+            extra = {**extra, "attempt": self._tries}
+        if extra:
             add(report, extra)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -147,12 +158,11 @@ class Attached:
 
 
 class Unlogged:
-    """Tries that nobody is told of (the process that runs the test): flaky and pytest-retry log not all."""
+    """Failures that nobody was told of, as flaky and pytest-retry log not all (the process with the tests)."""
 
     def __init__(self) -> None:
         self._logged: object = None
         self._kept: list[pytest.TestReport] = []
-        self._latest: tuple[pytest.Item | None, int] = (None, 0)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note the latest failure that everyone was told of."""
@@ -171,24 +181,17 @@ class Unlogged:
             self._kept.append(report)
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Tell what was kept, with the next report that is logged."""
+    def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Tell what was kept, with the next teardown that is logged."""
         report = yield
-        self.after_pytest_runtest_makereport(item, report)
+        if report.when == "teardown" and self._kept:
+            self.after_pytest_runtest_makereport(report)
         return report
 
-    def after_pytest_runtest_makereport(self, item: pytest.Item, report: pytest.TestReport) -> None:
-        """With a setup, how often the test was tried; with a teardown, the failures since the last one."""
-        if report.when == "setup":
-            latest, tries = self._latest
-            self._latest = (item, tries + 1 if latest is item else 1)
-            if latest is item:
-                add(report, {"attempt": tries + 1})
-        elif report.when == "teardown" and self._kept:
-            kept, self._kept = self._kept, []
-            add(report, {"unlogged": [_plain_failure(each) for each in kept]})
+    def after_pytest_runtest_makereport(self, report: pytest.TestReport) -> None:
+        """Hand over the failures since the last time, as execnet can carry them."""
+        kept, self._kept = self._kept, []
+        add(report, {"unlogged": [_plain_failure(each) for each in kept]})
 
 
 def add(report: pytest.TestReport, values: dict[str, Any]) -> None:

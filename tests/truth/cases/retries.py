@@ -73,6 +73,21 @@ STEADY = [
 ]
 
 
+OWN_LOOP = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for _ in range(3):
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        if all(report.passed for report in reports):
+            break
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    return True
+"""
+
+
 def tries(*errors: str | None) -> list[tuple[str, str | None]]:
     return [("failed" if error else "passed", error) for error in errors]
 
@@ -148,6 +163,15 @@ def test_parts(subtests):
 RERUN = ("--reruns", "2")
 
 CASES = [
+    Case(
+        "own-loop",
+        {
+            "conftest.py": OWN_LOOP,
+            "test_it.py": TIMES
+            + "\ndef test_third_time():\n    assert nth('third') > 2\ndef test_once(): pass\n",
+        },
+        [passed("test_it.py::test_third_time", 2), passed("test_it.py::test_once")],
+    ),
     Case(
         "rerunfailures",
         {"test_it.py": BASE + SETUP + TEARDOWN + "\ndef test_teardown_hopeless(mess): pass\n"},
