@@ -158,7 +158,7 @@ class Attached:
 
 
 class Unlogged:
-    """Failures that nobody was told of, as flaky and pytest-retry log not all (the process with the tests)."""
+    """Failures that nobody was told of: flaky and pytest-retry do not log all (the process of the tests)."""
 
     def __init__(self) -> None:
         self._logged: object = None
