@@ -215,8 +215,9 @@ class Run:
         self._items = session.items
         self._collected += len(session.items)
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Follow a test; keep its result once it has settled."""
+        """Follow a test, before others write the report down; keep its result once it has settled."""
         try:
             if report.when == "setup":
                 self._enricher.enrich(report)
