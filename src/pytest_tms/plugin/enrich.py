@@ -6,7 +6,6 @@ teardown reports; xdist carries it to the controller, where the recorder reads i
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Generator, Sequence
 from fnmatch import fnmatchcase
@@ -112,7 +111,7 @@ class Carrier:
 
     def __init__(self, enricher: Enricher, cancel: str) -> None:
         self._enricher = enricher
-        self._cancel = cancel
+        self._cancel = Path(cancel)
         self._session: pytest.Session | None = None
         self._next_look = 0.0
 
@@ -134,8 +133,8 @@ class Carrier:
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + 0.5
-            if self._session is not None and os.path.exists(self._cancel):  # noqa: PTH110  # cheaper than Path
-                self._session.shouldstop = Path(self._cancel).read_text(encoding="utf-8")
+            if self._session is not None and self._cancel.exists():
+                self._session.shouldstop = self._cancel.read_text(encoding="utf-8")
 
 
 class Attached:
