@@ -14,7 +14,7 @@ import pytest
 from pytest_tms import wire
 from pytest_tms.client import TmsClient
 from pytest_tms.errors import Unreachable
-from pytest_tms.plugin import enrich, recorder, start
+from pytest_tms.plugin import enrich, recorder, settle, start
 from pytest_tms.plugin.enrich import Attached, Enricher
 from pytest_tms.plugin.guard import Guard
 from pytest_tms.plugin.recorder import Recorder
@@ -115,10 +115,11 @@ def test_a_hook_of_ours_that_raises_is_one_line(
         (Recorder, "_gather"),
         (Recorder, "_settled"),
         (recorder, "settle"),
-        (recorder, "verdict"),
-        (recorder, "_output"),
+        (recorder, "output_of"),
         (recorder, "of_properties"),
         (recorder, "is_final"),
+        (settle, "verdict"),
+        (settle, "output_of"),
         (Enricher, "_describe"),
         (enrich, "_plain"),
         (Run, "_opened"),
@@ -141,7 +142,7 @@ def test_any_part_of_ours_may_break_and_the_run_ends_as_ever(
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=3, failed=1)
     assert "INTERNALERROR" not in result.stdout.str()
-    if owner in (Recorder, recorder, Enricher, enrich):
+    if owner in (Recorder, recorder, settle, Enricher, enrich):
         assert sorted(test["title"] for test in stored) == NAMES
         assert sorted(test["status"] for test in stored) == ["failed", "passed", "passed", "passed"]
 

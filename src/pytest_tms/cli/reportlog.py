@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pytest_tms import wire
-from pytest_tms.plugin.recorder import Recorder, not_collected
+from pytest_tms.plugin.recorder import Recorder
+from pytest_tms.plugin.settle import not_collected
 from pytest_tms.plugin.text import clean
 
 LONGEST = 100_000

@@ -32,6 +32,7 @@ class Enricher:
         self._unwanted = [*NOT_TAGS, *(pattern[1:] for pattern in tags if pattern.startswith("!"))]
         self._item: pytest.Item | None = None
         self._tries = 0
+        self._is_running = False
         self._parent: object = None
         self._inherited: dict[str, Any] = {}
         self._copies: dict[pytest.Item, int] = {}
@@ -39,19 +40,34 @@ class Enricher:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
         """Note the test that runs now (the process that runs it)."""
-        self._item, self._tries = item, 0
+        self._item, self._tries, self._is_running = item, 0, True
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:
         """Count its tries: who repeats a test need not report each."""
         self._tries += 1
+        self._is_running = True
+
+    def settled(self) -> None:
+        """Note that the test is over."""
+        self._is_running = False
+
+    @property
+    def running(self) -> list[str]:
+        """The node id of the test that runs now, if one does."""
+        return [self._item.nodeid] if self._item is not None and self._is_running else []
 
     def enrich(self, report: pytest.TestReport) -> None:
         """Describe a test on the report of its setup, after fixtures may have marked it."""
         item = self._item
-        if item is None or item.nodeid != report.nodeid:
+        # The location of the test that runs is one object; to ask both for their node ids costs more.
+        if item is None or (report.location is not item.location and report.nodeid != item.nodeid):
             return
-        extra = self._describe(item)
+        if item.parent is not self._parent:
+            self._inherit(item.parent)
+        extra = self._inherited
+        if item.own_markers or self._copies or "callspec" in vars(item):
+            extra = self._describe(item)
         if self._tries > 1:
             extra = {**extra, "attempt": self._tries}
         if extra:
@@ -67,14 +83,13 @@ class Enricher:
             if number > 1:
                 self._copies[item] = number
 
+    def _inherit(self, parent: pytest.Collector | None) -> None:
+        markers = list(parent.iter_markers()) if parent is not None else []
+        tags = self._named(markers)
+        self._parent, self._inherited = parent, {"tags": tags} if tags else {}
+
     def _describe(self, item: pytest.Item) -> dict[str, Any]:
-        if item.parent is not self._parent:
-            markers = list(item.parent.iter_markers()) if item.parent is not None else []
-            tags = self._named(markers)
-            self._parent, self._inherited = item.parent, {"tags": tags} if tags else {}
-        case = vars(item).get("callspec")
-        if case is None and not item.own_markers and not self._copies:
-            return self._inherited
+        """What is the test's own, in addition to what its siblings share."""
         extra = dict(self._inherited)
         if item in self._copies:
             extra["copy"] = self._copies[item]
@@ -85,7 +100,7 @@ class Enricher:
                 extra.update(
                     {key: clean(str(marker.kwargs[key])) for key in ("id", "title") if key in marker.kwargs}
                 )
-        if case is not None:
+        if (case := vars(item).get("callspec")) is not None:
             extra["parameters"] = {name: _plain(value) for name, value in case.params.items()}
         return extra
 

@@ -14,7 +14,6 @@ import pytest
 
 from pytest_tms import wire
 from pytest_tms.plugin import ci
-from pytest_tms.plugin import recorder as recording
 from pytest_tms.plugin.artifacts import REPORTING
 from pytest_tms.plugin.guard import Guard
 from pytest_tms.plugin.journal import VERSION, Journal
@@ -31,6 +30,7 @@ from pytest_tms.plugin.messages import (
 )
 from pytest_tms.plugin.recorder import Recorder
 from pytest_tms.plugin.settings import Settings
+from pytest_tms.plugin.settle import not_collected
 from pytest_tms.plugin.shards import ShardName, is_grouped, test_id
 from pytest_tms.plugin.stop import Stop, Timeouts
 from pytest_tms.plugin.tally import Shard
@@ -78,12 +78,11 @@ class Run:
         self._metadata: dict[str, Any] = {}
         self._workers: Workers | None = None
         self._shards: dict[str, Shard] = {}
-        self._result_hook = config.hook.pytest_tms_result
+        self._changes_results = True
         self._recorder = Recorder(self._clip)
         self._grouped = False
         self._collected = 0
         self._items: list[pytest.Item] = []
-        self._running: dict[str, None] = {}
         self._stop = Stop(config)
         self._courier: Courier | None = None
         self._summary: Summary | None = None
@@ -135,7 +134,7 @@ class Run:
             documented_only=documented_only,
             webhook_token=self._settings.webhook_token.reveal(),
             pace=self._settings.progress_interval or None,
-            running=lambda: [clean(nodeid) for nodeid in list(self._running)],
+            running=self._running,
         )
         earlier = Earlier(self._journal.path.parent, client, documented_only=documented_only)
         return Courier(delivery, earlier, self._stop.cancel)
@@ -206,14 +205,19 @@ class Run:
         if report.failed or (report.skipped and not is_told):  # by the first of all that skip the same file
             shard = self._shard_of("")
             shard.broken = shard.broken or report.failed
-            result = recording.not_collected(report, self._clip)
+            result = not_collected(report, self._clip)
             self._collected += result.node_id not in shard.settled
-            self._keep(shard, report, result)
+            self._keep(shard, self._changed_result(report, result))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note how many tests there are; xdist's controller has none of its own."""
         self._items = session.items
         self._collected += len(session.items)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        """Look whether the user changes results, once every conftest.py is loaded."""
+        self._changes_results = bool(self._config.hook.pytest_tms_result.get_hookimpls())
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -225,32 +229,30 @@ class Run:
         except Exception as error:  # a defect of ours costs the test its details, not its outcome
             self._guard.note("pytest-tms in pytest_runtest_logreport", error)
             result = self._recorder.give_up(report)
-        if result is not None:
-            self._running.pop(report.nodeid, None)
-            self._keep(self._shard_of(result.worker or ""), report, result)
+        if result is None:
+            return
+        if self._workers is None:
+            self._enricher.settled()
+        else:
+            self._workers.running.pop(report.nodeid, None)
+        if self._changes_results:
+            result = self._changed_result(report, result)
+        self._keep(self._shard_of(result.worker or ""), result)
+
+    def _running(self) -> list[str]:
+        """The tests that run now."""
+        running = self._enricher.running if self._workers is None else list(self._workers.running)
+        return [clean(nodeid) for nodeid in running]
 
     def _shard_of(self, worker: str) -> Shard:
         if self._workers is not None and self._name is None:
             return self._shards[self._workers.shard_of(worker)]
         return next(iter(self._shards.values()))
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """Note a test that runs now, before the terminal names it."""
-        self._running[nodeid] = None
-
-    def _keep(
-        self, shard: Shard, report: pytest.TestReport | pytest.CollectReport, result: wire.TestResult
-    ) -> None:
-        if self._result_hook.get_hookimpls():
-            result = self._changed_result(report, result)
-        self._store(shard, result)
-
-    def _store(self, shard: Shard, result: wire.TestResult) -> None:
-        is_again = result.node_id in shard.settled
-        prefix = line_prefix(shard.id, again=True) if is_again else shard.prefix
-        self._journal.append(self._masker.line(prefix + as_json(result) + b"}\n"))
-        shard.count(result)
+    def _keep(self, shard: Shard, result: wire.TestResult) -> None:
+        encoded = as_json(result)
+        prefix = line_prefix(shard.id, again=True) if shard.count(result) else shard.prefix
+        self._journal.append(self._masker.line(prefix + encoded + b"}\n"))
 
     # The user's hooks ---------------------------------------------------------------------------
 
@@ -293,7 +295,7 @@ class Run:
 
     def _finish(self, exitstatus: int) -> None:
         for result in self._recorder.unsettled():
-            self._store(self._shard_of(result.worker or ""), result)
+            self._keep(self._shard_of(result.worker or ""), result)
         ends = [self._end(shard, exitstatus) for shard in self._shards.values()]
         for end in ends:
             self._write(end)
@@ -377,7 +379,7 @@ class Run:
             kept_in=None if done or not self._journal.is_on_disk else self._journal.path.parent,
             earlier=(earlier.runs, earlier.tests) if earlier else (0, 0),
             stopped_by=self._why(),
-            running=[clean(nodeid) for nodeid in self._running],
+            running=self._running(),
             left_out=self._left_out() if collected > total else [],
             trouble=trouble,
         )
@@ -394,9 +396,10 @@ class Run:
         """The tests that never began, in their order; a test that several workers share is named once."""
         settled = {str(name) for shard in self._shards.values() for name in shard.settled}
         settled |= {name.rpartition(" ")[0] for name in settled}  # without " @gw0" and " #2"
+        running = self._running()
         names = self._workers.names if self._workers else [item.nodeid for item in self._items]
-        wanted = map(test_id, names) if self._grouped else names
-        return [clean(name) for name in wanted if name not in settled and name not in self._running]
+        wanted = [name for name in (map(test_id, names) if self._grouped else names) if name not in settled]
+        return [name for name in map(clean, wanted) if name not in running]
 
     def _status(self, shard: Shard, exitstatus: int) -> wire.SubmittedStatus:
         if self._stop.reason:

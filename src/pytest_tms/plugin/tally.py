@@ -21,8 +21,8 @@ class Shard:
     broken: bool = False
     settled: dict[str | None, wire.TestStatus | Literal["flaky"]] = field(default_factory=dict)
 
-    def count(self, result: wire.TestResult) -> None:
-        """Count a settled test, instead of an earlier result of the same test, and note its files."""
+    def count(self, result: wire.TestResult) -> bool:
+        """Count a settled test and note its files; answers whether it replaces a result of the same test."""
         is_flaky = result.retries and result.status == "passed"
         if (before := self.settled.get(result.node_id)) is not None:
             self.counts["passed" if before == "flaky" else before] -= 1
@@ -34,6 +34,7 @@ class Shard:
             for attempt in (result, *(result.attempts or ())):
                 for file in attempt.artifacts or ():
                     self.files.setdefault(f"{file.kind}s", []).append(file.path)
+        return before is not None
 
     def totals(self) -> wire.GivenCounts:
         """The documented counts."""

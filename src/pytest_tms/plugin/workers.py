@@ -33,6 +33,7 @@ class Workers:
         self._specs: list[object] = []
         self._slot_of: dict[str, str] = {}
         self._collected: dict[str, list[str]] = {}
+        self.running: dict[str, None] = {}
         self.has_crashed = False
         self.each: bool = config.getoption("dist") == "each"
         self.count: int = len(parse_tx_spec_config(config))
@@ -66,6 +67,11 @@ class Workers:
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
         """Note the tests that a worker collected."""
         self._collected[self._slot_of.get(node.gateway.id, "1")] = ids
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Note a test that a worker runs now, before the terminal names it."""
+        self.running[nodeid] = None
 
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Learn what went wrong in a worker that ends."""
