@@ -109,6 +109,33 @@ def test_offline_writes_where_it_is_told(pytester: pytest.Pytester, suite: Path)
     assert len(list((suite / "elsewhere").glob("*.jsonl"))) == 1
 
 
+@pytest.mark.parametrize("holds", ["", "junit.xml"])
+def test_a_folder_without_tests_is_written_to(pytester: pytest.Pytester, suite: Path, holds: str) -> None:
+    folder = suite / "elsewhere"
+    folder.mkdir()
+    if holds:
+        (folder / holds).touch()
+    result = pytester.runpytest_subprocess("--tms-offline", "elsewhere")
+    result.stdout.fnmatch_lines([f"tms: offline, writing to {folder}"])
+    result.assert_outcomes(passed=1, failed=1)
+
+
+def test_a_folder_that_cost_pytest_its_settings_is_named(
+    pytester: pytest.Pytester, suite: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """pytest takes what follows an option that it does not know yet for a test path, and looks there."""
+    pytester.makeini("[pytest]\naddopts = -rf")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    wrong = pytester.runpytest_subprocess("--tms-offline", str(elsewhere))
+    told = (
+        f"tms: pytest took {elsewhere} for a test path when it looked for its settings: write *={elsewhere}"
+    )
+    wrong.stdout.fnmatch_lines([told])
+    right = pytester.runpytest_subprocess(f"--tms-offline={elsewhere}")
+    right.stdout.no_fnmatch_line("tms: pytest took*")
+    right.stdout.fnmatch_lines(["rootdir: *", "configfile: tox.ini"])
+
+
 @pytest.mark.parametrize(
     "arguments", [["test_it.py"], ["test_it.py::test_a"], ["test_it.py", "test_more.py"]]
 )

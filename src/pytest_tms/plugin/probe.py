@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from pytest_tms.plugin import mask
+from pytest_tms.plugin.offline import give_back_tests
 from pytest_tms.plugin.settings import is_on, resolve, table
 from pytest_tms.plugin.shards import parse_shard
-from pytest_tms.plugin.start import address, give_back_tests
+from pytest_tms.plugin.start import address
 
 MARK = "tms-probe:"
 """Begins the one line that is for `tms doctor`: a conftest.py may print others."""

@@ -28,6 +28,7 @@ from pytest_tms.plugin.messages import (
     encode,
     line_prefix,
 )
+from pytest_tms.plugin.offline import misled
 from pytest_tms.plugin.recorder import Recorder
 from pytest_tms.plugin.settings import Settings
 from pytest_tms.plugin.settle import not_collected
@@ -188,7 +189,8 @@ class Run:
     def pytest_report_header(self) -> str:
         """Name the execution's page before the tests, or say why there is none yet."""
         if self._courier is None:
-            return f"tms: offline, writing to {self._journal.path.parent}"
+            lines = [f"offline, writing to {self._journal.path.parent}", misled(self._config)]
+            return "\n".join(f"tms: {line}" for line in lines if line)
         joined = self._courier.delivery.joined
         if joined is None:
             problem = self._courier.problem or "it has not answered yet"

@@ -6,14 +6,14 @@ A worker never loads the client: everything that talks is imported only where it
 from __future__ import annotations
 
 import os
-from itertools import pairwise
 
 import pytest
 
 from pytest_tms.plugin.artifacts import REPORTING
 from pytest_tms.plugin.enrich import Carrier, Enricher, Unlogged
 from pytest_tms.plugin.guard import Guard
-from pytest_tms.plugin.settings import OFFLINE, Secret, SettingError, Settings, resolve
+from pytest_tms.plugin.offline import give_back_tests
+from pytest_tms.plugin.settings import Secret, SettingError, Settings, resolve
 from pytest_tms.plugin.shards import ShardName, ShardSelection, parse_shard
 from pytest_tms.plugin.terminal import Off
 
@@ -53,24 +53,6 @@ def start(config: pytest.Config) -> None:
 def _is_silent(plugin: tuple[str, object]) -> bool:
     """Whether this is a retry plugin that does not log every attempt, however it was loaded."""
     return "flaky" in plugin[0] or "retry" in plugin[0]
-
-
-def give_back_tests(config: pytest.Config) -> None:
-    """``pytest --tms-offline tests`` means the tests in ``tests``, not a folder to write to.
-
-    The option's folder is optional, so the parser takes whatever follows for it. What is a test path,
-    and holds no journals, goes back to the arguments.
-    """
-    given = config.getoption("tms_offline")
-    words = [str(word) for word in config.invocation_params.args]
-    follows = any(pair == ("--tms-offline", given) for pair in pairwise(words))
-    if not given or not follows:
-        return
-    path = config.invocation_params.dir / given.partition("::")[0]
-    if path.exists() and not any(path.glob("*.jsonl")):
-        config.option.tms_offline = OFFLINE
-        explicit = config.args_source is pytest.Config.ArgsSource.ARGS
-        config.args[:] = [given, *config.args] if explicit else [given]
 
 
 def _start_run(
