@@ -1,11 +1,11 @@
-"""``python -m bench [overhead] [distance] [memory] [ingest] [deliveries]``: measure, print tables."""
+"""``python -m bench [NAME …]``: measure, print tables; the names are in ``--help``."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 
-from bench import deliveries, distance, ingest, memory, overhead
+from bench import deliveries, distance, ingest, instructions, memory, overhead
 
 
 def main() -> None:
@@ -21,6 +21,7 @@ def main() -> None:
             lambda workers=workers: overhead.measure(given.tests, given.rounds, workers)  # type: ignore[misc]
             for workers in (0, 2)
         ],
+        "instructions": lambda given: [lambda: instructions.measure(given.tests)],
         "distance": lambda given: [lambda: distance.measure(given.tests, given.rounds)],
         "memory": lambda given: [lambda: memory.measure(given.long)],
         "ingest": lambda given: [lambda: ingest.measure(given.submitted, given.rounds)],

@@ -15,6 +15,7 @@ from bench.stubs import swallowing
 from bench.table import table
 
 BARE = "bare pytest"
+PORTAL = "pytest-reportportal, batched"
 
 
 class Reporter(NamedTuple):
@@ -23,6 +24,28 @@ class Reporter(NamedTuple):
     plugin: str
     options: Sequence[str] = ()
     environ: Mapping[str, str] = {}
+
+
+def reporters(folder: str, url: str, token: str, stub: str) -> dict[str, Reporter]:
+    """All that are compared, those that do nothing first; ``stub`` takes whatever it is sent."""
+    portal = {
+        "endpoint": stub,
+        "project": "bench",
+        "api_key": "bench",
+        "launch": "bench",
+        "client_type": "ASYNC_BATCHED",
+    }
+    settings = [word for name, value in portal.items() for word in ("-o", f"rp_{name}={value}")]
+    collector = {"BUILDKITE_ANALYTICS_TOKEN": "bench", "BUILDKITE_ANALYTICS_API_URL": stub}
+    return {
+        BARE: Reporter(""),
+        "tms installed, not asked for": Reporter("tms"),
+        "tms": Reporter("tms", ["--tms-url", url], {"TMS_API_TOKEN": token}),
+        "--junitxml": Reporter("", [f"--junitxml={folder}/junit.xml"]),
+        "pytest-reportlog": Reporter("reportlog", [f"--report-log={folder}/log.jsonl"]),
+        "buildkite-test-collector": Reporter("buildkite-test-collector", [], collector),
+        PORTAL: Reporter("pytest_reportportal", ["--reportportal", *settings]),
+    }
 
 
 def measure(tests: int, rounds: int, workers: int) -> str:
@@ -36,31 +59,14 @@ def measure(tests: int, rounds: int, workers: int) -> str:
         swallowing() as stub,
     ):
         runs = Runs(Path(folder), tests)
-        portal = {
-            "endpoint": stub,
-            "project": "bench",
-            "api_key": "bench",
-            "launch": "bench",
-            "client_type": "ASYNC_BATCHED",
-        }
-        settings = [word for name, value in portal.items() for word in ("-o", f"rp_{name}={value}")]
-        collector = {"BUILDKITE_ANALYTICS_TOKEN": "bench", "BUILDKITE_ANALYTICS_API_URL": stub}
-        reporters = {
-            BARE: Reporter(""),
-            "tms installed, not asked for": Reporter("tms"),
-            "tms": Reporter("tms", ["--tms-url", url], {"TMS_API_TOKEN": token}),
-            "--junitxml": Reporter("", [f"--junitxml={folder}/junit.xml"]),
-            "pytest-reportlog": Reporter("reportlog", [f"--report-log={folder}/log.jsonl"]),
-            "buildkite-test-collector": Reporter("buildkite-test-collector", [], collector),
-        }
-        if not workers:  # its batching client cannot be handed to workers
-            options = ["--reportportal", *settings]
-            reporters["pytest-reportportal, batched"] = Reporter("pytest_reportportal", options)
-        seconds: dict[str, list[float]] = {name: [] for name in reporters}
+        compared = reporters(folder, url, token, stub)
+        if workers:  # its batching client cannot be handed to workers
+            del compared[PORTAL]
+        seconds: dict[str, list[float]] = {name: [] for name in compared}
         for turn in range(rounds + 1):
             # There and back: whatever the machine does meanwhile falls on each in turn.
-            for name in list(reporters)[:: -1 if turn % 2 else 1]:
-                asked = reporters[name]
+            for name in list(compared)[:: -1 if turn % 2 else 1]:
+                asked = compared[name]
                 over = ["-n", str(workers), *asked.options]
                 used = runs.one(asked.plugin, over, {**os.environ, **asked.environ})
                 if turn:  # the first round warms the disk's cache

@@ -29,7 +29,7 @@ class Runs:
 
     def __init__(self, folder: Path, tests: int) -> None:
         self._suite = folder / "suite"
-        self._suite.mkdir()
+        self._suite.mkdir(parents=True)
         self._bytecode = folder / "bytecode"
         self._python = _interpreter()
         (self._suite / "pytest.ini").write_text("[pytest]\n")
@@ -39,18 +39,45 @@ class Runs:
 
     def one(self, plugin: str, options: Sequence[str], environ: Mapping[str, str] = os.environ) -> Used:
         """One run with this plugin alone; an empty name means none."""
-        others = [word for name in PLUGINS if name != plugin for word in ("-p", f"no:{name}")]
-        command = [self._python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *others, *options]
-        environ = {**environ, "PYTHONPYCACHEPREFIX": str(self._bytecode)}
-        environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled
         begun = time.perf_counter()
-        process = subprocess.Popen(command, cwd=self._suite, env=environ, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command := self._command(plugin, options),
+            cwd=self._suite,
+            env=self._environ(environ),
+            stdout=subprocess.DEVNULL,
+        )
         _, status, usage = os.wait4(process.pid, 0)
         taken = time.perf_counter() - begun
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise SystemExit(f"a measured run ended with {process.returncode}: {' '.join(command)}")
         return Used(usage.ru_utime + usage.ru_stime, taken, usage.ru_maxrss / 1024)
+
+    def instructions(self, plugin: str, options: Sequence[str], environ: Mapping[str, str]) -> int:
+        """How many instructions such a run is in its own process; what it starts is not counted."""
+        self.one(plugin, options, environ)  # which compiles what is imported
+        counts = self._suite.parent / "counts"
+        valgrind = ["valgrind", "--tool=cachegrind", "--cache-sim=no", f"--cachegrind-out-file={counts}"]
+        try:
+            subprocess.run(
+                [*valgrind, *self._command(plugin, options)],
+                cwd=self._suite,
+                env=self._environ({**environ, "PYTHONHASHSEED": "0"}),
+                check=True,
+                capture_output=True,
+            )
+        except FileNotFoundError:
+            raise SystemExit("valgrind, which counts instructions, is missing: install it by name") from None
+        return int(counts.read_text().rpartition("summary: ")[2].split()[0])
+
+    def _command(self, plugin: str, options: Sequence[str]) -> list[str]:
+        others = [word for name in PLUGINS if name != plugin for word in ("-p", f"no:{name}")]
+        return [self._python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *others, *options]
+
+    def _environ(self, environ: Mapping[str, str]) -> dict[str, str]:
+        mine = {**environ, "PYTHONPYCACHEPREFIX": str(self._bytecode)}
+        mine.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled
+        return mine
 
 
 def _interpreter() -> str:
