@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -147,6 +148,37 @@ def test_tests_behind_the_option_are_tests(
     passed, failed = {1: (1, 1), 2: (2, 1)}[len(arguments)] if "::" not in arguments[0] else (1, 0)
     result.assert_outcomes(passed=passed, failed=failed)
     assert len(list((suite / ".tms" / "offline").glob("*.jsonl"))) == 1
+
+
+def test_a_run_that_the_tms_will_not_create_holds_up_no_other_and_is_sent_under_another_suite(
+    pytester: pytest.Pytester, suite: Path, tms: Tms
+) -> None:
+    pytester.runpytest_subprocess("--tms-offline", "--tms-suite", "no-such")
+    pytester.runpytest_subprocess("--tms-offline", "--tms-suite", "smoke")
+    folder = suite / ".tms" / "offline"
+    bad, _ = sorted(folder.glob("*.jsonl"))
+    sent = run_tms("replay", str(folder), "--url", tms.url, TMS_API_TOKEN=tms.token)
+    assert sent.returncode == 1
+    assert [line.partition("  ")[2] for line in sent.stdout.splitlines() if "/reports/" in line] == [
+        "2 tests"
+    ]
+    why, end = sent.stderr.splitlines()
+    assert why.startswith(f"{bad} is not sent: Request validation failed (testSuite: ")
+    assert why.endswith("tms replay --suite and --environment ask for others")
+    assert end == f"tms: 1 of 2 runs were not sent and stay in {folder}"
+    assert sorted(folder.glob("*.jsonl")) == [bad]
+    told = run_tms("replay", str(folder), "--url", tms.url, "--json", TMS_API_TOKEN=tms.token)
+    (failed,) = json.loads(told.stdout)["failed"]
+    assert failed == {"journal": str(bad), "error": why.partition(" is not sent: ")[2]}
+    options = ("--suite", "regression", "--environment", "staging")
+    again = run_tms("replay", str(folder), "--url", tms.url, *options, TMS_API_TOKEN=tms.token)
+    assert (again.returncode, again.stderr) == (0, "")
+    found = re.search(r"/(exec_\w+)  2 tests", again.stdout)
+    assert found is not None
+    with tms.client() as client:
+        execution = client.get_execution(found[1])
+    assert (execution.test_suite, execution.environment) == ("regression", "staging")
+    assert list(folder.glob("*.jsonl")) == []
 
 
 def test_replay_without_a_tms_keeps_everything(pytester: pytest.Pytester, suite: Path) -> None:

@@ -64,7 +64,7 @@ class Delivery:
     why. ``execution_status`` is the newest that the TMS told, ``interval`` the seconds that it asks to wait
     between two reports of progress (None where it does not say), ``pace`` the seconds that they are apart
     whatever it asks. With ``is_replay`` the TMS is told when each thing happened, where it knows the
-    capability ``replay``.
+    capability ``replay``. ``instead`` changes fields of the execution that is asked for.
     """
 
     client: TmsClient
@@ -72,6 +72,7 @@ class Delivery:
     documented_only: bool = False
     webhook_token: str = ""
     is_replay: bool = False
+    instead: Mapping[str, str] = field(default_factory=dict)
     joined: Joined | None = None
     delivered: int = 0
     refused: list[str] = field(default_factory=list)
@@ -176,7 +177,8 @@ class Delivery:
                 webhook_token=self.webhook_token,
                 capabilities=self._capabilities(),
             )
-        created = self.client.create_execution(opened.request, key=self._key(opened.request))
+        request = msgspec.structs.replace(opened.request, **self.instead)
+        created = self.client.create_execution(request, key=self._key(request))
         return Joined(
             execution_id=created.execution_id,
             report_url=created.report_url or self._report_url(created.execution_id),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_tms.client import TmsClient
-from pytest_tms.errors import TmsError
+from pytest_tms.errors import TmsError, Unprocessable
 from pytest_tms.plugin.delivery import Delivery, advice
 from pytest_tms.plugin.journal import Journal
 from pytest_tms.plugin.messages import Opened, decode
@@ -30,17 +30,30 @@ def journals(folder: Path) -> list[Path]:
 
 
 def replay(
-    path: Path, client: TmsClient, *, documented_only: bool = False, progress: Callable[[int, int], None]
+    path: Path,
+    client: TmsClient,
+    *,
+    documented_only: bool = False,
+    instead: Mapping[str, str] | None = None,
+    progress: Callable[[int, int], None],
 ) -> Replayed | None:
     """Send one journal; None where another process works on it. What was sent stays acknowledged.
 
-    ``progress`` is told the position and the end, in bytes. Raises TmsError where the TMS is in trouble, and
+    ``instead`` changes fields of the execution that is yet to be created. ``progress`` is told the position
+    and the end, in bytes. Raises TmsError where the TMS is in trouble, and
     ValueError where the file is no journal: the same call again goes on from there.
     """
     journal = Journal.adopt(path)
     if journal is None:
         return None
-    delivery = Delivery(client, journal, documented_only=documented_only, is_replay=True, progress=progress)
+    delivery = Delivery(
+        client,
+        journal,
+        documented_only=documented_only,
+        is_replay=True,
+        instead=instead or {},
+        progress=progress,
+    )
     done = False
     try:
         delivery.step()
@@ -54,6 +67,13 @@ def replay(
         tests=delivery.delivered,
         refused=delivery.refused,
     )
+
+
+def reason(error: Exception) -> str:
+    """Why a journal was not sent, as one sentence that also says what to do next."""
+    if isinstance(error, Unprocessable):
+        return f"{str(error).rstrip('.')}: tms replay --suite and --environment ask for others"
+    return advice(error)
 
 
 class Earlier:
@@ -89,7 +109,7 @@ class Earlier:
             except _Urgent:
                 return
             except (TmsError, ValueError, OSError) as error:
-                self.trouble.append(f"{path} of an earlier run was not sent: {advice(error)}")
+                self.trouble.append(f"{path} of an earlier run was not sent: {reason(error)}")
                 continue
             if done is not None and not done.refused:
                 self.runs += 1
