@@ -165,7 +165,7 @@ def test_a_run_that_the_tms_will_not_create_holds_up_no_other_and_is_sent_under_
     why, end = sent.stderr.splitlines()
     assert why.startswith(f"{bad} is not sent: Request validation failed (testSuite: ")
     assert why.endswith("tms replay --suite and --environment ask for others")
-    assert end == f"tms: 1 of 2 runs were not sent and stay in {folder}"
+    assert end == f"tms: 1 of 2 runs not sent: kept in {folder}"
     assert sorted(folder.glob("*.jsonl")) == [bad]
     told = run_tms("replay", str(folder), "--url", tms.url, "--json", TMS_API_TOKEN=tms.token)
     (failed,) = json.loads(told.stdout)["failed"]

@@ -65,7 +65,7 @@ def replay(folder: Path, suite: str | None, environment: str | None, url: str, a
     elif not found:
         click.echo(f"nothing is kept in {folder}")
     if failed:
-        raise ValueError(f"{len(failed)} of {len(found)} runs were not sent and stay in {folder}")
+        raise ValueError(f"{len(failed)} of {len(found)} runs not sent: kept in {folder}")
     if refused:
         raise ValueError(f"{refused} tests were refused and stay in {folder}")
 
