@@ -10,6 +10,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,11 @@ class Attempt:
         return "skipped" if "skipped" in (self.setup, self.call) else "passed"
 
     @property
+    def phases(self) -> int:
+        """How many reports there are: a test whose setup did not pass is not called."""
+        return 3 if self.setup == "passed" and self.call != "crashed" else 2
+
+    @property
     def has_failed(self) -> bool:
         return self.outcome not in ("passed", "skipped")
 
@@ -70,6 +76,12 @@ def tries(draw: st.DrawFn) -> list[Attempt]:
     return [*earlier, last]
 
 
+@cache
+def location_of(node_id: str) -> tuple[str, int, str]:
+    """One object for all reports of a test, as they have in the process that runs it."""
+    return ("it.py", 1, node_id)
+
+
 def report(node_id: str, when: str, outcome: str, worker: str) -> pytest.TestReport:
     longrepr = (
         None
@@ -78,7 +90,8 @@ def report(node_id: str, when: str, outcome: str, worker: str) -> pytest.TestRep
         if outcome == "skipped"
         else f"{when} broke"
     )
-    made = pytest.TestReport(node_id, ("it.py", 1, "x"), {}, outcome, longrepr, when, duration=0.001)  # type: ignore[arg-type]
+    location = ("it.py", 1, node_id) if worker else location_of(node_id)
+    made = pytest.TestReport(node_id, location, {}, outcome, longrepr, when, duration=0.001)  # type: ignore[arg-type]
     if worker:
         made.worker_id = worker  # type: ignore[attr-defined]
     return made
@@ -103,6 +116,17 @@ def reports(node_id: str, attempts: list[Attempt], worker: str) -> list[pytest.T
     return made
 
 
+@pytest.mark.parametrize("worker", ["", "gw0"])
+def test_a_teardown_takes_no_other_test_s_reports(worker: str) -> None:
+    recorder = Recorder(str)
+    setup, call, teardown = reports("it.py::test_a", [Attempt()], worker)
+    alone = report("it.py::test_b", "teardown", "passed", worker)
+    assert [recorder.add(each) for each in (setup, call, alone)] == [None, None, None]
+    result = recorder.add(teardown)
+    assert result is not None
+    assert (result.node_id, result.duration) == ("it.py::test_a", 3)
+
+
 @given(
     st.dictionaries(st.integers(0, 30).map("it.py::test_{}".format), tries(), max_size=20),
     st.integers(0, 3),
@@ -112,10 +136,12 @@ def reports(node_id: str, attempts: list[Attempt], worker: str) -> list[pytest.T
 def test_random_reports_settle_as_the_model_says(
     suite: dict[str, list[Attempt]], workers: int, luck: random.Random
 ) -> None:
+    """A worker runs one test after another; without workers, here, several run at once, as in threads."""
     queues: dict[str, list[pytest.TestReport]] = {}
     worker_of = {node_id: f"gw{luck.randrange(workers)}" if workers else "" for node_id in suite}
     for node_id, attempts in suite.items():
-        queues.setdefault(worker_of[node_id], []).extend(reports(node_id, attempts, worker_of[node_id]))
+        worker = worker_of[node_id]
+        queues.setdefault(worker or node_id, []).extend(reports(node_id, attempts, worker))
     recorder, shard = Recorder(str), Shard("1", 0.0, b"")
     settled: list[wire.TestResult] = []
     while queues:
@@ -131,6 +157,7 @@ def test_random_reports_settle_as_the_model_says(
     for result in settled:
         attempts = suite[result.node_id or ""]
         assert result.outcome == attempts[-1].outcome
+        assert result.duration == attempts[-1].phases  # of a millisecond each
         assert (result.retries or 0) == len(attempts) - 1
         told = [each.outcome for each in result.attempts or ()]
         assert told == ([each.outcome for each in attempts] if len(attempts) > 1 else [])
