@@ -91,6 +91,7 @@ def report(node_id: str, when: str, outcome: str, worker: str) -> pytest.TestRep
         else f"{when} broke"
     )
     location = ("it.py", 1, node_id) if worker else location_of(node_id)
+    # "rerun" is rerunfailures' own word, which pytest's type of an outcome does not have.
     made = pytest.TestReport(node_id, location, {}, outcome, longrepr, when, duration=0.001)  # type: ignore[arg-type]
     if worker:
         made.worker_id = worker  # type: ignore[attr-defined]

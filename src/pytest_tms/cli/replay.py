@@ -48,8 +48,9 @@ def replay(folder: Path, suite: str | None, environment: str | None, url: str, a
             except InFlight:
                 raise
             except (BadRequest, Conflict, NotFound, TooLarge, Unprocessable, OSError, ValueError) as error:
-                failed.append({"journal": str(path), "error": reason(error)})
-                click.echo(f"{path} is not sent: {reason(error)}", err=True)
+                why = reason(error)
+                failed.append({"journal": str(path), "error": why})
+                click.echo(f"{path} is not sent: {why}", err=True)
                 continue
             if done is None:
                 click.echo(f"{path} is left alone: a run works on it", err=True)
