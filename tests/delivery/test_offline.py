@@ -299,6 +299,8 @@ def test_a_signal_ends_the_wait_for_a_tms_that_hangs(
     )
     (journal,) = wait_for(lambda: list(tmp_path.glob(".tms/journal/*.jsonl")))
     wait_for(lambda: '"is":"close"' in journal.read_text())
+    # The line is written a moment before the wait begins: until its thread sleeps, it is not waiting.
+    wait_for(lambda: Path(f"/proc/{run.pid}/stat").read_text().rpartition(") ")[2].startswith("S"))
     run.send_signal(number)
     said, _ = run.communicate(timeout=30)
     assert run.returncode == status
