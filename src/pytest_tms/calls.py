@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 import msgspec
@@ -35,8 +34,7 @@ _TOKEN: tuple[type[ApiError], ...] = (RateLimited, *_READS)
 _BODY: tuple[type[ApiError], ...] = (BadRequest, TooLarge, Unprocessable)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Call(Generic[Takes, Gives]):
+class Call(msgspec.Struct, Generic[Takes, Gives], frozen=True, kw_only=True):
     """One call: the body it takes (``type(None)`` for none), the answer it gives, and the status of success.
 
     ``path`` is relative to the base URL, its parameters in braces. ``scope`` is what the API token must

@@ -11,19 +11,18 @@ from __future__ import annotations
 import gzip
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from http.client import HTTPMessage
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
-from urllib3 import BaseHTTPResponse, exceptions
-from urllib3.util import Retry
 
 from pytest_tms import calls, wire
 from pytest_tms.calls import Call
 from pytest_tms.errors import BY_STATUS, ApiError, InFlight, InternalError, NotTms, Unreachable
-from pytest_tms.transport import Transport
+from pytest_tms.transport import Answer, NoAnswer, Transport, retry_after
 
 T = TypeVar("T")
 Takes = TypeVar("Takes")
@@ -57,7 +56,7 @@ class TmsClient:
         retries: int = 4,
         connect_timeout: float = 5,
         read_timeout: float = 30,
-        answered: Callable[[float, Mapping[str, str]], None] | None = None,
+        answered: Callable[[float, HTTPMessage], None] | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._token = token
@@ -246,48 +245,48 @@ class TmsClient:
                 headers["Content-Encoding"] = "gzip"
         begun = time.monotonic()
         try:
-            response = self._transport.send(call.method, url, headers, content)
+            answer = self._transport.send(call.method, url, headers, content)
         except ValueError:  # its text may hold the token, so it is not chained
             raise Unreachable(f"{_host(url)} cannot be called: the URL or the token is malformed.") from None
-        except exceptions.HTTPError as error:
-            raise Unreachable(f"{_host(url)} does not answer: {_reason(error)}.") from error
+        except NoAnswer as error:
+            raise Unreachable(f"{_host(url)} does not answer: {error}.") from error
         if self._answered is not None:
-            self._answered(time.monotonic() - begun, response.headers)
-        return _read(response, _host(url), call.gives)
+            self._answered(time.monotonic() - begun, answer.headers)
+        return _read(answer, _host(url), call.gives)
 
 
-def _read(response: BaseHTTPResponse, host: str, gives: type[T]) -> T:
-    if 300 <= response.status < 400:
-        raise NotTms(f"{host} redirects elsewhere ({response.status}): check the base URL.")
-    if response.status >= 400:
-        raise _api_error(response, host)
+def _read(answer: Answer, host: str, gives: type[T]) -> T:
+    if 300 <= answer.status < 400:
+        raise NotTms(f"{host} redirects elsewhere ({answer.status}): check the base URL.")
+    if answer.status >= 400:
+        raise _api_error(answer, host)
     try:
-        return calls.decoder(gives).decode(response.data or b"{}")
+        return calls.decoder(gives).decode(answer.body or b"{}")
     except msgspec.MsgspecError as error:
-        kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
+        kind = answer.headers.get("Content-Type", "no content type").partition(";")[0]
         raise NotTms(
-            f"{host} answered {response.status} with {kind}, not as a TMS does: "
+            f"{host} answered {answer.status} with {kind}, not as a TMS does: "
             f"check that the base URL includes /api."
         ) from error
 
 
-def _api_error(response: BaseHTTPResponse, host: str) -> ApiError:
-    kind = BY_STATUS.get(response.status)
+def _api_error(answer: Answer, host: str) -> ApiError:
+    kind = BY_STATUS.get(answer.status)
     if kind is None:
-        kind = BY_STATUS[400] if response.status < 500 else InternalError
-    retry_after = Retry().get_retry_after(response)
-    if kind.status == InFlight.status and retry_after is not None:
+        kind = BY_STATUS[400] if answer.status < 500 else InternalError
+    wait = retry_after(answer.headers)
+    if kind.status == InFlight.status and wait is not None:
         kind = InFlight
     try:
-        error = calls.decoder(wire.ErrorAnswer).decode(response.data).error
+        error = calls.decoder(wire.ErrorAnswer).decode(answer.body).error
     except msgspec.MsgspecError:
-        error = wire.ErrorBody(message=f"{host} answered {response.status} {response.reason}.")
+        error = wire.ErrorBody(message=f"{host} answered {answer.status} {answer.reason}.")
     return kind(
         error.message,
         details=error.details,
-        request_id=error.request_id or response.headers.get("X-Request-Id", ""),
+        request_id=error.request_id or answer.headers.get("X-Request-Id", ""),
         code=error.code,
-        retry_after=retry_after,
+        retry_after=wait,
     )
 
 
@@ -295,23 +294,3 @@ def _host(url: str | None) -> str:
     """The part of a URL that is safe to show and enough to find a mistake: no credentials, no query."""
     scheme, _, rest = (url or "").partition("://")
     return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}" if rest else str(url)
-
-
-def _reason(error: exceptions.HTTPError) -> str:
-    """What broke, in words: of many attempts the last."""
-    cause = error.reason if isinstance(error, exceptions.MaxRetryError) else error
-    for kind, words in _REASONS:
-        if isinstance(cause, kind):
-            return words
-    return type(cause).__name__
-
-
-_REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (exceptions.SSLError, "its TLS certificate is not accepted"),
-    (exceptions.NameResolutionError, "the name does not resolve"),
-    (exceptions.ProxyError, "the proxy does not reach it"),
-    (exceptions.NewConnectionError, "the connection is refused"),
-    (exceptions.TimeoutError, "it timed out"),
-    (exceptions.ProtocolError, "the connection was cut off"),
-    (exceptions.HTTPError, "the connection failed"),
-)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import ipaddress
 import os
+import random
+import selectors
+import socket
+import ssl
+import time
+import zlib
+from base64 import b64encode
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPSConnection, InvalidURL
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, exceptions
-from urllib3.util import Retry, Timeout, make_headers, parse_url
+import msgspec
 
 from pytest_tms.errors import InFlight
 
@@ -22,94 +30,116 @@ AUTHORITIES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 """Variables that name a file, or a folder, of trusted certificates; the first that is set counts."""
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """What a server answered, read whole and unpacked; names of ``headers`` are written in any case."""
+
+    status: int
+    reason: str
+    headers: HTTPMessage
+    body: bytes
+
+
+class NoAnswer(Exception):
+    """No answer came; its text says why."""
+
+
 class Transport:
     """Sends one request at a time, and follows no redirect.
 
-    The variables HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are heeded as curl does. Certificates are
-    checked against ``AUTHORITIES``, else against certifi's.
+    The variables HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are heeded as curl does, for proxies at
+    http:// URLs. Certificates are checked against ``AUTHORITIES``, else against certifi's.
     """
 
     def __init__(self, retries: int, connect_timeout: float, read_timeout: float) -> None:
-        self._retries = retry_policy(retries)
-        self._timeout = Timeout(connect=connect_timeout, read=read_timeout)
-        self._pools: dict[tuple[str, str], PoolManager] = {}
+        self._retries = retries
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._connections: dict[tuple[str, str, str], HTTPConnection] = {}
 
-    def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
-    ) -> BaseHTTPResponse:
-        """The answer, read whole. Raises urllib3's HTTPError where none came, ValueError for a bad URL."""
-        pool = self._pool(url)
-        return pool.urlopen(
-            method,
-            url,
-            redirect=False,
-            body=body,
-            headers=headers,
-            retries=self._retries,
-            timeout=self._timeout,
-        )
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+        """The answer. Raises NoAnswer, and ValueError where the URL or a header is malformed.
+
+        ``RETRIED`` and broken connections are tried again, after 0.5 s, 1 s, 2 s … plus jitter, or after the
+        server's ``Retry-After``, unless that is more than ``LONGEST_WAIT``.
+        """
+        for attempt in range(self._retries):
+            asked = None
+            try:
+                answer = self._send(method, url, headers, body)
+            except NoAnswer:
+                pass
+            else:
+                asked = retry_after(answer.headers)
+                is_in_flight = answer.status == InFlight.status and asked is not None
+                if (asked or 0) > LONGEST_WAIT or not (is_in_flight or answer.status in RETRIED):
+                    return answer
+            backoff = min(LONGEST_WAIT, 0.5 * 2**attempt + random.uniform(0, 0.25))  # noqa: S311  # jitter
+            time.sleep(backoff if asked is None else asked)
+        return self._send(method, url, headers, body)
 
     def close(self) -> None:
-        """Close the connection."""
-        for pool in self._pools.values():
-            pool.clear()
+        """Close the connections; they open again where they are needed."""
+        for connection in self._connections.values():
+            connection.close()
 
-    def _pool(self, url: str) -> PoolManager:
-        scheme = url.partition("://")[0].lower()
-        if scheme not in ("http", "https"):
-            raise ValueError(f"{scheme}:// is neither http:// nor https://")
-        key = (scheme, proxy_of(url))
-        if key not in self._pools:
-            self._pools[key] = _connections(key[1], _authorities() if scheme == "https" else {})
-        return self._pools[key]
+    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        where = urlsplit(url)
+        if where.scheme not in ("http", "https") or not where.hostname:
+            raise ValueError("it is neither http:// nor https://")
+        if not all(map(str.isprintable, headers.values())):
+            raise ValueError("a header is no line of text")
+        proxy = proxy_of(where)
+        key = (where.scheme, where.netloc, proxy)
+        if key not in self._connections:
+            self._connections[key] = _connection(where, proxy, self._connect_timeout)
+        target = f"{where.path or '/'}{'?' * bool(where.query)}{where.query}"
+        if proxy and where.scheme == "http":
+            target = f"http://{where.netloc.rpartition('@')[2]}{target}"
+            headers = {**headers, **_login(proxy)}
+        connection = self._connections[key]
+        try:
+            self._connect(connection, proxy)
+            return _exchange(connection, method, target, headers, body)
+        except InvalidURL:
+            raise ValueError("it has characters that no URL has") from None
+        except TimeoutError as error:
+            raise NoAnswer("it timed out") from error
+        except (OSError, HTTPException) as error:
+            raise NoAnswer("the connection was cut off") from error
 
-
-class _Retry(Retry):
-    """urllib3's policy, but for a server that asks to wait long: its answer is for the caller to see."""
-
-    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
-        in_flight = status_code == InFlight.status and has_retry_after
-        return in_flight or super().is_retry(method, status_code, has_retry_after)
-
-    def increment(
-        self,
-        method: str | None = None,
-        url: str | None = None,
-        response: BaseHTTPResponse | None = None,
-        error: Exception | None = None,
-        _pool: Any = None,
-        _stacktrace: Any = None,
-    ) -> _Retry:
-        if response is not None and (self.get_retry_after(response) or 0) > LONGEST_WAIT:
-            raise exceptions.MaxRetryError(_pool, url or "")
-        return super().increment(method, url, response, error, _pool, _stacktrace)
-
-
-def retry_policy(retries: int) -> Retry:
-    """When to try a call again: the documented statuses and broken connections, on every method."""
-    return _Retry(
-        total=retries,
-        redirect=0,
-        allowed_methods=None,
-        status_forcelist=RETRIED,
-        backoff_factor=0.5,
-        backoff_jitter=0.25,
-        backoff_max=LONGEST_WAIT,
-        raise_on_status=False,
-    )
+    def _connect(self, connection: HTTPConnection, proxy: str) -> None:
+        if connection.sock is not None and not _has_news(connection.sock):
+            return
+        connection.close()  # nothing was asked, so what there is to read is the end
+        try:
+            connection.connect()
+        except OSError as error:
+            connection.close()
+            raise NoAnswer(_why(error, proxy)) from error
+        connection.sock.settimeout(self._read_timeout)
 
 
-def proxy_of(url: str) -> str:
-    """The proxy that the environment names for ``url``, or an empty text. Raises ValueError for a bad URL."""
+def retry_after(headers: HTTPMessage) -> float | None:
+    """The seconds that a server asks to wait, which it writes as a number or as a date; else None."""
+    asked = headers.get("Retry-After", "").strip()
+    if asked.isdecimal():
+        return float(asked)
+    try:
+        return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def proxy_of(where: SplitResult) -> str:
+    """The URL of the proxy that the environment names for a URL, or an empty text."""
     if not any(name.lower().endswith("_proxy") for name in os.environ):
         return ""
     from urllib.request import getproxies_environment, proxy_bypass
 
     proxies = getproxies_environment()
-    where = parse_url(url)
-    host = (where.host or "").strip("[]")
-    proxy: str = proxies.get(where.scheme or "http") or proxies.get("all") or ""
-    if proxy_bypass(where.netloc or host) or _is_within(host, proxies.get("no", "")):
+    proxy: str = proxies.get(where.scheme) or proxies.get("all") or ""
+    host = where.hostname or ""
+    if proxy_bypass(where.netloc.rpartition("@")[2]) or _is_within(host, proxies.get("no", "")):
         return ""
     return proxy if "://" in proxy or not proxy else f"http://{proxy}"
 
@@ -125,23 +155,80 @@ def _is_within(host: str, networks: str) -> bool:
     return False
 
 
-def _connections(proxy: str, authorities: dict[str, Any]) -> PoolManager:
+def _connection(where: SplitResult, proxy: str, timeout: float) -> HTTPConnection:
+    """A connection that is not open yet, to a URL's host or by a proxy."""
+    host, port = where.hostname or "", where.port
+    by = urlsplit(proxy)
+    if proxy and (by.scheme != "http" or not by.hostname):
+        raise NoAnswer("the environment's proxy is not an http:// one")
+    if where.scheme == "http":
+        return HTTPConnection(by.hostname or host, by.port or 80 if proxy else port, timeout=timeout)
+    context = _trust()
     if not proxy:
-        return PoolManager(**authorities)
-    login = parse_url(proxy).auth
-    headers = make_headers(proxy_basic_auth=unquote(login)) if login else None
-    try:
-        return ProxyManager(proxy, proxy_headers=headers, **authorities)
-    except exceptions.ProxySchemeUnknown as error:
-        raise exceptions.ProxyError(
-            "the environment's proxy is neither http:// nor https://", error
-        ) from None
+        return HTTPSConnection(host, port, timeout=timeout, context=context)
+    connection = HTTPSConnection(by.hostname or "", by.port or 80, timeout=timeout, context=context)
+    connection.set_tunnel(host, port or 443, _login(proxy))
+    return connection
 
 
-def _authorities() -> dict[str, Any]:
+def _login(proxy: str) -> dict[str, str]:
+    by = urlsplit(proxy)
+    if by.username is None:
+        return {}
+    login = f"{unquote(by.username)}:{unquote(by.password or '')}"
+    return {"Proxy-Authorization": f"Basic {b64encode(login.encode()).decode()}"}
+
+
+def _trust() -> ssl.SSLContext:
     path = next((os.environ[name] for name in AUTHORITIES if os.environ.get(name)), "")
     if not path:
         import certifi
 
         path = certifi.where()
-    return {"cert_reqs": "CERT_REQUIRED", "ca_cert_dir" if Path(path).is_dir() else "ca_certs": path}
+    try:
+        if Path(path).is_dir():
+            return ssl.create_default_context(capath=path)
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise NoAnswer(f"the certificates to trust cannot be read, {path}: {error.strerror}") from error
+
+
+def _exchange(
+    connection: HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: bytes | None
+) -> Answer:
+    try:
+        connection.request(method, target, body, dict(headers))
+        response = connection.getresponse()
+        content = response.read()
+    except BaseException:
+        connection.close()  # what still comes is no answer to the next request
+        raise
+    return Answer(response.status, response.reason, response.headers, _unpacked(response.headers, content))
+
+
+def _has_news(connection: socket.socket) -> bool:
+    """Whether there is something to read, or the end."""
+    selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+    with selector() as waiting:
+        waiting.register(connection, selectors.EVENT_READ)
+        return bool(waiting.select(0))
+
+
+def _why(error: OSError, proxy: str) -> str:
+    """Why a connection was not made."""
+    if isinstance(error, ssl.SSLError):
+        return "its TLS certificate is not accepted"
+    if isinstance(error, TimeoutError):
+        return "it timed out"
+    if proxy:
+        return "the proxy does not reach it"
+    return "the name does not resolve" if isinstance(error, socket.gaierror) else "the connection is refused"
+
+
+def _unpacked(headers: HTTPMessage, content: bytes) -> bytes:
+    if headers.get("Content-Encoding", "").lower() != "gzip" or not content:
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise NoAnswer("what it sent cannot be unpacked") from error

@@ -190,7 +190,7 @@ def test_the_environments_proxy_is_used_with_its_login(
         client.get_execution("exec_1")
     (request,) = foreign.requests
     assert request["path"] == "http://tms.invalid/api/executions/exec_1"
-    assert request["headers"]["proxy-authorization"] == f"Basic {b64encode(b'me:p@ss').decode()}"
+    assert request["headers"]["Proxy-Authorization"] == f"Basic {b64encode(b'me:p@ss').decode()}"
     assert request["headers"]["Authorization"] == "Bearer t"
 
 
@@ -213,4 +213,6 @@ def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -
         pytest.raises(errors.Unreachable) as it,
     ):
         client.describe_service()
-    assert str(it.value) == "http://tms.invalid does not answer: the proxy does not reach it."
+    assert (
+        str(it.value) == "http://tms.invalid does not answer: the environment's proxy is not an http:// one."
+    )

@@ -8,9 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from http.client import HTTPMessage
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -126,7 +126,7 @@ def _examine(url: str, token: str, execution: str, environment: str, findings: F
     from pytest_tms.errors import TmsError
     from pytest_tms.plugin.delivery import advice
 
-    def note(seconds: float, headers: Mapping[str, str]) -> None:
+    def note(seconds: float, headers: HTTPMessage) -> None:
         findings.tms = {"url": _shown(url), "milliseconds": round(1000 * seconds)}
         if date := headers.get("Date"):
             findings.clock_skew = _skew(date)

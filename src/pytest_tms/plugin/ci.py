@@ -11,13 +11,13 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, kw_only=True)
-class Build:
+
+class Build(msgspec.Struct, frozen=True, kw_only=True):
     """One CI job. ``run`` is one for all jobs of a pipeline; ``index`` counts from 0 within ``total``."""
 
     provider: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import cast
 
 import msgspec
@@ -56,7 +55,6 @@ class Joined(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     capabilities: Sequence[str] = ()
 
 
-@dataclass
 class Delivery:
     """Delivers one journal.
 
@@ -67,32 +65,40 @@ class Delivery:
     capability ``replay``. ``instead`` changes fields of the execution that is asked for.
     """
 
-    client: TmsClient
-    journal: Journal
-    documented_only: bool = False
-    webhook_token: str = ""
-    is_replay: bool = False
-    instead: Mapping[str, str] = field(default_factory=dict)
-    joined: Joined | None = None
-    delivered: int = 0
-    refused: list[str] = field(default_factory=list)
-    trouble: list[str] = field(default_factory=list)
-    execution_status: str = ""
-    interval: float | None = None
-    pace: float | None = None
-    running: Callable[[], list[str]] = list
-    progress: Callable[[int, int], None] = lambda position, end: None
-
-    def __post_init__(self) -> None:
-        self._acks = self.journal.acks()
+    def __init__(
+        self,
+        client: TmsClient,
+        journal: Journal,
+        *,
+        documented_only: bool = False,
+        webhook_token: str = "",
+        is_replay: bool = False,
+        instead: Mapping[str, str] | None = None,
+        pace: float | None = None,
+        running: Callable[[], list[str]] = list,
+        progress: Callable[[int, int], None] = lambda position, end: None,
+    ) -> None:
+        self.client = client
+        self.journal = journal
+        self.documented_only = documented_only
+        self.webhook_token = webhook_token
+        self.is_replay = is_replay
+        self.instead = instead or {}
+        self.pace = pace
+        self.running = running
+        self.progress = progress
+        self.delivered = 0
+        self.trouble: list[str] = []
+        self.execution_status = ""
+        self.interval: float | None = None
+        self._acks = journal.acks()
         self._position = self._acks.upto
         self.refused = list(self._acks.refused)
         self._opened: Opened | None = None
         self._begun: dict[str, None] = {}
         # How far each shard's tests are through, where those of another are not yet.
         self._ahead: dict[str, int] = {}
-        if self._acks.joined:
-            self.joined = msgspec.convert(self._acks.joined, Joined)
+        self.joined = msgspec.convert(self._acks.joined, Joined) if self._acks.joined else None
 
     @property
     def is_live(self) -> bool:
@@ -111,20 +117,19 @@ class Delivery:
         behind = tests = size = 0
         for after, raw in self.journal.lines(self._position):
             line = decode(raw)
-            is_test = isinstance(line, Tested)
             # What one message names twice counts twice, so a test that settles again waits for the next.
-            is_again = isinstance(line, Tested) and line.again
-            if batches and (not is_test or is_again or tests >= MOST_TESTS or size > MOST_BYTES):
+            joins = isinstance(line, Tested) and not line.again and tests < MOST_TESTS and size <= MOST_BYTES
+            if batches and not joins:
                 self._send_tests(batches, behind)
                 batches, tests, size = {}, 0, 0
-            if isinstance(line, Tested):
-                behind = after
-                if after > self._ahead.get(line.shard, 0):
-                    batches.setdefault(line.shard, []).append(line)
-                    tests, size = tests + 1, size + len(raw)
-            else:
+            if not isinstance(line, Tested):
                 self._say(opened, line)
                 self._advance(after)
+                continue
+            behind = after
+            if after > self._ahead.get(line.shard, 0):
+                batches.setdefault(line.shard, []).append(line)
+                tests, size = tests + 1, size + len(raw)
         if behind > self._position:
             self._send_tests(batches, behind)
 

@@ -129,15 +129,15 @@ class Journal:
         Who reads does not run after who writes: the two would change places at every line.
         """
         end = self.end
-        while position < end:
-            for after, line in self._read(position):
-                yield after, line
-                position = after
+        while position < end and (lines := self._read(position)):
+            for line in lines:
+                position += len(line)
+                yield position, line
 
-    def _read(self, position: int) -> Iterator[tuple[int, bytes]]:
+    def _read(self, position: int) -> list[bytes]:
+        """Some lines from ``position``: those on disk first."""
         if position >= self._size:
-            yield from self._from_memory(position)
-            return
+            return self._from_memory(position)
         wanted = READ
         while True:
             content = os.pread(self._file, min(wanted, self._size - position), position)
@@ -145,16 +145,16 @@ class Journal:
             if cut or len(content) < wanted:
                 break
             wanted *= 2
-        for line in content[:cut].splitlines(keepends=True):
-            position += len(line)
-            yield position, line
+        return content[:cut].splitlines(keepends=True)
 
-    def _from_memory(self, position: int) -> Iterator[tuple[int, bytes]]:
+    def _from_memory(self, position: int) -> list[bytes]:
         at = self._size
-        for line in self._memory[:]:
+        lines = self._memory[:]
+        for number, line in enumerate(lines):
+            if at >= position:
+                return lines[number:]
             at += len(line)
-            if at > position:
-                yield at, line
+        return []
 
     def acks(self) -> Acks:
         """How far the TMS has it."""

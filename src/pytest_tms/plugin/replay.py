@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from pytest_tms.client import TmsClient
 from pytest_tms.errors import TmsError, Unprocessable
@@ -13,8 +14,7 @@ from pytest_tms.plugin.journal import Journal
 from pytest_tms.plugin.messages import Opened, decode
 
 
-@dataclass(frozen=True, kw_only=True)
-class Replayed:
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     """One journal that was sent: its page, its tests, and what the TMS did not take."""
 
     path: Path
@@ -51,7 +51,7 @@ def replay(
         journal,
         documented_only=documented_only,
         is_replay=True,
-        instead=instead or {},
+        instead=instead,
         progress=progress,
     )
     done = False

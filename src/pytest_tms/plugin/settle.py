@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -34,8 +33,7 @@ class Phase(msgspec.Struct):
     wasxfail: str | None
 
 
-@dataclass(frozen=True)
-class Unlogged:
+class Unlogged(msgspec.Struct, frozen=True):
     """What a failure said whose report was never logged, in the shape of pytest's own longrepr."""
 
     message: str
@@ -149,14 +147,14 @@ def not_collected(report: pytest.CollectReport, clip: Clip) -> wire.TestResult:
 
 def _collection_message(text: str) -> str:
     """The line that names the exception: of the last in a chain, the first that pytest marks so."""
-    lines = [line for line in _CHAINED.split(text)[-1].splitlines() if line.strip()]
+    lines = [line for line in re.split(_CHAINED, text)[-1].splitlines() if line.strip()]
     marked = [line[1:] for line in lines if line.startswith("E ")]
-    named = [line for line in marked if _EXCEPTION.match(line)]
+    named = [line for line in marked if re.match(_EXCEPTION, line)]
     return first_line((named[:1] or marked[-1:] or lines[-1:] or ["collection failed"])[0])
 
 
-_EXCEPTION = re.compile(r" {3}[^\W\d][\w.]*(:|$)")
-_CHAINED = re.compile(r"^(?:The above exception was|During handling of the above).*:$", re.MULTILINE)
+_EXCEPTION = r" {3}[^\W\d][\w.]*(:|$)"
+_CHAINED = r"(?m)^(?:The above exception was|During handling of the above).*:$"
 
 
 def is_final(attempt: Try) -> bool:

@@ -99,11 +99,11 @@ def is_grouped(config: pytest.Config) -> bool:
 
 def test_id(nodeid: str) -> str:
     """A node id without the ``@group`` that xdist's loadgroup appended, if it did."""
-    found = _WITH_GROUP.fullmatch(nodeid)
+    found = re.fullmatch(_WITH_GROUP, nodeid)
     return found[1] if found else nodeid
 
 
-_WITH_GROUP = re.compile(r"(.+?::[^\[@]+(?:\[.*\])?)@[^\]]*", re.DOTALL)
+_WITH_GROUP = r"(?s)(.+?::[^\[@]+(?:\[.*\])?)@[^\]]*"
 
 
 def _group(item: pytest.Item) -> str:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from pytest_tms import wire
 
 
-@dataclass
-class Shard:
+class Shard(msgspec.Struct):
     """One shard while it runs; ``prefix`` begins its tests' lines in the journal."""
 
     id: str
     started: float
     prefix: bytes
-    counts: dict[str, int] = field(default_factory=lambda: {"passed": 0, "failed": 0, "skipped": 0})
+    counts: dict[str, int] = msgspec.field(default_factory=lambda: {"passed": 0, "failed": 0, "skipped": 0})
     flaky: int = 0
-    files: dict[str, list[str]] = field(default_factory=dict)
+    files: dict[str, list[str]] = {}
     broken: bool = False
-    settled: dict[str | None, wire.TestStatus | Literal["flaky"]] = field(default_factory=dict)
+    settled: dict[str | None, wire.TestStatus | Literal["flaky"]] = {}
 
     def count(self, result: wire.TestResult) -> bool:
         """Count a settled test and note its files; answers whether it replaces a result of the same test."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pytest_tms import wire
@@ -14,8 +14,7 @@ SHOWN = 10
 """Names of one kind that the terminal lists."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Summary:
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """A finished run: ``collected = delivered + kept + refused + lost + not_run``.
 
     ``results`` are the tests that have one; ``kept_in`` is the folder of what is on disk and not delivered.
