@@ -90,7 +90,7 @@ class Run:
         self._is_delivered = False
         self._is_shown = False
         folder = config.rootpath / (settings.offline or JOURNALS)
-        run = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
+        run = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:12]}"
         self._journal = Journal.create(folder, run)
 
     # Opening ------------------------------------------------------------------------------------
