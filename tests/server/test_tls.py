@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import socket
+import threading
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from pytest_tms import errors
 from pytest_tms.client import TmsClient
 from tests.conftest import run_tms, wait_for
 from tests.server.conftest import Api, Serve, running
@@ -80,6 +88,57 @@ def test_it_speaks_https_with_the_certificate_that_it_is_given(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pair[0]))
     with TmsClient(url, "", retries=0) as client:  # as the plugin and the commands ask
         assert client.describe_service().service == "pytest-tms"
+
+
+@contextmanager
+def tunnels(asked: list[tuple[str, str | None]]) -> Iterator[str]:
+    """A proxy's address; it opens a tunnel for each CONNECT, and notes where to and with which login."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_CONNECT(self) -> None:
+            asked.append((self.path, self.headers["Proxy-Authorization"]))
+            host, _, port = self.path.rpartition(":")
+            with socket.create_connection((host, int(port))) as there:
+                self.send_response(200)
+                self.end_headers()
+                back = threading.Thread(target=copy, args=(there, self.connection))
+                back.start()
+                copy(self.connection, there)
+                back.join()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        while piece := source.recv(65536):
+            target.sendall(piece)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_https_goes_through_the_environments_proxy_which_sees_no_token(
+    start: Serve, tmp_path: Path, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, url = start(tmp_path / "data", "--tls-cert", str(pair[0]), "--tls-key", str(pair[1]))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pair[0]))
+    asked: list[tuple[str, str | None]] = []
+    with tunnels(asked) as proxy, TmsClient(url, "tms_secret", retries=0) as client:
+        monkeypatch.setenv("https_proxy", f"http://me:p%40ss@{proxy}")
+        for _ in range(2):
+            assert client.describe_service().service == "pytest-tms"
+        monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+        with pytest.raises(errors.Unreachable, match="the proxy does not reach it"):
+            client.describe_service()
+        client.close()
+    host = url.removeprefix("https://").partition("/")[0]
+    assert asked == [(host, f"Basic {b64encode(b'me:p@ss').decode()}")]
 
 
 @pytest.mark.parametrize("wrong", ["missing", "half", "swapped", "nonsense", "locked"])

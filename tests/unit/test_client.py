@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
+import threading
 from base64 import b64encode
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 from pytest_tms import TmsClient, errors, wire
 from pytest_tms.errors import ApiError
 from tests.conftest import Foreign
+from tests.peers import peer
 
 REQUEST = wire.ExecutionRequest(test_suite="smoke", environment="dev")
 CREATED = {"executionId": "exec_1", "status": "created", "webhookUrl": "", "webhookToken": ""}
@@ -215,4 +219,66 @@ def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -
         client.describe_service()
     assert (
         str(it.value) == "http://tms.invalid does not answer: the environment's proxy is not an http:// one."
+    )
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_opened_again() -> None:
+    body = b'{"executionId": "exec_1"}'
+    closed = threading.Event()
+
+    def answers_once(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        connection.close()  # which it did not announce
+        closed.set()
+
+    with peer(answers_once) as url, TmsClient(url, "t", retries=0) as client:
+        for _ in range(2):
+            assert client.get_execution("exec_1").execution_id == "exec_1"
+            assert closed.wait(20)
+            closed.clear()
+
+
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b'{"executionId": "exec_1"}')[:-9]])
+def test_an_answer_that_cannot_be_unpacked_is_none(foreign: Foreign, content: bytes) -> None:
+    foreign.will_answer(200, content, Content_Encoding="gzip")
+    with (
+        TmsClient(foreign.url, "t", retries=0) as client,
+        pytest.raises(errors.Unreachable, match="what it sent cannot be unpacked"),
+    ):
+        client.get_execution("exec_1")
+
+
+def test_an_answer_may_be_packed(foreign: Foreign, client: TmsClient) -> None:
+    foreign.will_answer(200, gzip.compress(b'{"executionId": "exec_1"}'), Content_Encoding="gzip")
+    assert client.get_execution("exec_1").execution_id == "exec_1"
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        ("7", 7),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("soon", None),
+        ("", None),
+        ("-1", None),
+        ("1" * 400, inf),
+    ],
+)
+def test_how_long_to_wait_is_a_number_or_a_date(foreign: Foreign, asked: str, seconds: float | None) -> None:
+    foreign.will_answer(429, {}, Retry_After=asked)
+    with TmsClient(foreign.url, "t", retries=0) as client, pytest.raises(errors.RateLimited) as caught:
+        client.get_execution("exec_1")
+    assert caught.value.retry_after == seconds
+
+
+def test_certificates_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such.pem")
+    with (
+        TmsClient("https://127.0.0.1:1/api", "t", retries=0) as client,
+        pytest.raises(errors.Unreachable) as it,
+    ):
+        client.describe_service()
+    assert str(it.value) == (
+        "https://127.0.0.1:1 does not answer: the certificates to trust cannot be read, /no/such.pem: "
+        "No such file or directory."
     )
