@@ -49,9 +49,12 @@ def reporters(folder: str, url: str, token: str, stub: str) -> dict[str, Reporte
 
 
 def measure(tests: int, rounds: int, workers: int) -> str:
-    """The table: per-test CPU in µs beside bare pytest's, medians over ``rounds`` interleaved rounds.
+    """The table: CPU beside bare pytest's, as a ratio and in µs a test, medians over ``rounds`` rounds.
 
-    With ``workers``, the tests run over that many, and the CPU is that of all processes.
+    Each reporter has a bare run at the same time, on another processor, and another with the processors
+    changed over: a shared machine's speed changes within seconds by more than a reporter costs. With
+    ``workers`` the tests run over that many, each after a bare run, and the CPU is that of all processes.
+    The µs are the ratio's at what bare pytest took in its least disturbed run.
     """
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -62,21 +65,28 @@ def measure(tests: int, rounds: int, workers: int) -> str:
         compared = reporters(folder, url, token, stub)
         if workers:  # its batching client cannot be handed to workers
             del compared[PORTAL]
-        seconds: dict[str, list[float]] = {name: [] for name in compared}
+        ratios: dict[str, list[float]] = {name: [] for name in compared}
+        bare: list[float] = []
+        over = ["-n", str(workers)] if workers else []
         for turn in range(rounds + 1):
-            # There and back: whatever the machine does meanwhile falls on each in turn.
-            for name in list(compared)[:: -1 if turn % 2 else 1]:
-                asked = compared[name]
-                over = ["-n", str(workers), *asked.options]
-                used = runs.one(asked.plugin, over, {**os.environ, **asked.environ})
+            for name, asked in compared.items():
+                environ = {**os.environ, **asked.environ}
+                if workers:
+                    pairs = [
+                        (runs.one("", over).cpu, runs.one(asked.plugin, [*over, *asked.options], environ).cpu)
+                    ]
+                else:
+                    pairs = list(runs.beside(asked.plugin, asked.options, environ))
                 if turn:  # the first round warms the disk's cache
-                    seconds[name].append(used.cpu)
-    bare = seconds[BARE]
+                    ratios[name].append(statistics.geometric_mean([mine / base for base, mine in pairs]))
+                    bare += [base for base, _ in pairs]
+    least = min(bare) / tests * 1e6
     rows = []
-    for name, times in seconds.items():
-        middle = statistics.median(times)
-        ratio = statistics.median(mine / base for mine, base in zip(times, bare, strict=True))
-        extra = (middle - statistics.median(bare)) / tests * 1e6
-        rows.append([name, f"{middle / tests * 1e6:.0f}", f"{extra:+.1f}", f"{ratio:.3f}"])
-    header = ["reporter", "µs CPU per test", "beside bare", "ratio"]
-    return f"{tests:,} trivial tests, -n {workers}, medians of {rounds} rounds\n{table(header, rows)}"
+    for name, each in ratios.items():
+        ratio = statistics.median(each)
+        spread = f"{min(each):.3f}-{max(each):.3f}"
+        rows.append([name, f"{ratio:.3f}", spread, f"{least * (ratio - 1):+.1f}"])
+    header = ["reporter", "CPU, ratio", "least-most", "µs a test"]
+    took = f"{least:.0f} µs a test at least, {statistics.median(bare) / tests * 1e6:.0f} in the median"
+    title = f"{tests:,} trivial tests, -n {workers}, medians of {rounds} rounds; bare pytest took {took}"
+    return f"{title}\n{table(header, rows)}"

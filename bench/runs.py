@@ -40,17 +40,43 @@ class Runs:
     def one(self, plugin: str, options: Sequence[str], environ: Mapping[str, str] = os.environ) -> Used:
         """One run with this plugin alone; an empty name means none."""
         begun = time.perf_counter()
+        return self._used(self._begin(plugin, options, environ), begun)
+
+    def beside(
+        self, plugin: str, options: Sequence[str], environ: Mapping[str, str]
+    ) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Seconds of CPU of bare pytest and of such a run, at once; then again, processors changed over.
+
+        What else the machine does then slows both.
+        """
+        pairs = []
+        for bare_on, mine_on in ((0, 1), (1, 0)):
+            begun = time.perf_counter()
+            bare = self._begin("", (), os.environ, on=bare_on)
+            mine = self._begin(plugin, options, environ, on=mine_on)
+            pairs.append((self._used(bare, begun).cpu, self._used(mine, begun).cpu))
+        return pairs[0], pairs[1]
+
+    def _begin(
+        self, plugin: str, options: Sequence[str], environ: Mapping[str, str], on: int | None = None
+    ) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            command := self._command(plugin, options),
+            self._command(plugin, options),
             cwd=self._suite,
             env=self._environ(environ),
             stdout=subprocess.DEVNULL,
         )
+        if on is not None:
+            os.sched_setaffinity(process.pid, {sorted(os.sched_getaffinity(0))[on]})
+        return process
+
+    @staticmethod
+    def _used(process: subprocess.Popen[bytes], begun: float) -> Used:
         _, status, usage = os.wait4(process.pid, 0)
         taken = time.perf_counter() - begun
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            raise SystemExit(f"a measured run ended with {process.returncode}: {' '.join(command)}")
+            raise SystemExit(f"a measured run ended with {process.returncode}: {process.args!r}")
         return Used(usage.ru_utime + usage.ru_stime, taken, usage.ru_maxrss / 1024)
 
     def instructions(self, plugin: str, options: Sequence[str], environ: Mapping[str, str]) -> int:

@@ -157,17 +157,16 @@ def _is_within(host: str, networks: str) -> bool:
 
 def _connection(where: SplitResult, proxy: str, timeout: float) -> HTTPConnection:
     """A connection that is not open yet, to a URL's host or by a proxy."""
-    host, port = where.hostname or "", where.port
-    by = urlsplit(proxy)
+    by = urlsplit(proxy) if proxy else where
     if proxy and (by.scheme != "http" or not by.hostname):
         raise NoAnswer("the environment's proxy is not an http:// one")
+    # Without a port, http.client would take the end of an IPv6 address for one.
+    host, port = by.hostname or "", by.port or (443 if by.scheme == "https" else 80)
     if where.scheme == "http":
-        return HTTPConnection(by.hostname or host, by.port or 80 if proxy else port, timeout=timeout)
-    context = _trust()
-    if not proxy:
-        return HTTPSConnection(host, port, timeout=timeout, context=context)
-    connection = HTTPSConnection(by.hostname or "", by.port or 80, timeout=timeout, context=context)
-    connection.set_tunnel(host, port or 443, _login(proxy))
+        return HTTPConnection(host, port, timeout=timeout)
+    connection = HTTPSConnection(host, port, timeout=timeout, context=_trust())
+    if proxy:
+        connection.set_tunnel(where.hostname or "", where.port or 443, _login(proxy))
     return connection
 
 

@@ -124,6 +124,15 @@ def test_a_server_that_is_away_is_unreachable() -> None:
     assert str(caught.value) == f"http://127.0.0.1:{port} does not answer: the connection is refused."
 
 
+def test_an_ipv6_address_needs_no_port() -> None:
+    with (
+        TmsClient("http://[::1]/api", "t", retries=0) as client,
+        pytest.raises(errors.Unreachable) as caught,
+    ):
+        client.describe_service()
+    assert str(caught.value) == "http://[::1] does not answer: the connection is refused."
+
+
 def test_a_server_that_says_nothing_times_out() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
