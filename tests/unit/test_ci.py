@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +21,7 @@ def build(environ: dict[str, str]) -> dict[str, str]:
     """What is known of the build, without what is not."""
     found = ci.detect(environ)
     assert found is not None
-    return {name: value for name, value in dataclasses.asdict(found).items() if value}
+    return {name: value for name, value in msgspec.structs.asdict(found).items() if value}
 
 
 PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
