@@ -10,6 +10,7 @@ import selectors
 import socket
 import ssl
 import time
+import weakref
 import zlib
 from base64 import b64encode
 from collections.abc import Mapping
@@ -55,6 +56,8 @@ class Transport:
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._connections: dict[tuple[str, str, str], HTTPConnection] = {}
+        # Who forgets to close must not be warned of a socket that is none of theirs.
+        weakref.finalize(self, _close, self._connections).atexit = False
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
         """The answer. Raises NoAnswer, and ValueError where the URL or a header is malformed.
@@ -79,8 +82,7 @@ class Transport:
 
     def close(self) -> None:
         """Close the connections; they open again where they are needed."""
-        for connection in self._connections.values():
-            connection.close()
+        _close(self._connections)
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         where = urlsplit(url)
@@ -117,6 +119,11 @@ class Transport:
             connection.close()
             raise NoAnswer(_why(error, proxy)) from error
         connection.sock.settimeout(self._read_timeout)
+
+
+def _close(connections: Mapping[tuple[str, str, str], HTTPConnection]) -> None:
+    for connection in connections.values():
+        connection.close()
 
 
 def retry_after(headers: HTTPMessage) -> float | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import socket
 import threading
+import warnings
 from base64 import b64encode
 from collections.abc import Iterator
 from math import inf
@@ -291,3 +293,14 @@ def test_certificates_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPa
         "https://127.0.0.1:1 does not answer: the certificates to trust cannot be read, /no/such.pem: "
         "No such file or directory."
     )
+
+
+def test_a_client_that_nobody_closed_leaves_no_open_socket(foreign: Foreign) -> None:
+    foreign.will_answer(200, {"executionId": "exec_1"})
+    client = TmsClient(foreign.url, "t", retries=0)
+    client.get_execution("exec_1")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        del client
+        gc.collect()
+    assert [each for each in seen if issubclass(each.category, ResourceWarning)] == []

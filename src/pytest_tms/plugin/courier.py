@@ -89,6 +89,7 @@ class Courier:
         try:
             self._deliver()
         finally:
+            self.delivery.client.close()
             self._over.set()
 
     def _deliver(self) -> None:
