@@ -76,7 +76,7 @@ class Transport:
                 is_in_flight = answer.status == InFlight.status and asked is not None
                 if (asked or 0) > LONGEST_WAIT or not (is_in_flight or answer.status in RETRIED):
                     return answer
-            backoff = min(LONGEST_WAIT, 0.5 * 2**attempt + random.uniform(0, 0.25))  # noqa: S311  # jitter
+            backoff = min(LONGEST_WAIT, 0.5 * 2**attempt + random.uniform(0, 0.25))  # noqa: S311  # spreads clients, no secret
             time.sleep(backoff if asked is None else asked)
         return self._send(method, url, headers, body)
 
