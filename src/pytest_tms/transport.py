@@ -10,7 +10,6 @@ import selectors
 import socket
 import ssl
 import time
-import weakref
 import zlib
 from base64 import b64encode
 from collections.abc import Mapping
@@ -56,8 +55,9 @@ class Transport:
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._connections: dict[tuple[str, str, str], HTTPConnection] = {}
-        # Who forgets to close must not be warned of a socket that is none of theirs.
-        weakref.finalize(self, _close, self._connections).atexit = False
+
+    def __del__(self) -> None:  # who forgets to close must not be warned of a socket that is none of theirs
+        self.close()
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
         """The answer. Raises NoAnswer, and ValueError where the URL or a header is malformed.
@@ -82,7 +82,8 @@ class Transport:
 
     def close(self) -> None:
         """Close the connections; they open again where they are needed."""
-        _close(self._connections)
+        for connection in self._connections.values():
+            connection.close()
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         where = urlsplit(url)
@@ -119,11 +120,6 @@ class Transport:
             connection.close()
             raise NoAnswer(_why(error, proxy)) from error
         connection.sock.settimeout(self._read_timeout)
-
-
-def _close(connections: Mapping[tuple[str, str, str], HTTPConnection]) -> None:
-    for connection in connections.values():
-        connection.close()
 
 
 def retry_after(headers: HTTPMessage) -> float | None:

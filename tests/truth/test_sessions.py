@@ -140,3 +140,30 @@ def test_looponfail_is_not_reported_since_each_loop_would_be_a_run(foreign: Fore
     reason = "tms: not reporting: each loop of --looponfail would be a run of its own"
     assert [line for line in said.splitlines() if line.startswith("tms")] == [reason]
     assert foreign.requests == []
+
+
+def test_reporting_costs_no_further_look_at_all_that_pytest_made(tms: Tms, tmp_path: Path) -> None:
+    """Whoever still points at the session when the process ends has Python search the whole heap once more."""
+    conftest = """
+import gc
+
+def pytest_unconfigure():
+    gc.set_debug(gc.DEBUG_STATS)
+"""
+    suite = "".join(f"def test_{number}(): pass\n" for number in range(1000))
+    harness.write(tmp_path, {"test_it.py": suite, "conftest.py": conftest})
+
+    def looks(*options: str) -> int:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *harness.UNNEEDED, "-p", "no:reportlog", *options],
+            cwd=tmp_path,
+            env={**os.environ, "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        whole = r"^gc: collecting generation 2\.\.\.\ngc: objects in each generation: \d+ \d+ (\d+)$"
+        objects = [int(count) for count in re.findall(whole, done.stderr, re.M)]
+        return sum(count > 0.7 * max(objects) for count in objects)
+
+    assert looks() == looks("-p", "no:tms") > 1
