@@ -167,3 +167,15 @@ def pytest_unconfigure():
         return sum(count > 0.7 * max(objects) for count in objects)
 
     assert looks() == looks("-p", "no:tms") > 1
+
+
+def test_a_worker_loads_nothing_that_only_its_controller_needs(tms: Tms, tmp_path: Path) -> None:
+    suite = """
+import sys
+
+def test_it():
+    assert "pytest_tms.plugin.enrich" in sys.modules
+    assert not {"msgspec", "filelock", "pytest_tms.client"} & set(sys.modules)
+"""
+    ran = harness.run(tms, tmp_path, {"test_it.py": suite}, "-n", "1")
+    harness.assert_stored(ran.stored, [harness.passed("test_it.py::test_it")])

@@ -87,7 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
         start(config)
     except Exception as error:  # a defect of ours must not keep the tests from running
         from pytest_tms.plugin.guard import sentence
-        from pytest_tms.plugin.terminal import Off
+        from pytest_tms.plugin.off import Off
 
         config.pluginmanager.register(Off(sentence("pytest-tms in pytest_configure", error)), "tms-off")
 

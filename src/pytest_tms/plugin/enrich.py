@@ -43,8 +43,16 @@ class Enricher:
         self._item, self._tries, self._is_running = item, 0, True
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self) -> None:
-        """Count its tries: who repeats a test need not report each."""
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Count tries where somebody may repeat a test: where pytest alone runs them, none pays for it."""
+        hook = session.config.hook
+        impls = hook.pytest_runtest_protocol.get_hookimpls() + hook.pytest_runtest_makereport.get_hookimpls()
+        owners = [str(getattr(impl.function, "__module__", "")) for impl in impls]
+        if not all(owner.startswith(("_pytest.", "pytest_tms.")) for owner in owners):
+            session.config.pluginmanager.register(Tries(self), "tms-tries")
+
+    def tried(self) -> None:
+        """Note that the test is set up, maybe once more."""
         self._tries += 1
         self._is_running = True
 
@@ -119,6 +127,18 @@ class Enricher:
         return any(fnmatchcase(name, pattern) for pattern in self._wanted) and not any(
             fnmatchcase(name, pattern) for pattern in self._unwanted
         )
+
+
+class Tries:
+    """Counts a test's tries (the process that runs it): who repeats it need not report each."""
+
+    def __init__(self, enricher: Enricher) -> None:
+        self._enricher = enricher
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        """Count."""
+        self._enricher.tried()
 
 
 class Carrier:

@@ -70,6 +70,7 @@ TESTED = b'{"is":"test"'
 """How a ``Tested`` line begins."""
 
 
+_ENCODER = msgspec.json.Encoder()
 _DECODER: msgspec.json.Decoder[AnyLine] = msgspec.json.Decoder(AnyLine)
 
 
@@ -89,7 +90,7 @@ def encode(line: Line) -> bytes:
 def as_json(message: msgspec.Struct) -> bytes:
     """A message as JSON; text that is not Unicode is written as escapes."""
     try:
-        return msgspec.json.encode(message)
+        return _ENCODER.encode(message)
     except UnicodeEncodeError:
         return msgspec.json.encode(_cleaned(msgspec.to_builtins(message)))
 

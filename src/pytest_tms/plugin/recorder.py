@@ -36,6 +36,9 @@ PLAIN = {"tags", "parameters"}
 """What an enrichment may say of a test that takes the short way."""
 
 
+_NOTHING: dict[str, Any] = {}
+
+
 class Recorder:
     """Follows the tests of one run; ``clip`` fits every long text before it is kept.
 
@@ -60,7 +63,7 @@ class Recorder:
         if report.outcome != "passed":
             worker = worker_of(report)
         else:  # asking a report for what it has not would cost more than all the rest
-            worker = vars(report).get("worker_id", "")
+            worker = report.__dict__.get("worker_id", "")
             if report.when != "teardown":
                 if worker in self._held:
                     self._held[worker].append(report)
@@ -82,8 +85,8 @@ class Recorder:
         teardown: pytest.TestReport,
     ) -> wire.TestResult | None:
         """What ``settle`` makes of a test that passed in one try; None where there is more to tell of it."""
-        first, second, last = vars(setup), vars(call), vars(teardown)
-        extra: dict[str, Any] = first.get(ATTRIBUTE) or {}
+        first, second, last = setup.__dict__, call.__dict__, teardown.__dict__
+        extra: dict[str, Any] = first.get(ATTRIBUTE, _NOTHING)
         if (
             last["outcome"] != "passed"
             or last["when"] != "teardown"
@@ -93,7 +96,7 @@ class Recorder:
             or "context" in second
             or ATTRIBUTE in last
             or last["user_properties"]
-            or not extra.keys() <= PLAIN
+            or (extra and not extra.keys() <= PLAIN)
         ):
             return None
         nodeid = teardown.nodeid
@@ -116,7 +119,7 @@ class Recorder:
             tags=extra.get("tags"),
             node_id=f"{nodeid} @{worker}" if self._per_worker and worker else nodeid,
             outcome="passed",
-            started_at=self._stamp(start) if start else None,
+            started_at=self._stamp.iso(start) if start else None,
             worker=worker or None,
             parameters=extra.get("parameters"),
         )

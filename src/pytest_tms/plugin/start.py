@@ -12,10 +12,10 @@ import pytest
 from pytest_tms.plugin.artifacts import REPORTING
 from pytest_tms.plugin.enrich import Carrier, Enricher, Unlogged
 from pytest_tms.plugin.guard import Guard
+from pytest_tms.plugin.off import Off
 from pytest_tms.plugin.offline import give_back_tests
 from pytest_tms.plugin.settings import Secret, SettingError, Settings, resolve
 from pytest_tms.plugin.shards import ShardName, ShardSelection, parse_shard
-from pytest_tms.plugin.terminal import Off
 
 
 def start(config: pytest.Config) -> None:
