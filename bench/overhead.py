@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.runs import Runs
+from bench.runs import Runs, elsewhere
 from bench.server import serving
 from bench.stubs import swallowing
 from bench.table import table
@@ -51,12 +51,14 @@ def reporters(folder: str, url: str, token: str, stub: str) -> dict[str, Reporte
 def measure(tests: int, rounds: int, workers: int) -> str:
     """The table: CPU beside bare pytest's, as a ratio and in µs a test, medians over ``rounds`` rounds.
 
-    Each reporter has a bare run at the same time, on another processor, and another with the processors
-    changed over: a shared machine's speed changes within seconds by more than a reporter costs. With
-    ``workers`` the tests run over that many, each after a bare run, and the CPU is that of all processes.
-    The µs are the ratio's at what bare pytest took in its least disturbed run.
+    Each reporter has a bare run at the same time on the same processor, while servers have another: a shared
+    machine's speed changes within seconds by more than a reporter costs. With ``workers`` the tests run over
+    that many, and the CPU is that of all processes. The µs are the ratio's at what bare pytest took in its
+    least disturbed run.
     """
+    over = ["-n", str(workers)] if workers else []
     with (
+        elsewhere(),
         tempfile.TemporaryDirectory() as folder,
         serving(Path(folder) / "data") as (url, token),
         swallowing() as stub,
@@ -65,21 +67,18 @@ def measure(tests: int, rounds: int, workers: int) -> str:
         compared = reporters(folder, url, token, stub)
         if workers:  # its batching client cannot be handed to workers
             del compared[PORTAL]
+        environs = {name: {**os.environ, **asked.environ} for name, asked in compared.items()}
+        for name, asked in compared.items():  # which compiles what is imported
+            runs.one(asked.plugin, [*asked.options, "test_0.py"], environs[name])
         ratios: dict[str, list[float]] = {name: [] for name in compared}
         bare: list[float] = []
-        over = ["-n", str(workers)] if workers else []
-        for turn in range(rounds + 1):
+        for turn in range(rounds):
             for name, asked in compared.items():
-                environ = {**os.environ, **asked.environ}
-                if workers:
-                    pairs = [
-                        (runs.one("", over).cpu, runs.one(asked.plugin, [*over, *asked.options], environ).cpu)
-                    ]
-                else:
-                    pairs = list(runs.beside(asked.plugin, asked.options, environ))
-                if turn:  # the first round warms the disk's cache
-                    ratios[name].append(statistics.geometric_mean([mine / base for base, mine in pairs]))
-                    bare += [base for base, _ in pairs]
+                base, mine = runs.beside(
+                    asked.plugin, asked.options, environs[name], over=over, mine_first=turn % 2 == 1
+                )
+                ratios[name].append(mine / base)
+                bare.append(base)
     least = min(bare) / tests * 1e6
     rows = []
     for name, each in ratios.items():

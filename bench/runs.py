@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,19 @@ REPOSITORY = Path(__file__).parents[1]
 FILES = 20
 PLUGINS = ("tms", "reportlog", "buildkite-test-collector", "pytest_reportportal")
 """The reporters that a run could load; each run loads the one that it measures."""
+KEPT = 0
+"""The processor on which runs are compared."""
+
+
+@contextmanager
+def elsewhere() -> Iterator[None]:
+    """Keep this process, and what it starts, off the processor on which runs are compared."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, allowed - {KEPT} or allowed)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 class Used(NamedTuple):
@@ -43,32 +57,38 @@ class Runs:
         return self._used(self._begin(plugin, options, environ), begun)
 
     def beside(
-        self, plugin: str, options: Sequence[str], environ: Mapping[str, str]
-    ) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Seconds of CPU of bare pytest and of such a run, at once; then again, processors changed over.
+        self,
+        plugin: str,
+        options: Sequence[str],
+        environ: Mapping[str, str],
+        *,
+        over: Sequence[str] = (),
+        mine_first: bool = False,
+    ) -> tuple[float, float]:
+        """Seconds of CPU of bare pytest and of such a run, both at once on the processor that is kept for it.
 
-        What else the machine does then slows both.
+        They take turns within milliseconds, so whatever a shared machine does slows both.
         """
-        pairs = []
-        for bare_on, mine_on in ((0, 1), (1, 0)):
-            begun = time.perf_counter()
-            bare = self._begin("", (), os.environ, on=bare_on)
-            mine = self._begin(plugin, options, environ, on=mine_on)
-            pairs.append((self._used(bare, begun).cpu, self._used(mine, begun).cpu))
-        return pairs[0], pairs[1]
+        begun = time.perf_counter()
+        begin = {
+            "bare": lambda: self._begin("", over, os.environ),
+            "mine": lambda: self._begin(plugin, [*over, *options], environ),
+        }
+        processes = {name: begin[name]() for name in sorted(begin, reverse=mine_first)}
+        for process in processes.values():
+            os.sched_setaffinity(process.pid, {KEPT})
+        cpu = {name: self._used(process, begun).cpu for name, process in processes.items()}
+        return cpu["bare"], cpu["mine"]
 
     def _begin(
-        self, plugin: str, options: Sequence[str], environ: Mapping[str, str], on: int | None = None
+        self, plugin: str, options: Sequence[str], environ: Mapping[str, str]
     ) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             self._command(plugin, options),
             cwd=self._suite,
             env=self._environ(environ),
             stdout=subprocess.DEVNULL,
         )
-        if on is not None:
-            os.sched_setaffinity(process.pid, {sorted(os.sched_getaffinity(0))[on]})
-        return process
 
     @staticmethod
     def _used(process: subprocess.Popen[bytes], begun: float) -> Used:

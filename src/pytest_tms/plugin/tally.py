@@ -23,18 +23,22 @@ class Shard(msgspec.Struct):
 
     def count(self, result: wire.TestResult) -> bool:
         """Count a settled test and note its files; answers whether it replaces a result of the same test."""
-        is_flaky = result.retries and result.status == "passed"
-        if (before := self.settled.get(result.node_id)) is not None:
-            self.counts["passed" if before == "flaky" else before] -= 1
-            self.flaky -= before == "flaky"
-        self.settled[result.node_id] = "flaky" if is_flaky else result.status
+        word: wire.TestStatus | Literal["flaky"] = result.status
+        if result.retries and word == "passed":
+            word = "flaky"
+            self.flaky += 1
+        before = self.settled.get(result.node_id)
+        self.settled[result.node_id] = word
         self.counts[result.status] += 1
-        self.flaky += bool(is_flaky)
         if result.artifacts or result.attempts:
             for attempt in (result, *(result.attempts or ())):
                 for file in attempt.artifacts or ():
                     self.files.setdefault(f"{file.kind}s", []).append(file.path)
-        return before is not None
+        if before is None:
+            return False
+        self.counts["passed" if before == "flaky" else before] -= 1
+        self.flaky -= before == "flaky"
+        return True
 
     def totals(self) -> wire.GivenCounts:
         """The documented counts."""
