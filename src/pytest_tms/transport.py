@@ -6,7 +6,7 @@ import gzip
 import ipaddress
 import os
 import random
-import selectors
+import select
 import socket
 import ssl
 import time
@@ -210,10 +210,11 @@ def _exchange(
 
 def _has_news(connection: socket.socket) -> bool:
     """Whether there is something to read, or the end."""
-    selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
-    with selector() as waiting:
-        waiting.register(connection, selectors.EVENT_READ)
-        return bool(waiting.select(0))
+    if not hasattr(select, "poll"):
+        return bool(select.select([connection], [], [], 0)[0])
+    waiting = select.poll()
+    waiting.register(connection, select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def _why(error: OSError, proxy: str) -> str:

@@ -522,6 +522,18 @@ def test_a_page_of_a_proxy_in_between_only_delays(
     assert bad == []
 
 
+def test_a_server_that_asks_to_wait_for_ages_breaks_nothing(
+    pytester: pytest.Pytester, suite: Path, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No thread can wait for so long."""
+    monkeypatch.setenv("TMS_API_TOKEN", "t")
+    foreign.route = lambda method, path: (429, {"Retry-After": "9" * 400}, b"{}")
+    result = pytester.runpytest_subprocess("--tms-url", foreign.url)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["ledger  2 collected = 0 delivered + 2 kept on disk + 0 not run"])
+    assert "in thread" not in result.stdout.str() + result.stderr.str()
+
+
 def test_one_refused_test_costs_no_other(
     pytester: pytest.Pytester, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:

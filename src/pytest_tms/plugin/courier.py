@@ -140,7 +140,7 @@ class Courier:
             backoff: float = min(LONGEST_BACKOFF, 0.5 * 2.0 ** min(self._failures - 1, 10))
             pause = max(backoff * random.uniform(0.75, 1.25), self._retry_after or 0)  # noqa: S311  # jitter
             if not self._closing:
-                return pause
+                return min(pause, threading.TIMEOUT_MAX)
             time.sleep(min(pause, 2))  # the wake-up is spent; finish() bounds the whole
             return 0
         return self.delivery.pace or self.delivery.interval or DEFAULT_INTERVAL

@@ -92,6 +92,7 @@ class Recorder:
             or last["when"] != "teardown"
             or second["when"] != "call"
             or first["when"] != "setup"
+            or not first["location"] == second["location"] == last["location"]
             or "wasxfail" in second
             or "context" in second
             or ATTRIBUTE in last
@@ -100,11 +101,6 @@ class Recorder:
         ):
             return None
         nodeid = teardown.nodeid
-        # In the process that runs it, a test's reports share one object; asking for a node id costs more.
-        if not first["location"] is second["location"] is last["location"] and not (
-            setup.nodeid == call.nodeid == nodeid
-        ):
-            return None
         if (self._open and (worker, nodeid) in self._open) or nodeid in self._crashed:
             return None
         if self._grouped:
