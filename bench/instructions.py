@@ -28,10 +28,7 @@ def measure(tests: int) -> str:
         swallowing() as stub,
     ):
         few, many = Runs(Path(folder) / "few", FILES), Runs(Path(folder) / "many", FILES + MANY)
-        compared = reporters(folder, url, token, stub)
-        online = compared["tms"]
-        slowly = [*online.options, "-o", "tms_progress_interval=86400"]
-        compared["tms"] = online._replace(options=slowly)
+        compared = reporters(folder, url, token, stub, pace=86_400)
         compared["tms, offline"] = Reporter("tms", [f"--tms-offline={folder}/offline"])
         costs: dict[str, tuple[float, float]] = {}
         for name, asked in compared.items():
