@@ -65,7 +65,7 @@ def measure(tests: int, rounds: int, workers: int) -> str:
     # Two such runs on one processor take four times as long as one on two, and progress goes by the second.
     pace = 4 if workers else 1
     with (
-        elsewhere(),
+        elsewhere() as kept,
         tempfile.TemporaryDirectory() as folder,
         serving(Path(folder) / "data") as (url, token),
         swallowing() as stub,
@@ -82,7 +82,7 @@ def measure(tests: int, rounds: int, workers: int) -> str:
         for turn in range(rounds):
             for name, asked in compared.items():
                 base, mine = runs.beside(
-                    asked.plugin, asked.options, environs[name], over=over, mine_first=turn % 2 == 1
+                    asked.plugin, asked.options, environs[name], on=kept, over=over, mine_first=turn % 2 == 1
                 )
                 ratios[name].append(mine / base)
                 bare.append(base)

@@ -15,17 +15,16 @@ REPOSITORY = Path(__file__).parents[1]
 FILES = 20
 PLUGINS = ("tms", "reportlog", "buildkite-test-collector", "pytest_reportportal")
 """The reporters that a run could load; each run loads the one that it measures."""
-KEPT = 0
-"""The processor on which runs are compared."""
 
 
 @contextmanager
-def elsewhere() -> Iterator[None]:
-    """Keep this process, and what it starts, off the processor on which runs are compared."""
+def elsewhere() -> Iterator[int]:
+    """Keep this process, and what it starts, off a processor: the one given, for runs to be compared on."""
     allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, allowed - {KEPT} or allowed)
+    kept = min(allowed)
+    os.sched_setaffinity(0, allowed - {kept} or allowed)
     try:
-        yield
+        yield kept
     finally:
         os.sched_setaffinity(0, allowed)
 
@@ -62,23 +61,22 @@ class Runs:
         options: Sequence[str],
         environ: Mapping[str, str],
         *,
-        over: Sequence[str] = (),
-        mine_first: bool = False,
+        on: int,
+        over: Sequence[str],
+        mine_first: bool,
     ) -> tuple[float, float]:
-        """Seconds of CPU of bare pytest and of such a run, both at once on the processor that is kept for it.
+        """Seconds of CPU of bare pytest and of such a run, both at once on one processor, ``over`` workers.
 
         They take turns within milliseconds, so whatever a shared machine does slows both.
         """
         begun = time.perf_counter()
-        begin = {
-            "bare": lambda: self._begin("", over, os.environ),
-            "mine": lambda: self._begin(plugin, [*over, *options], environ),
-        }
-        processes = {name: begin[name]() for name in sorted(begin, reverse=mine_first)}
-        for process in processes.values():
-            os.sched_setaffinity(process.pid, {KEPT})
-        cpu = {name: self._used(process, begun).cpu for name, process in processes.items()}
-        return cpu["bare"], cpu["mine"]
+        asked = [("", over, os.environ), (plugin, [*over, *options], environ)]
+        processes = [self._begin(*each) for each in (asked[::-1] if mine_first else asked)]
+        for process in processes:
+            os.sched_setaffinity(process.pid, {on})
+        cpu = [self._used(process, begun).cpu for process in processes]
+        bare, mine = cpu[::-1] if mine_first else cpu
+        return bare, mine
 
     def _begin(
         self, plugin: str, options: Sequence[str], environ: Mapping[str, str]

@@ -36,9 +36,6 @@ PLAIN = {"tags", "parameters"}
 """What an enrichment may say of a test that takes the short way."""
 
 
-_NOTHING: dict[str, Any] = {}
-
-
 class Recorder:
     """Follows the tests of one run; ``clip`` fits every long text before it is kept.
 
@@ -86,7 +83,7 @@ class Recorder:
     ) -> wire.TestResult | None:
         """What ``settle`` makes of a test that passed in one try; None where there is more to tell of it."""
         first, second, last = setup.__dict__, call.__dict__, teardown.__dict__
-        extra: dict[str, Any] = first.get(ATTRIBUTE, _NOTHING)
+        extra: dict[str, Any] = first.get(ATTRIBUTE) or {}
         if (
             last["outcome"] != "passed"
             or last["when"] != "teardown"
