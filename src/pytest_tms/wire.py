@@ -52,6 +52,9 @@ Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2000, extra_json_schema={"format": "uri"})]
 Text = Annotated[str, msgspec.Meta(max_length=10_000_000)]
+MAX_NOT_RUN_TESTS = 1000
+"""Tests that did not run and are named; ``notRun`` counts all of them."""
+NotRunTests = Annotated[list[Text], msgspec.Meta(max_length=MAX_NOT_RUN_TESTS)]
 
 
 class Answer(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
@@ -260,7 +263,9 @@ class ResultsSubmission(Request, Generic[Test], frozen=True, kw_only=True):
 
     Generic over its tests, because the server decodes them one by one (``msgspec.Raw``) to keep
     fields that it does not know; everyone else writes ``TestResult``. ``happened_at`` is when the shard
-    ended, where this is said afterwards; it belongs to the capability ``replay``.
+    ended, if it is sent afterwards; it belongs to the capability ``replay``. ``runner`` belongs to the
+    capability ``attempts``; ``collected``, ``not_run…`` and ``exit_status`` belong to ``expected``: see
+    ``EventData``.
     """
 
     execution_id: Identifier
@@ -272,6 +277,12 @@ class ResultsSubmission(Request, Generic[Test], frozen=True, kw_only=True):
     artifacts: ArtifactNames | None = None
     metadata: dict[str, Any] | None = None
     happened_at: Time | None = None
+    runner: Identifier | None = None
+    collected: Count | None = None
+    not_run: Count | None = None
+    not_run_reason: Text | None = None
+    not_run_tests: NotRunTests | None = None
+    exit_status: int | None = None
 
 
 class SubmissionSummary(Answer, frozen=True, kw_only=True):
@@ -309,12 +320,29 @@ class TestPage(Answer, frozen=True, kw_only=True):
 # Inbound events -----------------------------------------------------------------------------
 
 
+class RunningTest(Request, frozen=True, kw_only=True):
+    """A test in flight: which one, on which xdist worker, since when (ISO 8601)."""
+
+    node_id: Text
+    worker: Text | None = None
+    started_at: Time | None = None
+
+
 class EventData(Request, frozen=True, kw_only=True):
     """The fields of an event's ``data`` that the server acts on; it keeps the others too.
 
-    ``tests`` (those that finished since the last event of the shard), ``running`` (node ids), ``shards``
-    (those that this runner runs now) and ``interval`` (milliseconds until its next report, where it does not
-    go by ``progressInterval``) belong to the capability ``live-tests``.
+    ``tests`` (those that finished since the last event of the shard), ``running`` (the tests in flight, as
+    node ids or as ``RunningTest``), ``shards`` (those that this runner runs now) and ``interval``
+    (milliseconds until its next report, if it does not follow ``progressInterval``) belong to the capability
+    ``live-tests``.
+
+    ``collected`` (how many tests the shard will run), ``not_run`` (how many of them did not run),
+    ``not_run_reason``, ``not_run_tests`` (node ids, at most ``MAX_NOT_RUN_TESTS``) and ``exit_status`` (of
+    the process that ran the tests) belong to the capability ``expected``.
+
+    ``runner`` (an id that one process keeps for its whole run) and ``attempt`` (the number of the CI attempt,
+    from 1) belong to the capability ``attempts``: the answer to ``shard.started`` names the shard that the
+    runner was given.
     """
 
     shard_id: Identifier | None = None
@@ -324,9 +352,16 @@ class EventData(Request, frozen=True, kw_only=True):
     reason: str | None = None
     metadata: dict[str, Any] | None = None
     tests: list[TestResult] | None = None
-    running: list[str] | None = None
+    running: Annotated[list[str | RunningTest], msgspec.Meta(max_length=1000)] | None = None
     shards: Annotated[list[Identifier], msgspec.Meta(max_length=1000)] | None = None
     interval: Milliseconds | None = None
+    collected: Count | None = None
+    not_run: Count | None = None
+    not_run_reason: Text | None = None
+    not_run_tests: NotRunTests | None = None
+    exit_status: int | None = None
+    runner: Identifier | None = None
+    attempt: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
 
 
 class Event(Request, frozen=True, kw_only=True):
@@ -347,7 +382,9 @@ class EventAccepted(Answer, frozen=True, kw_only=True):
     """The answer to an event.
 
     ``execution_status`` lets a cancel reach the runner (``control``), ``progress_interval`` says how many
-    milliseconds to wait between two ``execution.progress`` (``live-tests``).
+    milliseconds to wait between two ``execution.progress`` (``live-tests``). ``shard_id`` is the shard that a
+    runner was given by its ``shard.started`` (``attempts``): another one than it named, if a live runner has
+    that one.
     """
 
     event: str = ""
@@ -355,6 +392,7 @@ class EventAccepted(Answer, frozen=True, kw_only=True):
     status: str = "accepted"
     execution_status: str = ""
     progress_interval: int | None = None
+    shard_id: str | None = None
 
 
 # Webhooks -----------------------------------------------------------------------------------

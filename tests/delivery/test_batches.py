@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from pytest_tms import TmsClient, wire
-from pytest_tms.plugin.delivery import Delivery
-from pytest_tms.plugin.journal import VERSION, Journal
-from pytest_tms.plugin.messages import Opened, ShardStarted, encode, line_prefix
+from pytest_tms.journal.file import VERSION, Journal
+from pytest_tms.journal.lines import Opened, ShardStarted, encode, line_prefix
+from pytest_tms.sender.uploader import Delivery
 from tests.conftest import Foreign
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_tms.plugin.messages import Opened, encode
+from pytest_tms.journal.lines import Opened, encode
 from tests.conftest import Foreign, Tms, run_tms
 
 HEALED = """

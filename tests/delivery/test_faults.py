@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from pytest_tms import TmsClient, wire
 from pytest_tms.errors import TmsError
-from pytest_tms.plugin.delivery import Delivery
-from pytest_tms.plugin.journal import VERSION, Journal
-from pytest_tms.plugin.messages import Closed, Opened, ShardEnded, ShardStarted, encode, line_prefix
+from pytest_tms.journal.file import VERSION, Journal
+from pytest_tms.journal.lines import Closed, Opened, ShardEnded, ShardStarted, encode, line_prefix
+from pytest_tms.sender.uploader import Delivery
 from tests.conftest import Tms
 from tests.delivery.faults import FAULTS, Proxy, proxy
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tms.plugin.journal import Acks, Journal
+from pytest_tms.journal.file import Acks, Journal
 
 
 def lines(journal: Journal, position: int = 0) -> list[bytes]:

@@ -9,7 +9,7 @@ from importlib import import_module
 
 import pytest
 
-for name in ("client", "plugin.delivery", "plugin.run"):
+for name in ("client", "sender.uploader", "plugin.session"):
     import_module(f"pytest_tms.{name}")
 
 for line in sys.stdin:

@@ -14,13 +14,16 @@ import pytest
 from pytest_tms import wire
 from pytest_tms.client import TmsClient
 from pytest_tms.errors import Unreachable
-from pytest_tms.plugin import enrich, recorder, settle, start
-from pytest_tms.plugin.enrich import Attached, Enricher
-from pytest_tms.plugin.guard import Guard
-from pytest_tms.plugin.recorder import Recorder
-from pytest_tms.plugin.run import Run
-from pytest_tms.plugin.shards import ShardSelection
-from pytest_tms.plugin.workers import Workers
+from pytest_tms.plugin import activation as start
+from pytest_tms.plugin.hook_errors import Guard
+from pytest_tms.plugin.results import enrichment as enrich
+from pytest_tms.plugin.results import outcomes as settle
+from pytest_tms.plugin.results import recorder
+from pytest_tms.plugin.results.enrichment import Attached, Enricher
+from pytest_tms.plugin.results.recorder import Recorder
+from pytest_tms.plugin.session import Run
+from pytest_tms.plugin.xdist.sharding import ShardSelection
+from pytest_tms.plugin.xdist.workers import Workers
 from tests.conftest import Tms
 
 SUITE = """
@@ -302,7 +305,7 @@ def test_what_breaks_in_a_worker_is_told_by_its_controller(
     pytester.makeconftest(
         """
         import os
-        from pytest_tms.plugin import enrich
+        from pytest_tms.plugin.results import enrichment as enrich
         if os.environ.get("PYTEST_XDIST_WORKER"):
             enrich.Enricher._describe = None
         """

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pytest_tms import wire
-from pytest_tms.plugin.recorder import Recorder
-from pytest_tms.plugin.tally import Shard
+from pytest_tms.plugin.results.recorder import Recorder
+from pytest_tms.plugin.results.shard_counts import Shard
 from tests.conftest import Tms
 from tests.truth import harness
 from tests.truth.environments import python

@@ -174,7 +174,7 @@ def test_a_worker_loads_nothing_that_only_its_controller_needs(tms: Tms, tmp_pat
 import sys
 
 def test_it():
-    assert "pytest_tms.plugin.enrich" in sys.modules
+    assert "pytest_tms.plugin.results.enrichment" in sys.modules
     assert not {"msgspec", "filelock", "pytest_tms.client"} & set(sys.modules)
 """
     ran = harness.run(tms, tmp_path, {"test_it.py": suite}, "-n", "1")

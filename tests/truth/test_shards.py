@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tms.plugin import shards as sharding
-from pytest_tms.plugin.shards import split
+from pytest_tms.plugin.xdist import sharding
+from pytest_tms.plugin.xdist.sharding import split
 from tests.conftest import Tms
 from tests.truth import harness
 

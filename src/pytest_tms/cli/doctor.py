@@ -73,7 +73,7 @@ def doctor(arguments: tuple[str, ...], as_json: bool) -> None:
 
 def _probe(arguments: tuple[str, ...], findings: Findings) -> dict[str, Any]:
     """What pytest reads here, in a process of its own: a conftest.py may print, set variables, and hang."""
-    from pytest_tms.plugin.mask import Masker
+    from pytest_tms.masking import Masker
     from pytest_tms.plugin.probe import MARK
 
     command = [sys.executable, "-m", "pytest", "-p", "pytest_tms.plugin.probe", *arguments]
@@ -124,7 +124,7 @@ def _shown(text: str) -> str:
 def _examine(url: str, token: str, execution: str, environment: str, findings: Findings) -> None:
     from pytest_tms.client import TmsClient
     from pytest_tms.errors import TmsError
-    from pytest_tms.plugin.delivery import advice
+    from pytest_tms.sender.uploader import advice
 
     def note(seconds: float, headers: HTTPMessage) -> None:
         findings.tms = {"url": _shown(url), "milliseconds": round(1000 * seconds)}

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, TreeBuilder  # builds; expat below pa
 from xml.parsers import expat
 
 from pytest_tms import wire
-from pytest_tms.plugin.text import clean, first_line
+from pytest_tms.text import clean, first_line
 
 CHUNK = 1 << 20
 """Bytes that are parsed at a time."""

@@ -25,8 +25,8 @@ def replay(folder: Path, suite: str | None, environment: str | None, url: str, a
     import json
 
     from pytest_tms.errors import BadRequest, Conflict, InFlight, NotFound, TooLarge, Unprocessable
-    from pytest_tms.plugin.replay import journals, reason
-    from pytest_tms.plugin.replay import replay as send
+    from pytest_tms.sender.replay import journals, reason
+    from pytest_tms.sender.replay import replay as send
 
     client = connect(url)
     found = journals(folder)

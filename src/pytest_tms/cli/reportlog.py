@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pytest_tms import wire
-from pytest_tms.plugin.recorder import Recorder
-from pytest_tms.plugin.settle import not_collected
-from pytest_tms.plugin.text import clean
+from pytest_tms.plugin.results.outcomes import not_collected
+from pytest_tms.plugin.results.recorder import Recorder
+from pytest_tms.text import clean
 
 LONGEST = 100_000
 """Characters of a traceback and of each output that are kept; more is cut in the middle."""

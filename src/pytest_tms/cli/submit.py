@@ -12,8 +12,8 @@ from pytest_tms.cli.options import connect, json_option, url_option
 
 if TYPE_CHECKING:
     from pytest_tms import wire
-    from pytest_tms.plugin.journal import Journal
-    from pytest_tms.plugin.tally import Shard
+    from pytest_tms.journal.file import Journal
+    from pytest_tms.plugin.results.shard_counts import Shard
 
 
 @click.command()
@@ -42,9 +42,9 @@ def submit(
     import sys
     from tempfile import TemporaryDirectory
 
-    from pytest_tms.plugin.delivery import Delivery
-    from pytest_tms.plugin.journal import Journal
+    from pytest_tms.journal.file import Journal
     from pytest_tms.plugin.terminal import describe
+    from pytest_tms.sender.uploader import Delivery
 
     with TemporaryDirectory() as folder, connect(url) as client:
         journal = Journal.create(Path(folder), f"submit-{shard}".replace("/", "-"))
@@ -76,33 +76,34 @@ def _write(
     """Write the journal of a run that had these results; answers their counts."""
     import os
 
-    from pytest_tms import wire
-    from pytest_tms.plugin import ci, mask, messages
-    from pytest_tms.plugin.journal import VERSION
-    from pytest_tms.plugin.tally import Shard
+    from pytest_tms import masking, wire
+    from pytest_tms.journal import lines
+    from pytest_tms.journal.file import VERSION
+    from pytest_tms.plugin import ci
+    from pytest_tms.plugin.results.shard_counts import Shard
 
-    masker = mask.Masker(mask.of_environment(os.environ))
-    shard = Shard(shard_id, 0, messages.line_prefix(shard_id))
+    masker = masking.Masker(masking.of_environment(os.environ))
+    shard = Shard(shard_id, 0, lines.line_prefix(shard_id))
 
     def write(line: bytes) -> None:
         journal.append(masker.line(line))
 
     now = wire.timestamp()
     write(
-        messages.encode(
-            messages.Opened(
+        lines.encode(
+            lines.Opened(
                 at=now, version=VERSION, run=journal.path.stem, execution=execution, provider=provider
             )
         )
     )
-    write(messages.encode(messages.ShardStarted(at=now, shard=shard_id)))
+    write(lines.encode(lines.ShardStarted(at=now, shard=shard_id)))
     duration = 0.0
     statuses = set()
     for path in files:
         results = _results(path)
         for result in results:
             result = _distinct(result, shard)
-            write(shard.prefix + messages.as_json(result) + b"}\n")
+            write(shard.prefix + lines.as_json(result) + b"}\n")
             shard.count(result)
             duration += result.duration or 0
         statuses.add(getattr(results, "status", None))
@@ -111,7 +112,7 @@ def _write(
         status = "error"
     elif "cancelled" in statuses and status == "completed":
         status = "cancelled"  # with a failure it may also have been xdist's -x
-    end = messages.ShardEnded(
+    end = lines.ShardEnded(
         at=now,
         shard=shard_id,
         status=status,
@@ -119,7 +120,7 @@ def _write(
         duration=round(duration),
         metadata=ci.describe(Path.cwd()),
     )
-    write(messages.encode(end))
+    write(lines.encode(end))
     return shard.totals()
 
 

@@ -10,7 +10,7 @@ import pytest
 from pytest_tms.plugin.settings import OFFLINE, SettingError, dest, is_on, table
 
 if TYPE_CHECKING:
-    from pytest_tms.plugin.artifacts import Tms
+    from pytest_tms.plugin.results.attachments import Tms
 
 
 RUNS_NOTHING = (
@@ -62,12 +62,12 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 @pytest.fixture
 def tms(request: pytest.FixtureRequest) -> Tms:
     """The TMS for this test: ``attach(…)``, ``property(…)``, ``execution_id``, ``shard_id``."""
-    from pytest_tms.plugin.artifacts import Tms
+    from pytest_tms.plugin.results.attachments import Tms
 
     manager = request.config.pluginmanager
     guard = manager.get_plugin("tms-guard")
     if guard is not None and not manager.has_plugin("tms-attached"):
-        from pytest_tms.plugin.enrich import Attached
+        from pytest_tms.plugin.results.enrichment import Attached
 
         # Not before: each test that follows pays for it.
         manager.register(guard.watch(Attached()), "tms-attached")
@@ -82,12 +82,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if any(config.getoption(name, default=False) for name in RUNS_NOTHING):
         return
     try:
-        from pytest_tms.plugin.start import start
+        from pytest_tms.plugin.activation import start
 
         start(config)
     except Exception as error:  # a defect of ours must not keep the tests from running
-        from pytest_tms.plugin.guard import sentence
-        from pytest_tms.plugin.off import Off
+        from pytest_tms.plugin.hook_errors import sentence
+        from pytest_tms.plugin.inactive import Off
 
         config.pluginmanager.register(Off(sentence("pytest-tms in pytest_configure", error)), "tms-off")
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pytest_tms.plugin import mask
+from pytest_tms import masking
+from pytest_tms.plugin.activation import address
 from pytest_tms.plugin.offline import give_back_tests
 from pytest_tms.plugin.settings import is_on, resolve, table
-from pytest_tms.plugin.shards import parse_shard
-from pytest_tms.plugin.start import address
+from pytest_tms.plugin.xdist.sharding import parse_shard
 
 MARK = "tms-probe:"
 """Begins the one line that is for `tms doctor`: a conftest.py may print others."""
@@ -46,10 +46,10 @@ def _read(config: pytest.Config, told: dict[str, Any]) -> None:
         (name.upper(), bool(getattr(settings, name)), found.sources[name])
         for name in ("token", "webhook_token")
     ]
-    secrets = [settings.token.reveal(), settings.webhook_token.reveal(), *mask.of_environment(os.environ)]
+    secrets = [settings.token.reveal(), settings.webhook_token.reveal(), *masking.of_environment(os.environ)]
     told["secrets"] = secrets
     parse_shard(settings.shard)
-    mask.Masker((), settings.mask)
+    masking.Masker((), settings.mask)
     if not is_on(config.getoption, os.environ, config.getini):
         if settings.disabled:
             raise ValueError("reporting is off: --no-tms or TMS_DISABLED says so")

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from pytest_tms import wire
-from pytest_tms.plugin.text import clean
+from pytest_tms.text import clean
 
 
 class Line(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag_field="is"):

@@ -25,8 +25,8 @@ from pytest_tms.errors import (
     Unauthorized,
     Unprocessable,
 )
-from pytest_tms.plugin.journal import Journal
-from pytest_tms.plugin.messages import (
+from pytest_tms.journal.file import Journal
+from pytest_tms.journal.lines import (
     TESTED,
     AnyLine,
     Closed,
@@ -304,7 +304,7 @@ class Delivery:
         tells = self.is_live and not self.is_replay
         return wire.EventData(
             status="running",
-            running=self.running()[:100] or None,
+            running=list(self.running()[:100]) or None,
             shards=list(self._begun)[:1000] or None if tells else None,
             interval=self.pace * 1000 if tells and self.pace else None,
         )

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from pytest_tms import wire
-from pytest_tms.plugin.text import clean, first_line
+from pytest_tms.text import clean, first_line
 
 FAILED = ("failed", "rerun", "retried")
 """The outcomes of a report whose phase failed: the retry plugins have their own words."""

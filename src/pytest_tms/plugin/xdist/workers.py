@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_tms.plugin.guard import TROUBLE
+from pytest_tms.plugin.hook_errors import TROUBLE
 
 
 class Workers:

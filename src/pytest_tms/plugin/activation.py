@@ -9,13 +9,13 @@ import os
 
 import pytest
 
-from pytest_tms.plugin.artifacts import REPORTING
-from pytest_tms.plugin.enrich import Carrier, Enricher, Unlogged
-from pytest_tms.plugin.guard import Guard
-from pytest_tms.plugin.off import Off
+from pytest_tms.plugin.hook_errors import Guard
+from pytest_tms.plugin.inactive import Off
 from pytest_tms.plugin.offline import give_back_tests
+from pytest_tms.plugin.results.attachments import REPORTING
+from pytest_tms.plugin.results.enrichment import Carrier, Enricher, Unlogged
 from pytest_tms.plugin.settings import Secret, SettingError, Settings, resolve
-from pytest_tms.plugin.shards import ShardName, ShardSelection, parse_shard
+from pytest_tms.plugin.xdist.sharding import ShardName, ShardSelection, parse_shard
 
 
 def start(config: pytest.Config) -> None:
@@ -58,18 +58,18 @@ def _is_silent(plugin: tuple[str, object]) -> bool:
 def _start_run(
     config: pytest.Config, settings: Settings, shard: ShardName | None, enricher: Enricher, guard: Guard
 ) -> None:
-    from pytest_tms.plugin import mask
-    from pytest_tms.plugin.run import Run
+    from pytest_tms import masking
+    from pytest_tms.plugin.session import Run
 
     client = None
-    secrets = mask.of_environment(os.environ)
+    secrets = masking.of_environment(os.environ)
     if not settings.offline:
         url, token = address(settings)
         from pytest_tms.client import TmsClient
 
         client = TmsClient(url, token.reveal(), retries=0, connect_timeout=3, read_timeout=20)
         secrets.append(token.reveal())
-    masker = mask.Masker(secrets, settings.mask)
+    masker = masking.Masker(secrets, settings.mask)
     run = guard.watch(
         Run(config, settings, shard, client, masker, guard, enricher),
         instead=lambda reason: Off(reason, required=settings.required),

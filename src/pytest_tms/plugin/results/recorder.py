@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 from pytest_tms import wire
-from pytest_tms.plugin.artifacts import of_properties
-from pytest_tms.plugin.enrich import ATTRIBUTE
-from pytest_tms.plugin.settle import (
+from pytest_tms.plugin.results.attachments import of_properties
+from pytest_tms.plugin.results.enrichment import ATTRIBUTE
+from pytest_tms.plugin.results.outcomes import (
     Clip,
     Open,
     Phase,
@@ -29,8 +29,8 @@ from pytest_tms.plugin.settle import (
     settle,
     verdict_known,
 )
-from pytest_tms.plugin.shards import test_id
-from pytest_tms.plugin.text import clean
+from pytest_tms.plugin.xdist.sharding import test_id
+from pytest_tms.text import clean
 
 PLAIN = {"tags", "parameters"}
 """What an enrichment may say of a test that takes the short way."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from pytest_tms.plugin.text import clean
+from pytest_tms.text import clean
 
 Plugin = TypeVar("Plugin")
 

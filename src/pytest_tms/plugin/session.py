@@ -13,12 +13,8 @@ import msgspec
 import pytest
 
 from pytest_tms import wire
-from pytest_tms.plugin import ci
-from pytest_tms.plugin.artifacts import REPORTING
-from pytest_tms.plugin.guard import Guard
-from pytest_tms.plugin.journal import VERSION, Journal
-from pytest_tms.plugin.mask import Masker
-from pytest_tms.plugin.messages import (
+from pytest_tms.journal.file import VERSION, Journal
+from pytest_tms.journal.lines import (
     Closed,
     Line,
     Opened,
@@ -28,21 +24,25 @@ from pytest_tms.plugin.messages import (
     encode,
     line_prefix,
 )
+from pytest_tms.masking import Masker
+from pytest_tms.plugin import ci
+from pytest_tms.plugin.hook_errors import Guard
 from pytest_tms.plugin.offline import misled
-from pytest_tms.plugin.recorder import Recorder
+from pytest_tms.plugin.results.attachments import REPORTING
+from pytest_tms.plugin.results.outcomes import not_collected
+from pytest_tms.plugin.results.recorder import Recorder
+from pytest_tms.plugin.results.shard_counts import Shard
 from pytest_tms.plugin.settings import Settings
-from pytest_tms.plugin.settle import not_collected
-from pytest_tms.plugin.shards import ShardName, is_grouped, test_id
-from pytest_tms.plugin.stop import Stop, Timeouts
-from pytest_tms.plugin.tally import Shard
+from pytest_tms.plugin.shutdown import Stop, Timeouts
 from pytest_tms.plugin.terminal import Summary, write_summary
-from pytest_tms.plugin.text import clean
-from pytest_tms.plugin.workers import Workers
+from pytest_tms.plugin.xdist.sharding import ShardName, is_grouped, test_id
+from pytest_tms.plugin.xdist.workers import Workers
+from pytest_tms.text import clean
 
 if TYPE_CHECKING:
     from pytest_tms.client import TmsClient
-    from pytest_tms.plugin.courier import Courier
-    from pytest_tms.plugin.enrich import Enricher
+    from pytest_tms.plugin.results.enrichment import Enricher
+    from pytest_tms.sender.pacing import Courier
 
 Message = TypeVar("Message", bound=msgspec.Struct)
 
@@ -124,9 +124,9 @@ class Run:
         self._config.stash[REPORTING] = self._told(next(iter(self._shards)))
 
     def _deliver(self, client: TmsClient) -> Courier:
-        from pytest_tms.plugin.courier import Courier
-        from pytest_tms.plugin.delivery import Delivery
-        from pytest_tms.plugin.replay import Earlier
+        from pytest_tms.sender.pacing import Courier
+        from pytest_tms.sender.replay import Earlier
+        from pytest_tms.sender.uploader import Delivery
 
         documented_only = self._settings.payload == "documented"
         delivery = Delivery(

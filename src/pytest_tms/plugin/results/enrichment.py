@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from pytest_tms.plugin.artifacts import ATTACHED
-from pytest_tms.plugin.text import clean
+from pytest_tms.plugin.results.attachments import ATTACHED
+from pytest_tms.text import clean
 
 ATTRIBUTE = "tms"
 """The attribute of a report that carries the enrichment, where there is any."""

@@ -9,9 +9,9 @@ import msgspec
 
 from pytest_tms.client import TmsClient
 from pytest_tms.errors import TmsError, Unprocessable
-from pytest_tms.plugin.delivery import Delivery, advice
-from pytest_tms.plugin.journal import Journal
-from pytest_tms.plugin.messages import Opened, decode
+from pytest_tms.journal.file import Journal
+from pytest_tms.journal.lines import Opened, decode
+from pytest_tms.sender.uploader import Delivery, advice
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,8 +16,8 @@ from pytest_tms.errors import (
     TmsError,
     Unreachable,
 )
-from pytest_tms.plugin.delivery import Delivery, advice
-from pytest_tms.plugin.replay import Earlier
+from pytest_tms.sender.replay import Earlier
+from pytest_tms.sender.uploader import Delivery, advice
 
 DEFAULT_INTERVAL = 30.0
 """Seconds between two reports of progress where the TMS does not ask for another number."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-from pytest_tms.plugin.text import clean
+from pytest_tms.text import clean
 
 Kind = Literal["screenshot", "video", "trace", "log"]
 

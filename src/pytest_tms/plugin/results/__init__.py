@@ -1,0 +1,1 @@
+"""From pytest's reports to the results of tests."""

@@ -1,0 +1,1 @@
+"""The process that delivers a journal: uploads, retries, replay."""
