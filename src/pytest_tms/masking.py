@@ -1,65 +1,348 @@
-"""Secrets, kept out of everything that leaves the process or reaches the disk."""
+"""Secrets, replaced in the string values of what leaves the process or reaches the disk.
+
+Only values are masked, by their place in a message: never keys, numbers, enumerations, ids or structure.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+import urllib.parse
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
+from typing import Any
+
+import msgspec
 
 MASK = "********"
 SHORTEST = 6
-"""Characters below which a value is no secret: masking it would shred ordinary words."""
+"""Characters below which a value is not a secret: masking it would destroy ordinary words."""
+
+ENUMERATIONS = frozenset(
+    ("is", "event", "status", "outcome", "kind", "triggerSource", "trigger_source", "contentType", "file")
+)
+"""Fields that hold a word of the protocol, or the path of a source file."""
+TIMES = frozenset(
+    ("at", "timestamp", "startedAt", "started_at", "happenedAt", "happened_at", "startTime", "endTime")
+)
+IDS = frozenset(
+    (
+        *("run", "runner", "runKey", "run_key", "execution", "executionId", "execution_id", "sha256"),
+        *("shard", "shards", "shardId", "shard_id", "worker"),
+        *("provider", "testSuite", "test_suite", "environment"),
+    )
+)
+KEPT = ENUMERATIONS | TIMES | IDS
+"""Fields of messages whose strings are never masked."""
+NODE_IDS = frozenset(("nodeId", "node_id", "running", "notRunTests", "not_run_tests"))
+"""Fields that hold the node id of a test, or a list of them: masked inside of the brackets alone."""
+FREE = frozenset(("metadata", "parameters", "properties"))
+"""Objects whose names are the user's: each string in them is masked, also under a name of the protocol."""
+
+
+class Masker:
+    """Masks known secrets, and what ``patterns`` match.
+
+    A secret is also found as pytest writes it in the id of a parameter, and as Python, JSON and URLs quote
+    it; one of several lines also by its lines. Raises ValueError for an invalid pattern.
+    """
+
+    def __init__(self, secrets: Iterable[str], patterns: Iterable[str] = ()) -> None:
+        self._patterns = [_compiled(pattern) for pattern in patterns]
+        self._texts: list[str] = []
+        self._needles: list[bytes] = []
+        self._mask = MASK
+        self._masked: dict[tuple[str, str], str] = {}
+        """What was written in the place of a name's changeable part, by that part and what precedes it."""
+        self._taken: set[tuple[str, str]] = set()
+        self._learn(secrets)
+
+    def add(self, secret: str) -> None:
+        """Mask this secret too from now on."""
+        self._learn([secret])
+        self._masked = {
+            name: text for name, text in self._masked.items() if not any(each in text for each in self._texts)
+        }
+
+    def text(self, text: str) -> str:
+        """Return ``text`` without secrets and without what the patterns match."""
+        spans = [
+            (match.start(), match.end())
+            for pattern in self._patterns
+            for match in pattern.finditer(text)
+            if match.end() > match.start()
+        ]
+        masked = self._without(text, spans)
+        # What was put in may make a secret of what is around it.
+        for _ in range(10):
+            if masked == text:
+                return text
+            text, masked = masked, self._without(masked, [])
+        return self._mask
+
+    def line(self, line: bytes) -> bytes:
+        """Return a line of JSON without secrets in its values; one without any is returned as it is.
+
+        It must have been encoded by msgspec, which escapes only what JSON requires.
+        """
+        if not self._patterns:
+            for needle in self._needles:
+                if needle in line:
+                    break
+            else:
+                return line
+        try:
+            message = msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return self.text(line.decode("utf-8", "replace").rstrip("\n")).encode() + b"\n"
+        masked = self._message(message, "")
+        return line if masked == message else msgspec.json.encode(masked) + b"\n"
+
+    # Values by their place ----------------------------------------------------------------------
+
+    def _message(self, value: Any, place: str) -> Any:
+        """Mask a part of a message; ``place`` is the name of the field that holds it."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self._message(item, place) for item in value]
+        if not isinstance(value, dict):
+            return value
+        return {name: self._field(name, item, value, place) for name, item in value.items()}
+
+    def _field(self, name: str, value: Any, message: dict[str, Any], place: str) -> Any:
+        """Mask the field ``name`` of a message that is itself in the field ``place``."""
+        if name in FREE:
+            return self._values(value)
+        if name in KEPT:
+            return value if isinstance(value, str) or name in IDS else self._message(value, name)
+        if isinstance(value, list) and name in NODE_IDS:
+            return [
+                self._node_id(item) if isinstance(item, str) else self._message(item, "") for item in value
+            ]
+        if not isinstance(value, str):
+            return self._message(value, name)
+        if name in NODE_IDS or (name == "name" and message.get("is") == "begin"):
+            return self._node_id(value)
+        if name == "title" and place != "subtests":
+            return self._title(value, message.get("nodeId") or message.get("node_id"))
+        if name == "url":
+            return re.sub(r"(?<=//)[^/?#]*(?=@)", lambda match: self.text(match[0]), value)
+        return self.text(value)
+
+    def _values(self, value: Any) -> Any:
+        """Mask every string of a user's object."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self._values(item) for item in value]
+        if isinstance(value, dict):
+            return {name: self._values(item) for name, item in value.items()}
+        return value
+
+    # Names of tests -----------------------------------------------------------------------------
+
+    def _node_id(self, node_id: str) -> str:
+        """Mask the parameters of a node id: its other parts are source code."""
+        start, end = _brackets(node_id)
+        return node_id[:start] + self._distinct(node_id[:start], node_id[start:end]) + node_id[end:]
+
+    def _title(self, title: str, node_id: Any) -> str:
+        """Mask a title; where it ends with the parameters of the node id, as that is masked."""
+        if not isinstance(node_id, str):
+            return self._node_id(title)
+        start, end = _brackets(node_id)
+        parameters = node_id[start:end]
+        before, found, after = title.partition(f"[{parameters}]") if end else (title, "", "")
+        name = node_id.partition("::")[2] or node_id
+        is_name = bool(before) and "[" not in before and name.startswith(before)
+        if not found:
+            return title if is_name else self._distinct("title", title)
+        masked = self._distinct(node_id[:start], parameters)
+        if is_name:
+            return f"{before}[{masked}]{after}"
+        return f"{self.text(before)}[{masked}]{self.text(after)}"
+
+    def _distinct(self, before: str, text: str) -> str:
+        """Mask ``text``, which follows ``before``, so that no other text that follows it becomes the same."""
+        known = self._masked.get((before, text))
+        if known is not None:
+            return known
+        plain = masked = self.text(text)
+        if self._mask not in masked:
+            return text
+        for number in count(2):
+            is_clean = number > 100 or not any(secret in masked for secret in self._texts)
+            if (before, masked) not in self._taken and is_clean:
+                break
+            masked = f"{plain}-{number}"
+        self._taken.add((before, masked))
+        self._masked[before, text] = masked
+        return masked
+
+    # Finding ------------------------------------------------------------------------------------
+
+    def _learn(self, secrets: Iterable[str]) -> None:
+        texts = {*self._texts, *(form for secret in secrets for form in _forms(secret))}
+        self._texts = sorted(texts)
+        self._mask = next(
+            (
+                mask
+                for mask in (chr(code) * 8 for code in range(ord("*"), 0x3000))
+                if not _any_in(texts, mask)
+            ),
+            MASK,
+        )
+        needles: list[bytes] = []
+        # The mask too: a test may be called as another one is when masked.
+        for needle in sorted((_as_written(text) for text in (*texts, self._mask)), key=len):
+            if not any(known in needle for known in needles):
+                needles.append(needle)
+        self._needles = needles
+
+    def _without(self, text: str, spans: list[tuple[int, int]]) -> str:
+        """Replace every secret and every span; what overlaps or touches becomes one mask."""
+        for secret in self._texts:
+            start = text.find(secret)
+            while start >= 0:
+                spans.append((start, start + len(secret)))
+                start = text.find(secret, start + 1)
+        if not spans:
+            return text
+        spans.sort()
+        parts: list[str] = []
+        written = 0
+        first, last = spans[0]
+        for start, end in spans:
+            if start > last:
+                parts += (text[written:first], self._mask)
+                written, first = last, start
+            last = max(last, end)
+        return "".join((*parts, text[written:first], self._mask, text[last:]))
+
+
+def _any_in(texts: Iterable[str], whole: str) -> bool:
+    return any(text in whole for text in texts)
+
+
+def _brackets(name: str) -> tuple[int, int]:
+    """Where the parameters in a node id or title begin and end, brackets excluded; 0, 0 where it has none."""
+    start = name.find("[", name.find("::") + 1) + 1
+    end = name.rfind("]")
+    return (start, end) if 0 < start <= end else (0, 0)
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    with warnings.catch_warnings():  # about nested sets and the like, which the user may have made errors
+        warnings.simplefilter("ignore")
+        try:
+            return re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(
+                f"tms_mask: invalid regular expression {pattern!r}: {error}; write one regular expression of "
+                "Python's module re on each line, with a backslash before characters that are meant literally"
+            ) from None
+
+
+# How a secret is written --------------------------------------------------------------------------
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Yield a secret, and its lines if it has several, in all ways in which it may be written."""
+    # A PEM block in one variable often has its line ends as escapes.
+    whole = re.sub(r"(\\r)?\\n", "\n", secret) if "-----BEGIN" in secret else secret
+    lines = [line.strip() for line in whole.splitlines()]
+    parts = [line for line in lines if not line.startswith("-----")] if len(lines) > 1 else []
+    for text in (secret, *parts):
+        if len(text) >= SHORTEST:
+            yield from _spellings(text)
+
+
+def _spellings(text: str) -> Iterator[str]:
+    yield text
+    if text.isalnum() and text.isascii():
+        return
+    # Text that is not Unicode is sent as escapes.
+    clean = text.encode("utf-8", "backslashreplace").decode()
+    yield clean
+    yield text.encode("unicode_escape").decode("ascii")
+    yield repr(text)[1:-1]
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(clean, ensure_ascii=False)[1:-1]
+    yield urllib.parse.quote(clean, safe="")
+    yield urllib.parse.quote(clean)
+    yield urllib.parse.quote_plus(clean)
+
+
+def _as_written(text: str) -> bytes:
+    """Return ``text`` as it occurs in JSON of msgspec."""
+    return msgspec.json.encode(text.encode("utf-8", "backslashreplace").decode())[1:-1]
+
+
+# Secrets of the environment -----------------------------------------------------------------------
 
 SECRET_NAME = re.compile(
-    r"token|secret|passw(or)?d|passphrase|api_?key|access_?key|private_?key|credential|(^|_)(auth|pwd|pat)($|_)",
+    r"token(?!i[sz])|secret|passw(or)?d|passphrase|credential|bearer|jwt|(^|_)(auth|pwd|pat|pass)($|_)"
+    r"|(api|access|private|secret|session|signing|encryption|account|storage|master|deploy|license|hmac|ssh)_?key",
     re.IGNORECASE,
 )
 """What the name of a variable that holds a secret looks like."""
 
+PLAIN_NAME = re.compile(
+    r"(^|_)(file|path|dir|directory|sock|socket|ur[li]|endpoint|host|port|ttl|ms|sec|secs|seconds|minutes"
+    r"|hours|days|expir\w*|timeout|lifetime|max_?age|length|len|size|count|limit|type|name|user|username|enabled"
+    r"|alg|algorithm|issuer|audience|scopes?|policy|version|method|mode|region|provider|rotation|interval)$",
+    re.IGNORECASE,
+)
+"""How the name of a variable ends that is about a secret and does not hold it."""
 
-class Masker:
-    """Masks known secrets, and what ``patterns`` match. Raises ValueError for a pattern that is none."""
+NOT_SECRET = re.compile(
+    r"[+-]?\d{0,7}(\.\d*)?|\*+|true|false|yes|no|on|off|none|null|nil|undefined|unset|enabled|disabled|default"
+    r"|required|optional|always|never",
+    re.IGNORECASE,
+)
+"""Values that are not secrets, whatever the name: short numbers, booleans and words of configuration."""
 
-    def __init__(self, secrets: Iterable[str], patterns: Iterable[str] = ()) -> None:
-        known = {form for secret in secrets if len(secret) >= SHORTEST for form in _spelled(secret)}
-        # The longest first: one secret may be a part of another.
-        self._texts = sorted(known, key=len, reverse=True)
-        escaped = {form for secret in self._texts for form in _escaped(secret)}
-        self._lines = sorted(escaped, key=len, reverse=True)
-        joined = "|".join(f"(?:{pattern})" for pattern in patterns)
-        try:
-            self._pattern = re.compile(joined) if joined else None
-            self._line_pattern = re.compile(joined.encode()) if joined else None
-        except re.error as error:
-            raise ValueError(f"tms_mask is no regular expression: {error}") from None
+PATH = re.compile(
+    r"(~|\.{1,2}|[A-Za-z]:)?[/\\](([a-z]+[/\\])+[a-z]*|(?=.*[._~-])[\w.~@ -]+[/\\][\w.~@ /\\-]*)"
+)
+"""A path of two parts or more; base64 that begins with a slash is not one, unless it is all lower case."""
 
-    def text(self, text: str) -> str:
-        """``text`` without secrets."""
-        for secret in self._texts:
-            if secret in text:
-                text = text.replace(secret, MASK)
-        return self._pattern.sub(MASK, text) if self._pattern else text
-
-    def line(self, line: bytes) -> bytes:
-        """A line of JSON without secrets, in whatever way JSON writes them."""
-        for secret in self._lines:
-            if secret in line:
-                line = line.replace(secret, MASK.encode())
-        return self._line_pattern.sub(MASK.encode(), line) if self._line_pattern else line
+USERINFO = re.compile(r"[a-z][a-z0-9+.-]*://([^:@/?#\s]*)(?::([^\s/?#]*))?@", re.IGNORECASE)
+PAIR = re.compile(
+    r"(?:password|passwd|pwd|secret|token|api_?key|account_?key|shared_?access_?key|sig|signature)=([^;&\s\"']+)",
+    re.IGNORECASE,
+)
+"""A secret in a connection string, or in the query of a URL."""
+LONG_USER = 20
+"""Characters from which on the user in a URL without password is a token."""
 
 
 def of_environment(environ: Mapping[str, str]) -> list[str]:
-    """The values of variables whose names look like a secret's."""
-    # PWD is the shell's working directory.
-    return [value.strip() for name, value in environ.items() if name != "PWD" and SECRET_NAME.search(name)]
+    """Return the secrets in an environment: values of variables named like one, and passwords in URLs."""
+    found: dict[str, None] = {}
+    for name, value in environ.items():
+        bare = _unquoted(value)
+        # PWD is the shell's working directory.
+        if name != "PWD" and SECRET_NAME.search(name) and not PLAIN_NAME.search(name):
+            found[bare] = None
+        if "://" in value:
+            for user, password in USERINFO.findall(value):
+                for part in (password, user if len(user) >= LONG_USER else ""):
+                    found.update({part: None, urllib.parse.unquote(part): None})
+        if "=" in value:
+            for part in PAIR.findall(value):
+                found.update({part: None, urllib.parse.unquote(part): None})
+    return [value for value in found if len(value) >= SHORTEST and not _is_plain(value)]
 
 
-def _spelled(secret: str) -> set[str]:
-    """A secret as it is, and as pytest writes it in the id of a parameter."""
-    return {secret, secret.encode("unicode_escape").decode("ascii")}
+def _unquoted(value: str) -> str:
+    value = value.strip()
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        return value[1:-1].strip()
+    return value
 
 
-def _escaped(secret: str) -> set[bytes]:
-    plain = secret.encode("utf-8", "backslashreplace")
-    written = (json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False))
-    return {plain, *(text.encode("utf-8", "replace") for text in written)}
+def _is_plain(value: str) -> bool:
+    return bool(NOT_SECRET.fullmatch(value) or PATH.fullmatch(value))

@@ -85,7 +85,7 @@ def test_a_report_log_gives_what_the_plugin_gives(
     pytester.makepyfile(test_it=SUITE, test_bad="import nothing_like_this")
     options = ["--report-log=log.jsonl", "--continue-on-collection-errors", "--tms-shard", "1", *workers]
     result = pytester.runpytest_subprocess("--tms-url", tms.url, *options)
-    link = next(line for line in result.outlines if line.startswith("report  "))
+    link = next(line for line in result.outlines if "reported: " in line)
     with tms.client() as client:
         live = list(client.iter_tests(link.rpartition("/")[2]))
     log = submit((pytester.path / "log.jsonl").read_text())

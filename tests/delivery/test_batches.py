@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from pytest_tms import TmsClient, wire
-from pytest_tms.journal.file import VERSION, Journal
-from pytest_tms.journal.lines import Opened, ShardStarted, encode, line_prefix
-from pytest_tms.sender.uploader import Delivery
+from pytest_tms.journal.file import Journal, JournalWriter
+from pytest_tms.journal.lines import VERSION, Opened, ShardStarted, encode, encode_tested, text_as_json
+from pytest_tms.sender.uploader import Uploader
 from tests.conftest import Foreign
 
 
@@ -18,20 +18,23 @@ def test_shards_that_take_turns_cost_a_message_each_not_one_per_test(
     foreign: Foreign, tmp_path: Path
 ) -> None:
     foreign.will_answer(201, {"executionId": "exec_1", "capabilities": ["live-tests"]})
-    journal = Journal.create(tmp_path, "run")
+    writer = JournalWriter.create([tmp_path], "run")
     request = wire.ExecutionRequest(test_suite="all", environment="dev")
-    journal.append(encode(Opened(version=VERSION, run="run", request=request)))
+    writer.append(encode(Opened(version=VERSION, run="run", request=request)))
     for shard in ("1", "2"):
-        journal.append(encode(ShardStarted(shard=shard)))
+        writer.append(encode(ShardStarted(shard=shard)))
     for number in range(100):
         test = msgspec.json.encode(wire.TestResult(title=f"test_{number}", status="passed"))
-        journal.append(line_prefix(str(number % 2 + 1)) + test + b"}\n")
+        writer.append(encode_tested(text_as_json(str(number % 2 + 1)), test, identity=number + 1))
+    writer.close()
+    journal = Journal.adopt(writer.path)
+    assert journal is not None
     with TmsClient(foreign.url, "t", retries=0) as client:
-        delivery = Delivery(client, journal)
-        delivery.step()
+        uploader = Uploader(client, journal)
+        uploader.step()
     journal.close(delivered=True)
     sent = [json.loads(request["body"]) for request in foreign.requests]
     tests = [len(body["data"]["tests"]) for body in sent if body.get("event") == "execution.progress"]
     assert tests == [50, 50]
     assert len(sent) == 1 + 1 + 2 + 2
-    assert delivery.delivered == 100
+    assert uploader.delivered == 100

@@ -42,8 +42,8 @@ def test_the_next_run_delivers_what_the_one_before_kept(
     monkeypatch.setenv("UNTIL_GONE", str(pytester.path / ".tms" / "journal" / name))
     with tms.client() as client:
         result = pytester.runpytest_subprocess("--tms-url", tms.url)
-        result.stdout.fnmatch_lines(["earlier 1 run kept here, now delivered: 2 tests"])
-        result.stdout.no_fnmatch_line("*send *")
+        result.stdout.fnmatch_lines(["backlog: 1 earlier run delivered (2 results)"])
+        result.stdout.no_fnmatch_line("*send with*")
         assert left(pytester.path) == []
         assert client.describe_service().service == "pytest-tms"
     again = run_tms("replay", str(pytester.path / ".tms"), "--url", tms.url, TMS_API_TOKEN=tms.token)
@@ -62,7 +62,7 @@ def test_what_was_kept_for_another_tms_stays(
     assert left(pytester.path) == kept != []
 
 
-def test_a_file_that_is_no_journal_troubles_nobody(
+def test_a_file_that_is_not_a_journal_is_passed_over(
     pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
@@ -76,8 +76,8 @@ def test_a_file_that_is_no_journal_troubles_nobody(
     assert result.ret == 0
     result.stdout.fnmatch_lines(
         [
-            "ledger  1 collected = 1 delivered + 0 kept on disk + 0 not run",
-            "trouble */newer.jsonl of an earlier run was not sent: *was written by a newer version: update pytest-tms",
+            "1 result reported: *",
+            "warning: */newer.jsonl of an earlier run was not sent: *was written by a newer version: update pytest-tms",
         ]
     )
     assert sorted(left(pytester.path)) == ["empty.jsonl", "newer.jsonl", "nonsense.jsonl"]

@@ -16,9 +16,18 @@ from hypothesis import strategies as st
 
 from pytest_tms import TmsClient, wire
 from pytest_tms.errors import TmsError
-from pytest_tms.journal.file import VERSION, Journal
-from pytest_tms.journal.lines import Closed, Opened, ShardEnded, ShardStarted, encode, line_prefix
-from pytest_tms.sender.uploader import Delivery
+from pytest_tms.journal.file import Journal, JournalWriter
+from pytest_tms.journal.lines import (
+    VERSION,
+    Closed,
+    Opened,
+    ShardEnded,
+    ShardStarted,
+    encode,
+    encode_tested,
+    text_as_json,
+)
+from pytest_tms.sender.uploader import Uploader
 from tests.conftest import Tms
 from tests.delivery.faults import FAULTS, Proxy, proxy
 
@@ -34,17 +43,18 @@ def between(tms: Tms) -> Proxy:
         yield running
 
 
-def write(journal: Journal, counts: dict[str, int], *, ended: bool) -> None:
+def write(journal: JournalWriter, counts: dict[str, int], *, ended: bool, documented: bool) -> None:
     """A run with so many tests in each shard."""
     configuration = wire.Configuration(shards=len(counts))
     request = wire.ExecutionRequest(test_suite="all", environment="dev", configuration=configuration)
-    journal.append(encode(Opened(version=VERSION, run=journal.path.stem, request=request)))
+    opened = Opened(version=VERSION, run=journal.path.stem, request=request, documented=documented)
+    journal.append(encode(opened))
     for shard in counts:
         journal.append(encode(ShardStarted(shard=shard)))
     for shard, count in counts.items():
         for number in range(count):
             test = wire.TestResult(title=f"test_{number}", status="passed", node_id=f"a.py::test_{number}")
-            journal.append(line_prefix(shard) + msgspec.json.encode(test) + b"}\n")
+            journal.append(encode_tested(text_as_json(shard), msgspec.json.encode(test), identity=number + 1))
     if ended:
         for shard, count in counts.items():
             totals = wire.GivenCounts(total=count, passed=count, failed=0, skipped=0, flaky=0)
@@ -70,11 +80,14 @@ def test_every_result_arrives_once(
 ) -> None:
     """At most one attempt for each fault of the plan, then a replay by another process's eyes."""
     shards = {str(number): count for number, count in enumerate(counts, 1)}
-    journal = Journal.create(tmp_path, f"run-{next(names)}")
-    write(journal, shards, ended=ended)
+    writer = JournalWriter.create([tmp_path], f"run-{next(names)}")
+    write(writer, shards, ended=ended, documented=documented)
+    writer.close()
+    journal = Journal.adopt(writer.path)
+    assert journal is not None
     between.plan[:] = plan
     with TmsClient(between.url, tms.token, retries=0, read_timeout=0.2) as client:
-        delivery = Delivery(client, journal, documented_only=documented)
+        delivery = Uploader(client, journal)
         while between.plan and not delivery.is_done:
             try:
                 delivery.step()
@@ -86,9 +99,9 @@ def test_every_result_arrives_once(
     left = Journal.adopt(journal.path)
     assert left is not None
     with tms.client() as client:
-        replay = Delivery(client, left, documented_only=documented)
+        replay = Uploader(client, left, is_replay=True)
         replay.step()
-        replay.close_orphan()
+        replay.close_unfinished()
         assert replay.is_done
         assert not replay.refused
         assert replay.joined is not None

@@ -65,7 +65,7 @@ def test_a_runner_says_how_seldom_it_reports_where_its_user_wants_it_so(
     }
 
 
-def test_a_run_that_the_tms_holds_for_failed_says_so_and_stays_as_it_is(
+def test_a_run_whose_execution_has_ended_in_the_tms_is_stopped(
     pytester: pytest.Pytester, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     created = {"executionId": "exec_1", "capabilities": ["live-tests"], "executionStatus": "failed"}

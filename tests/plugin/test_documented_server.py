@@ -70,9 +70,7 @@ def test_a_run_says_what_the_document_asks_for_in_its_order(
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
         [
-            f"tms: {documented.url.removesuffix('/api')}/reports/exec_1 (suite smoke, environment staging, shard 1)",
-            "shard   1 failed: 1 failed, 1 passed, 1 skipped",
-            "ledger  3 collected = 3 delivered + 0 kept on disk + 0 not run",
+            f"tms: 3 results reported: {documented.url.removesuffix('/api')}/reports/exec_1",
         ]
     )
     steps = [
@@ -198,8 +196,8 @@ def test_refused_results_are_named_and_change_no_exit_status(
     assert result.ret == 0
     result.stdout.fnmatch_lines(
         [
-            "ledger  1 collected = 0 delivered + 0 kept on disk + 1 refused + 0 not run",
-            "refused test (shard 1): *answered 413*",
+            "0 of 1 result reported: *",
+            "refused: test (shard 1): *answered 413*",
         ]
     )
 
@@ -274,8 +272,8 @@ def test_a_rejected_token_or_suite_says_what_to_do(documented: Foreign, pytester
         assert result.ret == 0
         result.stdout.fnmatch_lines(
             [
-                "ledger  1 collected = 0 delivered + 1 kept on disk + 0 not run",
-                f"trouble *{says}*",
-                "send    tms replay *",
+                "not reported: 1 result",
+                f"problem: *{says}*",
+                "1 result kept; send with: tms replay *",
             ]
         )

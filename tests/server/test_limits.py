@@ -216,7 +216,7 @@ def test_a_run_that_meets_its_limits_loses_nothing(
         result = pytester.runpytest_subprocess(
             "--tms-url", api.url, "-n", "3", "-o", "tms_progress_interval=1", "-o", "tms_deadline=60"
         )
-        result.stdout.fnmatch_lines(["ledger  30 collected = 30 delivered + 0 kept on disk + 0 not run"])
+        result.stdout.fnmatch_lines(["tms: 30 results reported: *"])
         found = re.search(r"reports/(exec_\w+)", result.stdout.str())
         assert found is not None
         execution = {"executionId": found[1]}
@@ -235,9 +235,9 @@ def test_a_run_waits_for_no_limit_that_outlasts_its_deadline_and_keeps_everythin
     assert result.ret == 0
     result.stdout.fnmatch_lines(
         [
-            "ledger  1 collected = 0 delivered + 1 kept on disk + 0 not run",
-            "trouble The limit of 3 requests in 3600 s is used up: try again in *",
-            "send    tms replay *",
+            "not reported: 1 result",
+            "problem: The limit of 3 requests in 3600 s is used up: try again in *",
+            "1 result kept; send with: tms replay *",
         ]
     )
 

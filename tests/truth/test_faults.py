@@ -14,16 +14,16 @@ import pytest
 from pytest_tms import wire
 from pytest_tms.client import TmsClient
 from pytest_tms.errors import Unreachable
-from pytest_tms.plugin import activation as start
+from pytest_tms.plugin import activation
 from pytest_tms.plugin.hook_errors import Guard
 from pytest_tms.plugin.results import enrichment as enrich
 from pytest_tms.plugin.results import outcomes as settle
 from pytest_tms.plugin.results import recorder
 from pytest_tms.plugin.results.enrichment import Attached, Enricher
 from pytest_tms.plugin.results.recorder import Recorder
-from pytest_tms.plugin.session import Run
-from pytest_tms.plugin.xdist.sharding import ShardSelection
+from pytest_tms.plugin.session import ReportingSession
 from pytest_tms.plugin.xdist.workers import Workers
+from pytest_tms.sender.launch import SenderProcess
 from tests.conftest import Tms
 
 SUITE = """
@@ -41,13 +41,13 @@ NAMES = ["test_fails", *(f"test_passes[{n}]" for n in range(3))]
 
 HOOKS = [
     (kind, name)
-    for kind in (Run, Enricher, Attached, Workers, ShardSelection)
+    for kind in (ReportingSession, Enricher, Attached, Workers)
     for name, hook in vars(kind).items()
     if name.startswith(("pytest_", "after_pytest_")) and not inspect.isgeneratorfunction(hook)
 ]
 """A wrapper only yields, and leaves what can fail to its ``after_`` method."""
 NOT_CALLED = {"pytest_keyboard_interrupt"}
-LOST = {(Run, "pytest_sessionstart"), (Run, "pytest_runtest_logreport")}
+LOST = {(ReportingSession, "pytest_sessionstart"), (ReportingSession, "pytest_runtest_logreport")}
 """Where a hook that always fails leaves nothing to deliver."""
 
 
@@ -87,7 +87,7 @@ def named(result: pytest.RunResult, what: str) -> list[str]:
     return [
         line
         for line in result.outlines
-        if what in line and line.startswith(("trouble", "tms: ", "not reported"))
+        if what in line and line.startswith(("problem: ", "warning: ", "tms: "))
     ]
 
 
@@ -97,8 +97,7 @@ def test_a_hook_of_ours_that_raises_is_one_line(
 ) -> None:
     monkeypatch.setattr(kind, name, broken(getattr(kind, name)))
     distributed = ("-n", "1") if kind is Workers or name == "pytest_testnodedown" else ()
-    split = ("--tms-shard", "1/1") if kind is ShardSelection else ()
-    result, stored = reported(*distributed, *split)
+    result, stored = reported(*distributed)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=3, failed=1)
     assert "INTERNALERROR" not in result.stdout.str()
@@ -125,12 +124,12 @@ def test_a_hook_of_ours_that_raises_is_one_line(
         (settle, "output_of"),
         (Enricher, "_describe"),
         (enrich, "_plain"),
-        (Run, "_opened"),
-        (Run, "_keep"),
-        (Run, "_end"),
-        (Run, "_sum_up"),
+        (ReportingSession, "_opened"),
+        (ReportingSession, "_keep"),
+        (ReportingSession, "_end"),
+        (ReportingSession, "_sum_up"),
         (Guard, "watch"),
-        (start, "resolve"),
+        (activation, "resolve"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
@@ -161,11 +160,12 @@ def test_a_call_that_always_fails_is_one_line(
         raise error
 
     monkeypatch.setattr(TmsClient, name, boom)
+    monkeypatch.setattr(SenderProcess, "start", lambda self: False)
     result, _ = reported("-o", "tms_deadline=1")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=3, failed=1)
-    assert len([line for line in result.outlines if line.startswith("trouble ")]) == 1
-    result.stdout.fnmatch_lines(["ledger  4 collected = *", "send    tms replay *"])
+    assert len([line for line in result.outlines if line.startswith("problem: ")]) == 1
+    result.stdout.fnmatch_lines(["*4 results*", "4 results kept; send with: tms replay *"])
 
 
 @pytest.mark.parametrize(
@@ -182,10 +182,11 @@ def test_an_event_that_always_fails_is_one_line(
         return send(self, event, **more)
 
     monkeypatch.setattr(TmsClient, "send_event", boom)
+    monkeypatch.setattr(SenderProcess, "start", lambda self: False)
     result, _ = reported("-o", "tms_deadline=1")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=3, failed=1)
-    assert len([line for line in result.outlines if line.startswith("trouble ")]) == 1
+    assert len([line for line in result.outlines if line.startswith("problem: ")]) == 1
 
 
 # The user's hooks ---------------------------------------------------------------------------------

@@ -21,13 +21,6 @@ def test_many(n): assert n % 7 != 3
 """
 
 
-def ledger(ran: harness.Ran) -> tuple[int, int, int]:
-    """Collected, delivered and not run."""
-    (line,) = re.findall(r"^ledger  (\d+) collected = (\d+) delivered .* \+ (\d+) not run$", ran.output, re.M)
-    collected, delivered, not_run = map(int, line)
-    return collected, delivered, not_run
-
-
 @pytest.mark.parametrize(
     ("limit", "why"),
     [
@@ -44,7 +37,7 @@ def test_what_ran_before_a_run_over_workers_stopped_is_stored(
     assert ran.exit == 2
     assert harness.odd_ones(ran) == set()
     harness.assert_counted(ran)
-    collected, delivered, not_run = ledger(ran)
+    collected, delivered, not_run = ran.reported
     assert (collected, delivered) == (30, len(ran.stored))
     assert not_run == collected - delivered > 0
     assert ran.status.status == "completed"
@@ -58,7 +51,7 @@ def test_what_ran_before_a_run_over_workers_stopped_is_stored(
 def test_what_a_crashed_worker_leaves_undone_is_said(tms: Tms, tmp_path: Path) -> None:
     suite = "import os, pytest\ndef test_0(): os._exit(1)\n" + MANY.partition("\n")[2]
     ran = harness.run(tms, tmp_path, {"test_it.py": suite}, "-n", "1", "--max-worker-restart=0")
-    collected, delivered, not_run = ledger(ran)
+    collected, delivered, not_run = ran.reported
     assert (collected, delivered) == (31, 1)
     assert re.search(rf"^not run {not_run}: a worker crashed, and none took its place$", ran.output, re.M)
     assert re.search(r"^not run … and 20 more$", ran.output, re.M)
@@ -67,8 +60,8 @@ def test_what_a_crashed_worker_leaves_undone_is_said(tms: Tms, tmp_path: Path) -
 def test_the_last_failures_alone_are_a_run_of_their_own(tms: Tms, tmp_path: Path) -> None:
     first = harness.run(tms, tmp_path, {"test_it.py": MANY})
     again = harness.run(tms, tmp_path, {"test_it.py": MANY}, "--lf")
-    assert ledger(first) == (30, 30, 0)
-    assert ledger(again) == (4, 4, 0)
+    assert first.reported == (30, 30, 0)
+    assert again.reported == (4, 4, 0)
     assert harness.odd_ones(again) == set()
     assert {test["status"] for test in again.stored} == {"failed"}
 

@@ -104,14 +104,14 @@ def connect(url: str, *, own_token: bool = False) -> TmsClient:
     from pytest_tms.plugin.settings import read_token
 
     if url == "local":
-        from pytest_tms.plugin.local import find_or_start
+        from pytest_tms.embedded import find_or_start
 
-        url, token = find_or_start()
+        url, token = find_or_start(os.getpid())
     else:
-        token, _ = read_token(os.environ)
+        token = read_token(os.environ)[0].reveal()
     if not token and not own_token:
         raise click.UsageError("there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE")
-    return TmsClient(url, token.reveal())
+    return TmsClient(url, token)
 
 
 def _pairs(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...]:

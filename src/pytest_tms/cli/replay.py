@@ -2,73 +2,155 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pytest_tms.cli.options import connect, json_option, url_option
+from pytest_tms.cli.options import connect, json_option
+
+if TYPE_CHECKING:
+    from pytest_tms.client import TmsClient
+    from pytest_tms.journal.lines import Opened
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=Path(".tms"))
+@click.argument("path", type=click.Path(path_type=Path), default=Path(".tms"))
+@click.option("--url", envvar="TMS_URL", metavar="URL", help="The base URL. [TMS_URL, else each run's own]")
 @click.option("--suite", metavar="NAME", help="The testSuite of runs that have no execution yet.")
-@click.option("--environment", metavar="NAME", help="Their environment.")
-@url_option
+@click.option("--environment", metavar="NAME", help="The environment of runs that have no execution yet.")
+@click.option("--discard", is_flag=True, help="Delete the results instead of sending them.")
 @json_option
-def replay(folder: Path, suite: str | None, environment: str | None, url: str, as_json: bool) -> None:
+def replay(
+    path: Path, url: str | None, suite: str | None, environment: str | None, discard: bool, as_json: bool
+) -> None:
     """Send what runs kept on disk, or wrote offline; safe to interrupt and to repeat.
 
-    FOLDER is .tms, or one of its parts. The token comes from TMS_API_TOKEN or TMS_API_TOKEN_FILE.
+    PATH is a journal, or a folder of journals such as .tms. A journal knows the URL of its run. The token
+    comes from TMS_API_TOKEN or TMS_API_TOKEN_FILE.
     """
+    from pytest_tms.sender.replay import find_journals
+
+    found = find_journals(path)
+    if not found and not path.exists():
+        if path.suffix == ".jsonl":
+            click.echo(f"{path} is delivered already", err=as_json)
+            return
+        raise ValueError(f"there is no folder {path}: name the one that pytest's summary showed")
+    if discard:
+        _discard(found, path, as_json=as_json)
+    else:
+        asked = {"test_suite": suite, "environment": environment}
+        changes = {name: value for name, value in asked.items() if value}
+        _Replay(path, url or "", changes, as_json=as_json).run(found)
+
+
+class _Replay:
+    """Sends journals and counts what becomes of each."""
+
+    def __init__(self, path: Path, url: str, changes: dict[str, str], *, as_json: bool) -> None:
+        self._path = path
+        self._url = url
+        self._changes = changes
+        self._as_json = as_json
+        self._sent: list[dict[str, Any]] = []
+        self._failed: list[dict[str, str]] = []
+        self._refused = 0
+        self._clients: dict[str, TmsClient] = {}
+
+    def run(self, found: list[Path]) -> None:
+        """Send ``found``; raises ValueError if one of them was not sent whole."""
+        import json
+
+        from pytest_tms.sender.replay import is_in_use, read_opening
+
+        try:
+            for journal in found:
+                opened = read_opening(journal)
+                if is_in_use(journal):
+                    click.echo(f"{journal} is left alone: a run is writing it", err=True)
+                elif opened is None:
+                    what = "is empty" if not journal.stat().st_size else "is not a journal of pytest-tms"
+                    click.echo(f"{journal} {what}: it is passed over; --discard deletes it", err=True)
+                else:
+                    self._send(journal, opened)
+        finally:
+            for client in self._clients.values():
+                client.close()
+        if self._as_json:
+            answer = {"replayed": self._sent, "refused": self._refused, "failed": self._failed}
+            click.echo(json.dumps(answer))
+        elif not found:
+            click.echo(f"nothing is kept in {self._path}")
+        if self._failed:
+            raise ValueError(
+                f"{len(self._failed)} of {len(found)} runs not sent: kept in {self._path}; "
+                "--discard deletes them"
+            )
+        if self._refused:
+            raise ValueError(
+                f"{self._refused} tests were refused and stay in {self._path}; --discard deletes them"
+            )
+
+    def _send(self, journal: Path, opened: Opened) -> None:
+        from pytest_tms.errors import InFlight, TmsError
+        from pytest_tms.sender.replay import reason
+        from pytest_tms.sender.replay import replay as send
+
+        try:
+            client = self._client(self._url or opened.url)
+            with click.progressbar(
+                length=journal.stat().st_size, label=journal.stem, hidden=self._as_json
+            ) as bar:
+                done = send(
+                    journal,
+                    client,
+                    webhook_token=os.environ.get("TMS_WEBHOOK_TOKEN", ""),
+                    instead=self._changes,
+                    progress=partial(_show, bar),
+                )
+        except KeyboardInterrupt:
+            click.echo(f"what is left stays in {self._path}: the same command goes on from there", err=True)
+            raise
+        except InFlight:
+            raise
+        except (TmsError, OSError, ValueError) as error:
+            why = reason(error)
+            self._failed.append({"journal": str(journal), "error": why})
+            click.echo(f"{journal} is not sent: {why}", err=True)
+            return
+        if done is None:
+            click.echo(f"{journal} is left alone: another process is sending it", err=True)
+            return
+        self._refused += len(done.refused)
+        self._sent.append({"journal": str(journal), "reportUrl": done.report_url, "tests": done.tests})
+        if not self._as_json:
+            click.echo(f"{done.report_url}  {done.tests} tests")
+        for name in done.refused:
+            click.echo(f"refused {name}", err=True)
+
+    def _client(self, url: str) -> TmsClient:
+        if not url:
+            raise ValueError("the run was offline and names no TMS: add --url URL, or set TMS_URL")
+        if url not in self._clients:
+            self._clients[url] = connect(url, own_token=bool(os.environ.get("TMS_WEBHOOK_TOKEN")))
+        return self._clients[url]
+
+
+def _discard(found: list[Path], path: Path, *, as_json: bool) -> None:
     import json
 
-    from pytest_tms.errors import BadRequest, Conflict, InFlight, NotFound, TooLarge, Unprocessable
-    from pytest_tms.sender.replay import journals, reason
-    from pytest_tms.sender.replay import replay as send
+    from pytest_tms.sender.replay import discard
 
-    client = connect(url)
-    found = journals(folder)
-    if not found and not folder.exists():
-        raise ValueError(f"there is no folder {folder}: name the one that pytest's summary showed")
-    asked = {"test_suite": suite, "environment": environment}
-    instead = {name: value for name, value in asked.items() if value}
-    sent: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
-    refused = 0
-    with client:
-        for path in found:
-            try:
-                with click.progressbar(length=path.stat().st_size, label=path.stem, hidden=as_json) as bar:
-                    done = send(path, client, instead=instead, progress=partial(_show, bar))
-            except KeyboardInterrupt:
-                click.echo(f"what is left stays in {folder}: the same command goes on from there", err=True)
-                raise
-            except InFlight:
-                raise
-            except (BadRequest, Conflict, NotFound, TooLarge, Unprocessable, OSError, ValueError) as error:
-                why = reason(error)
-                failed.append({"journal": str(path), "error": why})
-                click.echo(f"{path} is not sent: {why}", err=True)
-                continue
-            if done is None:
-                click.echo(f"{path} is left alone: a run works on it", err=True)
-                continue
-            refused += len(done.refused)
-            sent.append({"journal": str(path), "reportUrl": done.report_url, "tests": done.tests})
-            if not as_json:
-                click.echo(f"{done.report_url}  {done.tests} tests")
-            for name in done.refused:
-                click.echo(f"refused {name}", err=True)
+    deleted = [str(journal) for journal in found if discard(journal)]
     if as_json:
-        click.echo(json.dumps({"replayed": sent, "refused": refused, "failed": failed}))
-    elif not found:
-        click.echo(f"nothing is kept in {folder}")
-    if failed:
-        raise ValueError(f"{len(failed)} of {len(found)} runs not sent: kept in {folder}")
-    if refused:
-        raise ValueError(f"{refused} tests were refused and stay in {folder}")
+        click.echo(json.dumps({"discarded": deleted}))
+    else:
+        click.echo(f"{len(deleted)} of {len(found)} runs deleted in {path}")
+    if len(deleted) < len(found):
+        raise ValueError(f"{len(found) - len(deleted)} runs are in use and stay in {path}")
 
 
 def _show(bar: Any, position: int, end: int) -> None:

@@ -12,7 +12,7 @@ from pytest_tms.cli.options import connect, json_option, url_option
 
 if TYPE_CHECKING:
     from pytest_tms import wire
-    from pytest_tms.journal.file import Journal
+    from pytest_tms.journal.file import JournalWriter
     from pytest_tms.plugin.results.shard_counts import Shard
 
 
@@ -42,14 +42,18 @@ def submit(
     import sys
     from tempfile import TemporaryDirectory
 
-    from pytest_tms.journal.file import Journal
+    from pytest_tms.journal.file import Journal, JournalWriter
     from pytest_tms.plugin.terminal import describe
-    from pytest_tms.sender.uploader import Delivery
+    from pytest_tms.sender.uploader import Uploader
 
     with TemporaryDirectory() as folder, connect(url) as client:
-        journal = Journal.create(Path(folder), f"submit-{shard}".replace("/", "-"))
-        counts = _write(journal, files, execution, shard, provider)
-        delivery = Delivery(client, journal)
+        writer = JournalWriter.create([Path(folder)], f"submit-{shard}".replace("/", "-"))
+        counts = _write(writer, files, execution, shard, provider)
+        writer.close()
+        journal = Journal.adopt(writer.path)
+        if journal is None:
+            raise ValueError(f"{writer.path} cannot be read: is the folder for temporary files writable?")
+        delivery = Uploader(client, journal)
         try:
             with click.progressbar(
                 length=journal.end, label=f"shard {shard}", hidden=as_json or not sys.stdout.isatty()
@@ -71,19 +75,19 @@ def submit(
 
 
 def _write(
-    journal: Journal, files: tuple[Path, ...], execution: str, shard_id: str, provider: str
+    journal: JournalWriter, files: tuple[Path, ...], execution: str, shard_id: str, provider: str
 ) -> wire.GivenCounts:
     """Write the journal of a run that had these results; answers their counts."""
     import os
 
     from pytest_tms import masking, wire
     from pytest_tms.journal import lines
-    from pytest_tms.journal.file import VERSION
     from pytest_tms.plugin import ci
     from pytest_tms.plugin.results.shard_counts import Shard
 
     masker = masking.Masker(masking.of_environment(os.environ))
-    shard = Shard(shard_id, 0, lines.line_prefix(shard_id))
+    shard = Shard(shard_id, 0)
+    shard_json = lines.text_as_json(shard_id)
 
     def write(line: bytes) -> None:
         journal.append(masker.line(line))
@@ -92,7 +96,7 @@ def _write(
     write(
         lines.encode(
             lines.Opened(
-                at=now, version=VERSION, run=journal.path.stem, execution=execution, provider=provider
+                at=now, version=lines.VERSION, run=journal.path.stem, execution=execution, provider=provider
             )
         )
     )
@@ -103,8 +107,8 @@ def _write(
         results = _results(path)
         for result in results:
             result = _distinct(result, shard)
-            write(shard.prefix + lines.as_json(result) + b"}\n")
-            shard.count(result)
+            number, _ = shard.count(result.node_id, result)
+            write(lines.encode_tested(shard_json, lines.as_json(result), identity=number))
             duration += result.duration or 0
         statuses.add(getattr(results, "status", None))
     status: wire.SubmittedStatus = "failed" if shard.counts["failed"] else "completed"

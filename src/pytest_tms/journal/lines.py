@@ -1,4 +1,4 @@
-"""The lines of a journal: what a run has to say, in the order in which it happened."""
+"""The lines of a journal: what happened in a run, in the order in which it happened. Knows no pytest."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import msgspec
 from pytest_tms import wire
 from pytest_tms.text import clean
 
+VERSION = 2
+"""The format of the lines; readers also accept version 1, which has no ``Begun``, ``OnWorker``, ``Collected``
+and ``TimeLimit``."""
+
 
 class Line(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag_field="is"):
     """One line; ``at`` is when it happened, ISO 8601."""
@@ -17,7 +21,11 @@ class Line(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag_fi
 
 
 class Opened(Line, kw_only=True, frozen=True, omit_defaults=True, tag="run"):
-    """The first line: what to create, or which execution to join, and where."""
+    """The first line: which execution to create (``request``) or to join (``execution``), and at which URL.
+
+    ``attempt`` is the number of the CI attempt, 0 if it is not known. ``documented`` restricts the payload to
+    the documented fields.
+    """
 
     version: int
     run: str
@@ -25,6 +33,8 @@ class Opened(Line, kw_only=True, frozen=True, omit_defaults=True, tag="run"):
     request: wire.ExecutionRequest | None = None
     execution: str = ""
     provider: str = "custom"
+    attempt: int = 0
+    documented: bool = False
 
 
 class ShardStarted(Line, kw_only=True, frozen=True, omit_defaults=True, tag="shard"):
@@ -33,19 +43,58 @@ class ShardStarted(Line, kw_only=True, frozen=True, omit_defaults=True, tag="sha
     shard: str
 
 
-class Tested(Line, kw_only=True, frozen=True, omit_defaults=True, tag="test", gc=False):
-    """A test settled; ``again`` says that this replaces an earlier line of the same node id in the shard.
+class Collected(Line, kw_only=True, frozen=True, omit_defaults=True, tag="collected"):
+    """How many tests a shard will run."""
 
-    Thousands are read at a time, and hold nothing that the garbage collector would have to look for.
+    shard: str
+    tests: int
+
+
+class Begun(Line, kw_only=True, frozen=True, omit_defaults=True, tag="begin"):
+    """A test began: its number in this run, its node id, and the time in milliseconds since 1970."""
+
+    n: int
+    name: str
+    shard: str = ""
+    t: int = 0
+
+
+class OnWorker(Line, kw_only=True, frozen=True, omit_defaults=True, tag="worker"):
+    """The xdist worker that runs test number ``n``, once that is known, and the shard of the worker."""
+
+    n: int
+    worker: str
+    shard: str
+
+
+class TimeLimit(Line, kw_only=True, frozen=True, omit_defaults=True, tag="limit"):
+    """Test number ``n`` ends the process if it runs longer than ``seconds`` (pytest-timeout's thread method)."""
+
+    n: int
+    seconds: float
+
+
+class Tested(Line, kw_only=True, frozen=True, omit_defaults=True, tag="test", gc=False):
+    """A test settled.
+
+    ``n`` is the number of its ``Begun`` line, 0 if it has none. ``id`` identifies the test within its shard,
+    whatever the test's own fields hold; ``again`` is set if an earlier line of the shard has the same ``id``.
+    Thousands are read at a time, so they are kept out of the garbage collector's rounds.
     """
 
     shard: str
+    n: int = 0
+    id: int = 0
     again: bool = False
     test: msgspec.Raw
 
 
 class ShardEnded(Line, kw_only=True, frozen=True, omit_defaults=True, tag="end"):
-    """A shard ended; ``duration`` is milliseconds."""
+    """A shard ended; ``duration`` is in milliseconds.
+
+    ``collected``, ``not_run``, ``not_run_reason``, ``not_run_tests`` and ``exit_status`` are those of
+    ``wire.EventData``; ``reason`` is why a shard ended as ``cancelled`` or ``error``.
+    """
 
     shard: str
     status: wire.SubmittedStatus
@@ -53,18 +102,29 @@ class ShardEnded(Line, kw_only=True, frozen=True, omit_defaults=True, tag="end")
     duration: int = 0
     artifacts: wire.ArtifactNames | None = None
     metadata: dict[str, Any] = {}
+    reason: str = ""
+    collected: int | None = None
+    not_run: int | None = None
+    not_run_reason: str = ""
+    not_run_tests: list[str] = []
+    exit_status: int | None = None
 
 
 class Closed(Line, kw_only=True, frozen=True, omit_defaults=True, tag="close"):
-    """The run ended; where it is the execution's only one, this ends the execution."""
+    """The run ended; if it is all there is of its execution, ``event`` ends the execution.
+
+    ``wait`` is how many seconds the session waits for the delivery of what is left.
+    """
 
     event: wire.EventName | None = None
     status: str = ""
     results: wire.GivenCounts | None = None
     duration: int = 0
+    reason: str = ""
+    wait: float = 0
 
 
-AnyLine = Opened | ShardStarted | Tested | ShardEnded | Closed
+AnyLine = Opened | ShardStarted | Collected | Begun | OnWorker | TimeLimit | Tested | ShardEnded | Closed
 
 TESTED = b'{"is":"test"'
 """How a ``Tested`` line begins."""
@@ -75,7 +135,11 @@ _DECODER: msgspec.json.Decoder[AnyLine] = msgspec.json.Decoder(AnyLine)
 
 
 def decode(line: bytes) -> AnyLine:
-    """One line of a journal. Raises ValueError where it is none."""
+    """Return one line of a journal.
+
+    Raises:
+        ValueError: it is not a line of a journal.
+    """
     try:
         return _DECODER.decode(line)
     except msgspec.MsgspecError as error:
@@ -83,16 +147,21 @@ def decode(line: bytes) -> AnyLine:
 
 
 def encode(line: Line) -> bytes:
-    """A line as it is written."""
+    """Return a line as it is written."""
     return as_json(line) + b"\n"
 
 
 def as_json(message: msgspec.Struct) -> bytes:
-    """A message as JSON; text that is not Unicode is written as escapes."""
+    """Return a message as JSON; text that is not Unicode is written as escapes."""
     try:
         return _ENCODER.encode(message)
     except UnicodeEncodeError:
         return msgspec.json.encode(_cleaned(msgspec.to_builtins(message)))
+
+
+def text_as_json(text: str) -> bytes:
+    """Return a text as JSON."""
+    return _ENCODER.encode(clean(text))
 
 
 def _cleaned(value: Any) -> Any:
@@ -103,6 +172,13 @@ def _cleaned(value: Any) -> Any:
     return [_cleaned(item) for item in value] if isinstance(value, list) else value
 
 
-def line_prefix(shard: str, *, again: bool = False) -> bytes:
-    """What stands before the encoded test in a ``Tested`` line: one is written for every test."""
-    return TESTED + b',"shard":' + msgspec.json.encode(shard) + b',"again":true' * again + b',"test":'
+def encode_tested(shard: bytes, test: bytes, *, n: int = 0, identity: int = 0, again: bool = False) -> bytes:
+    """Return a ``Tested`` line; ``shard`` and ``test`` are JSON. One is written for every test."""
+    return b'%b,"shard":%b,"n":%d,"id":%d%b,"test":%b}\n' % (
+        TESTED,
+        shard,
+        n,
+        identity,
+        b',"again":true' if again else b"",
+        test,
+    )

@@ -75,21 +75,78 @@ def tms(request: pytest.FixtureRequest) -> Tms:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Switch on what this process needs (every process): a run, a worker's enrichment, or nothing."""
-    config.addinivalue_line("markers", "tms(id, title, tags): how this test is named in the TMS")
-    if not _is_wanted(config):
-        return
+    """Register what this process needs (every process): its shard's tests, a session, enrichment, or nothing.
+
+    Raises:
+        pytest.UsageError: the shard is not a valid one. To run all tests instead would hide the mistake.
+    """
+    config.addinivalue_line("markers", "tms(id, title, tags, owner): how this test is named in the TMS")
+    _select_shard(config)
     if any(config.getoption(name, default=False) for name in RUNS_NOTHING):
         return
+    if not _is_wanted(config):
+        _check_required(config)
+        return
     try:
-        from pytest_tms.plugin.activation import start
+        from pytest_tms.plugin.activation import activate
 
-        start(config)
+        activate(config)
+    except SettingError as error:
+        _deactivate(config, str(error))
     except Exception as error:  # a defect of ours must not keep the tests from running
         from pytest_tms.plugin.hook_errors import sentence
-        from pytest_tms.plugin.inactive import Off
 
-        config.pluginmanager.register(Off(sentence("pytest-tms in pytest_configure", error)), "tms-off")
+        _deactivate(config, sentence("pytest-tms in pytest_configure", error))
+
+
+def _select_shard(config: pytest.Config) -> None:
+    """Have this process run only its shard's tests, whether or not it reports."""
+    text = config.getoption("tms_shard") or os.environ.get("TMS_SHARD") or config.getini("tms_shard")
+    if not text:
+        return
+    from pytest_tms.plugin.xdist.sharding import ShardSelection, parse_shard
+
+    try:
+        shard = parse_shard(str(text).strip())
+    except SettingError as error:
+        raise pytest.UsageError(str(error)) from None
+    if shard is not None and shard.total:
+        config.pluginmanager.register(ShardSelection(shard), "tms-shard")
+
+
+def _check_required(config: pytest.Config) -> None:
+    """Fail a run that is required to report, and names no TMS."""
+    asked = config.getoption("tms_required"), os.environ.get("TMS_REQUIRED"), config.getini("tms_required")
+    if not any(asked) or hasattr(config, "workerinput") or _is_switched_off(config) or _is_nested(config):
+        return
+    if _is_required(config):
+        empty = "TMS_URL is empty" if "TMS_URL" in os.environ else "there is no TMS URL"
+        _deactivate(config, f"{empty}: set --tms-url, TMS_URL or tms_url")
+
+
+def _deactivate(config: pytest.Config, reason: str) -> None:
+    from pytest_tms.plugin.inactive import Inactive
+
+    config.pluginmanager.register(Inactive(reason, required=_is_required(config)), "tms-inactive")
+
+
+def _is_required(config: pytest.Config) -> bool:
+    """Whether the run must report; a value that cannot be read counts as yes."""
+    if config.getoption("tms_required"):
+        return True
+    words = os.environ.get("TMS_REQUIRED") or config.getini("tms_required") or "0"
+    return str(words).strip().lower() not in ("0", "false", "no", "off")
+
+
+def _is_switched_off(config: pytest.Config) -> bool:
+    words = os.environ.get("TMS_DISABLED", "").strip().lower()
+    return bool(config.getoption("no_tms")) or words not in ("", "0", "false", "no", "off")
+
+
+def _is_nested(config: pytest.Config) -> bool:
+    """Whether this session runs inside a test of another one, and does not ask for reporting by an option."""
+    asked = config.getoption("tms_url") or config.getoption("tms_offline")
+    return "PYTEST_CURRENT_TEST" in os.environ and not asked
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -101,6 +158,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 def _is_wanted(config: pytest.Config) -> bool:
+    if _is_nested(config):
+        return False
     try:
         return is_on(config.getoption, os.environ, config.getini)
     except SettingError:

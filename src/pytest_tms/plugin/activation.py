@@ -1,6 +1,6 @@
-"""What a process of a reporting run needs: an xdist worker only enriches, the others report.
+"""What a process of a pytest run needs: an xdist worker enriches reports, any other process reports.
 
-A worker never loads the client: everything that talks is imported only where it is used.
+A worker loads no client and no sender; nor does a run that only selects the tests of its shard.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ import os
 
 import pytest
 
+from pytest_tms import masking
 from pytest_tms.plugin.hook_errors import Guard
-from pytest_tms.plugin.inactive import Off
+from pytest_tms.plugin.inactive import Inactive
 from pytest_tms.plugin.offline import give_back_tests
 from pytest_tms.plugin.results.attachments import REPORTING
 from pytest_tms.plugin.results.enrichment import Carrier, Enricher, Unlogged
-from pytest_tms.plugin.settings import Secret, SettingError, Settings, resolve
-from pytest_tms.plugin.xdist.sharding import ShardName, ShardSelection, parse_shard
+from pytest_tms.plugin.settings import SettingError, Settings, resolve
+from pytest_tms.plugin.xdist.sharding import ShardName, parse_shard
 
 
-def start(config: pytest.Config) -> None:
-    """Register this process's parts, or an Off that says why there are none."""
+def activate(config: pytest.Config) -> None:
+    """Register the parts of this process, or an ``Inactive`` that shows why there are none."""
     worker = getattr(config, "workerinput", None)
     if worker is not None and "tms" not in worker:
         return  # the controller does not report
@@ -27,26 +28,18 @@ def start(config: pytest.Config) -> None:
         give_back_tests(config)
     manager = config.pluginmanager
     guard = Guard(config)
-    required = False
-    try:
-        settings = resolve(config.getoption, os.environ, config.getini).settings
-        required = settings.required
-        shard = parse_shard(settings.shard)
-        enricher = Enricher(settings.tags)
-        if worker is None:
-            _start_run(config, settings, shard, enricher, guard)
-    except ValueError as error:
-        manager.register(Off(str(error), required=required), "tms-off")
-        return
+    settings = resolve(config.getoption, os.environ, config.getini).settings
+    shard = parse_shard(settings.shard)
+    enricher = Enricher(settings.tags)
+    if worker is None:
+        _start_session(config, settings, shard, enricher, guard)
     manager.register(guard.watch(enricher), "tms-enricher")
     if worker is not None:
         config.stash[REPORTING] = worker["tms"]
         manager.register(guard.watch(Carrier(enricher, worker["tms"]["cancel"])), "tms-carrier")
-    # rerunfailures logs every attempt, but late; where neither of the others is, no test pays for asking.
+    # rerunfailures logs every attempt, but late; no test pays for what is not there.
     if not manager.hasplugin("rerunfailures") and any(map(_is_silent, manager.list_name_plugin())):
         manager.register(guard.watch(Unlogged()), "tms-unlogged")
-    if shard is not None and shard.total:
-        manager.register(guard.watch(ShardSelection(shard)), "tms-shard")
     manager.register(guard, "tms-guard")
 
 
@@ -55,36 +48,36 @@ def _is_silent(plugin: tuple[str, object]) -> bool:
     return "flaky" in plugin[0] or "retry" in plugin[0]
 
 
-def _start_run(
+def _start_session(
     config: pytest.Config, settings: Settings, shard: ShardName | None, enricher: Enricher, guard: Guard
 ) -> None:
-    from pytest_tms import masking
-    from pytest_tms.plugin.session import Run
+    from pytest_tms.plugin.session import ReportingSession
 
-    client = None
-    secrets = masking.of_environment(os.environ)
-    if not settings.offline:
-        url, token = address(settings)
-        from pytest_tms.client import TmsClient
-
-        client = TmsClient(url, token.reveal(), retries=0, connect_timeout=3, read_timeout=20)
-        secrets.append(token.reveal())
-    masker = masking.Masker(secrets, settings.mask)
-    run = guard.watch(
-        Run(config, settings, shard, client, masker, guard, enricher),
-        instead=lambda reason: Off(reason, required=settings.required),
+    secrets = [
+        *masking.of_environment(os.environ),
+        settings.token.reveal(),
+        settings.webhook_token.reveal(),
+    ]
+    warnings: list[str] = []
+    try:
+        masker = masking.Masker(secrets, settings.mask)
+    except ValueError as error:  # results without the mask that was asked for must not be sent
+        raise SettingError(str(error)) from None
+    session = guard.watch(
+        ReportingSession(
+            config, settings, shard, masker, guard, enricher, problem=unusable(settings), warnings=warnings
+        ),
+        instead=lambda reason: Inactive(reason, required=settings.required),
     )
-    config.pluginmanager.register(run, "tms-run")
+    config.pluginmanager.register(session, "tms-session")
 
 
-def address(settings: Settings) -> tuple[str, Secret]:
-    """The base URL and the token that a run uses; starts the embedded TMS if need be. Raises SettingError."""
-    if settings.url == "local":
-        from pytest_tms.plugin.local import find_or_start
-
-        return find_or_start()
+def unusable(settings: Settings) -> str:
+    """Return why these settings allow no delivery; an empty text if they do."""
+    if settings.offline or settings.url == "local":
+        return ""
     if not settings.url.startswith(("http://", "https://")):
-        raise SettingError(f"the URL is {settings.url!r}: write http(s)://…/api, or local")
+        return f"invalid TMS URL {settings.url!r}: use http(s)://HOST/api, or local"
     if not settings.token:
-        raise SettingError("there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE")
-    return settings.url, settings.token
+        return "there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE"
+    return ""

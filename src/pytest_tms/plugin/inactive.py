@@ -1,4 +1,4 @@
-"""What stands in for a run that was to report and cannot."""
+"""What replaces the reporting session of a run that was to report and cannot."""
 
 from __future__ import annotations
 
@@ -7,28 +7,34 @@ from collections.abc import Generator
 import pytest
 
 
-class Off:
-    """A run that was to report and cannot: says why, and does nothing else."""
+class Inactive:
+    """A run that cannot report: shows the reason, and fails a run that is required to report."""
 
     def __init__(self, reason: str, *, required: bool = False) -> None:
         self._reason = reason
         self._required = required
+        self._has_failed_run = False
 
     def pytest_report_header(self) -> str:
-        """Say it before the tests."""
+        """Show the reason before the tests."""
         return f"tms: not reporting: {self._reason}"
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail a run that must report."""
+        """Fail a run that is required to report."""
         if self._required and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self._has_failed_run = True
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
     ) -> Generator[None, None, None]:
-        """Say it again after them, where it is read."""
+        """Show it again after them."""
         yield
-        terminalreporter.write_sep("=", "tms")
-        terminalreporter.write_line(f"not reported: {self._reason}", yellow=True)
+        if self._required:
+            status = " (exit status 1)" if self._has_failed_run else ""
+            line = f"tms: required, but nothing was reported: {self._reason}{status}"
+            terminalreporter.write_line(line, red=True)
+        else:
+            terminalreporter.write_line(f"tms: not reported: {self._reason}", yellow=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_tms import masking
-from pytest_tms.plugin.activation import address
+from pytest_tms.plugin.activation import unusable
 from pytest_tms.plugin.offline import give_back_tests
 from pytest_tms.plugin.settings import is_on, resolve, table
 from pytest_tms.plugin.xdist.sharding import parse_shard
@@ -56,5 +56,10 @@ def _read(config: pytest.Config, told: dict[str, Any]) -> None:
         raise ValueError("reporting is off: there is no URL, set --tms-url, TMS_URL or tms_url")
     told["execution"], told["environment"] = settings.execution, settings.environment
     if not settings.offline:
-        url, token = address(settings)
-        told["url"], told["token"] = url, token.reveal()
+        if problem := unusable(settings):
+            raise ValueError(problem)
+        told["url"], told["token"] = settings.url, settings.token.reveal()
+        if settings.url == "local":
+            from pytest_tms.embedded import find_or_start
+
+            told["url"], told["token"] = find_or_start(os.getpid())

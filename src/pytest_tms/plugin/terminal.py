@@ -1,8 +1,9 @@
-"""What the terminal shows: one header line, and one block at the end."""
+"""What the terminal shows: the link before the tests, and the outcome of the reporting after them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,17 +11,18 @@ import pytest
 
 from pytest_tms import wire
 
-SHOWN = 10
-"""Names of one kind that the terminal lists."""
+MAX_NAMES = 10
+"""Names of one kind that the terminal lists, unless ``-v`` asks for all."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished run: ``collected = delivered + kept + refused + lost + not_run``.
+    """A finished run: ``collected`` is ``results`` and what did not run.
 
-    ``results`` are the tests that have one; ``kept_in`` is the folder of what is on disk and not delivered.
-    ``refused`` names what the TMS does not take, ``running`` what ran when the run was stopped,
-    ``left_out`` what had not begun.
-    ``earlier`` are the runs that were left here and are delivered now, and their tests.
+    ``results`` are the tests that have one; of these ``delivered`` are in the TMS. ``kept_in`` is the file or
+    folder that holds the others, None if nothing is kept. ``refused`` names what the TMS does not accept,
+    ``running`` what ran when the run was stopped, ``left_out`` what had not begun. ``backlog`` are earlier
+    runs that were delivered now, and their tests; ``waiting`` are those that are still being sent.
+    ``problem`` is why not everything was delivered, ``warnings`` are other sentences.
     """
 
     report_url: str
@@ -33,8 +35,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     stopped_by: str
     running: Sequence[str]
     left_out: Sequence[str]
-    trouble: Sequence[str]
-    earlier: tuple[int, int]
+    problem: str
+    warnings: Sequence[str]
+    backlog: tuple[int, int] = (0, 0)
+    waiting: int = 0
+    is_offline: bool = False
+    required: str = ""
 
     @property
     def not_run(self) -> int:
@@ -47,47 +53,84 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         return self.results - self.delivered
 
 
-def write_summary(terminal: pytest.TerminalReporter, summary: Summary, noted: Sequence[str] = ()) -> None:
-    """Write the block at the end: link, shards, ledger, trouble."""
+Colours = dict[str, bool]
+
+
+def write_summary(
+    terminal: pytest.TerminalReporter, summary: Summary, warnings: Sequence[str] = (), *, verbosity: int = 0
+) -> None:
+    """Write one line if all went well, else a block; with ``-qq`` only what went wrong."""
+    lines = list(_problems(summary, warnings, verbosity))
+    if not lines and not summary.not_run:
+        if verbosity > -2:
+            terminal.write_line(f"tms: {_outcome(summary)}", green=bool(summary.results))
+        return
     terminal.write_sep("=", "tms")
-    if summary.report_url:
-        terminal.write_line(f"report  {summary.report_url}", bold=True)
-    for shard_id, status, counts in summary.shards:
-        terminal.write_line(f"shard   {shard_id} {status}: {describe(counts)}")
-    terminal.write_line(f"ledger  {ledger(summary)}", yellow=bool(summary.undelivered))
-    if summary.not_run:
-        terminal.write_line(f"not run {summary.not_run}: {summary.stopped_by}")
-    for name in summary.running[:SHOWN]:
-        terminal.write_line(f"running {name} when the run stopped")
-    for name in summary.left_out[:SHOWN]:
-        terminal.write_line(f"not run {name}")
-    if more := len(summary.left_out[SHOWN:]):
-        terminal.write_line(f"not run … and {more} more")
-    for name in summary.refused[:SHOWN]:
-        terminal.write_line(f"refused {name}", yellow=True)
-    runs, tests = summary.earlier
+    for line, colours in [(_outcome(summary), {"bold": True}), *lines, *_not_run(summary, verbosity)]:
+        terminal.write_line(line, **colours)
+
+
+def _outcome(summary: Summary) -> str:
+    """Where the results are."""
+    if summary.is_offline:
+        command = f"tms replay {shlex.quote(str(summary.kept_in))}"
+        return f"offline, {_count(summary.results, 'result')} kept; send with: {command}"
+    if not summary.report_url:
+        return f"not reported: {_count(summary.results, 'result')}"
+    if summary.undelivered:
+        return f"{summary.delivered} of {_count(summary.results, 'result')} reported: {summary.report_url}"
+    return f"{_count(summary.results, 'result')} reported: {summary.report_url}"
+
+
+def _problems(summary: Summary, warnings: Sequence[str], verbosity: int) -> Iterator[tuple[str, Colours]]:
+    yellow, red = {"yellow": True}, {"red": True}
+    if summary.required:
+        yield f"exit status 1: {summary.required}", red
+    if summary.problem and not summary.is_offline:
+        yield f"problem: {summary.problem}", yellow
+    if summary.kept_in is not None and not summary.is_offline:
+        kept = summary.undelivered - len(summary.refused)
+        what = f"{_count(kept, 'result')} kept" if kept > 0 else "kept"
+        yield f"{what}; send with: tms replay {shlex.quote(str(summary.kept_in))}", {"bold": True}
+    elif summary.kept_in is None and (lost := summary.undelivered - len(summary.refused)) > 0:
+        yield f"{_count(lost, 'result')} lost", red
+    for name in _some(summary.refused, verbosity):
+        yield f"refused: {name}", yellow
+    for sentence in dict.fromkeys([*summary.warnings, *warnings]):
+        yield f"warning: {sentence}", yellow
+    runs, tests = summary.backlog
     if runs:
-        terminal.write_line(f"earlier {runs} run{'s' * (runs > 1)} kept here, now delivered: {tests} tests")
-    for sentence in dict.fromkeys([*summary.trouble, *noted]):
-        terminal.write_line(f"trouble {sentence}", yellow=True)
-    if summary.kept_in is not None:
-        terminal.write_line(f"send    tms replay {summary.kept_in}", bold=True)
+        yield f"backlog: {_count(runs, 'earlier run')} delivered ({_count(tests, 'result')})", {}
+    if summary.waiting:
+        yield f"backlog: {_count(summary.waiting, 'earlier run')} being sent in the background", {}
 
 
-def ledger(summary: Summary) -> str:
-    """Where every collected test went."""
-    kept = 0 if summary.kept_in is None else summary.undelivered - len(summary.refused)
-    lost = summary.undelivered - len(summary.refused) - kept
-    parts = [f"{summary.delivered} delivered", f"{kept} kept on disk"]
-    if summary.refused:
-        parts.append(f"{len(summary.refused)} refused")
-    if lost > 0:
-        parts.append(f"{lost} lost")
-    return f"{summary.collected} collected = {' + '.join(parts)} + {summary.not_run} not run"
+def _not_run(summary: Summary, verbosity: int) -> Iterator[tuple[str, Colours]]:
+    if summary.not_run:
+        yield (
+            f"{summary.not_run} of {_count(summary.collected, 'test')} did not run: {summary.stopped_by}",
+            {},
+        )
+        for name in _some(summary.running, verbosity):
+            yield f"was running: {name}", {}
+        if verbosity > 0:
+            for name in summary.left_out:
+                yield f"did not run: {name}", {}
+
+
+def _some(names: Sequence[str], verbosity: int) -> Iterator[str]:
+    shown = names if verbosity > 0 else names[:MAX_NAMES]
+    yield from shown
+    if more := len(names) - len(shown):
+        yield f"… and {more} more (-v names them)"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def describe(counts: wire.GivenCounts | wire.Counts) -> str:
-    """Counts in words, without those that are zero."""
+    """Return counts in words, without those that are zero."""
     named = (("failed", counts.failed), ("passed", counts.passed), ("skipped", counts.skipped))
     parts = [f"{number} {name}" for name, number in named if number]
     flaky = f" ({counts.flaky} flaky)" if counts.flaky else ""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
+from pytest_tms.journal.file import wait_for_acks
 from pytest_tms.text import clean
 
 Kind = Literal["screenshot", "video", "trace", "log"]
@@ -17,8 +18,11 @@ Kind = Literal["screenshot", "video", "trace", "log"]
 ATTACHED = pytest.StashKey[dict[str, Any]]()
 """What a test attached: ``artifacts`` (name, kind, path) and ``properties``, as plain values."""
 
+EXECUTION_TIMEOUT = 5.0
+"""Seconds that a test which asks for the execution's id waits for the TMS to create it."""
+
 REPORTING = pytest.StashKey[dict[str, str]]()
-"""On the config of a reporting process: ``execution``, ``shard`` and the ``folder`` for attached bytes."""
+"""On the config of a reporting process: ``execution`` (if it is known), ``shard``, ``journal`` and the ``folder`` for attached bytes."""
 
 KINDS: dict[str, Kind] = {
     ".png": "screenshot",
@@ -47,8 +51,17 @@ class Tms:
 
     @property
     def execution_id(self) -> str | None:
-        """The execution that this run reports to, or None where it does not report."""
-        return (self._reporting or {}).get("execution") or None
+        """The execution that this run reports to; None if it does not report, or if the TMS does not answer.
+
+        Waits up to ``EXECUTION_TIMEOUT`` seconds for the TMS to create it.
+        """
+        known = self._reporting or {}
+        if known.get("execution"):
+            return known["execution"]
+        if not known.get("journal"):
+            return None
+        joined = wait_for_acks(Path(known["journal"]), EXECUTION_TIMEOUT).joined
+        return joined.get("execution_id")
 
     @property
     def shard_id(self) -> str | None:

@@ -24,16 +24,17 @@ class Workers:
         shard: str,
         tell: Callable[[str], dict[str, str]],
         learn: Callable[[list[str]], None],
+        on_collected: Callable[[int], None],
     ) -> None:
         from xdist.workermanage import parse_tx_spec_config  # type: ignore[import-untyped]
 
         self._shard = shard
         self._tell = tell
         self._learn = learn
+        self._on_collected = on_collected
         self._specs: list[object] = []
         self._slot_of: dict[str, str] = {}
         self._collected: dict[str, list[str]] = {}
-        self.running: dict[str, None] = {}
         self.has_crashed = False
         self.each: bool = config.getoption("dist") == "each"
         self.count: int = len(parse_tx_spec_config(config))
@@ -66,12 +67,10 @@ class Workers:
 
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
         """Note the tests that a worker collected."""
+        before = self.collected
         self._collected[self._slot_of.get(node.gateway.id, "1")] = ids
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """Note a test that a worker runs now, before the terminal names it."""
-        self.running[nodeid] = None
+        if self.collected != before:
+            self._on_collected(self.collected)
 
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Learn what went wrong in a worker that ends."""

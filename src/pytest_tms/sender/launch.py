@@ -1,0 +1,231 @@
+"""The sender process as the process that runs the tests sees it. Standard library and msgspec only.
+
+The tests' process belongs to the user: it keeps no child, no thread and no socket of ours, only the reading
+end of one pipe. The functions that are called while tests run are bound when the object is made, because
+tests replace those of ``os`` and ``time``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+BOOT = "import sys; sys.path.extend(sys.argv[1:]); from pytest_tms.sender.process import main; main()"
+"""What the interpreter of the sender runs, in isolated mode."""
+IN_BACKGROUND = 'exec 3<&0; "$@" <&3 3<&- &'
+"""What the shell between does: start the sender and end, so that it is nobody's child."""
+INSTRUMENTATION = ("COVERAGE_", "COV_CORE_", "PYTHON")
+"""Beginnings of the names of variables by which users instrument their Python processes."""
+
+
+class State(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What the sender reports. ``stop`` is why the run has to stop; ``is_final`` comes with the last report.
+
+    ``warnings`` are sentences for the summary, ``problem`` is why not everything is delivered; ``delivered``
+    counts the tests that the TMS has, ``refused`` names those that it does not accept. ``backlog`` are
+    the earlier runs and their tests that were delivered, ``waiting`` how many earlier runs still wait.
+    """
+
+    pid: int = 0
+    report_url: str = ""
+    execution_id: str = ""
+    names: dict[str, str] = {}
+    stop: str = ""
+    problem: str = ""
+    warnings: list[str] = []
+    backlog: tuple[int, int] = (0, 0)
+    waiting: int = 0
+    execution_status: str = ""
+    delivered: int = 0
+    refused: list[str] = []
+    is_final: bool = False
+    is_done: bool = False
+
+
+class Start(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What the sender is given through its standard input: secrets never travel in its arguments.
+
+    ``pid`` is the process that runs the tests, ``pace`` the seconds between two reports of progress (0: as the
+    TMS asks), ``deadline`` the seconds that the sender may go on after the end of that process.
+    """
+
+    journal: str
+    pid: int
+    url: str
+    token: str = ""
+    webhook_token: str = ""
+    pace: float = 0
+    deadline: float = 15
+    mask: list[str] = []
+
+
+class SenderProcess:
+    """Starts the sender, reads its reports without blocking, and waits for it at the end."""
+
+    def __init__(self, start: Start) -> None:
+        self.state = State()
+        self.is_over = True
+        self._start = start
+        self._control = -1
+        self._can_poll = True
+        self._buffer = b""
+        self._child: Any = None
+        self._read: Callable[[int, int], bytes] = os.read
+        self._close: Callable[[int], None] = os.close
+        self._kill: Callable[[int, int], None] = os.kill
+        self._clock: Callable[[], float] = time.monotonic
+        self._sleep: Callable[[float], None] = time.sleep
+
+    def start(self) -> bool:
+        """Start it; return whether that was possible."""
+        command = [sys.executable, "-I", "-c", BOOT, *import_path()]
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(INSTRUMENTATION)}
+        message = msgspec.json.encode(self._start) + b"\n"
+        try:
+            if sys.executable and not self._spawn(command, environ, message):
+                self._popen(command, environ, message)
+        except OSError:
+            self._close_control()
+            return False
+        self.is_over = self._control < 0
+        try:
+            os.set_blocking(self._control, False)
+        except OSError:  # Windows before Python 3.12: the pipe is read at the end only
+            self._can_poll = False
+        return not self.is_over
+
+    def _spawn(self, command: list[str], environ: Mapping[str, str], message: bytes) -> bool:
+        """Start it by way of a shell that ends at once: a test that waits for any child must not find ours."""
+        if not hasattr(os, "posix_spawn") or not Path("/bin/sh").exists():
+            return False
+        given, give = os.pipe()
+        self._control, control = os.pipe()
+        try:
+            shell = os.posix_spawn(
+                "/bin/sh",
+                ["/bin/sh", "-c", IN_BACKGROUND, "sh", *command],
+                environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, given, 0),
+                    (os.POSIX_SPAWN_DUP2, control, 1),
+                    (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+                ],
+                setsid=True,
+            )
+        except (OSError, NotImplementedError):
+            self._close_control()
+            os.close(give)
+            return False
+        finally:
+            os.close(given)
+            os.close(control)
+        with suppress(ChildProcessError):
+            os.waitpid(shell, 0)
+        try:
+            os.write(give, message)
+        finally:
+            os.close(give)
+        return True
+
+    def _popen(self, command: list[str], environ: Mapping[str, str], message: bytes) -> None:
+        """Start it as a child, which is the only way on Windows."""
+        import subprocess
+
+        flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(
+            subprocess, "CREATE_NO_WINDOW", 0
+        )
+        self._child = subprocess.Popen(  # noqa: S603  # this interpreter
+            command,
+            env=dict(environ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            start_new_session=True,
+            creationflags=flags,
+        )
+        self._control = os.dup(self._child.stdout.fileno())
+        self._child.stdout.close()
+        self._child.stdin.write(message)
+        self._child.stdin.close()
+
+    def read(self) -> None:
+        """Read what the sender has reported by now, without waiting."""
+        while not self.is_over:
+            try:
+                content = self._read(self._control, 1 << 16)
+            except BlockingIOError:
+                return
+            except OSError:
+                content = b""
+            if not content:
+                self._close_control()
+                return
+            *lines, self._buffer = (self._buffer + content).split(b"\n")
+            for line in lines:
+                self.state = msgspec.json.decode(line, type=State)
+
+    def wait(
+        self, seconds: float, on_wait: Callable[[], None] = lambda: None, *, until_over: bool = False
+    ) -> bool:
+        """Wait for the last report, or for the end; return whether the last report came.
+
+        ``on_wait`` is called after the first second.
+        """
+        begun = self._clock()
+        notice = begun + 1
+        while not self.is_over and (until_over or not self.state.is_final):
+            self.read()
+            now = self._clock()
+            if now - begun > seconds:
+                break
+            if now >= notice:
+                notice = begun + seconds + 1
+                on_wait()
+            self._sleep(0.01)
+        return self.state.is_final
+
+    def stop(self) -> None:
+        """End it now, unless it has ended; what it has not recorded, it will deliver again."""
+        if not self.state.pid and not self.is_over:
+            self.wait(0.5)
+        if self.state.pid and not self.is_over:
+            with suppress(OSError):
+                self._kill(self.state.pid, signal.SIGTERM)
+            self.wait(2, until_over=True)
+        self.forget()
+
+    def forget(self) -> None:
+        """Close the pipe, and reap a child that has ended."""
+        self._close_control()
+        if self._child is not None:
+            with suppress(Exception):
+                self._child.wait(1)
+
+    def _close_control(self) -> None:
+        if self._control >= 0:
+            self._close(self._control)
+        self._control = -1
+        self.is_over = True
+
+
+def import_path() -> list[str]:
+    """Return the folders from which the sender imports this package and what it needs.
+
+    The folders of the user's tests, which pytest puts before the standard library, are not among them.
+    """
+    folders = [str(Path(__file__).parents[2])]
+    if msgspec.__file__:
+        folders.append(str(Path(msgspec.__file__).parents[1]))
+    folders += [
+        folder for folder in sys.path if folder.rstrip("/\\").endswith(("-packages", "site-packages"))
+    ]
+    return list(dict.fromkeys(folders))
