@@ -71,10 +71,11 @@ def test_a_run_whose_execution_has_ended_in_the_tms_is_stopped(
     created = {"executionId": "exec_1", "capabilities": ["live-tests"], "executionStatus": "failed"}
     foreign.will_answer(201, created)
     monkeypatch.setenv("TMS_API_TOKEN", "t")
-    pytester.makepyfile("def test_it(): pass")
-    ran = pytester.runpytest(f"--tms-url={foreign.url}")
-    ran.assert_outcomes(passed=1)
-    ran.stdout.fnmatch_lines(
-        ["trouble to the TMS the execution has failed, its page says why; tms_timeout *"]
+    pytester.makepyfile(
+        "import pytest, time\n@pytest.mark.parametrize('n', range(400))\ndef test_it(n): time.sleep(0.05)\n"
     )
-    assert ran.ret == 0
+    ran = pytester.runpytest_subprocess(f"--tms-url={foreign.url}")
+    assert ran.ret == pytest.ExitCode.INTERRUPTED
+    ran.stdout.fnmatch_lines(
+        ["* of 400 tests did not run: the execution ended in the TMS, its page has the reason"]
+    )

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from functools import partial
@@ -163,8 +162,8 @@ def test_a_run_that_the_tms_will_not_create_holds_up_no_other_and_is_sent_under_
     ]
     why, end = sent.stderr.splitlines()
     assert why.startswith(f"{bad} is not sent: Request validation failed (testSuite: ")
-    assert why.endswith("tms replay --suite and --environment ask for others")
-    assert end == f"tms: 1 of 2 runs not sent: kept in {folder}"
+    assert why.endswith("tms replay --suite and --environment send it under others")
+    assert end == f"tms: 1 of 2 runs not sent: kept in {folder}; --discard deletes them"
     assert sorted(folder.glob("*.jsonl")) == [bad]
     told = run_tms("replay", str(folder), "--url", tms.url, "--json", TMS_API_TOKEN=tms.token)
     (failed,) = json.loads(told.stdout)["failed"]
@@ -303,18 +302,43 @@ def test_ctrl_c_ends_the_wait_for_a_tms_that_hangs(tmp_path: Path, silent: str) 
     assert "Traceback" not in said
 
 
-def test_a_journal_in_memory_says_what_is_lost(
+def test_without_a_folder_in_the_project_results_are_kept_in_the_folder_for_temporary_files(
+    pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMS_API_TOKEN", "t")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (suite / ".tms").touch()
+    result = pytester.runpytest_subprocess("--tms-url", "http://127.0.0.1:1/api")
+    result.stdout.fnmatch_lines([f"2 results kept; send with: tms replay {tmp_path}/pytest-tms/journal/*"])
+
+
+def test_a_journal_in_memory_is_delivered_at_the_end(
+    pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch, tms: Tms
+) -> None:
+    monkeypatch.setenv("TMS_API_TOKEN", tms.token)
+    without_a_folder(suite, monkeypatch)
+    result = pytester.runpytest_subprocess("--tms-url", tms.url)
+    result.stdout.fnmatch_lines(["tms: 2 results reported: *"])
+
+
+def test_a_journal_in_memory_that_cannot_be_delivered_is_said_to_be_lost(
     pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", "t")
-    (suite / ".tms").touch()
+    without_a_folder(suite, monkeypatch)
     result = pytester.runpytest_subprocess("--tms-url", "http://127.0.0.1:1/api")
     result.stdout.fnmatch_lines(
-        [
-            "2 results lost",
-            "warning: results are kept in memory only: Not a directory, *",
-        ]
+        ["2 results lost", "warning: results are kept in memory only: Not a directory, *"]
     )
+
+
+def without_a_folder(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave no folder for journals: neither in the project nor among the temporary files."""
+    (suite / ".tms").touch()
+    temporary = suite / "temporary"
+    temporary.mkdir()
+    (temporary / "pytest-tms").touch()
+    monkeypatch.setenv("TMPDIR", str(temporary))
 
 
 def test_secrets_of_the_environment_reach_neither_disk_nor_tms(
@@ -342,159 +366,6 @@ def test_secrets_of_the_environment_reach_neither_disk_nor_tms(
     assert "4711" not in written
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 2)])
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_a_signal_ends_the_shard_as_cancelled_and_names_what_ran(
-    tmp_path: Path, tms: Tms, number: int, status: int, workers: tuple[str, ...]
-) -> None:
-    (tmp_path / "test_it.py").write_text(
-        "import time, pytest\n@pytest.mark.parametrize('n', range(50))\n"
-        "def test_it(n):\n    print('ran', n)\n    time.sleep(0.2)\n"
-    )
-    run = subprocess.Popen(
-        [sys.executable, "-u", "-m", "pytest", "-v", "--tms-url", tms.url, *workers],
-        cwd=tmp_path,
-        env={**os.environ, "TMS_API_TOKEN": tms.token},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # A job in the background of a script, as CI may be, ignores Ctrl-C, and so would its children.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
-    assert run.stdout is not None
-    said = ""
-    # Between two tests nothing runs: wait for the next one's name.
-    while said.count("PASSED") < 3 or not (workers or said.endswith("test_it[3] ")):
-        said += run.stdout.read(1)
-    begun = time.monotonic()
-    run.send_signal(signal.SIGINT)
-    rest = run.stdout.read()
-    assert run.wait(timeout=30) == status
-    assert time.monotonic() - begun < 20
-    run.stdout.close()
-    execution_id = re.findall(r"reports/(exec_\w+)", said)[0]
-    # On a busy machine the moment that a stopped run has may be too short to deliver; then the journal has it.
-    sent = run_tms("replay", str(tmp_path / ".tms"), "--url", tms.url, TMS_API_TOKEN=tms.token)
-    assert sent.returncode == 0, sent.stderr
-    with tms.client() as client:
-        execution = client.get_execution(execution_id)
-    assert execution.status == "cancelled"
-    assert {shard.status for shard in execution.shard_results} == {"cancelled"}
-    why = "SIGTERM" if number == signal.SIGTERM else "Ctrl-C"
-    assert re.search(rf"^not run \d+: {why}$", rest, re.MULTILINE)
-    assert re.search(r"^running test_it.py::test_it\[\d+\] when the run stopped$", rest, re.MULTILINE)
-
-
-@pytest.mark.parametrize("caught", ["Exception", "BaseException"])
-def test_sigterm_ends_a_run_whose_tests_catch_what_is_raised(pytester: pytest.Pytester, caught: str) -> None:
-    pytester.makepyfile(
-        f"""
-        import os, signal
-        def test_a():
-            try:
-                os.kill(os.getpid(), signal.SIGTERM)
-            except {caught}:
-                pass
-        def test_b(): pass
-        """
-    )
-    result = pytester.runpytest_subprocess("--tms-offline")
-    assert result.ret == 143
-    lines = ["not run 1: SIGTERM"]
-    if caught == "Exception":
-        lines = ["not run 2: SIGTERM", "running test_sigterm*.py::test_a when the run stopped"]
-    result.stdout.fnmatch_lines(["shard   1 cancelled: *", "ledger  2 collected = *", *lines])
-
-
-@pytest.mark.parametrize("method", ["thread", "signal"])
-def test_a_test_that_runs_out_of_time_is_named(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: Tms, method: str
-) -> None:
-    monkeypatch.setenv("TMS_API_TOKEN", tms.token)
-    pytester.makepyfile(
-        """
-        import pytest, time
-        def test_a(): pass
-        @pytest.mark.timeout(0.5)
-        def test_b(): time.sleep(60)
-        def test_c(): pass
-        """
-    )
-    result = pytester.runpytest_subprocess("--tms-url", tms.url, f"--timeout-method={method}")
-    assert result.ret == 1
-    if method == "thread":  # it ends the process as it stands
-        status, counts = "cancelled", (1, 0)
-        result.stdout.fnmatch_lines(
-            [
-                "shard   1 cancelled: 1 passed",
-                "ledger  3 collected = 1 delivered + 0 kept on disk + 2 not run",
-                "not run 2: pytest-timeout after 0.5 s",
-                "running test_a_test_*.py::test_b when the run stopped",
-                "*+ Timeout +*",
-            ]
-        )
-    else:
-        status, counts = "completed", (2, 1)
-        result.stdout.fnmatch_lines(["ledger  3 collected = 3 delivered + 0 kept on disk + 0 not run"])
-    execution_id = re.findall(r"reports/(exec_\w+)", result.stdout.str())[0]
-    with tms.client() as client:
-        execution = client.get_execution(execution_id)
-        failed = [test["title"] for test in client.iter_tests(execution_id, status="failed")]
-    assert (execution.status, execution.results.passed, execution.results.failed) == (status, *counts)
-    assert failed == ["test_b"] * counts[1]
-
-
-def test_xdist_s_workers_say_what_stopped_them(pytester: pytest.Pytester) -> None:
-    """Also where the controller's own way out is lost in a callback of somebody else."""
-    pytester.makeconftest(
-        """
-        import os, signal
-        def pytest_runtest_logreport(report):
-            if report.nodeid.endswith("[3]") and report.when == "call" and hasattr(report, "node"):
-                try:
-                    os.kill(os.getpid(), signal.SIGTERM)
-                except BaseException:
-                    pass
-        """
-    )
-    pytester.makepyfile(
-        "import time, pytest\n@pytest.mark.parametrize('n', range(50))\ndef test_it(n): time.sleep(0.1)\n"
-    )
-    result = pytester.runpytest_subprocess("--tms-offline", "-n", "2")
-    assert result.ret == 143
-    result.stdout.fnmatch_lines(["not run *: SIGTERM"])
-    result.stdout.no_fnmatch_line("*cancelled in the TMS*")
-
-
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_a_cancel_in_the_tms_stops_the_run(tmp_path: Path, tms: Tms, workers: tuple[str, ...]) -> None:
-    (tmp_path / "test_it.py").write_text(
-        "import time, pytest\n@pytest.mark.parametrize('n', range(400))\ndef test_it(n): time.sleep(0.1)\n"
-    )
-    run = subprocess.Popen(
-        [sys.executable, "-u", "-m", "pytest", "-v", "--tms-url", tms.url, *workers],
-        cwd=tmp_path,
-        env={**os.environ, "TMS_API_TOKEN": tms.token},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert run.stdout is not None
-    said = ""
-    while said.count("PASSED") < 3:
-        said += run.stdout.readline()
-    execution_id = re.findall(r"reports/(exec_\w+)", said)[0]
-    with tms.client() as client:
-        wait_for(lambda: client.get_execution(execution_id).results.total)
-        client.cancel_execution(execution_id)
-        rest = run.stdout.read()
-        assert run.wait(timeout=30) == pytest.ExitCode.INTERRUPTED
-        assert client.get_execution(execution_id).status == "cancelled"
-    run.stdout.close()
-    assert "the execution was cancelled in the TMS" in rest
-    assert (said + rest).count("PASSED") < 150
-
-
 def test_a_page_of_a_proxy_in_between_only_delays(
     pytester: pytest.Pytester, suite: Path, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -512,7 +383,7 @@ def test_a_page_of_a_proxy_in_between_only_delays(
 
     foreign.route = route
     result = pytester.runpytest_subprocess("--tms-url", foreign.url)
-    result.stdout.fnmatch_lines(["ledger  2 collected = 2 delivered + 0 kept on disk + 0 not run"])
+    result.stdout.fnmatch_lines(["tms: 2 results reported: *"])
     assert bad == []
 
 
@@ -524,7 +395,7 @@ def test_a_server_that_asks_to_wait_for_ages_breaks_nothing(
     foreign.route = lambda method, path: (429, {"Retry-After": "9" * 400}, b"{}")
     result = pytester.runpytest_subprocess("--tms-url", foreign.url)
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["ledger  2 collected = 0 delivered + 2 kept on disk + 0 not run"])
+    result.stdout.fnmatch_lines(["not reported: 2 results"])
     assert "in thread" not in result.stdout.str() + result.stderr.str()
 
 
@@ -548,7 +419,7 @@ def test_one_refused_test_costs_no_other(
     assert result.ret == 0
     result.stdout.fnmatch_lines(
         [
-            "ledger  5 collected = 4 delivered + 0 kept on disk + 1 refused + 0 not run",
-            "refused test_bad (shard 1): The name is bad",
+            "4 of 5 results reported: *",
+            "refused: test_bad (shard 1): The name is bad",
         ]
     )

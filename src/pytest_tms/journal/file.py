@@ -271,6 +271,7 @@ class Journal:
                     file.truncate(end)
                     file.seek(end)
                     file.write(b"".join(lines))
+                self._size = -1
             except OSError:
                 with suppress(OSError):
                     os.truncate(self.path, end)

@@ -114,6 +114,7 @@ class ReportingSession:
         self._time: Callable[[], float] = time.time
         self._clock: Callable[[], float] = time.monotonic
         self._next_look = 0.0
+        self._time_limit = 0.0
         self._ends_at = 0.0
 
     # Opening ------------------------------------------------------------------------------------
@@ -307,9 +308,16 @@ class ReportingSession:
         )
         self._writer.append(self._masker.line(line))
 
+        if self._time_limit:
+            self._append(TimeLimit(n=number, seconds=self._time_limit))
+            self._time_limit = 0.0
+
     def _note_time_limit(self, nodeid: str, seconds: float) -> None:
+        """Note a test's limit, which pytest-timeout sets before the test begins or when its call does."""
         if (number := self._running.get(nodeid)) is not None:
             self._append(TimeLimit(n=number, seconds=seconds))
+        else:
+            self._time_limit = seconds
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

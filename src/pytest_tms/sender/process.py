@@ -334,7 +334,7 @@ class Sender:
         start, url = self._start, self._client.base_url
         token = self._token
         self._backlog = Backlog(
-            Path(start.journal).parent,
+            Path(start.journal),
             start.url,
             lambda: TmsClient(
                 url, token, retries=0, connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT

@@ -114,26 +114,26 @@ def reason(error: Exception) -> str:
 
 
 class Backlog(threading.Thread):
-    """Delivers what earlier runs left in ``folder`` for the TMS that this run reports to.
+    """Delivers what earlier runs left beside the journal ``own`` for the TMS that this run reports to.
 
     ``runs`` and ``tests`` count what was delivered, ``waiting`` the journals that are still to come,
     ``warnings`` name what could not be delivered. A journal that was refused is named once; from then on it
     is left to `tms replay`.
     """
 
-    def __init__(self, folder: Path, url: str, connect: Callable[[], TmsClient]) -> None:
+    def __init__(self, own: Path, url: str, connect: Callable[[], TmsClient]) -> None:
         super().__init__(name="tms-backlog", daemon=True)
         self.runs = 0
         self.tests = 0
         self.waiting = 0
         self.warnings: list[str] = []
-        self._folder = folder
+        self._own = own
         self._url = url
         self._connect = connect
 
     def run(self) -> None:
         """Deliver journal after journal, the oldest first."""
-        found = [path for path in sorted(self._folder.glob("*.jsonl")) if self._is_ours(path)]
+        found = [path for path in sorted(self._own.parent.glob("*.jsonl")) if self._is_ours(path)]
         self.waiting = len(found)
         with self._connect() as client:
             for path in found:
@@ -153,6 +153,8 @@ class Backlog(threading.Thread):
                 self.tests += done.tests
 
     def _is_ours(self, path: Path) -> bool:
+        if path.name == self._own.name:
+            return False
         opened = read_opening(path)
         if opened is None or opened.url != self._url or is_in_use(path):
             return False
