@@ -157,9 +157,9 @@ class SenderProcess:
         self._child.stdin.write(message)
         self._child.stdin.close()
 
-    def read(self) -> None:
-        """Read what the sender has reported by now, without waiting."""
-        while not self.is_over:
+    def read(self, *, may_wait: bool = False) -> None:
+        """Read what the sender has reported by now, without waiting if that is possible on this system."""
+        while not self.is_over and (self._can_poll or may_wait) and not (may_wait and self.state.is_final):
             try:
                 content = self._read(self._control, 1 << 16)
             except BlockingIOError:
@@ -183,7 +183,7 @@ class SenderProcess:
         begun = self._clock()
         notice = begun + 1
         while not self.is_over and (until_over or not self.state.is_final):
-            self.read()
+            self.read(may_wait=True)
             now = self._clock()
             if now - begun > seconds:
                 break
