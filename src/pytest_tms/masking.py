@@ -51,19 +51,18 @@ class Masker:
     def __init__(self, secrets: Iterable[str], patterns: Iterable[str] = ()) -> None:
         self._patterns = [_compiled(pattern) for pattern in patterns]
         self._texts: list[str] = []
-        self._needles: list[bytes] = []
+        self._needles: list[str] = []
         self._mask = MASK
         self._masked: dict[tuple[str, str], str] = {}
         """What was written in the place of a name's changeable part, by that part and what precedes it."""
         self._taken: set[tuple[str, str]] = set()
+        self._numbers: dict[tuple[str, str], int] = {}
         self._learn(secrets)
 
     def add(self, secret: str) -> None:
         """Mask this secret too from now on."""
         self._learn([secret])
-        self._masked = {
-            name: text for name, text in self._masked.items() if not any(each in text for each in self._texts)
-        }
+        self._masked = {name: text for name, text in self._masked.items() if not _any_in(self._texts, text)}
 
     def text(self, text: str) -> str:
         """Return ``text`` without secrets and without what the patterns match."""
@@ -87,8 +86,9 @@ class Masker:
         It must have been encoded by msgspec, which escapes only what JSON requires.
         """
         if not self._patterns:
+            text = line.decode("utf-8", "replace")  # text is searched several times as fast as bytes
             for needle in self._needles:
-                if needle in line:
+                if needle in text:
                     break
             else:
                 return line
@@ -169,14 +169,16 @@ class Masker:
         known = self._masked.get((before, text))
         if known is not None:
             return known
-        plain = masked = self.text(text)
-        if self._mask not in masked:
+        plain = self.text(text)
+        if self._mask not in plain:
             return text
-        for number in count(2):
-            is_clean = number > 100 or not any(secret in masked for secret in self._texts)
+        first = self._numbers.get((before, plain), 1)
+        for number in count(first):
+            masked = f"{plain}-{number}" if number > 1 else plain
+            is_clean = number > first + 100 or not _any_in(self._texts, masked)
             if (before, masked) not in self._taken and is_clean:
                 break
-            masked = f"{plain}-{number}"
+        self._numbers[before, plain] = number + 1
         self._taken.add((before, masked))
         self._masked[before, text] = masked
         return masked
@@ -194,7 +196,7 @@ class Masker:
             ),
             MASK,
         )
-        needles: list[bytes] = []
+        needles: list[str] = []
         # The mask too: a test may be called as another one is when masked.
         for needle in sorted((_as_written(text) for text in (*texts, self._mask)), key=len):
             if not any(known in needle for known in needles):
@@ -275,9 +277,9 @@ def _spellings(text: str) -> Iterator[str]:
     yield urllib.parse.quote_plus(clean)
 
 
-def _as_written(text: str) -> bytes:
+def _as_written(text: str) -> str:
     """Return ``text`` as it occurs in JSON of msgspec."""
-    return msgspec.json.encode(text.encode("utf-8", "backslashreplace").decode())[1:-1]
+    return msgspec.json.encode(text.encode("utf-8", "backslashreplace").decode())[1:-1].decode()
 
 
 # Secrets of the environment -----------------------------------------------------------------------
