@@ -80,7 +80,7 @@ def test_what_is_in_the_way_is_one_line_that_says_what_to_do(folder: Path, tms: 
     assert trouble(**{**on, "TMS_API_TOKEN": bound}).endswith("is for staging, not dev: use another")
     assert trouble(**{**on, "TMS_URL": tms.root}).endswith("check that the base URL includes /api")
     assert trouble("--tms-execution", "exec_x", **on).startswith("There is no execution exec_x: check")
-    assert trouble("-o", "tms_timeout=x", **on) == "tms_timeout is 'x': write a whole number above zero"
+    assert trouble("-o", "tms_timeout=x", **on) == "tms_timeout is 'x': write a whole number from 1 to 1000000000"
     assert "unrecognized arguments: --nonsense" in trouble("--nonsense", **on)
     assert trouble("-p", "no:tms", **on).startswith("pytest does not load pytest-tms: look for -p no:tms")
     assert asked("--tms-offline")[0] == 0
