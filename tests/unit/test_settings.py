@@ -174,5 +174,5 @@ def test_names_of_other_programs_are_not_taken_for_settings() -> None:
     names = ["TMS_SERVER_PORT", "TMS_URL", "TMS_WEBHOOK_SECRET", "TMS_API_TOKEN", "HOME", "TMSX"]
     assert misspelt([*names, "TMS_ZOOM"]) == unused(names) == []
     assert unused([*names, "TMS_ZOOM"]) == [
-        "TMS_ZOOM is not a setting of pytest-tms: see `tms doctor -v` for all settings"
+        "TMS_ZOOM is not a setting of pytest-tms: `tms doctor -v` lists all settings"
     ]

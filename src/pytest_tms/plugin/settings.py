@@ -295,7 +295,7 @@ def misspelt(environ: Iterable[str], ini: Iterable[str] = ()) -> list[str]:
 def unused(environ: Iterable[str], ini: Iterable[str] = ()) -> list[str]:
     """Return a sentence for each name that begins like a setting and is not like one."""
     return [
-        f"{name} is not a setting of pytest-tms: see `tms doctor -v` for all settings"
+        f"{name} is not a setting of pytest-tms: `tms doctor -v` lists all settings"
         for name, meant in _unused(environ, ini).items()
         if not meant
     ]
