@@ -159,6 +159,8 @@ def _probe(arguments: tuple[str, ...]) -> dict[str, Any]:
     printed = [line.strip() for line in (errors.lines or output.lines) if line.strip()]
     reasons = [line for line in printed if "rror" in line] or printed
     reason = reasons[0] if reasons else f"it exits with status {process.returncode}; look at conftest.py"
+    if causes := [line[1:].strip() for line in printed if line.startswith("E  ")]:
+        reason = f"{reason} {causes[-1]}"  # of an error in conftest.py
     raise Broken(f"pytest does not start here: {_without_credentials(_printable(reason))}")
 
 
@@ -217,7 +219,8 @@ def _examine(found: dict[str, Any], findings: Findings) -> str:
         try:
             _talk(found, findings)
         except Unreachable as error:
-            problems.append(f"{error}; check the base URL, and that the TMS is running")
+            text = str(error).rstrip(".")
+            problems.append(f"{text}; check the base URL, and that the TMS is running")
         except TmsError as error:
             problems.append(advice(error))
         except Exception as error:  # whatever a URL or a response that nobody foresaw leads to
