@@ -119,12 +119,12 @@ class Masker:
             return value if isinstance(value, str) or name in IDS else self._message(value, name)
         if isinstance(value, list) and name in NODE_IDS:
             return [
-                self._node_id(item) if isinstance(item, str) else self._message(item, "") for item in value
+                self.node_id(item) if isinstance(item, str) else self._message(item, "") for item in value
             ]
         if not isinstance(value, str):
             return self._message(value, name)
         if name in NODE_IDS or (name == "name" and message.get("is") == "begin"):
-            return self._node_id(value)
+            return self.node_id(value)
         if name == "title" and place != "subtests":
             return self._title(value, message.get("nodeId") or message.get("node_id"))
         if name == "url":
@@ -143,7 +143,7 @@ class Masker:
 
     # Names of tests -----------------------------------------------------------------------------
 
-    def _node_id(self, node_id: str) -> str:
+    def node_id(self, node_id: str) -> str:
         """Mask the parameters of a node id: its other parts are source code."""
         start, end = _brackets(node_id)
         return node_id[:start] + self._distinct(node_id[:start], node_id[start:end]) + node_id[end:]
@@ -151,7 +151,7 @@ class Masker:
     def _title(self, title: str, node_id: Any) -> str:
         """Mask a title; where it ends with the parameters of the node id, as that is masked."""
         if not isinstance(node_id, str):
-            return self._node_id(title)
+            return self.node_id(title)
         start, end = _brackets(node_id)
         parameters = node_id[start:end]
         before, found, after = title.partition(f"[{parameters}]") if end else (title, "", "")
@@ -172,6 +172,8 @@ class Masker:
         plain = self.text(text)
         if self._mask not in plain:
             return text
+        if self._is_masked(text):
+            plain = text  # by another Masker: the name stays the same
         first = self._numbers.get((before, plain), 1)
         for number in count(first):
             masked = f"{plain}-{number}" if number > 1 else plain
@@ -182,6 +184,14 @@ class Masker:
         self._taken.add((before, masked))
         self._masked[before, text] = masked
         return masked
+
+    def _is_masked(self, text: str) -> bool:
+        """Return whether ``text`` is one in which all is masked, maybe with a number."""
+        parts = re.sub(r"-\d+$", "", text).split(self._mask)
+        return len(parts) > 1 and not _any_in(self._texts, text) and all(map(self._is_plain, parts))
+
+    def _is_plain(self, text: str) -> bool:
+        return self.text(text) == text
 
     # Finding ------------------------------------------------------------------------------------
 

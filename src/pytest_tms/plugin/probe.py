@@ -80,7 +80,7 @@ def _read(config: pytest.Config, found: dict[str, Any]) -> None:
         if settings.url == "local":
             from pytest_tms.embedded import find_or_start
 
-            found["url"], found["token"] = find_or_start(os.getpid())
+            found["url"], found["token"] = find_or_start(os.getppid())  # `tms doctor`, which examines it
 
 
 def _why_off(resolved: Resolved) -> str:

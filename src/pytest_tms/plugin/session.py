@@ -368,9 +368,7 @@ class ReportingSession:
 
     def _keep(self, shard: Shard, identity: object, result: wire.TestResult, number: int = 0) -> None:
         which, again = shard.count(identity, result)
-        line = encode_tested(
-            self._shard_json[shard.id], as_json(result), n=number, identity=which, again=again
-        )
+        line = encode_tested(self._shard_json[shard.id], as_json(result), n=number, identity=which, again=again)
         self._writer.append(self._masker.line(line))
 
     # The user's hooks ---------------------------------------------------------------------------
