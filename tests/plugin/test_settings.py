@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+Run = Callable[..., pytest.RunResult]
 
 NATIVE = pytest.mark.skipif(pytest.version_tuple < (9,), reason="native TOML came with pytest 9")
 
@@ -14,6 +17,17 @@ NATIVE = pytest.mark.skipif(pytest.version_tuple < (9,), reason="native TOML cam
 def suite(pytester: pytest.Pytester) -> None:
     """One test that passes."""
     pytester.makepyfile("def test_it(): pass")
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run pytest as outside of a test: inside of one, only an option turns reporting on."""
+
+    def run(*arguments: str) -> pytest.RunResult:
+        monkeypatch.delenv("PYTEST_CURRENT_TEST", raising=False)
+        return pytester.runpytest(*arguments)
+
+    return run
 
 
 def opened(pytester: pytest.Pytester, folder: str = ".tms/offline") -> dict[str, Any]:
@@ -25,12 +39,12 @@ def opened(pytester: pytest.Pytester, folder: str = ".tms/offline") -> dict[str,
 
 
 @NATIVE
-def test_native_toml_takes_numbers_booleans_and_lists(pytester: pytest.Pytester) -> None:
+def test_native_toml_takes_numbers_booleans_and_lists(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyprojecttoml(
         "[tool.pytest]\ntms_timeout = 600\ntms_offline = true\ntms_required = false\ntms_suite = 5\n"
         "tms_meta = ['team=checkout']\ntms_tags = 'a b'\ntms_mask = ['[0-9]{9}']\ntms_progress_interval = 2\n"
     )
-    result = pytester.runpytest()
+    result = run()
     assert result.ret == 0
     assert "tms_" not in result.stdout.str()
     request = opened(pytester)["request"]
@@ -43,11 +57,13 @@ def test_native_toml_takes_numbers_booleans_and_lists(pytester: pytest.Pytester)
 @pytest.mark.parametrize(
     "line", ["tms_offline = false", "tms_timeout = 600", "tms_tags = 5", "tms_url = 5.5"]
 )
-def test_native_toml_never_stops_a_run_that_does_not_report(pytester: pytest.Pytester, line: str) -> None:
+def test_native_toml_never_stops_a_run_that_does_not_report(
+    run: Run, pytester: pytest.Pytester, line: str
+) -> None:
     pytester.makepyprojecttoml(f"[tool.pytest]\n{line}\n")
-    result = pytester.runpytest("--no-tms")
+    result = run("--no-tms")
     assert result.ret == 0
-    result = pytester.runpytest()
+    result = run()
     assert result.ret == 0
     result.assert_outcomes(passed=1)
 
@@ -68,10 +84,10 @@ def test_native_toml_never_stops_a_run_that_does_not_report(pytester: pytest.Pyt
     ],
 )
 def test_a_wrong_value_in_native_toml_is_one_sentence_and_the_run_reports(
-    pytester: pytest.Pytester, line: str, sentence: str
+    run: Run, pytester: pytest.Pytester, line: str, sentence: str
 ) -> None:
     pytester.makepyprojecttoml(f"[tool.pytest]\n{line}\n")
-    result = pytester.runpytest("--tms-offline")
+    result = run("--tms-offline")
     assert result.ret == 0
     result.assert_outcomes(passed=1)
     assert result.stdout.str().count(sentence) == 1
@@ -79,17 +95,17 @@ def test_a_wrong_value_in_native_toml_is_one_sentence_and_the_run_reports(
 
 
 @pytest.mark.parametrize("table", ["[tool.pytest.ini_options]", "[pytest]"])
-def test_the_ini_forms_take_numbers_and_booleans(pytester: pytest.Pytester, table: str) -> None:
+def test_the_ini_forms_take_numbers_and_booleans(run: Run, pytester: pytest.Pytester, table: str) -> None:
     if table == "[pytest]":
         pytester.makeini("[pytest]\ntms_timeout = 600\ntms_offline = false\ntms_meta = team=a b\n")
     else:
         pytester.makepyprojecttoml(
             f"{table}\ntms_timeout = 600\ntms_offline = false\ntms_meta = ['team=a b']\n"
         )
-    result = pytester.runpytest()
+    result = run()
     assert result.ret == 0
     assert not pytester.path.joinpath(".tms").exists()
-    result = pytester.runpytest("--tms-offline")
+    result = run("--tms-offline")
     assert result.ret == 0
     request = opened(pytester)["request"]
     assert request["configuration"]["timeout"] == 600_000
@@ -97,14 +113,14 @@ def test_the_ini_forms_take_numbers_and_booleans(pytester: pytest.Pytester, tabl
 
 
 def test_offline_switched_off_by_the_environment_writes_nothing(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMS_OFFLINE", "0")
     pytester.makeini("[pytest]\ntms_offline = 1\n")
-    assert pytester.runpytest().ret == 0
+    assert run().ret == 0
     assert not pytester.path.joinpath(".tms").exists()
 
 
-def test_no_timeout_is_sent_unless_one_is_set(pytester: pytest.Pytester) -> None:
-    assert pytester.runpytest("--tms-offline").ret == 0
+def test_no_timeout_is_sent_unless_one_is_set(run: Run, pytester: pytest.Pytester) -> None:
+    assert run("--tms-offline").ret == 0
     assert "timeout" not in opened(pytester)["request"].get("configuration", {})
