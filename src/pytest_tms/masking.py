@@ -51,19 +51,18 @@ class Masker:
     def __init__(self, secrets: Iterable[str], patterns: Iterable[str] = ()) -> None:
         self._patterns = [_compiled(pattern) for pattern in patterns]
         self._texts: list[str] = []
-        self._needles: list[bytes] = []
+        self._needles: list[str] = []
         self._mask = MASK
         self._masked: dict[tuple[str, str], str] = {}
         """What was written in the place of a name's changeable part, by that part and what precedes it."""
         self._taken: set[tuple[str, str]] = set()
+        self._numbers: dict[tuple[str, str], int] = {}
         self._learn(secrets)
 
     def add(self, secret: str) -> None:
         """Mask this secret too from now on."""
         self._learn([secret])
-        self._masked = {
-            name: text for name, text in self._masked.items() if not any(each in text for each in self._texts)
-        }
+        self._masked = {name: text for name, text in self._masked.items() if not _any_in(self._texts, text)}
 
     def text(self, text: str) -> str:
         """Return ``text`` without secrets and without what the patterns match."""
@@ -87,8 +86,9 @@ class Masker:
         It must have been encoded by msgspec, which escapes only what JSON requires.
         """
         if not self._patterns:
+            text = line.decode("utf-8", "replace")  # text is searched several times as fast as bytes
             for needle in self._needles:
-                if needle in line:
+                if needle in text:
                     break
             else:
                 return line
@@ -119,12 +119,12 @@ class Masker:
             return value if isinstance(value, str) or name in IDS else self._message(value, name)
         if isinstance(value, list) and name in NODE_IDS:
             return [
-                self._node_id(item) if isinstance(item, str) else self._message(item, "") for item in value
+                self.node_id(item) if isinstance(item, str) else self._message(item, "") for item in value
             ]
         if not isinstance(value, str):
             return self._message(value, name)
         if name in NODE_IDS or (name == "name" and message.get("is") == "begin"):
-            return self._node_id(value)
+            return self.node_id(value)
         if name == "title" and place != "subtests":
             return self._title(value, message.get("nodeId") or message.get("node_id"))
         if name == "url":
@@ -143,7 +143,7 @@ class Masker:
 
     # Names of tests -----------------------------------------------------------------------------
 
-    def _node_id(self, node_id: str) -> str:
+    def node_id(self, node_id: str) -> str:
         """Mask the parameters of a node id: its other parts are source code."""
         start, end = _brackets(node_id)
         return node_id[:start] + self._distinct(node_id[:start], node_id[start:end]) + node_id[end:]
@@ -151,7 +151,7 @@ class Masker:
     def _title(self, title: str, node_id: Any) -> str:
         """Mask a title; where it ends with the parameters of the node id, as that is masked."""
         if not isinstance(node_id, str):
-            return self._node_id(title)
+            return self.node_id(title)
         start, end = _brackets(node_id)
         parameters = node_id[start:end]
         before, found, after = title.partition(f"[{parameters}]") if end else (title, "", "")
@@ -169,17 +169,29 @@ class Masker:
         known = self._masked.get((before, text))
         if known is not None:
             return known
-        plain = masked = self.text(text)
-        if self._mask not in masked:
+        plain = self.text(text)
+        if self._mask not in plain:
             return text
-        for number in count(2):
-            is_clean = number > 100 or not any(secret in masked for secret in self._texts)
+        if self._is_masked(text):
+            plain = text  # by another Masker: the name stays the same
+        first = self._numbers.get((before, plain), 1)
+        for number in count(first):
+            masked = f"{plain}-{number}" if number > 1 else plain
+            is_clean = number > first + 100 or not _any_in(self._texts, masked)
             if (before, masked) not in self._taken and is_clean:
                 break
-            masked = f"{plain}-{number}"
+        self._numbers[before, plain] = number + 1
         self._taken.add((before, masked))
         self._masked[before, text] = masked
         return masked
+
+    def _is_masked(self, text: str) -> bool:
+        """Return whether ``text`` is one in which all is masked, maybe with a number."""
+        parts = re.sub(r"-\d+$", "", text).split(self._mask)
+        return len(parts) > 1 and not _any_in(self._texts, text) and all(map(self._is_plain, parts))
+
+    def _is_plain(self, text: str) -> bool:
+        return self.text(text) == text
 
     # Finding ------------------------------------------------------------------------------------
 
@@ -194,7 +206,7 @@ class Masker:
             ),
             MASK,
         )
-        needles: list[bytes] = []
+        needles: list[str] = []
         # The mask too: a test may be called as another one is when masked.
         for needle in sorted((_as_written(text) for text in (*texts, self._mask)), key=len):
             if not any(known in needle for known in needles):
@@ -275,9 +287,9 @@ def _spellings(text: str) -> Iterator[str]:
     yield urllib.parse.quote_plus(clean)
 
 
-def _as_written(text: str) -> bytes:
+def _as_written(text: str) -> str:
     """Return ``text`` as it occurs in JSON of msgspec."""
-    return msgspec.json.encode(text.encode("utf-8", "backslashreplace").decode())[1:-1]
+    return msgspec.json.encode(text.encode("utf-8", "backslashreplace").decode())[1:-1].decode()
 
 
 # Secrets of the environment -----------------------------------------------------------------------

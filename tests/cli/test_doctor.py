@@ -1,4 +1,4 @@
-"""`tms doctor`: what a run here would report to, and what is in the way."""
+"""`tms doctor`: whether a run here reports, and what is wrong."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ def trouble(*arguments: str, **environ: str) -> str:
     return sentence
 
 
+def verdict(*arguments: str, **environ: str) -> str:
+    """The first line of what is printed."""
+    done = run_tms("doctor", *arguments, **environ)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode == (0 if done.stdout.startswith("Reporting works") else 1)
+    return done.stdout.partition("\n")[0]
+
+
 def test_each_value_is_shown_with_its_source_and_no_secret(folder: Path, tms: Tms) -> None:
     (folder / "pytest.ini").write_text(
         "[pytest]\ntms_suite = smoke\ntms_timeout = 60\naddopts = --tms-environment staging\ntms_mask = hunter2\n"
@@ -41,20 +49,29 @@ def test_each_value_is_shown_with_its_source_and_no_secret(folder: Path, tms: Tm
     (folder / "conftest.py").write_text("import os\nprint('hello')\nos.environ['TMS_SHARD'] = '1/2'\n")
     url = tms.url.replace("//", "//me:pass-word@")
     environ = {"TMS_URL": url, "TMS_SUITE": "api", "TMS_API_TOKEN": tms.token, "MY_PASSWORD": "sesame-opens"}
-    done = run_tms("doctor", "--tms-meta", "door=sesame-opens", **environ)
+    done = run_tms("doctor", "-v", "--tms-meta", "door=sesame-opens", **environ)
     assert (done.returncode, done.stderr) == (0, "")
     assert not any(secret in done.stdout for secret in (tms.token, "pass-word", "sesame-opens", "hunter2"))
-    assert done.stdout.endswith("all is well\n")
+    shown = tms.url.replace("//", "//********@")
+    assert done.stdout.startswith(
+        f"Reporting works: results go to {shown} (suite api, environment staging)\nTMS      pytest-tms "
+    )
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["--tms-suite", "api", "TMS_SUITE"] in rows
+    assert ["tms_timeout", "60", "tms_timeout"] in rows
+    assert ["tms_deadline", "15", "default"] in rows
+    assert "--tms-suite" not in run_tms("doctor", **environ).stdout
     status, found = asked("--tms-meta", "door=sesame-opens", **environ)
     assert status == 0
-    rows = {row["name"]: (row["value"], row["source"]) for row in found["settings"]}
-    assert rows["--tms-suite"] == ("api", "TMS_SUITE")
-    assert rows["--tms-environment"] == ("staging", "--tms-environment")
-    assert rows["--tms-shard"] == ("1/2", "TMS_SHARD")
-    assert rows["--tms-meta"] == ("door=********", "--tms-meta")
-    assert rows["tms_timeout"] == ("60", "tms_timeout")
-    assert rows["tms_payload"] == ("full", "default")
-    assert rows["token"] == ("********", "TMS_API_TOKEN")
+    by_name = {row["name"]: (row["value"], row["source"]) for row in found["settings"]}
+    assert by_name["--tms-suite"] == ("api", "TMS_SUITE")
+    assert by_name["--tms-environment"] == ("staging", "--tms-environment")
+    assert by_name["--tms-shard"] == ("1/2", "TMS_SHARD")
+    assert by_name["--tms-meta"] == ("door=********", "--tms-meta")
+    assert by_name["tms_timeout"] == ("60", "tms_timeout")
+    assert by_name["tms_payload"] == ("full", "default")
+    assert by_name["token"] == ("********", "TMS_API_TOKEN")
+    assert found["verdict"] == f"Reporting works: results go to {shown} (suite api, environment staging)"
     assert found["tms"]["service"] == "pytest-tms"
     assert found["token"]["scopes"] == ["executions:read", "executions:write", "webhooks:write"]
     assert abs(found["clockSkew"]) < 30
@@ -62,15 +79,16 @@ def test_each_value_is_shown_with_its_source_and_no_secret(folder: Path, tms: Tm
     assert found["trouble"] == []
 
 
-def test_what_is_in_the_way_is_one_line_that_says_what_to_do(folder: Path, tms: Tms) -> None:
+def test_what_is_wrong_is_one_line_with_what_to_do(folder: Path, tms: Tms) -> None:
     def token(*options: str) -> str:
         made = run_tms("token", "create", "--name", "other", *options, "--data-dir", str(tms.data_dir))
         return made.stdout.strip()
 
     on = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token}
-    assert trouble() == "reporting is off: there is no URL, set --tms-url, TMS_URL or tms_url"
-    assert trouble("--no-tms", **on) == "reporting is off: --no-tms or TMS_DISABLED says so"
     assert trouble(TMS_URL=tms.url) == "there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE"
+    assert trouble(TMS_URL=tms.url, TMS_API_TOKEN_FILE="nowhere").startswith(
+        "TMS_API_TOKEN_FILE cannot be read: No such file or directory, nowhere"
+    )
     assert trouble(**{**on, "TMS_API_TOKEN": "nope"}).startswith(
         "the token is unknown, expired or revoked: set"
     )
@@ -80,17 +98,96 @@ def test_what_is_in_the_way_is_one_line_that_says_what_to_do(folder: Path, tms: 
     assert trouble(**{**on, "TMS_API_TOKEN": bound}).endswith("is for staging, not dev: use another")
     assert trouble(**{**on, "TMS_URL": tms.root}).endswith("check that the base URL includes /api")
     assert trouble("--tms-execution", "exec_x", **on).startswith("There is no execution exec_x: check")
-    assert trouble("-o", "tms_timeout=x", **on) == "tms_timeout is 'x': write a whole number above zero"
+    assert (
+        trouble("--tms-shard", "5/4", **on) == "the shard is '5/4': write I/N with I from 1 to N, as in 2/4"
+    )
+    assert trouble("-o", "tms_mask=(", **on).startswith("tms_mask: invalid regular expression '(': ")
     assert "unrecognized arguments: --nonsense" in trouble("--nonsense", **on)
     assert trouble("-p", "no:tms", **on).startswith("pytest does not load pytest-tms: look for -p no:tms")
-    assert asked("--tms-offline")[0] == 0
+
+
+def test_the_first_line_is_the_verdict(folder: Path, tms: Tms) -> None:
+    on = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token}
+    works = f"Reporting works: results go to {tms.url} (suite all, environment dev)"
+    assert verdict(**on) == works
+    assert verdict() == "Reporting is off: there is no URL; set --tms-url, TMS_URL or tms_url"
+    assert verdict(TMS_URL="") == "Reporting is off: TMS_URL is empty; set --tms-url, TMS_URL or tms_url"
+    assert verdict("--no-tms", **on) == "Reporting is off: --no-tms is given; leave it out to report"
+    assert (
+        verdict(TMS_DISABLED="1", **on) == "Reporting is off: TMS_DISABLED is given; leave it out to report"
+    )
+    assert verdict("--tms-offline") == (
+        f"Reporting works: offline, results are written to {folder}/.tms/offline and sent by `tms replay`"
+    )
+    assert verdict(TMS_URL=tms.url) == (
+        "Reporting does not work: there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE"
+    )
+
+
+def test_a_value_that_is_not_used_is_trouble_and_reporting_works(tms: Tms) -> None:
+    on = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token}
+    for arguments, environ, sentence in [
+        (["-o", "tms_timeout=x"], {}, "tms_timeout is 'x': write a whole number from 1 to 1000000000"),
+        ([], {"TMS_SUIT": "smoke"}, "TMS_SUIT is not a setting: write TMS_SUITE, if that is meant"),
+        (["-o", "tms_tag=a"], {}, "tms_tag is not a setting: write tms_tags, if that is meant"),
+    ]:
+        status, found = asked(*arguments, **on, **environ)
+        assert (status, found["trouble"]) == (1, [sentence])
+        assert found["verdict"].startswith("Reporting works: ")
+    assert (
+        "problem  TMS_SUIT is not a setting: write TMS_SUITE"
+        in run_tms("doctor", TMS_SUIT="smoke", **on).stdout
+    )
+    status, found = asked(TMS_ZOOM="1", **on)
+    assert (status, found["trouble"]) == (0, [])
+    assert found["notes"] == ["TMS_ZOOM is not a setting of pytest-tms: `tms doctor -v` lists all settings"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("pyproject.toml", b"[tool.pytest\nx", "pytest does not start here: "),
+        ("pyproject.toml", b"\xff\xfe\x00", "pytest does not start here: "),
+        ("conftest.py", b"import os; os._exit(0)", "it exits with status 0; look at conftest.py"),
+        ("conftest.py", b"import sys; print('tms-probe:{'); sys.exit(3)", "pytest does not start here: "),
+        ("conftest.py", b"import pytest; pytest.exit('enough')", "pytest does not start here: "),
+        ("conftest.py", b"1/0", "pytest does not start here: "),
+    ],
+)
+def test_a_folder_in_which_pytest_does_not_start_is_one_line(
+    folder: Path, file: str, content: bytes, said: str
+) -> None:
+    (folder / file).write_bytes(content)
+    first = verdict("--tms-offline")
+    assert first.startswith("Reporting does not work: ")
+    assert said in first
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "import os; os.write(1, b'\\xff\\x00tms-probe:{}\\n')",
+        "import sys, os; sys.stdout = open(os.devnull, 'w')",
+        "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(20)'])",
+    ],
+)
+def test_what_a_conftest_prints_reads_and_starts_is_no_obstacle(folder: Path, content: str) -> None:
+    (folder / "conftest.py").write_text(content)
+    assert verdict("--tms-offline").startswith("Reporting works: offline")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1/api", "http://a b/api", "http://127.0.0.1:99999/api", "http:///api", "ftp://a"]
+)
+def test_a_url_that_cannot_be_is_one_line(url: str) -> None:
+    assert verdict(TMS_URL=url, TMS_API_TOKEN="t").startswith("Reporting does not work: ")
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
         ("hangs", "does not answer: it timed out"),
-        ("drips", "did not answer in full within 12 s"),
+        ("drips", "did not respond in full within 12 s"),
         ("resets", "does not answer: the connection was cut off"),
         ("html", "answered 200 with text/html, not as a TMS does: check that the base URL includes /api"),
         ("login", "redirects elsewhere (302): check the base URL"),
@@ -116,4 +213,4 @@ def test_a_server_that_knows_only_the_document_is_well(foreign: Foreign) -> None
 def test_a_clock_that_is_wrong_is_trouble() -> None:
     body = b'{"service": "s", "token": {"scopes": ["admin"]}}'
     with peer(answers("200 OK", body, Date="Mon, 01 Jan 1990 00:00:00 GMT")) as url:
-        assert "s ahead of the TMS's: set it, or times" in trouble(TMS_URL=url, TMS_API_TOKEN="t")
+        assert "s ahead of the clock of the TMS: set it, or times" in trouble(TMS_URL=url, TMS_API_TOKEN="t")

@@ -19,7 +19,7 @@ from pytest_tms.journal.lines import (
     as_json,
     decode,
     encode,
-    line_prefix,
+    encode_tested,
 )
 from pytest_tms.masking import FREE, KEPT, MASK, NODE_IDS, Masker, of_environment
 
@@ -27,7 +27,7 @@ from pytest_tms.masking import FREE, KEPT, MASK, NODE_IDS, Masker, of_environmen
 def line_of(node_id: str = "tests/test_a.py::test_a", **fields: Any) -> bytes:
     title = node_id.partition("::")[2]
     result = wire.TestResult(**{"title": title, "status": "passed", "node_id": node_id, **fields})
-    return line_prefix("1") + as_json(result) + b"}\n"
+    return encode_tested(b'"1"', as_json(result), n=1)
 
 
 def parsed(line: bytes) -> dict[str, Any]:
@@ -229,6 +229,16 @@ def test_a_test_whose_parameter_is_the_mask_stays_distinct() -> None:
     assert masked_id(masker, "a.py::t[********]") == "a.py::t[********-2]"
 
 
+@pytest.mark.parametrize("patterns", [[], [".*"], ["password=.*"]])
+def test_a_masked_line_stays_as_it_is_when_it_is_masked_again(patterns: list[str]) -> None:
+    first, second = Masker(["secret-1", "secret-2"], patterns), Masker(["secret-1", "secret-2"], patterns)
+    ids = ["a.py::t[secret-1]", "a.py::t[secret-2]", "a.py::t[password=1]"]
+    lines = [first.line(line_of(each, stdout="secret-1")) for each in ids]
+    assert len({parsed(line)["nodeId"] for line in lines}) == 3
+    assert [second.line(line) for line in reversed(lines)] == lines[::-1]
+    assert [masked_id(first, each) for each in ids] == [parsed(line)["nodeId"] for line in lines]
+
+
 def test_the_number_is_the_same_in_all_that_names_the_test() -> None:
     masker = Masker(["secret-1", "secret-2"])
 
@@ -360,7 +370,7 @@ def messages(draw: st.DrawFn) -> tuple[list[str], list[bytes]]:
             tags=draw(st.lists(text, max_size=2)),
             subtests=[wire.Subtest(title=draw(text), status="failed", longrepr=draw(text))],
         )
-        lines.append(line_prefix("1", again=draw(st.booleans())) + as_json(result) + b"}\n")
+        lines.append(encode_tested(b'"1"', as_json(result), again=draw(st.booleans())))
     lines.append(encode(ShardStarted(at="2026-01-01T00:00:00Z", shard="execution")))
     lines.append(encode(Opened(version=1, run="r", execution="exec_1", provider="passed")))
     return secrets, lines

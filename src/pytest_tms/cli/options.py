@@ -128,7 +128,10 @@ def request_options(function: Function) -> Function:
             "--meta", multiple=True, callback=_pairs, metavar="KEY=VALUE", help="More metadata; repeatable."
         ),
         click.option(
-            "--timeout", type=click.IntRange(1), metavar="SECONDS", help="When it has failed (1800)."
+            "--timeout",
+            type=click.IntRange(1),
+            metavar="SECONDS",
+            help="Seconds after which the execution fails (1800).",
         ),
         click.option(
             "--trigger", type=click.Choice(["api", "manual", "scheduled"]), help="The triggerSource (api)."
@@ -148,13 +151,17 @@ def new_request(asked: Mapping[str, Any], shards: int) -> wire.ExecutionRequest:
     from pytest_tms.plugin.settings import dest, resolve, table
 
     written = {dest(entry.option) or entry.ini: asked.get(name) for name, entry in table()}
-    settings = resolve(written.get, os.environ, written.get).settings
+    resolved = resolve(written.get, os.environ, written.get)
+    if resolved.problems:
+        raise ValueError(resolved.problems[0])
+    settings = resolved.settings
+    timeout = settings.timeout * 1000 or wire.Configuration().timeout
     meta = {key: value for key, _, value in (word.partition("=") for word in settings.meta)}
     return wire.ExecutionRequest(
         test_suite=settings.suite,
         environment=settings.environment,
         provider=settings.provider,
         trigger_source=settings.trigger,  # type: ignore[arg-type]  # checked against the choices
-        configuration=wire.Configuration(parallel=shards > 1, shards=shards, timeout=settings.timeout * 1000),
+        configuration=wire.Configuration(parallel=shards > 1, shards=shards, timeout=timeout),
         metadata={**ci.describe(Path.cwd()), **meta} or None,
     )

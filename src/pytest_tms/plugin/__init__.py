@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_tms.plugin.settings import OFFLINE, SettingError, dest, is_on, table
+from pytest_tms.plugin.settings import OFFLINE, ON, SettingError, dest, ini_reader, is_on, table
 
 if TYPE_CHECKING:
     from pytest_tms.plugin.results.attachments import Tms
@@ -48,6 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                 entry.option, dest=dest(entry.option), action=action, metavar=entry.metavar, help=text
             )
         if entry.ini:
+            # In native TOML a value of another type is taken, too: see ini_reader.
             kind = {"pairs": "linelist", "lines": "linelist", "words": "args"}.get(entry.kind, "string")
             parser.addini(entry.ini, entry.help, type=kind, default=None)  # type: ignore[arg-type]
 
@@ -101,7 +102,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _select_shard(config: pytest.Config) -> None:
     """Have this process run only its shard's tests, whether or not it reports."""
-    text = config.getoption("tms_shard") or os.environ.get("TMS_SHARD") or config.getini("tms_shard")
+    text = config.getoption("tms_shard") or os.environ.get("TMS_SHARD") or ini_reader(config)("tms_shard")
     if not text:
         return
     from pytest_tms.plugin.xdist.sharding import ShardSelection, parse_shard
@@ -116,7 +117,11 @@ def _select_shard(config: pytest.Config) -> None:
 
 def _check_required(config: pytest.Config) -> None:
     """Fail a run that is required to report, and names no TMS."""
-    asked = config.getoption("tms_required"), os.environ.get("TMS_REQUIRED"), config.getini("tms_required")
+    asked = (
+        config.getoption("tms_required"),
+        os.environ.get("TMS_REQUIRED"),
+        ini_reader(config)("tms_required"),
+    )
     if not any(asked) or hasattr(config, "workerinput") or _is_switched_off(config) or _is_nested(config):
         return
     if _is_required(config):
@@ -134,13 +139,13 @@ def _is_required(config: pytest.Config) -> bool:
     """Whether the run must report; a value that cannot be read counts as yes."""
     if config.getoption("tms_required"):
         return True
-    words = os.environ.get("TMS_REQUIRED") or config.getini("tms_required") or "0"
+    words = os.environ.get("TMS_REQUIRED") or ini_reader(config)("tms_required") or "0"
     return str(words).strip().lower() not in ("0", "false", "no", "off")
 
 
 def _is_switched_off(config: pytest.Config) -> bool:
     words = os.environ.get("TMS_DISABLED", "").strip().lower()
-    return bool(config.getoption("no_tms")) or words not in ("", "0", "false", "no", "off")
+    return bool(config.getoption("no_tms")) or words in ON
 
 
 def _is_nested(config: pytest.Config) -> bool:
@@ -158,9 +163,4 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 def _is_wanted(config: pytest.Config) -> bool:
-    if _is_nested(config):
-        return False
-    try:
-        return is_on(config.getoption, os.environ, config.getini)
-    except SettingError:
-        return True  # the run resolves again, and says what is wrong
+    return not _is_nested(config) and is_on(config.getoption, os.environ, ini_reader(config))

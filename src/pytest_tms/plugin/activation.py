@@ -15,7 +15,7 @@ from pytest_tms.plugin.inactive import Inactive
 from pytest_tms.plugin.offline import give_back_tests
 from pytest_tms.plugin.results.attachments import REPORTING
 from pytest_tms.plugin.results.enrichment import Carrier, Enricher, Unlogged
-from pytest_tms.plugin.settings import SettingError, Settings, resolve
+from pytest_tms.plugin.settings import SettingError, Settings, ini_reader, resolve
 from pytest_tms.plugin.xdist.sharding import ShardName, parse_shard
 
 
@@ -28,7 +28,10 @@ def activate(config: pytest.Config) -> None:
         give_back_tests(config)
     manager = config.pluginmanager
     guard = Guard(config)
-    settings = resolve(config.getoption, os.environ, config.getini).settings
+    resolved = resolve(config.getoption, os.environ, ini_reader(config))
+    settings = resolved.settings
+    if worker is None:
+        guard.learn(resolved.problems)
     shard = parse_shard(settings.shard)
     enricher = Enricher(settings.tags)
     if worker is None:
