@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -45,6 +45,11 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("TMS_") or name == "CI":
             monkeypatch.delenv(name)
+
+
+def outside(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment as it is outside of a test: a pytest that finds itself in one reports only if asked."""
+    return {name: value for name, value in environ.items() if name != "PYTEST_CURRENT_TEST"}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_tms.cli import tms as tms_command
 from pytest_tms.plugin.settings import table
-from tests.conftest import Tms
+from tests.conftest import Tms, outside
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -106,7 +106,7 @@ def test_the_script_of_the_command_s_page_runs(tmp_path: Path, tms: Tms) -> None
     done = subprocess.run(
         ["sh", "-e", "-c", script],
         cwd=tmp_path,
-        env={**os.environ, "PATH": path, "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token},
+        env={**outside(os.environ), "PATH": path, "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token},
         capture_output=True,
         text=True,
         check=False,

@@ -69,12 +69,12 @@ class Request(msgspec.Struct, kw_only=True, frozen=True, rename="camel", omit_de
 
 
 class Configuration(Request, frozen=True, kw_only=True):
-    """How an execution is to run; ``timeout`` is in milliseconds."""
+    """How an execution is to run; ``timeout`` is in milliseconds, 1800000 if it is not given."""
 
     browsers: list[str] | None = None
     parallel: bool | None = False
     shards: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = 1
-    timeout: Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)] | None = 1_800_000
+    timeout: Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)] | None = None
     retries: Count | None = 0
 
 

@@ -55,7 +55,7 @@ def test_a_run_can_be_attached_to_what_create_made(
     for name, value in {**made, "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token}.items():
         monkeypatch.setenv(name, value)
     pytester.makepyfile("def test_it(): pass")
-    pytester.runpytest("--tms-shard", "1").assert_outcomes(passed=1)
+    pytester.runpytest("--tms-url", tms.url, "--tms-shard", "1").assert_outcomes(passed=1)
     shown = command("show", made["TMS_EXECUTION_ID"])
     assert shown.stdout.splitlines() == [
         f"{made['TMS_EXECUTION_ID']}  completed, 1 of 1 shards finished: 1 passed",

@@ -580,8 +580,8 @@ class ReportingSession:
             backlog=state.backlog,
             waiting=state.waiting,
             stopped_by=self._why(),
-            running=self._in_flight(),
-            left_out=self._left_out(),
+            running=[self._masker.node_id(name) for name in self._in_flight()],
+            left_out=[self._masker.node_id(name) for name in self._left_out()],
             problem=state.problem,
             warnings=warnings,
             is_offline=bool(self._settings.offline),
@@ -598,7 +598,7 @@ class ReportingSession:
 
     def _in_flight(self) -> list[str]:
         """The tests that were running."""
-        return [self._shown(name) for name in self._running]
+        return [self._plain(name) for name in self._running]
 
     def _left_out(self) -> list[str]:
         """The tests that never began, in their order; a test that several workers share is named once."""
@@ -607,13 +607,14 @@ class ReportingSession:
         running = set(self._running)
         names = self._workers.names if self._workers else [item.nodeid for item in self._items]
         return [
-            self._shown(name)
+            self._plain(name)
             for name in names
             if name not in running and (test_id(name) if self._grouped else name) not in settled
         ]
 
-    def _shown(self, nodeid: str) -> str:
-        return clean(self._masker.text(test_id(nodeid) if self._grouped else nodeid))
+    def _plain(self, nodeid: str) -> str:
+        """A node id without the group that xdist's loadgroup appends."""
+        return clean(test_id(nodeid) if self._grouped else nodeid)
 
     def _status(self, shard: Shard, exitstatus: int) -> wire.SubmittedStatus:
         if self._shutdown is not None and self._shutdown.reason:
