@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from bench import deliveries, distance, ingest, instructions, memory, overhead
+from bench.runs import KINDS
 
 
 def main() -> None:
@@ -16,11 +17,24 @@ def main() -> None:
     parser.add_argument("--submitted", type=int, default=100_000, help="tests a submission (default 100,000)")
     parser.add_argument("--events", type=int, default=4_000, help="webhook deliveries (default 4,000)")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default 5)")
+    parser.add_argument("--kinds", nargs="+", choices=[*KINDS], default=["passing"], help="kinds of tests")
+    parser.add_argument("--workers", nargs="+", type=int, default=[0, 2], help="numbers of xdist's workers")
+    parser.add_argument("--in-turn", action="store_true", help="run as users do: in turn, on all processors")
+    parser.add_argument("--against", metavar="COMMIT", default="", help="also measure the project at COMMIT")
     measures: dict[str, Callable[[argparse.Namespace], list[Callable[[], str]]]] = {
         "overhead": lambda given: [
-            lambda workers=workers: overhead.measure(given.tests, given.rounds, workers)  # type: ignore[misc]
-            for workers in (0, 2)
+            lambda kind=kind, workers=workers: overhead.measure(  # type: ignore[misc]
+                given.tests,
+                given.rounds,
+                workers,
+                kind,
+                pinned=not given.in_turn,
+                revision=given.against,
+            )
+            for kind in given.kinds
+            for workers in given.workers
         ],
+        "start": lambda given: [lambda: overhead.measure_start(given.rounds, given.against)],
         "instructions": lambda given: [lambda: instructions.measure(given.tests)],
         "distance": lambda given: [lambda: distance.measure(given.tests, given.rounds)],
         "memory": lambda given: [lambda: memory.measure(given.long)],

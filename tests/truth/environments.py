@@ -29,6 +29,14 @@ ENVIRONMENTS = {
         "pytest-timeout",
         "trio",
     ),
+    "replacing": (
+        "pytest==9.2.0",
+        "freezegun",
+        "gevent",
+        "pyfakefs",
+        "pytest-socket",
+        "time-machine",
+    ),
     "playwright": (
         "pytest==9.2.0",
         "pytest-playwright==0.10.0",
