@@ -164,4 +164,5 @@ def measure_start(rounds: int, revision: str = "") -> str:
         for name, each in middle.items()
     ]
     header = ["reporter", "process, ms of CPU", "tree, ms of CPU", "ms of time"]
-    return f"one test, medians of {rounds} rounds; bare pytest took {base[0]:.0f} ms of CPU\n{table(header, rows)}"
+    title = f"one test, medians of {rounds} rounds; bare pytest took {base[0]:.0f} ms of CPU"
+    return f"{title}\n{table(header, rows)}"

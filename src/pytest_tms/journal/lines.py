@@ -68,7 +68,7 @@ class OnWorker(Line, kw_only=True, frozen=True, omit_defaults=True, tag="worker"
 
 
 class TimeLimit(Line, kw_only=True, frozen=True, omit_defaults=True, tag="limit"):
-    """Test number ``n`` ends the process if it runs longer than ``seconds`` (pytest-timeout's thread method)."""
+    """Test number ``n`` ends the process after ``seconds``, by pytest-timeout's method ``thread``."""
 
     n: int
     seconds: float

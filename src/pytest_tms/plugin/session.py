@@ -1,4 +1,4 @@
-"""One reporting session: from pytest's hooks to the lines of a journal. Only the process that reports has one.
+"""One reporting session: from pytest's hooks to the lines of a journal; only the reporting process has one.
 
 While tests run, a hook here appends to the journal and does nothing else: no network, no thread, no signal
 handler, no environment. The sender process delivers the journal.

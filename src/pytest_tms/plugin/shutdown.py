@@ -37,7 +37,7 @@ class Shutdown:
             distributed.shouldstop = reason
 
     def interrupted(self, error: BaseException) -> None:
-        """Note what ended the session; the stops of pytest and xdist, as for ``-x``, are not cancellations."""
+        """Note what ended the session; the stops of pytest itself, as for ``-x``, cancel nothing."""
         if self.reason:
             return
         if isinstance(error, KeyboardInterrupt) and type(error) is not KeyboardInterrupt:

@@ -53,8 +53,8 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
 class Start(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What the sender is given through its standard input: secrets never travel in its arguments.
 
-    ``pid`` is the process that runs the tests, ``pace`` the seconds between two reports of progress (0: as the
-    TMS asks), ``deadline`` the seconds that the sender may go on after the end of that process.
+    ``pid`` is the process that runs the tests, ``pace`` the seconds between two reports of progress (0: as
+    the TMS asks), ``deadline`` the seconds that the sender may go on after the end of that process.
     """
 
     journal: str
@@ -103,7 +103,7 @@ class SenderProcess:
         return not self.is_over
 
     def _spawn(self, command: list[str], environ: Mapping[str, str], message: bytes) -> bool:
-        """Start it by way of a shell that ends at once: a test that waits for any child must not find ours."""
+        """Start it by a shell that ends at once: a test that waits for any child must not find ours."""
         if not hasattr(os, "posix_spawn") or not Path("/bin/sh").exists():
             return False
         given, give = os.pipe()

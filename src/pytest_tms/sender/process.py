@@ -69,7 +69,7 @@ class Parent:
             self._handle = -1
 
     def has_ended(self) -> bool:
-        """Whether it has ended. Its pipe alone says little: a forked child keeps it open, a test may close it."""
+        """Whether it has ended. The pipe is not enough: forked children keep it open, a test may close it."""
         if self._is_gone:
             return True
         if self._handle >= 0:

@@ -1,4 +1,4 @@
-"""Deliver what earlier runs left behind: `tms replay`, and the backlog of a run that reports to the same TMS."""
+"""Deliver what earlier runs left behind: by `tms replay`, or as the backlog of a later run."""
 
 from __future__ import annotations
 

@@ -169,8 +169,8 @@ class Uploader:
     def close_unfinished(self, *, at: str = "") -> None:
         """Write the end that a killed run did not write, and deliver it.
 
-        Its open shards ended in ``error`` and name every test in flight; a test that pytest-timeout ended gets
-        a result. ``at`` is when the run ended, by default when the last line was written. Raises TmsError.
+        Its open shards ended in ``error`` and name every test in flight; a test that pytest-timeout ended
+        gets a result. ``at`` is when the run ended, by default when the last line was written. Raises TmsError.
         """
         opened = self._open()
         self._read_whole()
