@@ -150,7 +150,7 @@ def _is_switched_off(config: pytest.Config) -> bool:
 
 def _is_nested(config: pytest.Config) -> bool:
     """Whether this session runs inside a test of another one, and does not ask for reporting by an option."""
-    asked = config.getoption("tms_url") or config.getoption("tms_offline")
+    asked = any(config.getoption(name) for name in ("tms_url", "tms_offline", "tms_required"))
     return "PYTEST_CURRENT_TEST" in os.environ and not asked
 
 
