@@ -36,6 +36,13 @@ ENVIRONMENTS = {
         "pyfakefs",
         "pytest-socket",
         "time-machine",
+    "shapes": (
+        "pytest==8.4.2",
+        "freezegun==1.5.5",
+        "ipykernel",
+        "nbval==0.11.0",
+        "pyfakefs==6.3.2",
+        "pytest-forked",
     ),
     "playwright": (
         "pytest==9.2.0",

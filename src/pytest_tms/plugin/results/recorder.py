@@ -118,7 +118,7 @@ class Recorder:
                 return None
             milliseconds = round(1000 * duration)
             file = last["location"][0]
-        except (TypeError, KeyError, IndexError):  # a plugin made something else of it
+        except (TypeError, KeyError, IndexError, ArithmeticError):  # a plugin made something else of it
             return None
         nodeid = teardown.nodeid
         if (self._open and (worker, nodeid) in self._open) or nodeid in self._crashed:
