@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def pytest_tms_execution(config: pytest.Config, request: dict[str, Any]) -> None:
     """Change the body of POST /executions before it is sent, in place; not called if a run attaches.
 
-    It is called before collecting: an implementation in the conftest.py of a folder that pytest finds only while
-    collecting is not called.
+    It is called before collecting: an implementation in the conftest.py of a folder that pytest finds only
+    while collecting is not called.
 
     ``request`` holds the documented fields: ``testSuite``, ``environment``, ``configuration``, ``metadata``.
     """

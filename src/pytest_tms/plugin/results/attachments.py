@@ -26,7 +26,8 @@ EXECUTION_TIMEOUT = 5.0
 """Seconds that a test which asks for the execution's id waits for the TMS to create it."""
 
 REPORTING = pytest.StashKey[dict[str, str]]()
-"""On the config of a reporting process: ``execution`` (if it is known), ``shard``, ``journal`` and the ``folder`` for attached bytes."""
+"""On the config of a reporting process: ``execution`` (if it is known), ``shard``, ``journal`` and the
+``folder`` for attached bytes."""
 
 MAX_WARNINGS = 10
 """Warnings about attachments that are kept of one process."""
