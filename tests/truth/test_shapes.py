@@ -123,7 +123,7 @@ def pytest_runtest_makereport(item, call):
     if call.when == "call" and item.name == "test_fails":
         report.outcome = "blocked"
     if call.when == "call" and item.name == "test_passes[1]":
-        report.outcome = None
+        report.outcome = "warning"
     if call.when == "call" and item.name == "test_passes[2]":
         report.duration = float("nan")
         report.start = -1e30
@@ -139,7 +139,7 @@ def test_outcomes_and_times_that_a_hook_changed_are_stored_and_never_passed(
     files = {"test_it.py": suite, "pytest.ini": INI, "conftest.py": HOOKS}
     ran = harness.run(tms, tmp_path, files, *harness.MODES[mode])
     blocked = harness.Test("test_it.py::test_fails", "failed", "blocked", 0, {"error": "AssertionError: bad"})
-    unknown = harness.Test("test_it.py::test_passes[1]", "failed", "unknown")
+    unknown = harness.Test("test_it.py::test_passes[1]", "failed", "warning")
     harness.assert_stored(ran.stored, [blocked, unknown, passed("test_it.py::test_passes[2]", duration=None)])
     harness.assert_counted(ran)
 
@@ -342,7 +342,7 @@ def test_attaching_never_fails_a_test(mode: str, tms: Tms, tmp_path: Path) -> No
     kinds = [file["kind"] for file in stored["test_kinds"]["artifacts"]]
     assert kinds == ["screenshot", "log", "file", "file", "file"]
     assert [file["kind"] for file in stored["test_odd"]["artifacts"]] == ["file", "file"]
-    said = [line for line in ran.block if "tms.attach" in line]
+    said = [line for line in ran.warnings if "tms.attach" in line]
     assert len(said) == 3
     assert "there is no file 'no_such_file'" in "".join(said)
 
@@ -359,16 +359,18 @@ def test_bytes_go_to_a_temporary_folder_if_the_project_cannot_be_written_to(tms:
 
 def test_bytes_that_can_be_written_nowhere_are_one_warning(tms: Tms, tmp_path: Path) -> None:
     test = "def test_it(tms, monkeypatch):\n    for _ in range(3): assert tms.attach(b'x', 'a.log') is None\n"
-    conftest = (
-        "import pytest_tms.plugin.results.attachments as a\na.tempfile.gettempdir = lambda: '/dev/null'\n"
-    )
+    no_tmp = """
+import types
+from pytest_tms.plugin.results import attachments
+attachments.tempfile = types.SimpleNamespace(gettempdir=lambda: "/dev/null")
+"""
     files = {"test_it.py": test, ".tms/artifacts": "not a folder", "conftest.py": ""}
     plugin = tmp_path / "plugin"
     plugin.mkdir()
-    (plugin / "no_tmp.py").write_text(conftest)
+    (plugin / "no_tmp.py").write_text(no_tmp)
     ran = harness.run(tms, tmp_path, files, "-p", "no_tmp", extra={"PYTHONPATH": str(plugin)})
     assert ran.exit == 0, ran.output
-    assert len([line for line in ran.block if "attachments cannot be written to" in line]) == 1
+    assert len([line for line in ran.warnings if "attachments cannot be written to" in line]) == 1
 
 
 FAKED = """

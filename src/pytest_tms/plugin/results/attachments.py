@@ -68,7 +68,7 @@ class AttachmentStore:
         self._flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         self._temporary = tempfile.gettempdir()
         self._fallback = ""
-        self.path = Path
+        self._path = Path
 
     def keep(self, folder: str, name: str, content: bytes) -> str | None:
         """Write ``content`` to a new file of its own; return its path, or None if it cannot be written.
@@ -102,6 +102,13 @@ class AttachmentStore:
         if path.startswith(("/", "\\")) or path[1:2] == ":":
             return path
         return f"{self._getcwd()}{os.sep}{path}"
+
+    def as_path(self, path: str) -> Path:
+        """Return a path as an object: the real class, unless a test's own file system took it apart."""
+        try:
+            return self._path(path)
+        except Exception:
+            return Path(path)
 
     def warn(self, sentence: str) -> None:
         """Keep a sentence for the end of the run, each once."""
@@ -208,7 +215,7 @@ class Tms:
         try:
             folder = self._reporting["folder"]
             path = self._attach(self._store, folder, content, text_of(name or ""), kind)
-            return None if path is None else self._store.path(path)
+            return None if path is None else self._store.as_path(path)
         except Exception as error:
             self._store.warn(
                 f"tms.attach failed in {self._item.nodeid}: {type(error).__name__}: {text_of(error)}"

@@ -100,24 +100,22 @@ class Recorder:
         extra = setup[1]
         first, second, last = setup[0].__dict__, call[0].__dict__, teardown.__dict__
         try:
-            duration = first["duration"] + second["duration"] + last["duration"]
+            its, longest, rest = first["duration"], second["duration"], last["duration"]
+            location = last["location"]
             if (
                 second["when"] != "call"
                 or first["when"] != "setup"
-                or not first["location"] == second["location"] == last["location"]
+                or not first["location"] == second["location"] == location
                 or "wasxfail" in second
                 or "context" in second
                 or call[1]
                 or last["user_properties"]
                 or (extra and not extra.keys() <= PLAIN)
-                or not 0 <= duration <= MAX_SECONDS
-                or first["duration"] < 0
-                or second["duration"] < 0
-                or last["duration"] < 0
+                or not (its >= 0 and longest >= 0 and rest >= 0 and its + longest + rest <= MAX_SECONDS)
             ):
                 return None
-            milliseconds = round(1000 * duration)
-            file = last["location"][0]
+            milliseconds = round(1000 * (its + longest + rest))
+            file = location[0]
         except (TypeError, KeyError, IndexError, ArithmeticError):  # a plugin made something else of it
             return None
         nodeid = teardown.nodeid
@@ -126,11 +124,11 @@ class Recorder:
         if self._grouped:
             nodeid = _ungrouped(nodeid, extra)
         name, _, title = nodeid.partition("::")
-        if name != file or not title or not title.isprintable() or not nodeid.isascii():
-            name, title = place(nodeid, last["location"])
-            nodeid = identity(nodeid, {})
+        if name != file or not (title and nodeid.isascii() and nodeid.isprintable()):
+            name, title = place(nodeid, location)
+            nodeid = identity(nodeid, NOTHING)
         result = wire.TestResult(
-            title=extra.get("title", title),
+            title=extra.get("title", title) if extra else title,
             file=name,
             status="passed",
             duration=milliseconds,
@@ -138,10 +136,10 @@ class Recorder:
             outcome="passed",
             started_at=self._stamp.iso(first.get("start")),
             worker=worker or None,
-            tags=extra.get("tags"),
-            parameters=extra.get("parameters"),
-            owner=extra.get("owner"),
-            properties=properties_of(extra, {}),
+            tags=extra.get("tags") if extra else None,
+            parameters=extra.get("parameters") if extra else None,
+            owner=extra.get("owner") if extra else None,
+            properties=properties_of(extra, {}) if extra else None,
         )
         if last["sections"]:
             return msgspec.structs.replace(result, **output_of(sections_of(teardown), self._clip))
