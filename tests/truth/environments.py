@@ -36,6 +36,7 @@ ENVIRONMENTS = {
         "pyfakefs",
         "pytest-socket",
         "time-machine",
+    ),
     "shapes": (
         "pytest==8.4.2",
         "freezegun==1.5.5",
