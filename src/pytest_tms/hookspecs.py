@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @pytest.hookspec
 def pytest_tms_execution(config: pytest.Config, request: dict[str, Any]) -> None:
-    """Change the body of POST /executions before it is sent, in place; not called where a run attaches.
+    """Change the body of POST /executions before it is sent, in place; not called if a run attaches.
+
+    It is called before collecting: an implementation in the conftest.py of a folder that pytest finds only
+    while collecting is not called.
 
     ``request`` holds the documented fields: ``testSuite``, ``environment``, ``configuration``, ``metadata``.
     """
@@ -28,6 +31,8 @@ def pytest_tms_result(report: pytest.TestReport | pytest.CollectReport, result: 
 
     ``result`` holds one entry of ``tests`` in POST /results: ``title``, ``status``, ``tags`` …, durations
     in milliseconds. ``report`` is the one that settled it: the last teardown, a crash, a collection error.
+    An implementation in a conftest.py applies to the tests in and below its folder. ``nodeId`` and ``worker``
+    identify the test and stay as they are.
     """
 
 

@@ -1,6 +1,15 @@
-"""Text from tests, made fit to travel: valid Unicode, of bounded length."""
+"""Text from tests, made fit to travel: valid Unicode, of bounded length, whatever object it comes from."""
 
 from __future__ import annotations
+
+import re
+
+MAX_MESSAGE = 1000
+"""Characters of a message (an error, a reason) that are kept."""
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
+_LONGEST_NOTE = 40
+"""Characters of the note about what is left out of a message, at most."""
 
 
 def clean(text: str, *, limit: int = 0) -> str:
@@ -14,7 +23,35 @@ def clean(text: str, *, limit: int = 0) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def first_line(text: str, *, limit: int = 1000) -> str:
-    """The first line of ``text`` that says anything, at most ``limit`` characters of it."""
+def text_of(value: object) -> str:
+    """Return ``str(value)``; ``<TypeName>`` if a user's ``__str__`` or ``__repr__`` raises."""
+    if type(value) is str:
+        return value
+    try:
+        text = str.__str__(value) if isinstance(value, str) else str(value)
+        return text if type(text) is str else str.__str__(text)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # pytest's own outcomes, such as pytest.fail, are not Exceptions
+        return f"<{type(value).__name__}>"
+
+
+def without_escapes(text: str) -> str:
+    """Return ``text`` without the escape sequences that colour a terminal."""
+    return _ESCAPES.sub("", text) if "\x1b" in text else text
+
+
+def shorten(text: str, limit: int = MAX_MESSAGE) -> str:
+    """Return at most ``limit`` characters of ``text``: its beginning and its end, with a note between."""
+    if len(text) > limit:
+        kept = limit - _LONGEST_NOTE
+        head = kept // 2
+        note = f" … {len(text) - kept} characters left out … "
+        text = f"{text[:head]}{note}{text[head - kept :]}"
+    return clean(text)
+
+
+def first_line(text: str, *, limit: int = MAX_MESSAGE) -> str:
+    """Return the first line of ``text`` that is not empty, at most ``limit`` characters of it."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return clean(line if len(line) <= limit else f"{line[: limit - 1]}…")
+    return shorten(line, limit)

@@ -196,8 +196,18 @@ class Artifact(Request, frozen=True, kw_only=True):
     path: Text
 
 
+class Section(Request, frozen=True, kw_only=True):
+    """A text that a plugin added to a test's report, as the log of a browser; ``name`` is its heading."""
+
+    name: Text
+    text: Text
+
+
 class Attempt(Request, frozen=True, kw_only=True):
-    """One try of a test that was tried more than once; the last one is the test's own."""
+    """One try of a test that was tried more than once; the last one is the test's own.
+
+    Each has its own output and files.
+    """
 
     outcome: Text
     duration: int | None = None
@@ -205,6 +215,10 @@ class Attempt(Request, frozen=True, kw_only=True):
     longrepr: Text | None = None
     started_at: Text | None = None
     artifacts: list[Artifact] | None = None
+    stdout: Text | None = None
+    stderr: Text | None = None
+    log: Text | None = None
+    sections: list[Section] | None = None
 
 
 class Subtest(Request, frozen=True, kw_only=True):
@@ -220,9 +234,11 @@ class Subtest(Request, frozen=True, kw_only=True):
 class TestResult(Request, frozen=True, kw_only=True):
     """One test of POST /results: the documented fields, then what we add.
 
-    ``duration`` is in milliseconds over setup, call and teardown. ``error`` is one line (the reason where
-    a test was skipped); ``longrepr`` is the traceback. ``outcome`` is pytest's own word: passed, failed,
-    error, skipped, xfailed, xpassed or crashed. ``node_id`` identifies the test over runs.
+    ``duration`` is in milliseconds over setup, call and teardown. ``error`` is the message of the exception
+    (the reason if a test was skipped), of at most 1000 characters; ``longrepr`` is the traceback.
+    ``outcome`` is pytest's own word (passed, failed, error, skipped, xfailed, xpassed, crashed), ``timeout``,
+    or the word that a plugin of the user's gave to the report. ``node_id`` identifies the test over runs.
+    ``sections`` are the texts that plugins added to the report.
     """
 
     __test__ = False
@@ -238,10 +254,12 @@ class TestResult(Request, frozen=True, kw_only=True):
     outcome: Text | None = None
     started_at: Text | None = None
     worker: Text | None = None
+    owner: Text | None = None
     longrepr: Text | None = None
     stdout: Text | None = None
     stderr: Text | None = None
     log: Text | None = None
+    sections: list[Section] | None = None
     parameters: dict[str, Any] | None = None
     properties: dict[str, Any] | None = None
     artifacts: list[Artifact] | None = None

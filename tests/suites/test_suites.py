@@ -291,7 +291,7 @@ def told_test(test: dict[str, Any]) -> Told:
         ".".join([module, *classes]),
         name + bracket + parameters,
         test["status"],
-        test.get("error") or "",
+        (test.get("error") or "").partition("\n")[0],
         test["duration"] + sum(part["duration"] for part in parts),  # JUnit XML adds them again
         test.get("retries") or 0,
         parts,

@@ -37,6 +37,14 @@ ENVIRONMENTS = {
         "pytest-socket",
         "time-machine",
     ),
+    "shapes": (
+        "pytest==8.4.2",
+        "freezegun==1.5.5",
+        "ipykernel",
+        "nbval==0.11.0",
+        "pyfakefs==6.3.2",
+        "pytest-forked",
+    ),
     "playwright": (
         "pytest==9.2.0",
         "pytest-playwright==0.10.0",

@@ -38,8 +38,7 @@ def test_threads(tms):
     for thread in threads: thread.join()
 
 def test_missing_file(tms):
-    with pytest.raises(FileNotFoundError):
-        tms.attach("no_such_file")
+    assert tms.attach("no_such_file") is None
 
 def test_properties(record_property):
     record_property("owner", "me")
@@ -135,7 +134,7 @@ def test_files_and_properties_belong_to_their_test(mode: str, tms: Tms, tmp_path
             harness.passed(
                 "test_it.py::test_attaches",
                 artifacts=[("screenshot", "shot.png"), ("log", "run.txt"), ("trace", "../../odd name.log")],
-                properties={"answer": "42", "odd": "<class 'object'>"},
+                properties={"answer": 42, "odd": "<class 'object'>"},
             ),
             harness.passed("test_it.py::test_teardown_attaches", artifacts=[("video", "late.webm")]),
             harness.failed(
@@ -215,7 +214,8 @@ def test_long_texts_are_cut_in_the_middle_with_a_note(mode: str, tms: Tms, tmp_p
         assert " characters left out …" in long[name]
     assert long["stdout"].startswith("headxxx")
     assert long["stdout"].endswith("xxxtail\n")
-    assert len(long["error"]) == 1000
+    assert 900 < len(long["error"]) <= 1000
+    assert long["error"].endswith("mmm")
     assert stored["test_short"]["stdout"] == "short\n"
     assert len(stored["test_parameter[id]"]["parameters"]["x"]) < 300
     harness.assert_counted(ran)
@@ -283,7 +283,7 @@ def test_each_attempt_has_its_own_files_and_duration(
     durations = [attempt["duration"] for attempt in test["attempts"]]
     assert all(duration >= 49 // number for number, duration in enumerate(durations, 1))
     assert durations[-1] == test["duration"]
-    assert test["properties"] == {"try": "3"}
+    assert test["properties"] == {"try": 3}
     names = [[file["name"] for file in attempt.get("artifacts") or ()] for attempt in test["attempts"]]
     # pytest-retry has one teardown for its later attempts, so their files cannot be told apart.
     one_teardown = [["try1.txt"], [], ["try2.txt", "try3.txt"]]

@@ -16,10 +16,10 @@ from pytest_tms.client import TmsClient
 from pytest_tms.errors import Unreachable
 from pytest_tms.plugin import activation
 from pytest_tms.plugin.hook_errors import Guard
-from pytest_tms.plugin.results import enrichment as enrich
+from pytest_tms.plugin.results import markers, recorder
 from pytest_tms.plugin.results import outcomes as settle
-from pytest_tms.plugin.results import recorder
 from pytest_tms.plugin.results.enrichment import Attached, Enricher
+from pytest_tms.plugin.results.recorded_properties import RecordedProperties
 from pytest_tms.plugin.results.recorder import Recorder
 from pytest_tms.plugin.session import ReportingSession
 from pytest_tms.plugin.xdist.workers import Workers
@@ -41,7 +41,7 @@ NAMES = ["test_fails", *(f"test_passes[{n}]" for n in range(3))]
 
 HOOKS = [
     (kind, name)
-    for kind in (ReportingSession, Enricher, Attached, Workers)
+    for kind in (ReportingSession, Enricher, Attached, RecordedProperties, Workers)
     for name, hook in vars(kind).items()
     if name.startswith(("pytest_", "after_pytest_")) and not inspect.isgeneratorfunction(hook)
 ]
@@ -123,7 +123,7 @@ def test_a_hook_of_ours_that_raises_is_one_line(
         (settle, "verdict"),
         (settle, "output_of"),
         (Enricher, "_describe"),
-        (enrich, "_plain"),
+        (markers, "parameter"),
         (ReportingSession, "_opened"),
         (ReportingSession, "_keep"),
         (ReportingSession, "_end"),
@@ -144,7 +144,7 @@ def test_any_part_of_ours_may_break_and_the_run_ends_as_ever(
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=3, failed=1)
     assert "INTERNALERROR" not in result.stdout.str()
-    if owner in (Recorder, recorder, settle, Enricher, enrich):
+    if owner in (Recorder, recorder, settle, Enricher, markers):
         assert sorted(test["title"] for test in stored) == NAMES
         assert sorted(test["status"] for test in stored) == ["failed", "passed", "passed", "passed"]
 
@@ -306,7 +306,7 @@ def test_what_breaks_in_a_worker_is_told_by_its_controller(
     pytester.makeconftest(
         """
         import os
-        from pytest_tms.plugin.results import enrichment as enrich
+        from pytest_tms.plugin.results import markers
         if os.environ.get("PYTEST_XDIST_WORKER"):
             enrich.Enricher._describe = None
         """

@@ -65,13 +65,10 @@ def tms(request: pytest.FixtureRequest) -> Tms:
     """The TMS for this test: ``attach(…)``, ``property(…)``, ``execution_id``, ``shard_id``."""
     from pytest_tms.plugin.results.attachments import Tms
 
-    manager = request.config.pluginmanager
-    guard = manager.get_plugin("tms-guard")
-    if guard is not None and not manager.has_plugin("tms-attached"):
-        from pytest_tms.plugin.results.enrichment import Attached
+    if request.config.pluginmanager.has_plugin("tms-guard"):
+        from pytest_tms.plugin.results.enrichment import watch_attachments
 
-        # Not before: each test that follows pays for it.
-        manager.register(guard.watch(Attached()), "tms-attached")
+        watch_attachments(request.config)
     return Tms(request.node)
 
 

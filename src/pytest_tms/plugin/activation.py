@@ -13,8 +13,9 @@ from pytest_tms import masking
 from pytest_tms.plugin.hook_errors import Guard
 from pytest_tms.plugin.inactive import Inactive
 from pytest_tms.plugin.offline import give_back_tests
-from pytest_tms.plugin.results.attachments import REPORTING
-from pytest_tms.plugin.results.enrichment import Carrier, Enricher, Unlogged
+from pytest_tms.plugin.results.attachments import REPORTING, STORE, AttachmentStore
+from pytest_tms.plugin.results.enrichment import Carrier, Enricher, Unlogged, watch_attachments
+from pytest_tms.plugin.results.recorded_properties import RecordedProperties
 from pytest_tms.plugin.settings import SettingError, Settings, ini_reader, resolve
 from pytest_tms.plugin.xdist.sharding import ShardName, parse_shard
 
@@ -28,6 +29,7 @@ def activate(config: pytest.Config) -> None:
         give_back_tests(config)
     manager = config.pluginmanager
     guard = Guard(config)
+    config.stash[STORE] = AttachmentStore()
     resolved = resolve(config.getoption, os.environ, ini_reader(config))
     settings = resolved.settings
     if worker is None:
@@ -43,6 +45,8 @@ def activate(config: pytest.Config) -> None:
     # rerunfailures logs every attempt, but late; no test pays for what is not there.
     if not manager.hasplugin("rerunfailures") and any(map(_is_silent, manager.list_name_plugin())):
         manager.register(guard.watch(Unlogged()), "tms-unlogged")
+    recorded = RecordedProperties(config, keep=lambda: watch_attachments(config))
+    manager.register(guard.watch(recorded), "tms-recorded")
     manager.register(guard, "tms-guard")
 
 

@@ -37,10 +37,12 @@ from pytest_tms.masking import Masker
 from pytest_tms.plugin import ci
 from pytest_tms.plugin.hook_errors import Guard
 from pytest_tms.plugin.offline import misled
-from pytest_tms.plugin.results.attachments import REPORTING
+from pytest_tms.plugin.results.attachments import REPORTING, STORE
 from pytest_tms.plugin.results.outcomes import not_collected
+from pytest_tms.plugin.results.recorded_properties import suite_properties
 from pytest_tms.plugin.results.recorder import Recorder
 from pytest_tms.plugin.results.shard_counts import Shard
+from pytest_tms.plugin.results.user_hooks import restore_identity, result_hook
 from pytest_tms.plugin.settings import Settings
 from pytest_tms.plugin.shutdown import Shutdown, TimeLimits
 from pytest_tms.plugin.terminal import Summary, write_summary
@@ -323,10 +325,9 @@ class ReportingSession:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Follow a test, before others write the report down; keep its result once it has settled."""
         try:
-            if report.when == "setup":
-                self._enricher.enrich(report)
-                if self._workers is not None:
-                    self._note_worker(report)
+            self._enricher.enrich(report)
+            if report.when == "setup" and self._workers is not None:
+                self._note_worker(report)
             result = self._recorder.add(report)
         except Exception as error:  # a defect of ours costs the test its details, not its outcome
             self._guard.note("pytest-tms in pytest_runtest_logreport", error)
@@ -389,13 +390,11 @@ class ReportingSession:
     ) -> wire.TestResult:
         body = msgspec.to_builtins(result)
         try:
-            self._config.hook.pytest_tms_result(report=report, result=body)
-            changed = _checked(body, wire.TestResult)
+            result_hook(self._config, result.file)(report=report, result=body)
+            return restore_identity(result, _checked(body, wire.TestResult))
         except HOOK_ERRORS as error:
             self._guard.note("the hook pytest_tms_result", error)
             return result
-        # Which test it is, and on which worker it ran, is not the hook's to change.
-        return msgspec.structs.replace(changed, node_id=result.node_id, worker=result.worker)
 
     # Closing ------------------------------------------------------------------------------------
 
@@ -420,7 +419,8 @@ class ReportingSession:
     def _finish(self, exitstatus: int) -> None:
         if not self._writer.is_own:
             return
-        for result in self._recorder.unsettled():
+        in_flight = self._enricher.running if self._workers is None else None
+        for result in self._recorder.unsettled(in_flight):
             number = self._running.pop(result.node_id or "", 0)
             self._keep(self._shard_of(result.worker or ""), result.node_id, result, number)
         ends = self._ends(exitstatus)
@@ -520,7 +520,12 @@ class ReportingSession:
             results=shard.totals(),
             artifacts=wire.ArtifactNames(**shard.files) if shard.files else None,
             duration=duration,
-            metadata={**self._metadata, "startTime": _iso(shard.started), "endTime": _iso(now)},
+            metadata={
+                **suite_properties(self._config),
+                **self._metadata,
+                "startTime": _iso(shard.started),
+                "endTime": _iso(now),
+            },
             reason=self._shutdown.reason if self._shutdown is not None and status == "cancelled" else "",
             collected=total + not_run,
             not_run=not_run,
@@ -558,7 +563,7 @@ class ReportingSession:
 
     def _sum_up(self, ends: list[ShardEnded], state: State) -> Summary:
         total = sum(end.results.total or 0 for end in ends)
-        warnings = [*self._warnings, *state.warnings]
+        warnings = [*self._warnings, *self._config.stash[STORE].warnings, *state.warnings]
         writer = self._writer
         if writer.problem and not state.is_done:
             warnings.append(writer.problem)

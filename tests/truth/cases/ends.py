@@ -13,7 +13,7 @@ MIXED = {
 ERRORS = [
     broken("test_syntax.py", Part("SyntaxError: "), title="test_syntax.py", file="test_syntax.py"),
     broken("test_import.py", "ModuleNotFoundError: No module named 'no_such_module'"),
-    broken("test_raises.py", "RuntimeError: first line"),
+    broken("test_raises.py", "RuntimeError: first line\nsecond line"),
 ]
 
 MANY = """
@@ -102,7 +102,7 @@ CASES = [
     Case(
         "collection-errors-alone",
         {"test_raises.py": MIXED["test_raises.py"]},
-        [broken("test_raises.py", "RuntimeError: first line")],
+        [broken("test_raises.py", "RuntimeError: first line\nsecond line")],
         exit=2,
         shards="error",
         execution="failed",

@@ -8,6 +8,9 @@ import msgspec
 
 from pytest_tms import wire
 
+NAMES = {"screenshot": "screenshots", "video": "videos", "trace": "traces"}
+"""The document's names for a shard's files; it has "logs" for all others."""
+
 
 class Shard(msgspec.Struct):
     """One shard while it runs; ``settled`` holds each test's number and status by its identity."""
@@ -37,7 +40,7 @@ class Shard(msgspec.Struct):
         if result.artifacts or result.attempts:
             for attempt in (result, *(result.attempts or ())):
                 for file in attempt.artifacts or ():
-                    self.files.setdefault(f"{file.kind}s", []).append(file.path)
+                    self.files.setdefault(NAMES.get(file.kind, "logs"), []).append(file.path)
         if earlier is None:
             return number, False
         before = earlier[1]

@@ -106,9 +106,20 @@ def test_id(nodeid: str) -> str:
 _WITH_GROUP = r"(?s)(.+?::[^\[@]+(?:\[.*\])?)@[^\]]*"
 
 
+def appended_group(item: pytest.Item) -> str:
+    """Return the ``@group`` that xdist appended to the node id of an item, or an empty text."""
+    names = _group_names(item)
+    suffix = f"@{'_'.join(sorted(names))}"
+    return suffix if names and item.nodeid.endswith(f"{item.name}{suffix}") else ""
+
+
 def _group(item: pytest.Item) -> str:
-    names = {
+    names = _group_names(item)
+    return f"@{'_'.join(sorted(names))}" if names else item.nodeid.partition("::")[0]
+
+
+def _group_names(item: pytest.Item) -> set[str]:
+    return {
         str(marker.args[0] if marker.args else marker.kwargs.get("name", "default"))
         for marker in item.iter_markers("xdist_group")
     }
-    return f"@{'_'.join(sorted(names))}" if names else item.nodeid.partition("::")[0]

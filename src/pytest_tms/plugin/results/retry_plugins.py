@@ -1,0 +1,80 @@
+"""What the plugins that repeat tests do not log (the process that runs the tests)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_tms.plugin.results.carried import ATTRIBUTE, add
+from pytest_tms.plugin.results.error_text import reason, traceback
+from pytest_tms.plugin.results.outcomes import sections_of
+from pytest_tms.plugin.results.values import seconds
+from pytest_tms.text import clean
+
+if TYPE_CHECKING:
+    from pytest_tms.plugin.results.enrichment import Enricher
+
+
+class Tries:
+    """Counts a test's tries: a plugin that repeats it need not report each."""
+
+    def __init__(self, enricher: Enricher) -> None:
+        self._enricher = enricher
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Count."""
+        self._enricher.tried(item)
+
+
+class Unlogged:
+    """Failures that were never logged: flaky and pytest-retry do not log all."""
+
+    def __init__(self) -> None:
+        self._logged: object = None
+        self._kept: list[pytest.TestReport] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the latest failure that was logged."""
+        if report.longrepr is not None:
+            self._logged = report.longrepr
+            self._kept = [each for each in self._kept if each.longrepr is not report.longrepr]
+
+    def pytest_exception_interact(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        """Keep a failure that was not logged before."""
+        if (
+            isinstance(report, pytest.TestReport)
+            and report.failed
+            and report.longrepr is not self._logged
+            and not hasattr(report, "context")
+        ):
+            self._kept.append(report)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Hand over what was kept, with the next teardown that is logged."""
+        report = yield
+        if report.when == "teardown" and self._kept:
+            self.after_pytest_runtest_makereport(report)
+        return report
+
+    def after_pytest_runtest_makereport(self, report: pytest.TestReport) -> None:
+        """Hand over the failures since the last time, as execnet can carry them."""
+        kept, self._kept = self._kept, []
+        add(report, {"unlogged": [_plain_failure(each) for each in kept]})
+
+
+def _plain_failure(report: pytest.TestReport) -> dict[str, Any]:
+    """A failure as execnet can carry it to the recorder."""
+    start = report.__dict__.get("start")
+    return {
+        "when": report.when,
+        "duration": seconds(report.duration),
+        "start": start if type(start) is float else None,
+        "message": reason(report.longrepr) or "",
+        "text": clean(traceback(report.longrepr)),
+        "sections": [(clean(name), clean(text)) for name, text in sections_of(report)],
+        "kept": getattr(report, ATTRIBUTE, None) if report.when == "call" else None,
+    }
