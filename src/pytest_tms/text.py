@@ -51,6 +51,17 @@ def shorten(text: str, limit: int = MAX_MESSAGE) -> str:
     return clean(text)
 
 
+def stopped_early(not_run: int, expected: int | None) -> str:
+    """Return how many tests did not run, in words."""
+    of_all = f" of {expected:,}" if expected else ""
+    return f"stopped early: {not_run:,}{of_all} did not run"
+
+
+def is_notable_exit(exit_status: int | None, failed: int) -> bool:
+    """Return whether an exit status says more than the tests do: 0 is none failed, 1 is that some did."""
+    return exit_status is not None and exit_status != (1 if failed else 0)
+
+
 def first_line(text: str, *, limit: int = MAX_MESSAGE) -> str:
     """Return the first line of ``text`` that is not empty, at most ``limit`` characters of it."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")

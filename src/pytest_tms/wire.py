@@ -55,6 +55,8 @@ Text = Annotated[str, msgspec.Meta(max_length=10_000_000)]
 MAX_NOT_RUN_TESTS = 1000
 """Tests that did not run and are named; ``notRun`` counts all of them."""
 NotRunTests = Annotated[list[Text], msgspec.Meta(max_length=MAX_NOT_RUN_TESTS)]
+ExitStatus = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**32 - 1)]
+"""The exit status of a process: a signal's number is negative on POSIX, and Windows has 32 unsigned bits."""
 
 
 class Answer(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
@@ -69,7 +71,11 @@ class Request(msgspec.Struct, kw_only=True, frozen=True, rename="camel", omit_de
 
 
 class Configuration(Request, frozen=True, kw_only=True):
-    """How an execution is to run; ``timeout`` is in milliseconds, 1800000 if it is not given."""
+    """How an execution is to run.
+
+    ``timeout`` is the milliseconds after its first report at which it fails. Without one, it fails once it
+    has sent nothing for 1800000 milliseconds.
+    """
 
     browsers: list[str] | None = None
     parallel: bool | None = False
@@ -127,23 +133,54 @@ class GivenCounts(Request, frozen=True, kw_only=True):
 
 
 class Progress(Answer, frozen=True, kw_only=True):
-    """When an execution ran and how far it is; ``duration`` is in milliseconds."""
+    """When an execution ran and how far it is; ``duration`` is in milliseconds.
+
+    ``tests_expected``, ``tests_not_run`` and ``estimated_end`` belong to the capability ``expected`` and are
+    null if the runners did not send what they are derived from.
+    """
 
     started_at: str | None = None
     completed_at: str | None = None
     duration: int | None = None
     shards_completed: int = 0
     total_shards: int = 0
+    tests_expected: int | None = None
+    tests_not_run: int | None = None
+    estimated_end: str | None = None
+
+
+class TestInFlight(Answer, frozen=True, kw_only=True):
+    """A test that has begun and has no result yet: on which shard and xdist worker, and since when."""
+
+    __test__ = False
+
+    node_id: str
+    shard_id: str = ""
+    worker: str | None = None
+    started_at: str | None = None
 
 
 class ShardResult(Answer, frozen=True, kw_only=True):
-    """One shard of an execution."""
+    """One shard of an execution: the documented fields, then additions.
+
+    ``attempt`` counts the runs of the shard in this execution, from 1. ``in_flight`` lists the tests that run
+    now, or ran when the shard ended as ``error``, ``lost`` or ``cancelled``. ``reason`` says why it ended so.
+    For the others see ``EventData``.
+    """
 
     shard_id: str
     status: str = "pending"
     results: Counts = Counts()
     duration: int | None = None
     metadata: dict[str, Any] = {}
+    attempt: int = 1
+    collected: int | None = None
+    not_run: int | None = None
+    not_run_reason: str | None = None
+    not_run_tests: list[str] = []
+    exit_status: int | None = None
+    reason: str | None = None
+    in_flight: list[TestInFlight] = []
 
 
 class Links(Answer, frozen=True, kw_only=True):
@@ -157,7 +194,7 @@ class Links(Answer, frozen=True, kw_only=True):
 class ExecutionStatus(Answer, frozen=True, kw_only=True):
     """The answer to GET /executions/{id}: the documented fields, then what the execution was created with.
 
-    ``reason`` says why it failed or was cancelled.
+    ``reason`` says why it failed or was cancelled. ``running`` lists the tests in flight of shards that run.
     """
 
     execution_id: str
@@ -165,6 +202,7 @@ class ExecutionStatus(Answer, frozen=True, kw_only=True):
     progress: Progress = Progress()
     results: Counts = Counts()
     shard_results: list[ShardResult] = []
+    running: list[TestInFlight] = []
     artifacts: Links = Links()
     reason: str | None = None
     created_at: str = ""
@@ -300,7 +338,7 @@ class ResultsSubmission(Request, Generic[Test], frozen=True, kw_only=True):
     not_run: Count | None = None
     not_run_reason: Text | None = None
     not_run_tests: NotRunTests | None = None
-    exit_status: int | None = None
+    exit_status: ExitStatus | None = None
 
 
 class SubmissionSummary(Answer, frozen=True, kw_only=True):
@@ -339,9 +377,13 @@ class TestPage(Answer, frozen=True, kw_only=True):
 
 
 class RunningTest(Request, frozen=True, kw_only=True):
-    """A test in flight: which one, on which xdist worker, since when (ISO 8601)."""
+    """A test in flight: which one, of which shard, on which xdist worker, since when (ISO 8601).
+
+    Without ``shard_id`` it is of the shard of the message, else of the first that the message names.
+    """
 
     node_id: Text
+    shard_id: Identifier | None = None
     worker: Text | None = None
     started_at: Time | None = None
 
@@ -377,7 +419,7 @@ class EventData(Request, frozen=True, kw_only=True):
     not_run: Count | None = None
     not_run_reason: Text | None = None
     not_run_tests: NotRunTests | None = None
-    exit_status: int | None = None
+    exit_status: ExitStatus | None = None
     runner: Identifier | None = None
     attempt: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
 
@@ -619,6 +661,8 @@ class EndedData(Answer, frozen=True, kw_only=True):
     artifacts: Links
     failed_tests: list[FailedTest]
     failed_tests_total: int
+    not_run: int = 0
+    not_run_reason: str | None = None
 
 
 class OutboundEvent(Answer, frozen=True, kw_only=True):

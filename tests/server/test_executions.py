@@ -80,7 +80,11 @@ def test_execution_completed_ends_it_at_once_with_the_counts_it_carries(api: Api
         ({"total": 10}, counts(passed=9, failed=1, flaky=1)),
         ({"passed": 5}, counts(passed=5, failed=1, flaky=1)),
         ({"failed": 7, "total": 10}, counts(passed=3, failed=7, flaky=1)),
-        (counts(passed=10), counts(passed=10)),
+        (counts(passed=10), counts(passed=9, failed=1)),
+        (counts(skipped=10), counts(failed=1, skipped=9)),
+        (counts(failed=3), counts(failed=3)),
+        ({"total": 1, "failed": 1}, counts(passed=1, failed=1, flaky=1)),
+        ({"total": 2, "passed": 2}, counts(passed=1, failed=1, flaky=1)),
         (counts(failed=1), counts(passed=1, failed=1, flaky=1)),
     ],
 )
@@ -91,6 +95,41 @@ def test_given_counts_win_over_a_partial_list_and_the_missing_come_from_it(
     api.submit(execution, tests=[result("a", retries=1), result("b", "failed")], results=given)
     assert api.status(execution)["results"] == expected
     assert api.shard(execution)["results"] == expected
+
+
+def test_no_count_hides_a_failure_that_was_sent(api: Api) -> None:
+    execution = api.create(configuration={"shards": 3})
+    api.submit(
+        execution, "1", status="completed", results={"total": 1, "passed": 1}, tests=[result("a", "failed")]
+    )
+    assert api.shard(execution)["status"] == "failed"
+    api.send(execution, "shard.completed", shardId="2", status="completed", results=counts(failed=2))
+    api.submit(execution, "2", tests=[result("b"), result("c"), result("d")])
+    api.send(execution, "execution.completed", results=counts(passed=10))
+    status = api.status(execution)
+    assert status["results"] == counts(passed=7, failed=3)
+    assert [shard["results"] for shard in status["shardResults"]] == [
+        counts(failed=1),
+        counts(passed=1, failed=2),
+    ]
+    api.send(execution, "shard.completed", shardId="3", status="completed", results=counts(passed=1))
+    assert api.shard(execution, "3")["status"] == "completed"
+    api.send(execution, "execution.progress", shardId="3", tests=[result("late", "failed")])
+    assert api.status(execution)["results"] == counts(passed=6, failed=4)
+    assert api.shard(execution, "3")["status"] == "failed"
+
+
+def test_an_execution_takes_as_long_as_its_longest_shard(api: Api) -> None:
+    times = {"startTime": "2026-01-01T00:00:00Z", "endTime": "2026-01-01T00:05:30Z"}
+    documented = api.create()
+    api.submit(documented, metadata=times, tests=[result()])
+    assert api.status(documented)["progress"]["duration"] >= 330_000
+    by_tests = api.create()
+    api.submit(by_tests, tests=[result("a", duration=4000), result("b", duration=2500.4)])
+    assert api.shard(by_tests)["duration"] == 6500
+    assert api.status(by_tests)["progress"]["duration"] >= 6500
+    api.submit(by_tests, tests=[result("b", duration=3000), result("c", duration=1000)])
+    assert api.shard(by_tests)["duration"] == 8000
 
 
 def test_more_shards_than_configured_are_counted(api: Api) -> None:
@@ -292,7 +331,7 @@ def test_a_submission_says_what_became_of_it(api: Api) -> None:
         artifacts={"logs": ["a", "b"], "videos": ["c"], "traces": None},
     )
     assert answer["status"] == "accepted"
-    assert answer["summary"] == {"testsProcessed": 2, "artifactsUploaded": 3, "webhooksTriggered": 0}
+    assert answer["summary"] == {"testsProcessed": 2, "artifactsUploaded": 0, "webhooksTriggered": 0}
 
 
 def test_a_shard_takes_as_long_as_its_runner_says(api: Api) -> None:

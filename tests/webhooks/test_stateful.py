@@ -6,6 +6,7 @@ on the tests that are kept and on every event that a webhook was sent.
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -44,8 +45,22 @@ def counted(words: Counter[str]) -> Document:
 
 
 def shown(sent: Document, told: Document | None) -> Document:
-    """A runner's own counts, unless more tests were sent than they cover."""
-    return told if told and told["total"] >= sent["total"] else sent
+    """A runner's own counts, unless more tests were sent than they cover; failures are never hidden."""
+    if not told:
+        return sent
+    if told["total"] >= sent["total"]:
+        return with_failures(told, sent["failed"])
+    return with_failures(sent, told["failed"])
+
+
+def with_failures(counts: Document, failed: int) -> Document:
+    """Counts with at least so many failures, one by one in place of a passed test, a skipped one, or beside."""
+    counts = dict(counts)
+    while counts["failed"] < failed:
+        counts["failed"] += 1
+        name = "passed" if counts["passed"] else "skipped" if counts["skipped"] else "total"
+        counts[name] += 1 if name == "total" else -1
+    return {**counts, "flaky": min(counts["flaky"], counts["passed"])}
 
 
 @dataclass
@@ -53,16 +68,37 @@ class Shard:
     """What the model knows of a shard: each test by its title, in a word."""
 
     status: str = "pending"
-    tests: dict[str, str] = field(default_factory=dict)
+    tests: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     told: Document | None = None
+    attempt: int = 1
 
     @property
     def results(self) -> Document:
-        return shown(counted(Counter(self.tests.values())), self.told)
+        sent = counted(Counter(verdict([word for _, word in each]) for each in self.tests.values()))
+        if self.attempt > 1 and self.tests:
+            return with_failures(sent, self.told["failed"] if self.told else 0)
+        return shown(sent, self.told)
 
-    def report(self, status: str) -> None:
-        if self.status != "cancelled" and not (self.status in KNOWN and status == "running"):
+    def begin_anew(self) -> None:
+        self.status, self.attempt = "pending", self.attempt + 1
+        self.told = None if self.tests else self.told
+
+    def test(self, title: str, word: str) -> None:
+        """Keep the newest verdict of each attempt, in their order."""
+        earlier = [each for each in self.tests.get(title, ()) if each[0] != self.attempt]
+        self.tests[title] = [*earlier, (self.attempt, word)]
+
+    def report(self, status: str | None) -> None:
+        if status and self.status != "cancelled" and not (self.status in KNOWN and status == "running"):
             self.status = status
+        if self.status == "completed" and self.results["failed"]:
+            self.status = "failed"
+
+
+def verdict(words: list[str]) -> str:
+    """The newest word; what passed after a failure is flaky."""
+    *earlier, last = words
+    return "flaky" if last == "passed" and {"failed", "flaky"} & set(earlier) else last
 
 
 @dataclass
@@ -72,6 +108,8 @@ class Model:
     asked: int
     status: str = "created"
     told: Document | None = None
+    by_user: bool = False
+    seen: set[str] = field(default_factory=set)
     shards: dict[str, Shard] = field(default_factory=dict)
     heard: list[tuple[str, str | None, Document | None]] = field(default_factory=list)
 
@@ -95,8 +133,22 @@ class Model:
         if self.status not in ENDED:
             self.status = status
 
+    def is_new(self, *message: Any) -> bool:
+        """Whether this very message has not come before; its tests are counted, not compared."""
+        text = json.dumps(message)
+        is_new = text not in self.seen
+        self.seen.add(text)
+        return is_new
+
+    @property
+    def may_cancel(self) -> bool:
+        states = {shard.status for shard in self.shards.values()}
+        return self.status not in ("completed", "failed") or bool(states & {"running", "lost"})
+
     def event(self, name: str, data: Document) -> None:
         before = self.status
+        rest = {key: value for key, value in data.items() if key != "tests"}
+        is_new = self.is_new(name, rest)
         self.became(
             name.removeprefix("execution.") if name.removeprefix("execution.") in ENDED else "running"
         )
@@ -108,7 +160,10 @@ class Model:
         elif name in ("execution.started", "execution.progress", "shard.started"):
             status = "running"
         if "shardId" in data and (status is not None or data.get("tests")):
-            self.shard(before, data["shardId"], data, status)
+            shard = self.shards.get(data["shardId"])
+            ended_early = shard is not None and shard.status in ("cancelled", "lost")
+            anew = name == "shard.started" and is_new and ended_early
+            self.shard(before, data["shardId"], data, status, anew)
         else:
             self.tell(before, [])
 
@@ -116,19 +171,32 @@ class Model:
         before = self.status
         if self.status == "created":
             self.status = "running"
-        self.shard(before, body["shardId"], body, body.get("status", ""))
+        rest = {key: value for key, value in body.items() if key != "tests"}
+        is_new = self.is_new("results", rest, len(body.get("tests", ())))
+        shard = self.shards.get(body["shardId"])
+        is_end = body.get("status", "cancelled") != "cancelled"
+        anew = is_new and is_end and shard is not None and shard.status == "cancelled"
+        self.shard(before, body["shardId"], body, body.get("status", ""), anew)
 
-    def shard(self, before: str, shard_id: str, sent: Document, status: str | None) -> None:
+    def shard(self, before: str, shard_id: str, sent: Document, status: str | None, anew: bool) -> None:
         """Take in what was sent of a shard. No ``status`` is no report; an empty one is an end by its counts."""
         shard = self.shards.setdefault(shard_id, Shard())
+        reopened = False
+        if anew:
+            shard.begin_anew()
+            if self.status in ENDED and not self.by_user:
+                if self.status == "completed":
+                    self.asked = min(self.asked, len(self.shards))
+                self.status, self.told, reopened = "running", None, True
         old = shard.status
+        if sent.get("tests") and not shard.tests and shard.attempt > 1:
+            shard.told = None
         for test in sent.get("tests", ()):
-            shard.tests[test["title"]] = "flaky" if test.get("retries") else test["status"]
+            shard.test(test["title"], "flaky" if test.get("retries") else test["status"])
         if status is not None and status != "running":
             shard.told = sent.get("results") or shard.told
             status = status if status in FINISHED else "failed" if shard.results["failed"] else "completed"
-        if status is not None:
-            shard.report(status)
+        shard.report(status)
         if self.finished == self.expected:
             states = {each.status for each in self.shards.values()}
             broke = "failed" if states & {"error", "lost"} else None
@@ -138,19 +206,24 @@ class Model:
             told.append(("shard.started", shard_id, None))
         if shard.status in FINISHED and old not in KNOWN and old != shard.status:
             told.append(("shard.completed", shard_id, {"status": shard.status, "results": shard.results}))
-        self.tell(before, told, reported=True)
+        self.tell(before, told, reported=True, again=reopened)
 
     def cancel(self) -> None:
         before, self.status = self.status, "cancelled"
+        self.by_user = self.by_user or before != "cancelled"
         self.tell(before, [])
 
     def tell(
-        self, before: str, shards: list[tuple[str, str | None, Document | None]], reported: bool = False
+        self,
+        before: str,
+        shards: list[tuple[str, str | None, Document | None]],
+        reported: bool = False,
+        again: bool = False,
     ) -> None:
         if before == "created" and (reported or self.status not in ("created", "cancelled")):
             self.heard.append(("execution.started", None, None))
         self.heard += shards
-        if self.status in ENDED and before not in ENDED:
+        if self.status in ENDED and (before != self.status or again):
             data = {"status": self.status, "results": self.results}
             self.heard.append((f"execution.{self.status}", None, data))
 
@@ -277,11 +350,12 @@ class Runners(RuleBasedStateMachine):
     @rule()
     def cancel(self) -> None:
         answer = self.api.ask("DELETE", self.path)
-        if self.model.status in ("completed", "failed"):
+        if not self.model.may_cancel:
             assert self.model.status in refused(answer, 409)["message"]
             return
+        is_first = self.model.status != "cancelled"
         first, self.cancelled = self.cancelled, good(answer, 200)
-        assert first in (None, self.cancelled)
+        assert is_first or first in (None, self.cancelled)
         assert self.cancelled["status"] == "cancelled"
         self.model.cancel()
 

@@ -10,10 +10,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import event, text, update
 
 from pytest_tms import wire
+from pytest_tms.server.api import auth
+from pytest_tms.server.store import deadlines, tables
 from tests.conftest import serve, wait_for
 from tests.server.conftest import Api, result, running, scratch_database
+from tests.server.test_tokens import written
 from tests.webhooks.conftest import ENVIRON, PROGRESS, subscribe
 from tests.webhooks.subscribers import Subscribers
 
@@ -62,12 +66,12 @@ def test_an_execution_past_its_timeout_fails_and_says_why(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
     subscribe(hooks, subscribers.url(name), events=["shard.completed", "execution.failed"])
-    execution = hooks.create(configuration={"shards": 3, "timeout": 100})
+    execution = hooks.create(configuration={"shards": 3, "timeout": 3000})
     hooks.submit(execution, "1", tests=[result("a")])
     hooks.send(execution, "shard.started", shardId="2")
     wait_for(lambda: hooks.status(execution)["status"] == "failed")
     status = hooks.status(execution)
-    reason = "It ran longer than its timeout of 0.1 s"
+    reason = "It ran longer than its timeout of 3 s"
     assert status["reason"] == reason
     assert [each["status"] for each in status["shardResults"]] == ["completed", "lost"]
     assert reason in hooks.page(f"/reports/{execution['executionId']}").text
@@ -86,6 +90,118 @@ def test_an_execution_past_its_timeout_fails_and_says_why(
     assert (status["status"], status["results"]["total"]) == ("failed", 2)
     assert status["shardResults"][1]["status"] == "failed"
     wait_for(lambda: ends(told(subscribers, name, execution))[3:] == [("shard.completed", "failed")])
+
+
+def test_an_execution_that_never_starts_fails(hooks: Api, subscribers: Subscribers, name: str) -> None:
+    subscribe(hooks, subscribers.url(name))
+    execution = hooks.create(configuration={"timeout": 3000})
+    wait_for(lambda: hooks.status(execution)["status"] == "failed")
+    status = hooks.status(execution)
+    assert status["reason"] == "It did not start within 3 s"
+    assert status["progress"]["startedAt"] is None
+    assert status["progress"]["completedAt"]
+    wait_for(lambda: events(told(subscribers, name, execution)) == ["execution.failed"])
+    # The answer says so to a client; the process that was to run it runs it after all.
+    assert hooks.send(execution, "execution.started")["executionStatus"] == "failed"
+    for begun in ("execution.started", "shard.started"):
+        assert hooks.send(execution, begun, shardId="1", runner="a")["executionStatus"] == "running"
+    hooks.submit(execution, runner="a", tests=[result()])
+    wait_for(
+        lambda: (
+            events(told(subscribers, name, execution))
+            == [
+                "execution.failed",
+                "execution.started",
+                "shard.started",
+                "shard.completed",
+                "execution.completed",
+            ]
+        )
+    )
+
+
+def test_a_timeout_that_nobody_set_counts_from_the_last_report(hooks: Api) -> None:
+    quiet, talking, given = (
+        hooks.create(configuration=configuration)
+        for configuration in ({}, {"timeout": None}, {"timeout": 1_800_000})
+    )
+    for execution in (quiet, talking, given):
+        assert execution["configuration"]["timeout"] == 1_800_000
+        hooks.send(execution, "execution.started")
+    table = tables.executions
+    soon = auth.now() + 60_000
+    with written(hooks) as connection:
+        connection.execute(
+            update(table)
+            .where(table.c.id.in_([each["executionId"] for each in (talking, given)]))
+            .values(deadline_at=soon)
+        )
+        connection.execute(
+            update(table).where(table.c.id == quiet["executionId"]).values(deadline_at=auth.now())
+        )
+    hooks.send(talking, "execution.progress")
+    hooks.send(given, "execution.progress")
+    with written(hooks) as connection:
+        found = {row.id: row.deadline_at for row in connection.execute(table.select())}
+    assert found[talking["executionId"]] > soon + 1_000_000
+    assert found[given["executionId"]] == soon
+    wait_for(lambda: hooks.status(quiet)["status"] == "failed")
+    assert hooks.status(quiet)["reason"] == "It sent nothing for 1800 s"
+
+
+def test_an_execution_whose_timeout_passed_is_cancelled_while_a_shard_reports(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
+    subscribe(hooks, subscribers.url(name), events=["execution.failed", "execution.cancelled"])
+    execution = hooks.create(configuration={"timeout": 1000})
+    path = f"/executions/{execution['executionId']}"
+    hooks.send(execution, "execution.progress", shardId="1", runner="a")
+    wait_for(lambda: hooks.status(execution)["status"] == "failed")
+    report = hooks.send(execution, "execution.progress", shardId="1", runner="a")
+    assert report["executionStatus"] == "failed"
+    assert hooks.ask("DELETE", path).json()["status"] == "cancelled"
+    report = hooks.send(execution, "execution.progress", shardId="1", runner="a")
+    assert report["executionStatus"] == "cancelled"
+    wait_for(
+        lambda: events(told(subscribers, name, execution)) == ["execution.failed", "execution.cancelled"]
+    )
+
+
+def test_a_shard_that_runs_again_is_announced_again(hooks: Api, subscribers: Subscribers, name: str) -> None:
+    subscribe(hooks, subscribers.url(name))
+    execution = hooks.create()
+    for runner, status in (("a", "failed"), ("b", "passed")):
+        hooks.send(execution, "shard.started", shardId="1", runner=runner)
+        hooks.submit(
+            execution, runner=runner, tests=[result("t", status)], collected=3, notRun=2, notRunReason="-x"
+        )
+    expected = ["shard.started", "shard.completed", "execution.completed"]
+    wait_for(lambda: len(told(subscribers, name, execution)) >= 7)
+    payloads = told(subscribers, name, execution)
+    assert events(payloads) == ["execution.started", *expected, *expected]
+    data = payloads[-1]["data"]
+    assert data["results"] == {"total": 1, "passed": 1, "failed": 0, "skipped": 0, "flaky": 1}
+    assert (data["notRun"], data["notRunReason"]) == (2, "-x")
+    assert payloads[3]["data"]["results"]["failed"] == 1
+
+
+def test_the_search_for_deadlines_follows_its_index(hooks: Api) -> None:
+    with written(hooks) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL enable_seqscan = off"))
+        asked: list[str] = []
+
+        def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+            asked.append(statement)
+            plans.append(parameters)
+
+        plans: list[Any] = []
+        event.listen(connection.engine, "before_cursor_execute", note)
+        deadlines.late(connection, 0, auth.now())
+        event.remove(connection.engine, "before_cursor_execute", note)
+        explain = "EXPLAIN" if connection.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+        plan = connection.exec_driver_sql(f"{explain} {asked[0]}", plans[0]).all()
+        assert "ix_executions_deadline" in str(plan)
 
 
 def test_a_silent_shard_is_lost_until_it_speaks_again(
@@ -126,9 +242,9 @@ def test_who_need_not_speak_is_not_silent(hooks: Api) -> None:
     hooks.send(documented, "shard.started", shardId="1")
     hooks.send(documented, "execution.progress")
     told_later = hooks.create(configuration={"timeout": HOUR})
-    for event in ("shard.started", "execution.progress"):
+    for said in ("shard.started", "execution.progress"):
         body = {
-            "event": event,
+            "event": said,
             "executionId": told_later["executionId"],
             "happenedAt": three_hours_ago,
             "data": {"shardId": "1", "tests": [result()]},
@@ -193,8 +309,10 @@ def test_several_servers_do_and_deliver_each_thing_once_and_replace_a_killed_one
             subscribe(one, subscribers.url(name))
             lasting = one.create()
             one.send(lasting, "execution.started")
-            late = [(one, two)[number % 2].create(configuration={"timeout": 100}) for number in range(20)]
-            for number, execution in enumerate(late):
+            late = []
+            for number in range(20):
+                execution = (one, two)[number % 2].create(configuration={"timeout": 3000})
+                late.append(execution)
                 # Its runner may reach another server with each message.
                 api = (two, one)[number % 2]
                 api.send({**execution, "webhookUrl": f"{api.url}/webhooks/executions/{execution['executionId']}"},

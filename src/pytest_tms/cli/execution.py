@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +18,8 @@ ENDS: dict[str, wire.EventName] = {
     "failed": "execution.failed",
     "cancelled": "execution.cancelled",
 }
+SHOWN = 10
+"""Names of tests of one kind that ``show`` lists for each shard."""
 
 
 @click.group()
@@ -54,6 +57,7 @@ def create(shards: int, url: str, as_json: bool, **asked: Any) -> None:
 def show(execution_id: str, url: str, as_json: bool) -> None:
     """Show how an execution and its shards stand."""
     from pytest_tms.plugin.terminal import describe
+    from pytest_tms.text import stopped_early
 
     with connect(url) as client:
         status = client.get_execution(execution_id)
@@ -63,8 +67,15 @@ def show(execution_id: str, url: str, as_json: bool) -> None:
     progress = status.progress
     shards = f"{progress.shards_completed} of {progress.total_shards} shards finished"
     click.echo(f"{status.execution_id}  {status.status}, {shards}: {describe(status.results)}")
+    if status.reason:
+        click.echo(f"reason  {status.reason}")
+    if progress.tests_not_run:
+        click.echo(stopped_early(progress.tests_not_run, progress.tests_expected))
     for shard in status.shard_results:
-        click.echo(f"shard   {shard.shard_id} {shard.status}: {describe(shard.results)}")
+        again = f" (attempt {shard.attempt})" if shard.attempt > 1 else ""
+        click.echo(f"shard   {shard.shard_id} {shard.status}{again}: {describe(shard.results)}")
+        for line in _details(shard):
+            click.echo(f"        {line}")
     if status.artifacts.report_url:
         click.echo(f"report  {status.artifacts.report_url}")
 
@@ -114,6 +125,30 @@ def cancel(execution_id: str, url: str, as_json: bool) -> None:
         _print_json(cancelled)
     else:
         click.echo(f"{execution_id} is {cancelled.status}")
+
+
+def _details(shard: wire.ShardResult) -> Iterator[str]:
+    """What else there is to say of a shard, a line each."""
+    from pytest_tms.text import is_notable_exit
+
+    if is_notable_exit(shard.exit_status, shard.results.failed):
+        yield f"exit status {shard.exit_status}"
+    if shard.reason:
+        yield f"reason: {shard.reason}"
+    when = "running now" if shard.status == "running" else "running when it ended"
+    yield from _listed(when, [test.node_id for test in shard.in_flight], len(shard.in_flight))
+    total = len(shard.not_run_tests) if shard.not_run is None else shard.not_run
+    reason = f": {shard.not_run_reason}" if shard.not_run_reason else ""
+    if total:
+        yield f"{total} did not run{reason}"
+        yield from _listed("did not run", shard.not_run_tests, total)
+
+
+def _listed(what: str, names: Sequence[str], total: int) -> Iterator[str]:
+    for name in names[:SHOWN]:
+        yield f"{what}: {name}"
+    if names and total > SHOWN:
+        yield f"{what}: {total - len(names[:SHOWN])} more"
 
 
 def _print_json(answer: wire.Answer) -> None:

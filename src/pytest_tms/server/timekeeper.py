@@ -17,6 +17,7 @@ from dataclasses import replace
 from pytest_tms.errors import NotFound
 from pytest_tms.server.model.addresses import Addresses
 from pytest_tms.server.model.execution import Execution, Shard
+from pytest_tms.server.services import shard_reports
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import deadlines, executions, webhooks
 from pytest_tms.server.store.database import Database
@@ -101,17 +102,17 @@ class Timekeeper:
             before = after = executions.lock(connection, execution_id)
             is_late = before.is_late(now)
             if is_late:
-                after = replace(after, reason=f"It ran longer than its timeout of {after.timeout / 1000:g} s")
+                after = after.expired(now)
             changed: list[tuple[Shard | None, Shard]] = []
             for shard in executions.shards(connection, execution_id):
                 if shard.is_silent(now) or (is_late and not shard.is_finished):
-                    lost = shard.reported("lost", now)
+                    why = "Its runner fell silent" if shard.is_silent(now) else after.reason
+                    lost = replace(shard.reported("lost", now), reason=why)
                     after = executions.change_shard(connection, after, shard, lost, now)
                     changed.append((shard, lost))
-            if is_late:
-                after = after.became("failed", now)
             if not changed and not is_late:
                 return 0
+            after = shard_reports.close(connection, after, now)
             executions.save(connection, after)
             return announce(connection, self._addresses(after), before, after, changed)
 

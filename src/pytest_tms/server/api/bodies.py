@@ -143,11 +143,6 @@ def refuse(found: Iterable[Problem]) -> None:
         raise Unprocessable(details=listed)
 
 
-def plain(text: str) -> str:
-    """Text as a database column takes it: PostgreSQL has no NUL."""
-    return text.replace("\x00", "\ufffd") if "\x00" in text else text
-
-
 def unknown_fields(document: Mapping[str, T], kind: type[msgspec.Struct]) -> dict[str, T]:
     """The fields of a document that ``kind`` does not have."""
     known = set(kind.__struct_encode_fields__)

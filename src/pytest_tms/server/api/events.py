@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import msgspec
+from sqlalchemy import Connection
 
 from pytest_tms import calls, wire
 from pytest_tms.errors import Problem
 from pytest_tms.server.api import auth
 from pytest_tms.server.api.auth import Caller
-from pytest_tms.server.api.bodies import count_problems, decode, happened, plain, time_problems
+from pytest_tms.server.api.bodies import count_problems, decode, happened, time_problems
 from pytest_tms.server.api.limits import Limits
 from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.results import test_rows
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.model import counts, states
 from pytest_tms.server.model.addresses import Addresses
+from pytest_tms.server.model.columns import plain
 from pytest_tms.server.model.execution import Execution, Shard
+from pytest_tms.server.services import shard_reports
+from pytest_tms.server.services.claims import Origin
+from pytest_tms.server.services.shard_reports import ShardReport
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import audit, deadlines, executions, results
+from pytest_tms.server.store import audit, deadlines, executions, runners
 from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.results import TestRow
 from pytest_tms.server.webhooks.outbox import announce
 from pytest_tms.server.webhooks.worker import Worker
 
 OF_SHARDS = ("execution.started", "execution.progress", "shard.started", "shard.completed")
 """Events by which a shard that they name is running, or has ended."""
+CLAIMS = ("execution.progress", "shard.started", "shard.completed")
+"""Events by which a runner claims the shard that they name."""
 
 
 @route(calls.SEND_EVENT)
@@ -52,41 +60,54 @@ def send_event(
     sent = (document.get("data") or {}).pop("tests", None) or []
     rows = test_rows(data.tests or [], [msgspec.json.encode(test).decode() for test in sent])
     kept = msgspec.json.encode(document).decode()
+    runner = None if data.runner is None else plain(data.runner)
+    silence = settings.shard_silence * 1000
     with database.write() as connection:
         if earlier := once.recall(connection, body, wire.EventAccepted):
             state = executions.get(connection, execution_id).status
             return msgspec.structs.replace(earlier, execution_status=state)
         found = execution = executions.lock(connection, execution_id)
-        executions.add_event(connection, execution_id, event.event, kept, now)
-        execution = _apply(execution, event, data, then).timed(now)
+        if runner is not None and event.event in OF_SHARDS:
+            found = execution = execution.begun_late()
+        if runner is None or not runners.is_superseded(connection, execution_id, runner):
+            execution = _apply(execution, event, data, then)
         changed: list[tuple[Shard | None, Shard]] = []
+        in_flight = shard_reports.in_flight(data.running or (), [] if data.running is None else _named(data))
         if data.shard_id is not None and (event.event in OF_SHARDS or rows):
-            before = executions.get_shard(connection, execution_id, plain(data.shard_id))
-            shard = before or Shard(shard_id=plain(data.shard_id))
-            fresh = shard.derived.total == 0
-            change = results.put_tests(connection, execution_id, shard.shard_id, rows, fresh=fresh)
-            shard = replace(shard, derived=counts.add([shard.derived, change]))
-            after = _applied(shard, event, data, then)
-            execution = executions.change_shard(connection, execution, before, after, then)
-            changed.append((before, after))
+            again = partial(_begins_anew, connection, execution_id, event.event, kept)
+            report = _report(event.event, data, runner, rows, in_flight.get(plain(data.shard_id)), again)
+            stored = shard_reports.store(connection, execution, report, now, then, silence)
+            execution = stored.execution
+            changed.append((stored.before, stored.after))
+        executions.add_event(connection, execution_id, event.event, kept, now)
         asked = limits.interval(execution.expected_shards)
-        if event.event == "execution.progress" and event.happened_at is None and settings.shard_silence:
-            named = {plain(each) for each in (*(data.shards or ()), data.shard_id) if each is not None}
-            until = now + states.patience(settings.shard_silence * 1000, data.interval or asked)
-            for lost in executions.lost(connection, execution_id, named):
+        until = 0
+        if event.event == "execution.progress" and event.happened_at is None and silence:
+            until = now + states.patience(silence, data.interval or asked)
+            named = runners.given(connection, execution_id, runner, _named(data))
+            for name, tests in in_flight.items():
+                if name != data.shard_id:
+                    [own] = runners.given(connection, execution_id, runner, [name])
+                    executions.set_in_flight(connection, execution_id, own, runner, tests)
+            for lost in executions.lost(connection, execution_id, named, runner):
                 back = lost.reported("running", then)
                 execution = executions.change_shard(connection, execution, lost, back, then)
                 changed.append((lost, back))
-            deadlines.heard(connection, execution_id, named, until)
+            deadlines.heard(connection, execution_id, named, runner, now, until)
+        execution = shard_reports.close(connection, execution.timed(now, until), now)
         executions.save(connection, execution)
         if execution.status == "cancelled" != found.status:
             audit.add(connection, caller, "execution.cancelled", execution_id, now)
         told = announce(connection, addresses, found, execution, changed)
+        given = None
+        if runner is not None and data.shard_id is not None:
+            [given] = runners.given(connection, execution_id, runner, [plain(data.shard_id)])
         answer = wire.EventAccepted(
             event=event.event,
             execution_id=execution_id,
             execution_status=execution.status,
             progress_interval=asked,
+            shard_id=given,
         )
         once.keep(connection, answer)
     if told:
@@ -120,15 +141,43 @@ def _apply(execution: Execution, event: wire.Event, data: wire.EventData, now: i
     return execution.became(state, now)
 
 
-def _applied(shard: Shard, event: wire.Event, data: wire.EventData, now: int) -> Shard:
-    if event.event not in OF_SHARDS:
-        return shard
-    if event.event != "shard.completed":
-        return shard.reported("running", now)
-    shard = replace(
-        shard,
-        given=counts.complete(data.results, shard.derived) or shard.given,
-        duration=shard.duration if data.duration is None else round(data.duration),
-        metadata={**shard.metadata, **(data.metadata or {})},
+def _report(
+    event: str,
+    data: wire.EventData,
+    runner: str | None,
+    rows: Sequence[TestRow],
+    in_flight: Sequence[wire.RunningTest] | None,
+    begins_anew: Callable[[Shard], bool],
+) -> ShardReport:
+    return ShardReport(
+        origin=Origin(
+            shard_id=plain(data.shard_id or ""),
+            runner=runner,
+            declared=data.attempt,
+            claims=event in CLAIMS or bool(rows),
+            begins_anew=begins_anew,
+        ),
+        told=data,
+        rows=rows,
+        is_start=event in OF_SHARDS,
+        is_end=event == "shard.completed",
+        status=data.status,
+        duration=None if data.duration is None else round(data.duration),
+        reason=data.reason,
+        running=in_flight,
     )
-    return shard.reported(states.reported_end(data.status, shard.results), now)
+
+
+def _begins_anew(connection: Connection, execution_id: str, event: str, document: str, shard: Shard) -> bool:
+    """Whether an event without a runner begins another attempt: a start after an early end, not repeated."""
+    return (
+        event == "shard.started"
+        and shard.status in ("cancelled", "lost")
+        and not executions.has_event(connection, execution_id, event, document)
+    )
+
+
+def _named(data: wire.EventData) -> list[str]:
+    """The shards that an event names, its own first."""
+    names = (plain(each) for each in (data.shard_id, *(data.shards or ())) if each is not None)
+    return list(dict.fromkeys(names))

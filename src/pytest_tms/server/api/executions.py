@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import msgspec
+from sqlalchemy import Connection
 
 from pytest_tms import calls, wire
 from pytest_tms.errors import Problem, Unprocessable
 from pytest_tms.server.api import auth
 from pytest_tms.server.api.auth import Caller
-from pytest_tms.server.api.bodies import decode, plain, unknown_fields
+from pytest_tms.server.api.bodies import decode, unknown_fields
 from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.api.service import CAPABILITIES
-from pytest_tms.server.model import states
+from pytest_tms.server.model import attempts, states
 from pytest_tms.server.model.addresses import Addresses
+from pytest_tms.server.model.columns import plain
 from pytest_tms.server.model.execution import Execution, Shard
 from pytest_tms.server.model.ids import new_id
+from pytest_tms.server.model.outlook import outlook
+from pytest_tms.server.services import shard_reports
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, executions, results
 from pytest_tms.server.store.database import Database
@@ -27,6 +30,8 @@ from pytest_tms.server.webhooks.outbox import announce
 from pytest_tms.server.webhooks.worker import Worker
 
 CANCELLED_BY_CALL = "User requested cancellation"
+DEFAULT_TIMEOUT = 1_800_000
+"""Milliseconds, documented."""
 
 
 @route(calls.CREATE_EXECUTION)
@@ -53,7 +58,7 @@ def create_execution(
         configuration={
             **(document.get("configuration") or {}),
             "shards": asked.shards or 1,
-            "timeout": asked.timeout or 1_800_000,
+            "timeout": asked.timeout or DEFAULT_TIMEOUT,
         },
         metadata=request.metadata or {},
         extra=unknown_fields(document, wire.ExecutionRequest),
@@ -61,7 +66,9 @@ def create_execution(
         root=addresses.root,
         created_at=auth.now(),
         shards_total=asked.shards or 1,
+        timeout_given=asked.timeout is not None,
     )
+    execution = execution.timed(execution.created_at)
     with database.write() as connection:
         answer = once.recall(connection, body, wire.ExecutionCreated)
         if answer is None:
@@ -88,6 +95,8 @@ def get_execution(database: Database, addresses: Addresses, execution_id: str) -
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
         shards = executions.shards(connection, execution_id)
+    now = auth.now()
+    expected = outlook(shards, execution.results, now)
     status = wire.ExecutionStatus(
         execution_id=execution.id,
         status=execution.status,
@@ -97,9 +106,13 @@ def get_execution(database: Database, addresses: Addresses, execution_id: str) -
             duration=execution.runtime,
             shards_completed=execution.shards_finished,
             total_shards=execution.expected_shards,
+            tests_expected=expected.expected,
+            tests_not_run=expected.not_run,
+            estimated_end=_maybe_time(expected.ends_at),
         ),
         results=execution.results,
-        shard_results=[_shard(shard) for shard in shards],
+        shard_results=[_shard(shard, expected.missing.get(shard.shard_id)) for shard in shards],
+        running=[test for shard in shards if shard.status == "running" for test in _in_flight(shard)],
         artifacts=addresses.links(execution.id),
         reason=execution.reason,
         created_at=_time(execution.created_at),
@@ -116,10 +129,15 @@ def get_execution(database: Database, addresses: Addresses, execution_id: str) -
 
 @route(calls.CANCEL_EXECUTION)
 def cancel_execution(
-    database: Database, addresses: Addresses, worker: Worker, caller: Caller, execution_id: str
+    database: Database,
+    settings: ServerSettings,
+    addresses: Addresses,
+    worker: Worker,
+    caller: Caller,
+    execution_id: str,
 ) -> wire.ExecutionCancelled:
-    """Cancel an execution; again gives the first answer again."""
-    execution = cancel(database, addresses, worker, caller, execution_id)
+    """Cancel an execution; a repeated call gives the first answer again."""
+    execution = cancel(database, settings, addresses, worker, caller, execution_id)
     return wire.ExecutionCancelled(
         execution_id=execution.id,
         cancelled_at=_time(execution.ended_at or execution.created_at),
@@ -128,24 +146,36 @@ def cancel_execution(
 
 
 def cancel(
-    database: Database, addresses: Addresses, worker: Worker, caller: Caller, execution_id: str
+    database: Database,
+    settings: ServerSettings,
+    addresses: Addresses,
+    worker: Worker,
+    caller: Caller,
+    execution_id: str,
 ) -> Execution:
     """Cancel an execution, so that its runs stop; one that is cancelled stays as it is.
 
-    Raises NotFound, and Conflict where it has ended otherwise.
+    Raises NotFound, and Conflict if it has ended otherwise and no shard of it reports any more.
     """
+    now = auth.now()
     with database.write() as connection:
         before = execution = executions.lock(connection, execution_id)
-        states.check_cancel(execution.status)
+        states.check_cancel(execution.status, reports=reports(connection, settings, execution, now))
         if execution.status != "cancelled":
-            now = auth.now()
-            execution = replace(execution.became("cancelled", now), reason=CANCELLED_BY_CALL)
+            execution = execution.cancelled(CANCELLED_BY_CALL, now)
+            execution = shard_reports.close(connection, execution, now)
             executions.save(connection, execution)
             audit.add(connection, caller, "execution.cancelled", execution.id, now)
         told = announce(connection, addresses, before, execution)
     if told:
         worker.wake()
     return execution
+
+
+def reports(connection: Connection, settings: ServerSettings, execution: Execution, now: int) -> bool:
+    """Return whether a shard of an execution that has ended still reports."""
+    silence = settings.shard_silence * 1000 or attempts.DEFAULT_SILENCE
+    return execution.status in states.ENDED and executions.is_heard(connection, execution.id, now, silence)
 
 
 @route(calls.LIST_TESTS)
@@ -194,14 +224,31 @@ def _configuration(execution: Execution) -> dict[str, Any]:
     }
 
 
-def _shard(shard: Shard) -> wire.ShardResult:
+def _shard(shard: Shard, not_run: int | None) -> wire.ShardResult:
     return wire.ShardResult(
         shard_id=shard.shard_id,
         status=shard.status,
         results=shard.results,
         duration=shard.runtime,
         metadata=shard.metadata,
+        attempt=shard.attempt,
+        collected=shard.collected,
+        not_run=not_run,
+        not_run_reason=shard.not_run_reason,
+        not_run_tests=list(shard.not_run_tests),
+        exit_status=shard.exit_status,
+        reason=shard.reason,
+        in_flight=_in_flight(shard),
     )
+
+
+def _in_flight(shard: Shard) -> list[wire.TestInFlight]:
+    return [
+        wire.TestInFlight(
+            node_id=test.node_id, shard_id=shard.shard_id, worker=test.worker, started_at=test.started_at
+        )
+        for test in shard.in_flight
+    ]
 
 
 def _time(milliseconds: int) -> str:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
+from sqlalchemy import Connection
 
 from pytest_tms import calls, wire
 from pytest_tms.server.api import auth
 from pytest_tms.server.api.auth import Caller
-from pytest_tms.server.api.bodies import decode_results, happened, plain
+from pytest_tms.server.api.bodies import decode_results, happened
 from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.routes import route
-from pytest_tms.server.model import counts, identity, states
+from pytest_tms.server.model import identity
 from pytest_tms.server.model.addresses import Addresses
+from pytest_tms.server.model.columns import plain
 from pytest_tms.server.model.execution import Shard
 from pytest_tms.server.model.ids import new_id
+from pytest_tms.server.services import shard_reports
+from pytest_tms.server.services.claims import Origin
+from pytest_tms.server.services.shard_reports import ShardReport
+from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import executions, results
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.results import Submission, TestRow
@@ -29,7 +36,13 @@ MOST_RETRIES = 2**31 - 1
 
 @route(calls.SUBMIT_RESULTS)
 def submit_results(
-    body: bytes, database: Database, addresses: Addresses, worker: Worker, once: Once, caller: Caller
+    body: bytes,
+    database: Database,
+    settings: ServerSettings,
+    addresses: Addresses,
+    worker: Worker,
+    once: Once,
+    caller: Caller,
 ) -> wire.SubmissionAccepted:
     """Keep a shard's tests, close the shard, and complete the execution where it was the last one."""
     submission, tests, texts, rest = decode_results(body)
@@ -49,34 +62,24 @@ def submit_results(
             return earlier
         found = execution = executions.lock(connection, submission.execution_id)
         caller.check_reach([execution.environment])
-        before = executions.get_shard(connection, execution.id, kept.shard_id)
-        shard = before or Shard(shard_id=kept.shard_id)
-        change = results.put_tests(
-            connection, execution.id, shard.shard_id, rows, fresh=shard.derived.total == 0
-        )
-        results.add_submission(connection, kept)
-        derived = counts.add([shard.derived, change])
-        shard = replace(
-            shard,
-            derived=derived,
-            given=counts.complete(submission.results, derived) or shard.given,
-            metadata={**shard.metadata, **(submission.metadata or {})},
-            duration=_duration(submission.metadata or {}) or shard.duration,
-        )
-        shard = shard.reported(states.reported_end(submission.status, shard.results), then)
+        if submission.runner is not None:
+            found = execution = execution.begun_late()
         if execution.status == "created":
-            execution = execution.became("running", then).timed(now)
-        execution = executions.change_shard(connection, execution, before, shard, then)
+            execution = execution.became("running", then)
+        report = _report(submission, rows, partial(_begins_anew, connection, kept, submission.status))
+        stored = shard_reports.store(connection, execution, report, now, then, settings.shard_silence * 1000)
+        results.add_submission(connection, kept._replace(shard_id=stored.after.shard_id))
+        execution = shard_reports.close(connection, stored.execution.timed(now), now)
         executions.save(connection, execution)
-        told = announce(connection, addresses, found, execution, [(before, shard)])
+        told = announce(connection, addresses, found, execution, [(stored.before, stored.after)])
         answer = wire.SubmissionAccepted(
             submission_id=kept.id,
             execution_id=execution.id,
-            shard_id=submission.shard_id,
+            shard_id=submission.shard_id if submission.runner is None else stored.after.shard_id,
             processed_at=wire.timestamp(wire.moment(now)),
             summary=wire.SubmissionSummary(
                 tests_processed=len(rows),
-                artifacts_uploaded=_count(submission.artifacts),
+                artifacts_uploaded=0,  # a submission names files and does not carry them
                 webhooks_triggered=told,
             ),
         )
@@ -115,8 +118,29 @@ def _duration(metadata: dict[str, Any]) -> int | None:
     return max(0, round(span.total_seconds() * 1000))
 
 
-def _count(artifacts: wire.ArtifactNames | None) -> int:
-    """How many files a submission names; they are uploaded by another way."""
-    if artifacts is None:
-        return 0
-    return sum(len(getattr(artifacts, kind) or ()) for kind in artifacts.__struct_fields__)
+def _report(
+    submission: wire.ResultsSubmission[msgspec.Raw],
+    rows: list[TestRow],
+    begins_anew: Callable[[Shard], bool],
+) -> ShardReport:
+    return ShardReport(
+        origin=Origin(
+            shard_id=plain(submission.shard_id),
+            runner=None if submission.runner is None else plain(submission.runner),
+            begins_anew=begins_anew,
+        ),
+        told=submission,
+        rows=rows,
+        is_end=True,
+        status=submission.status,
+        duration=_duration(submission.metadata or {}),
+    )
+
+
+def _begins_anew(connection: Connection, kept: Submission, status: str | None, shard: Shard) -> bool:
+    """Whether a submission without a runner is another attempt: it ends a cancelled shard, not repeated."""
+    return (
+        shard.status == "cancelled"
+        and status not in (None, "cancelled")
+        and not results.has_submission(connection, kept)
+    )

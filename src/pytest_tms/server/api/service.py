@@ -15,7 +15,7 @@ from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.tokens import ApiToken
 
-CAPABILITIES = ("control", "gzip", "idempotency", "live-tests", "replay", "tests")
+CAPABILITIES = ("attempts", "control", "expected", "gzip", "idempotency", "live-tests", "replay", "tests")
 """The additions to the documented API that this server speaks; see docs/protocol.md."""
 
 

@@ -16,9 +16,10 @@ from pytest_tms import calls, signing, wire
 from pytest_tms.errors import Conflict, Problem
 from pytest_tms.server.api import auth
 from pytest_tms.server.api.auth import Caller
-from pytest_tms.server.api.bodies import decode, plain, refuse, unknown_fields
+from pytest_tms.server.api.bodies import decode, refuse, unknown_fields
 from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.routes import route
+from pytest_tms.server.model.columns import plain
 from pytest_tms.server.model.ids import new_id
 from pytest_tms.server.model.targets import Targets
 from pytest_tms.server.model.webhooks import OVERLAP, Response, Webhook

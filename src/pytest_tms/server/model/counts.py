@@ -1,8 +1,7 @@
-"""Counts: which of two sources tells how many tests ended how.
+"""Counts: how the tests that were sent and the counts that their runner gave become one result.
 
-The server counts the tests that it was sent; a runner may give counts of its own. "Counts that are given
-win over a partial ``tests`` list" (docs/protocol.md): given counts hold as long as they cover at least as
-many tests as were sent.
+Given counts hold as long as they cover at least as many tests as were sent ("Counts that are given win over
+a partial ``tests`` list", docs/protocol.md). A failure that either of them has is never hidden by the other.
 """
 
 from __future__ import annotations
@@ -54,8 +53,35 @@ def problems(given: wire.GivenCounts | None, path: str) -> list[Problem]:
 
 
 def effective(derived: wire.Counts, given: wire.Counts | None) -> wire.Counts:
-    """The counts to show: the given ones unless more tests were sent than they cover."""
-    return given if given is not None and given.total >= derived.total else derived
+    """Return the counts to show: the given ones unless more tests were sent than they cover.
+
+    The failures are the larger number of both.
+    """
+    if given is None:
+        return derived
+    if given.total >= derived.total:
+        return with_failures(given, derived.failed)
+    return with_failures(derived, given.failed)
+
+
+def with_failures(counts: wire.Counts, failed: int) -> wire.Counts:
+    """Return the counts with at least ``failed`` failures, taken from passed, then from skipped.
+
+    The total grows only if these are too few.
+    """
+    if failed <= counts.failed:
+        return counts
+    missing = failed - counts.failed
+    from_passed = min(missing, counts.passed)
+    from_skipped = min(missing - from_passed, counts.skipped)
+    passed, skipped = counts.passed - from_passed, counts.skipped - from_skipped
+    return wire.Counts(
+        total=passed + failed + skipped,
+        passed=passed,
+        failed=failed,
+        skipped=skipped,
+        flaky=min(counts.flaky, passed),
+    )
 
 
 def add(counts: Iterable[wire.Counts]) -> wire.Counts:

@@ -13,7 +13,10 @@ from pytest_tms.server.model import counts, states
 class Shard:
     """One shard. ``derived`` counts the tests that were sent, ``given`` are its runner's own counts.
 
-    ``silent_at`` is when it is lost unless its runner speaks; None where that one does not report live.
+    ``silent_at`` is when it is lost unless its runner reports; None if that one does not report live.
+    ``heard_at`` is when its runner last reported. ``runner`` is the process that runs the shard now, the
+    ``attempt`` is how many have; ``declared`` is the number of the CI attempt that it sent. ``done`` counts
+    the tests of this attempt that were sent, ``spent`` adds up their durations if no other time is known.
     """
 
     shard_id: str
@@ -21,14 +24,29 @@ class Shard:
     started_at: int | None = None
     ended_at: int | None = None
     duration: int | None = None
+    spent: int | None = None
     derived: wire.Counts = counts.NONE
     given: wire.Counts | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     silent_at: int | None = None
+    heard_at: int | None = None
+    runner: str | None = None
+    attempt: int = 1
+    declared: int | None = None
+    done: int = 0
+    collected: int | None = None
+    not_run: int | None = None
+    not_run_reason: str | None = None
+    not_run_tests: tuple[str, ...] = ()
+    exit_status: int | None = None
+    reason: str | None = None
+    in_flight: tuple[wire.RunningTest, ...] = ()
 
     @property
     def results(self) -> wire.Counts:
-        """The counts to show."""
+        """The counts to show. From the second attempt on the runner's own cover only a part of the tests."""
+        if self.attempt > 1 and self.derived.total:
+            return counts.with_failures(self.derived, self.given.failed if self.given else 0)
         return counts.effective(self.derived, self.given)
 
     @property
@@ -41,9 +59,14 @@ class Shard:
         """Whether it runs no more."""
         return self.status in states.FINISHED
 
+    @property
+    def is_untouched(self) -> bool:
+        """Whether it has no runner and no result."""
+        return self.runner is None and not (self.is_finished or self.derived.total or self.given)
+
     def reported(self, status: wire.ShardState, now: int) -> Shard:
         """This shard after its runner said where it stands, or has said nothing for too long (``lost``)."""
-        after = states.shard_after(self.status, status)
+        after = states.settled(states.shard_after(self.status, status), self.results)
         ended = self.ended_at if self.has_known_end or self.status == after else now
         return replace(
             self,
@@ -51,25 +74,53 @@ class Shard:
             started_at=self.started_at or now,
             ended_at=ended if after in states.FINISHED else None,
             silent_at=None if self.status == "lost" else self.silent_at,
+            in_flight=() if after in ("completed", "failed") else self.in_flight,
+            reason=None if after == "running" else self.reason,
+        )
+
+    def next_attempt(self, runner: str | None, declared: int | None) -> Shard:
+        """This shard as another runner begins it anew; its tests stay, and what its last runner said goes."""
+        return Shard(
+            shard_id=self.shard_id,
+            derived=self.derived,
+            given=None if self.derived.total else self.given,
+            metadata=self.metadata,
+            runner=runner,
+            declared=declared,
+            attempt=self.attempt + 1,
         )
 
     def is_silent(self, now: int) -> bool:
         """Whether its runner should have spoken by now."""
         return self.status == "running" and self.silent_at is not None and self.silent_at <= now
 
+    def is_heard(self, now: int, silence: int) -> bool:
+        """Whether its runner reports: within the time that it promised, else within ``silence`` ms."""
+        if self.has_known_end:
+            return False
+        if self.silent_at is not None:
+            return self.silent_at > now
+        return self.heard_at is not None and self.heard_at + silence > now
+
     @property
     def runtime(self) -> int | None:
-        """Milliseconds that it ran: what its runner measured, else from its first report to its end."""
+        """Milliseconds that it ran: what its runner measured, else from its first report to its end.
+
+        If the first report was the end, the time that its tests took.
+        """
         if self.duration is not None or self.started_at is None or self.ended_at is None:
             return self.duration
-        return self.ended_at - self.started_at
+        return self.ended_at - self.started_at or self.spent or 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """One execution. ``summed`` adds up its shards' results, ``given`` came with ``execution.completed``.
 
-    ``root`` is the server's address as its creator reached it, ``deadline_at`` the end of its timeout.
+    ``root`` is the server's address as its creator reached it, ``deadline_at`` the end of its timeout, which
+    its creator set if ``timeout_given``. ``longest`` is the longest time of a shard in milliseconds.
+    ``cancelled_by_user`` says that a person cancelled it, not its runner. ``tests_expected`` and ``not_run``
+    are set at its end, see ``outlook``.
     """
 
     id: str
@@ -93,6 +144,11 @@ class Execution:
     shards_finished: int = 0
     summed: wire.Counts = counts.NONE
     given: wire.Counts | None = None
+    timeout_given: bool = False
+    longest: int = 0
+    cancelled_by_user: bool = False
+    tests_expected: int | None = None
+    not_run: int = 0
 
     @property
     def results(self) -> wire.Counts:
@@ -106,29 +162,90 @@ class Execution:
 
     @property
     def runtime(self) -> int | None:
-        """Milliseconds from start to end, or None before the end."""
-        return None if self.started_at is None or self.ended_at is None else self.ended_at - self.started_at
+        """Milliseconds from start to end, and at least those of its longest shard; None before the end."""
+        return runtime(self.started_at, self.ended_at, self.longest)
 
     def became(self, status: wire.ExecutionState, now: int) -> Execution:
         """This execution in another state."""
+        if status == self.status:
+            return self
         started = self.started_at if status == "created" else self.started_at or now
         ended = now if status in states.ENDED and self.status not in states.ENDED else self.ended_at
-        return replace(self, status=status, started_at=started, ended_at=ended)
+        return replace(self, status=status, started_at=started, ended_at=ended, deadline_at=None)
 
-    def timed(self, now: int) -> Execution:
-        """This execution with a deadline once it runs; ``now`` is when we heard of it, not when it began."""
-        if self.status != "running" or self.deadline_at is not None:
+    def expired(self, now: int) -> Execution:
+        """This execution after its deadline; one that did not start never did."""
+        return replace(self.became("failed", now), started_at=self.started_at, reason=self.why_late)
+
+    def begun_late(self) -> Execution:
+        """This execution as it was before it failed because nothing started; any other as it is."""
+        if self.status != "failed" or self.started_at is not None:
             return self
-        return replace(self, deadline_at=now + self.timeout)
+        return replace(self, status="created", ended_at=None, reason=None)
+
+    def cancelled(self, reason: str, now: int) -> Execution:
+        """This execution as a person cancelled it, also after an end that came too early."""
+        after = replace(self.became("cancelled", now), ended_at=now)
+        return replace(after, reason=reason, cancelled_by_user=True)
+
+    def reopened(self) -> Execution:
+        """This execution, which had ended, as it runs again: what its end said does not hold any more.
+
+        One that was completed before each of its shards had reported waits for those that had.
+        """
+        is_closed = self.status == "completed" and self.shards_seen > 0
+        return replace(
+            self,
+            status="running",
+            ended_at=None,
+            deadline_at=None,
+            reason=None,
+            given=None,
+            cancelled_by_user=False,
+            tests_expected=None,
+            not_run=0,
+            shards_total=min(self.shards_total, self.shards_seen) if is_closed else self.shards_total,
+        )
+
+    def may_reopen(self, declared: int | None, before: int | None) -> bool:
+        """Whether an attempt may re-open this ended execution.
+
+        After a person has cancelled it, only a CI attempt that is newer than the one before.
+        """
+        return not self.cancelled_by_user or (declared or 1) > (before or 1)
+
+    def timed(self, now: int, until: int = 0) -> Execution:
+        """This execution with its deadline after a report that came ``now``.
+
+        A timeout that was given counts from the first report; without one, each report moves the deadline.
+        ``until`` is when the next report is due at the latest, if a runner promised one.
+        """
+        if self.status == "created":
+            return replace(self, deadline_at=self.created_at + self.timeout)
+        if self.status != "running" or (self.timeout_given and self.deadline_at is not None):
+            return self
+        deadline = now + self.timeout
+        return replace(self, deadline_at=deadline if self.timeout_given else max(deadline, until))
 
     @property
     def timeout(self) -> int:
-        """Milliseconds that it may run."""
+        """Milliseconds that it may run, or may be silent if its creator did not set a timeout."""
         return int(self.configuration["timeout"])
 
     def is_late(self, now: int) -> bool:
-        """Whether it runs longer than it may."""
-        return self.status == "running" and self.deadline_at is not None and self.deadline_at <= now
+        """Whether it runs, or waits for its start, longer than it may."""
+        waits = self.status in ("created", "running")
+        return waits and self.deadline_at is not None and self.deadline_at <= now
+
+    @property
+    def why_late(self) -> str:
+        """Why its deadline fails it."""
+        seconds = f"{self.timeout / 1000:g} s"
+        if self.status == "created":
+            return f"It did not start within {seconds}"
+        if self.timeout_given:
+            return f"It ran longer than its timeout of {seconds}"
+        return f"It sent nothing for {seconds}"
 
     def with_shard(self, before: Shard | None, after: Shard) -> Execution:
         """This execution after a change of one shard; ``before`` is None for a new one."""
@@ -139,4 +256,10 @@ class Execution:
             summed=counts.add([self.summed, counts.change(old, after.results)]),
             shards_seen=self.shards_seen + (before is None),
             shards_finished=self.shards_finished + after.is_finished - was_finished,
+            longest=max(self.longest, after.runtime or 0),
         )
+
+
+def runtime(started_at: int | None, ended_at: int | None, longest: int) -> int | None:
+    """Return the milliseconds that an execution ran, at least those of its longest shard."""
+    return None if started_at is None or ended_at is None else max(ended_at - started_at, longest)

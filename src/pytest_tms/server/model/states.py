@@ -9,7 +9,9 @@ from pytest_tms import wire
 from pytest_tms.errors import Conflict
 
 ENDED: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
-"""States that an execution does not leave."""
+"""States that an execution leaves only for a new attempt of a shard, or for a cancel."""
+ABRUPT: frozenset[str] = frozenset({"error", "lost", "cancelled"})
+"""States of a shard that ended before its tests had."""
 FINISHED: frozenset[str] = frozenset({"completed", "failed", "error", "lost", "cancelled"})
 """States of a shard that runs no more."""
 KNOWN_ENDS = FINISHED - {"lost"}
@@ -51,14 +53,22 @@ def why_failed(statuses: Collection[str]) -> str:
     return "A shard was lost: its runner fell silent" if "lost" in statuses else "A shard ended in error"
 
 
-def check_cancel(state: wire.ExecutionState) -> None:
-    """Raise Conflict, naming the state, where an execution cannot be cancelled any more."""
-    if state in ("completed", "failed"):
-        raise Conflict(f"The execution is {state} and cannot be cancelled.")
+def is_cancellable(state: wire.ExecutionState, *, reports: bool) -> bool:
+    """Return whether an execution can be cancelled; ``reports`` says that a shard of it still reports."""
+    return state not in ("completed", "failed") or reports
+
+
+def check_cancel(state: wire.ExecutionState, *, reports: bool) -> None:
+    """Raise Conflict, naming the state, if an execution cannot be cancelled any more."""
+    if not is_cancellable(state, reports=reports):
+        raise Conflict(f"The execution is {state} and cannot be cancelled: none of its shards still reports.")
 
 
 def shard_after(state: wire.ShardState, reported: wire.ShardState) -> wire.ShardState:
-    """A shard's state after a report: the newest end counts, a start after a known end does not."""
+    """Return a shard's state after a report of the same attempt.
+
+    The newest end counts, a start after a known end does not, and a cancelled attempt stays cancelled.
+    """
     if state == "cancelled" or (state in KNOWN_ENDS and reported not in FINISHED):
         return state
     return reported
@@ -70,7 +80,10 @@ def patience(silence: int, interval: float) -> int:
 
 
 def reported_end(status: str | None, counts: wire.Counts) -> wire.ShardState:
-    """How a shard ended, by what its runner said, or by its counts where it did not say."""
-    if status in FINISHED:
-        return cast("wire.ShardState", status)
-    return "failed" if counts.failed else "completed"
+    """Return how a shard ended, by what its runner said, or by its counts if it did not say."""
+    return cast("wire.ShardState", status) if status in FINISHED else settled("completed", counts)
+
+
+def settled(state: wire.ShardState, counts: wire.Counts) -> wire.ShardState:
+    """Return a shard's state beside its counts: one with a failed test is not ``completed``."""
+    return "failed" if state == "completed" and counts.failed else state

@@ -8,32 +8,42 @@ from urllib.parse import quote
 from litestar import Response, get, post
 from litestar.response import Redirect
 
-from pytest_tms.server.api.executions import cancel
+from pytest_tms.server.api import auth
+from pytest_tms.server.api.executions import cancel, reports
 from pytest_tms.server.model import states
 from pytest_tms.server.model.addresses import Addresses
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.pages.visitor import WRITES, Visitor
+from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import executions
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.worker import Worker
 
 
 @get("/cancel/{execution_id:str}", opt={"scope": WRITES}, sync_to_thread=True)
-def cancel_form(database: Database, visitor: Visitor, execution_id: str) -> Response[Any]:
-    """Ask whether it is meant, while there is anything to cancel."""
+def cancel_form(
+    database: Database, settings: ServerSettings, visitor: Visitor, execution_id: str
+) -> Response[Any]:
+    """Ask for a confirmation, while there is anything to cancel."""
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
-    if execution.status in states.ENDED:
+        still = reports(connection, settings, execution, auth.now())
+    if execution.status == "cancelled" or not states.is_cancellable(execution.status, reports=still):
         return _report(execution_id)
     return page(visitor, "cancel.html", tab="cancel", execution=execution)
 
 
 @post("/cancel/{execution_id:str}", opt={"scope": WRITES}, sync_to_thread=True)
 def cancel_execution(
-    database: Database, addresses: Addresses, worker: Worker, visitor: Visitor, execution_id: str
+    database: Database,
+    settings: ServerSettings,
+    addresses: Addresses,
+    worker: Worker,
+    visitor: Visitor,
+    execution_id: str,
 ) -> Response[Any]:
     """Cancel it: every pytest that reports to it stops with its next report."""
-    cancel(database, addresses, worker, visitor.caller, execution_id)
+    cancel(database, settings, addresses, worker, visitor.caller, execution_id)
     return _report(execution_id)
 
 

@@ -25,7 +25,10 @@ def home(database: Database, visitor: Visitor, before: str = "") -> Response[str
     return page(
         visitor,
         "home.html",
-        executions=[(row, verdict(row.status, row.results)) for row in rows[:EXECUTIONS]],
+        executions=[
+            (row, verdict(row.status, row.results, row.not_run, row.tests_expected))
+            for row in rows[:EXECUTIONS]
+        ],
         following=rows[EXECUTIONS - 1].id if len(rows) > EXECUTIONS else None,
         first_page=not start,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -10,11 +11,17 @@ from litestar import Response, get
 from litestar.response import Redirect
 
 from pytest_tms import wire
-from pytest_tms.server.model.execution import Execution
+from pytest_tms.server.api import auth
+from pytest_tms.server.api.executions import reports as still_reports
+from pytest_tms.server.model import states
+from pytest_tms.server.model.execution import Execution, Shard
+from pytest_tms.server.model.outlook import Outlook, outlook
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.pages.visitor import Visitor
+from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import executions, reports
 from pytest_tms.server.store.database import Database
+from pytest_tms.text import is_notable_exit, stopped_early
 
 FAILURES = 50
 """Failing tests on one page."""
@@ -22,6 +29,10 @@ SHARDS = 200
 """Shards on the page."""
 SLOWEST = 10
 """Slowest tests on the page."""
+NAMES = 20
+"""Tests that did not run, or were running, on the page for each shard."""
+NAMED = 200
+"""Those on the whole page."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +43,20 @@ class Verdict:
     title: str
 
 
+@dataclass(frozen=True)
+class Names:
+    """Tests of a shard that have no result; ``more`` is how many others are not listed."""
+
+    shard_id: str
+    title: str
+    names: list[str]
+    more: int
+
+
 @get("/reports/{execution_id:str}", sync_to_thread=True)
-def report(database: Database, visitor: Visitor, execution_id: str, after: str = "0") -> Response[str]:
+def report(
+    database: Database, settings: ServerSettings, visitor: Visitor, execution_id: str, after: str = "0"
+) -> Response[str]:
     """The report page; ``after`` pages through the failing tests."""
     start = int(after) if after.isdecimal() and len(after) < 19 else 0
     with database.read() as connection:
@@ -41,15 +64,26 @@ def report(database: Database, visitor: Visitor, execution_id: str, after: str =
         shards = executions.shards(connection, execution_id, limit=SHARDS)
         failures = reports.failing(connection, execution_id, after=start, limit=FAILURES + 1)
         slowest = reports.slowest(connection, execution_id, limit=SLOWEST)
+        is_reporting = still_reports(connection, settings, execution, auth.now())
+    expected = _expected(execution, shards)
+    not_run = expected.not_run or 0
     return page(
         visitor,
         "report.html",
         tab="reports",
         execution=execution,
-        verdict=verdict(execution.status, execution.results),
+        verdict=verdict(execution.status, execution.results, not_run, expected.expected),
         facts=facts(execution),
-        whole=bar(execution.results),
-        shards=[(shard, bar(shard.results)) for shard in shards],
+        whole=bar(execution.results, not_run),
+        not_run=not_run,
+        expected=expected,
+        names=unfinished(shards, expected.missing),
+        may_cancel=execution.status != "cancelled"
+        and states.is_cancellable(execution.status, reports=is_reporting),
+        shards=[
+            (shard, bar(shard.results, expected.missing.get(shard.shard_id, 0)), _exit(shard))
+            for shard in shards
+        ],
         more_shards=max(0, execution.shards_seen - SHARDS),
         failures=failures[:FAILURES],
         following=failures[FAILURES - 1].id if len(failures) > FAILURES else None,
@@ -65,21 +99,59 @@ def shard(execution_id: str, shard: str) -> Redirect:
     return Redirect(f"/reports/{quote(execution_id, safe='')}")
 
 
-def verdict(status: wire.ExecutionState, counts: wire.Counts) -> Verdict:
+def verdict(
+    status: wire.ExecutionState, counts: wire.Counts, not_run: int = 0, expected: int | None = None
+) -> Verdict:
     """In words: what happened, and how bad it is."""
     failed = f"{counts.failed:,} {'test' if counts.failed == 1 else 'tests'} failed"
+    more = [failed] if counts.failed else []
+    if not_run:
+        more.append(stopped_early(not_run, expected))
     if status == "cancelled":
-        return Verdict("cancelled", f"Cancelled, {failed}" if counts.failed else "Cancelled")
+        return Verdict("cancelled", ", ".join(["Cancelled", *more]))
     if status == "failed":
-        return Verdict("failed", f"The run broke, {failed}" if counts.failed else "The run broke")
+        return Verdict("failed", ", ".join(["The run broke", *more]))
     if status == "completed":
-        if counts.failed:
-            return Verdict("failed", failed)
+        if more:
+            title = ", ".join(more)
+            return Verdict("failed" if counts.failed else "none", title[0].upper() + title[1:])
         if not counts.total:
             return Verdict("none", "No tests ran")
         return Verdict("passed", "All tests passed" if counts.passed else "All tests were skipped")
     state = "Running" if status == "running" else "Waiting for the first shard"
-    return Verdict("failed" if counts.failed else "running", f"{state}, {failed}" if counts.failed else state)
+    return Verdict("failed" if counts.failed else "running", ", ".join([state, *more]))
+
+
+def unfinished(shards: list[Shard], missing: Mapping[str, int]) -> list[Names]:
+    """Tests without a result, by shard: those that were running when it ended, run now, or did not run."""
+    lists = []
+    room = NAMED
+    for shard in shards:
+        title = "Running now" if shard.status == "running" else f"Running when it ended: {shard.status}"
+        not_run = missing.get(shard.shard_id, 0)
+        why = f"Did not run: {shard.not_run_reason}" if shard.not_run_reason else "Did not run"
+        in_flight = [test.node_id for test in shard.in_flight]
+        for words, names, total in (
+            (title, in_flight, len(in_flight)),
+            (why, list(shard.not_run_tests), max(not_run, len(shard.not_run_tests))),
+        ):
+            if total and room:
+                shown = names[: min(NAMES, room)]
+                room -= len(shown)
+                lists.append(Names(shard.shard_id, words, shown, total - len(shown)))
+    return lists
+
+
+def _expected(execution: Execution, shards: list[Shard]) -> Outlook:
+    """What is known of all shards; of one with more than the page shows, what was stored at its end."""
+    found = outlook(shards, execution.results, auth.now())
+    if execution.shards_seen <= SHARDS:
+        return found
+    return Outlook(execution.tests_expected, execution.not_run or None, found.reason)
+
+
+def _exit(shard: Shard) -> int | None:
+    return shard.exit_status if is_notable_exit(shard.exit_status, shard.results.failed) else None
 
 
 def facts(execution: Execution) -> list[tuple[str, str]]:
@@ -98,9 +170,12 @@ def facts(execution: Execution) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in named if value not in (None, "")]
 
 
-def bar(counts: wire.Counts) -> list[tuple[str, float, float]]:
-    """A stacked bar over a width of 100: (kind, from, width), nothing that is zero."""
-    total = counts.total or 1
+def bar(counts: wire.Counts, not_run: int = 0) -> list[tuple[str, float, float]]:
+    """A stacked bar over a width of 100: (kind, from, width), nothing that is zero.
+
+    What did not run stays empty.
+    """
+    total = counts.total + not_run or 1
     left = 0.0
     parts = []
     for kind in ("failed", "passed", "skipped"):

@@ -43,10 +43,12 @@ def duration(milliseconds: int | None) -> str:
 
 
 def shorten(text: str, length: int = LONGEST_TEXT) -> str:
-    """A text as a page has room for it; what is cut off is counted at its end."""
+    """A text as a page has room for it: its beginning and its end, as the end of a traceback is the error."""
     if len(text) <= length:
         return text
-    return f"{text[:length]}\n… and {len(text) - length:,} more characters"
+    head = length // 4
+    left_out = f"… {len(text) - length:,} characters left out …"
+    return f"{text[:head]}\n{left_out}\n{text[head - length :]}"
 
 
 def time(milliseconds: int | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, or_, select, update
 
 from pytest_tms.server.store import tables
 
@@ -16,10 +16,8 @@ _SHARD = tables.shards.c
 
 
 def late(connection: Connection, after: int, until: int) -> list[str]:
-    """Running executions whose deadline lies after ``after``, and not after ``until``."""
-    query = select(_EXECUTION.id).where(
-        _EXECUTION.status == "running", _EXECUTION.deadline_at > after, _EXECUTION.deadline_at <= until
-    )
+    """Executions that wait or run, and whose deadline lies after ``after``, and not after ``until``."""
+    query = select(_EXECUTION.id).where(_EXECUTION.deadline_at > after, _EXECUTION.deadline_at <= until)
     return list(connection.scalars(query.order_by(_EXECUTION.deadline_at).limit(AT_ONCE)))
 
 
@@ -29,16 +27,26 @@ def silent(connection: Connection, now: int) -> list[str]:
     return list(connection.scalars(query.distinct().limit(AT_ONCE)))
 
 
-def heard(connection: Connection, execution_id: str, shard_ids: Collection[str], until: int) -> None:
-    """Note that the runner of running shards spoke, and has until then to speak again.
+def heard(
+    connection: Connection,
+    execution_id: str,
+    shard_ids: Collection[str],
+    runner: str | None,
+    now: int,
+    until: int,
+) -> None:
+    """Store that the runner of running shards reported, and when its next report is due at the latest.
 
-    Where none is named, those are meant whose runners report live.
+    If no shard is named, those are meant whose runners report live; with a ``runner``, none that has passed
+    to another.
     """
     meant = _SHARD.shard_id.in_(shard_ids) if shard_ids else _SHARD.silent_at.is_not(None)
     query = update(tables.shards).where(
         _SHARD.execution_id == execution_id, _SHARD.status == "running", meant
     )
-    connection.execute(query.values(silent_at=until))
+    if runner is not None:
+        query = query.where(or_(_SHARD.runner.is_(None), _SHARD.runner == runner))
+    connection.execute(query.values(silent_at=until, heard_at=now))
 
 
 def progress_due(connection: Connection, before: int) -> list[str]:

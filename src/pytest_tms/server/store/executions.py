@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, or_, select, update
 
 from pytest_tms import wire
 from pytest_tms.errors import NotFound
@@ -87,13 +87,67 @@ def get_shard(connection: Connection, execution_id: str, shard_id: str) -> Shard
     return None if row is None else _shard(row)
 
 
-def lost(connection: Connection, execution_id: str, shard_ids: Collection[str]) -> list[Shard]:
-    """Those of these shards that are lost."""
+def lost(
+    connection: Connection, execution_id: str, shard_ids: Collection[str], runner: str | None
+) -> list[Shard]:
+    """Those of these shards that are lost; with a ``runner``, none that has passed to another."""
     table = tables.shards.c
     query = select(tables.shards).where(
         table.execution_id == execution_id, table.shard_id.in_(shard_ids), table.status == "lost"
     )
-    return [_shard(row) for row in connection.execute(query)]
+    found = [_shard(row) for row in connection.execute(query)]
+    return [shard for shard in found if runner is None or shard.runner in (None, runner)]
+
+
+def set_in_flight(
+    connection: Connection,
+    execution_id: str,
+    shard_id: str,
+    runner: str | None,
+    tests: Sequence[wire.RunningTest],
+) -> None:
+    """Store the tests in flight of a shard that runs; with a ``runner``, not if it has passed to another."""
+    table = tables.shards.c
+    query = update(tables.shards).where(*_is(execution_id, shard_id), table.status == "running")
+    if runner is not None:
+        query = query.where(or_(table.runner.is_(None), table.runner == runner))
+    connection.execute(query.values(in_flight=_text(tests)))
+
+
+def newest_attempt(connection: Connection, execution_id: str) -> int | None:
+    """Return the largest number of a CI attempt that a runner of an execution sent."""
+    table = tables.shards.c
+    query = select(func.max(table.declared)).where(table.execution_id == execution_id)
+    number: int | None = connection.scalar(query)
+    return number
+
+
+def is_heard(connection: Connection, execution_id: str, now: int, silence: int) -> bool:
+    """Return whether a shard of an execution runs, or was taken for lost though it reports."""
+    table = tables.shards.c
+    query = select(tables.shards).where(
+        table.execution_id == execution_id, table.status.in_(("running", "lost"))
+    )
+    found = [_shard(row) for row in connection.execute(query)]
+    return any(shard.status == "running" or shard.is_heard(now, silence) for shard in found)
+
+
+def has_expectations(connection: Connection, execution_id: str) -> bool:
+    """Return whether a runner sent how many tests it collected, or how many did not run."""
+    table = tables.shards.c
+    query = select(table.shard_id).where(
+        table.execution_id == execution_id, or_(table.collected.is_not(None), table.not_run.is_not(None))
+    )
+    return connection.execute(query.limit(1)).one_or_none() is not None
+
+
+def has_event(connection: Connection, execution_id: str, event: str, document: str) -> bool:
+    """Return whether this very event is kept already."""
+    table = tables.events.c
+    query = select(table.id).where(
+        table.execution_id == execution_id, table.event == event, table.document == document
+    )
+    return connection.execute(query.limit(1)).one_or_none() is not None
 
 
 def add_event(connection: Connection, execution_id: str, event: str, document: str, now: int) -> None:
@@ -143,12 +197,36 @@ _PLAIN_EXECUTION = (
     "started_at",
     "ended_at",
     "deadline_at",
+    "timeout_given",
+    "longest",
+    "cancelled_by_user",
+    "tests_expected",
+    "not_run",
     "reason",
     "shards_total",
     "shards_seen",
     "shards_finished",
 )
-_PLAIN_SHARD = ("status", "started_at", "ended_at", "duration", "silent_at")
+_PLAIN_SHARD = (
+    "status",
+    "started_at",
+    "ended_at",
+    "duration",
+    "spent",
+    "silent_at",
+    "heard_at",
+    "runner",
+    "attempt",
+    "declared",
+    "done",
+    "collected",
+    "not_run",
+    "not_run_reason",
+    "exit_status",
+    "reason",
+)
+_NAMES = msgspec.json.Decoder(tuple[str, ...])  # made at import: see calls.decoder
+_RUNNING = msgspec.json.Decoder(tuple[wire.RunningTest, ...])
 
 
 def _execution_row(execution: Execution) -> dict[str, Any]:
@@ -168,6 +246,8 @@ def _shard_row(shard: Shard) -> dict[str, Any]:
         **{name: getattr(shard.derived, name) for name in COUNTS},
         "given": None if shard.given is None else _text(shard.given),
         "metadata": _text(shard.metadata),
+        "not_run_tests": _text(shard.not_run_tests),
+        "in_flight": _text(shard.in_flight),
     }
 
 
@@ -179,6 +259,8 @@ def _shard(row: Row[Any]) -> Shard:
         derived=wire.Counts(**{name: columns[name] for name in COUNTS}),
         given=_given(columns["given"]),
         metadata=msgspec.json.decode(columns["metadata"]),
+        not_run_tests=_NAMES.decode(columns["not_run_tests"]),
+        in_flight=_RUNNING.decode(columns["in_flight"]),
     )
 
 

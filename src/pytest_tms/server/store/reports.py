@@ -11,6 +11,7 @@ from sqlalchemy import Connection, case, func, select
 
 from pytest_tms import wire
 from pytest_tms.server.model import counts
+from pytest_tms.server.model.execution import runtime
 from pytest_tms.server.store import tables
 
 COUNTS = wire.Counts.__struct_fields__
@@ -45,6 +46,14 @@ class ShownExecution:
     created_at: int
     started_at: int | None
     ended_at: int | None
+    longest: int
+    not_run: int
+    tests_expected: int | None
+
+    @property
+    def runtime(self) -> int | None:
+        """Milliseconds from start to end, None before the end."""
+        return runtime(self.started_at, self.ended_at, self.longest)
 
 
 class ShownEvent(NamedTuple):
@@ -69,7 +78,18 @@ def latest(
 ) -> list[ShownExecution]:
     """Executions of these environments (none means all), the newest first; with ``before``, older ones."""
     table = tables.executions.c
-    names = ("id", "status", "test_suite", "environment", "created_at", "started_at", "ended_at")
+    names = (
+        "id",
+        "status",
+        "test_suite",
+        "environment",
+        "created_at",
+        "started_at",
+        "ended_at",
+        "longest",
+        "not_run",
+        "tests_expected",
+    )
     metadata = case((func.length(table.metadata) <= LONGEST_METADATA, table.metadata), else_="{}")
     query = select(
         *(table[name] for name in names),

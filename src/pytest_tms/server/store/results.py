@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from pytest_tms import wire
 from pytest_tms.server.model import counts
@@ -73,9 +73,12 @@ def tally(rows: Sequence[TestRow]) -> wire.Counts:
 def page(
     connection: Connection, execution_id: str, *, status: str | None, after: int, limit: int
 ) -> tuple[list[dict[str, Any]], int | None]:
-    """Tests as they were sent, in the order of arrival, and the cursor of the next page if there is one."""
+    """Tests as they were sent, in the order of arrival, and the cursor of the next page if there is one.
+
+    ``earlierAttempts`` of a test are the documents of earlier attempts of its shard, the newest first.
+    """
     query = (
-        select(tables.tests.c.id, tables.tests.c.shard_id, tables.tests.c.document)
+        select(tables.tests.c.id, tables.tests.c.shard_id, tables.tests.c.document, tables.tests.c.earlier)
         .where(tables.tests.c.execution_id == execution_id, tables.tests.c.id > after)
         .order_by(tables.tests.c.id)
         .limit(limit + 1)
@@ -85,8 +88,35 @@ def page(
     rows = connection.execute(query).all()
     # Fields stay as text: what a runner wrote is given back, also where no number of ours holds it.
     fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-    documents = [{"shardId": row.shard_id, **fields.decode(row.document)} for row in rows[:limit]]
+    documents = [
+        {
+            "shardId": row.shard_id,
+            **fields.decode(row.document),
+            **({} if row.earlier is None else {"earlierAttempts": msgspec.Raw(row.earlier.encode())}),
+        }
+        for row in rows[:limit]
+    ]
     return documents, rows[limit - 1].id if len(rows) > limit else None
+
+
+def has_submission(connection: Connection, submission: Submission) -> bool:
+    """Return whether a submission with the same document is kept already."""
+    table = tables.submissions.c
+    query = select(table.id).where(
+        table.execution_id == submission.execution_id,
+        table.shard_id == submission.shard_id,
+        table.tests == submission.tests,
+        table.document == submission.document,
+    )
+    return connection.execute(query.limit(1)).one_or_none() is not None
+
+
+def time_spent(connection: Connection, execution_id: str, shard_id: str) -> int:
+    """Return the sum of the durations of a shard's tests, in milliseconds."""
+    query = select(func.sum(tables.tests.c.duration)).where(
+        tables.tests.c.execution_id == execution_id, tables.tests.c.shard_id == shard_id
+    )
+    return min(int(connection.scalar(query) or 0), wire.MAX_COUNT)
 
 
 def _insert(connection: Connection, place: tuple[str, str], rows: Sequence[TestRow]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -53,7 +55,12 @@ executions = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger),
-    Column("deadline_at", BigInteger),
+    Column("deadline_at", BigInteger),  # while it waits or runs
+    Column("timeout_given", Boolean, nullable=False, server_default=false()),
+    Column("longest", BigInteger, nullable=False, server_default="0"),  # the longest time of a shard
+    Column("cancelled_by_user", Boolean, nullable=False, server_default=false()),
+    Column("tests_expected", BigInteger),  # set at its end, as is the next
+    Column("not_run", BigInteger, nullable=False, server_default="0"),
     Column("reason", Text),
     Column("shards_total", Integer, nullable=False),
     Column("shards_seen", Integer, nullable=False, server_default="0"),
@@ -70,8 +77,8 @@ executions = Table(
     Index(  # executions whose timeout has passed
         "ix_executions_deadline",
         "deadline_at",
-        sqlite_where=text("status = 'running'"),
-        postgresql_where=text("status = 'running'"),
+        sqlite_where=text("deadline_at IS NOT NULL"),
+        postgresql_where=text("deadline_at IS NOT NULL"),
     ),
 )
 
@@ -88,12 +95,35 @@ shards = Table(
     Column("given", Text),  # the latest counts that its runner gave
     Column("metadata", Text, nullable=False, server_default="{}"),
     Column("silent_at", BigInteger),  # when it is lost, where its runner reports live
+    Column("heard_at", BigInteger),  # when its runner last reported
+    Column("runner", Text),  # the process that runs it now
+    Column("attempt", Integer, nullable=False, server_default="1"),
+    Column("declared", Integer),  # the number of the CI attempt
+    Column("done", BigInteger, nullable=False, server_default="0"),  # tests of this attempt
+    Column("spent", BigInteger),  # the sum of their durations, if no time is known otherwise
+    Column("collected", BigInteger),
+    Column("not_run", BigInteger),
+    Column("not_run_reason", Text),
+    Column("not_run_tests", Text, nullable=False, server_default="[]"),
+    Column("exit_status", BigInteger),
+    Column("reason", Text),
+    Column("in_flight", Text, nullable=False, server_default="[]"),  # tests that have begun
     Index(  # shards whose runner fell silent
         "ix_shards_silent",
         "silent_at",
         sqlite_where=text("status = 'running'"),
         postgresql_where=text("status = 'running'"),
     ),
+)
+
+runners = Table(  # which shard a process was given, for the one that it named
+    "runners",
+    metadata,
+    Column("execution_id", ForeignKey("executions.id", ondelete="CASCADE"), primary_key=True),
+    Column("runner", Text, primary_key=True),
+    Column("requested", Text, primary_key=True),
+    Column("shard_id", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
 )
 
 submissions = Table(
@@ -122,6 +152,9 @@ tests = Table(
     Column("retries", Integer, nullable=False),
     Column("error", Text),
     Column("document", Text, nullable=False),  # the test as it was sent
+    Column("attempt", Integer, nullable=False, server_default="1"),  # the shard's that sent it
+    Column("was_failed", Boolean, nullable=False, server_default=false()),  # in an earlier attempt
+    Column("earlier", Text),  # the documents of earlier attempts
     # A test counts once in a shard, and sending it again replaces it.
     UniqueConstraint("execution_id", "shard_id", "test_key"),
     Index("ix_tests_page", "execution_id", "id"),  # pages in the order of arrival

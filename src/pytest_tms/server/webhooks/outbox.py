@@ -17,6 +17,7 @@ from pytest_tms.server.model import states
 from pytest_tms.server.model.addresses import Addresses
 from pytest_tms.server.model.execution import Execution, Shard
 from pytest_tms.server.model.ids import new_id
+from pytest_tms.server.model.outlook import outlook
 from pytest_tms.server.store import deadlines, executions, webhooks
 from pytest_tms.server.store.webhooks import NewDelivery
 
@@ -44,7 +45,8 @@ def announce(
 ) -> int:
     """Write what the change of a locked execution and of its shards tells; answers the number of deliveries.
 
-    Call it in the transaction of the change, after the change, and wake the worker after the commit.
+    Call it in the transaction of the change, after the change, and wake the worker after the commit. A shard
+    that began another attempt is given as it was at the beginning of that attempt.
     """
     return _write(connection, after, list(_changes(connection, addresses, before, after, shards)))
 
@@ -67,14 +69,15 @@ def _changes(
     after: Execution,
     shards: Sequence[tuple[Shard | None, Shard]],
 ) -> Events:
-    if before.status == "created" and (shards or after.status not in ("created", "cancelled")):
+    is_started = after.started_at is not None and after.status not in ("created", "cancelled")
+    if before.status == "created" and (shards or is_started):
         yield "execution.started", partial(_started, after)
     for old, new in shards:
         if (old is None or old.started_at is None) and new.started_at is not None:
             yield "shard.started", partial(_shard_started, new)
         if new.is_finished and not (old is not None and (old.has_known_end or old.status == new.status)):
             yield "shard.completed", partial(_shard, addresses, after, new)
-    if after.status in states.ENDED and before.status not in states.ENDED:
+    if after.status in states.ENDED and (after.status, after.ended_at) != (before.status, before.ended_at):
         yield f"execution.{after.status}", partial(_ended, connection, addresses, after)
 
 
@@ -134,9 +137,11 @@ def _progressing(execution: Execution) -> wire.ProgressData:
 
 
 def _ended(connection: Connection, addresses: Addresses, execution: Execution) -> wire.EndedData:
+    found = executions.shards(connection, execution.id)
+    expected = outlook(found, execution.results, 0)
     shards = [
         wire.ShardSummary(shard_id=_cut(shard.shard_id), status=shard.status, results=shard.results)
-        for shard in executions.shards(connection, execution.id)
+        for shard in found
     ]
     failed = [
         wire.FailedTest(
@@ -157,6 +162,8 @@ def _ended(connection: Connection, addresses: Addresses, execution: Execution) -
         artifacts=addresses.links(execution.id),
         failed_tests=_first(failed, LINES),
         failed_tests_total=max(execution.results.failed, len(failed)),
+        not_run=expected.not_run or 0,
+        not_run_reason=None if expected.reason is None else _cut(expected.reason),
     )
 
 

@@ -1,0 +1,32 @@
+"""Attempts: whose a shard is when a runner begins it that did not have it before."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pytest_tms.server.model.execution import Shard
+
+Claim = Literal["own", "next", "late", "separate"]
+"""The shard is the runner's; the runner is its next attempt; the runner belongs to an earlier attempt; the
+runner gets a shard of its own, since another one runs this."""
+DEFAULT_SILENCE = 60_000
+"""Milliseconds after which a runner is not alive, if the operator set no time after which it is lost."""
+
+
+def claim(shard: Shard | None, declared: int | None, now: int, silence: int) -> Claim:
+    """Return what a shard is to a new runner, which sent ``declared`` as the number of its CI attempt.
+
+    ``silence`` is the milliseconds that a runner may be silent.
+    """
+    if shard is None or shard.is_untouched:
+        return "own"
+    if is_newer(declared, shard.declared):
+        return "next"
+    if is_newer(shard.declared, declared):
+        return "late"
+    return "separate" if shard.status == "running" and shard.is_heard(now, silence) else "next"
+
+
+def is_newer(declared: int | None, other: int | None) -> bool:
+    """Return whether one CI attempt is known to be newer than another."""
+    return declared is not None and other is not None and declared > other

@@ -1,0 +1,96 @@
+"""The outlook of an execution: how many tests it will run, which did not run, and when it will have ended.
+
+Runners that announce ``expected`` send what they collected. One runner may have several shards, and send its
+whole number with the first: what is expected is compared with what was done for each runner, not each shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pytest_tms import wire
+from pytest_tms.server.model import states
+from pytest_tms.server.model.execution import Shard
+
+LONGEST_WAIT = 366 * 86_400_000
+"""Milliseconds; an end that is further away is not estimated."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """``expected`` and ``not_run`` are numbers of tests, or None if nothing is known of them.
+
+    ``reason`` is why tests did not run; ``ends_at`` is estimated, in milliseconds since 1970. ``missing`` has
+    the numbers of tests that did not run by shard, as far as they are known.
+    """
+
+    expected: int | None = None
+    not_run: int | None = None
+    reason: str | None = None
+    ends_at: int | None = None
+    missing: Mapping[str, int] = field(default_factory=dict)
+
+
+def outlook(shards: Iterable[Shard], results: wire.Counts, now: int) -> Outlook:
+    """Return the outlook of an execution with these shards and these results."""
+    runs: dict[str, list[Shard]] = {}
+    for shard in shards:
+        key = f"shard {shard.shard_id}" if shard.runner is None else f"runner {shard.runner}"
+        runs.setdefault(key, []).append(shard)
+    collected = [each for run in runs.values() if (each := _collected(run)) is not None]
+    missing = [each for run in runs.values() if (each := _not_run(run)) is not None]
+    not_run = min(sum(missing), wire.MAX_COUNT) if missing else None
+    reasons = [why for run in runs.values() if _not_run(run) and (why := _reason(run))]
+    ends = [end for run in runs.values() if (end := _end(run, now)) is not None]
+    expected = None
+    if collected or missing:
+        expected = min(max(sum(collected), results.total + (not_run or 0)), wire.MAX_COUNT)
+    by_shard = {
+        shard.shard_id: number
+        for run in runs.values()
+        for shard in run
+        if (number := _missing(run, shard)) is not None
+    }
+    return Outlook(expected, not_run, reasons[0] if reasons else None, max(ends, default=None), by_shard)
+
+
+def _collected(run: list[Shard]) -> int | None:
+    known = [shard.collected for shard in run if shard.collected is not None]
+    return sum(known) if known else None
+
+
+def _not_run(run: list[Shard]) -> int | None:
+    """What the runner said; if it ended without a word, what it collected less what it did."""
+    said = [shard.not_run for shard in run if shard.not_run is not None]
+    if said:
+        return sum(said)
+    collected = _collected(run)
+    if collected is None or not all(shard.is_finished for shard in run):
+        return None
+    return max(0, collected - _done(run))
+
+
+def _missing(run: list[Shard], shard: Shard) -> int | None:
+    """Those of one shard: of a runner with several, only what it said."""
+    return _not_run(run) if len(run) == 1 else shard.not_run
+
+
+def _done(run: list[Shard]) -> int:
+    """Tests of this attempt that have a result; a runner may give their number alone."""
+    return sum(max(shard.done, shard.given.total if shard.given else 0) for shard in run)
+
+
+def _reason(run: list[Shard]) -> str | None:
+    said = [shard.not_run_reason for shard in run if shard.not_run_reason]
+    said += [shard.reason for shard in run if shard.reason and shard.status in states.ABRUPT]
+    return said[0] if said else None
+
+
+def _end(run: list[Shard], now: int) -> int | None:
+    starts = [shard.started_at for shard in run if shard.started_at is not None]
+    done, collected = _done(run), _collected(run)
+    if not starts or not done or collected is None or all(shard.is_finished for shard in run):
+        return None
+    left = max(0, now - min(starts)) * max(0, collected - done) // done
+    return now + left if left < LONGEST_WAIT else None

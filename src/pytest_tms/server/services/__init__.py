@@ -1,0 +1,1 @@
+"""Use cases: what a message or the clock changes, in the transaction of the caller."""

@@ -1,0 +1,149 @@
+"""Claims: which shard, and which attempt of it, a message belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import count
+
+from sqlalchemy import Connection
+
+from pytest_tms.server.model import attempts, states
+from pytest_tms.server.model.execution import Execution, Shard
+from pytest_tms.server.store import earlier_attempts, executions, runners
+from pytest_tms.server.store.runners import Assignment
+
+LONGEST_NAME = 190
+"""Characters of a shard's name that the name of another one begins with: together at most 200."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Who sent a message, and of which shard it is.
+
+    ``runner`` is None for clients without the capability ``attempts``; ``declared`` is the number of the CI
+    attempt. A message that does not ``claim`` a shard leaves one alone that another runner has.
+    ``begins_anew`` decides whether a message without a runner begins another attempt of a shard.
+    """
+
+    shard_id: str
+    runner: str | None = None
+    declared: int | None = None
+    claims: bool = True
+    begins_anew: Callable[[Shard], bool] = lambda _: False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The shard of a message: as it was, and as it is now that its runner is known.
+
+    ``attempt`` is the message's; one that is not of the current attempt ``is_current`` no more, and changes
+    only tests. ``execution`` runs again if the message begins a new attempt.
+    """
+
+    execution: Execution
+    before: Shard | None
+    shard: Shard
+    attempt: int
+    is_current: bool = True
+
+    @property
+    def is_next(self) -> bool:
+        """Whether the message begins another attempt."""
+        return self.is_current and self.before is not None and self.before.attempt < self.attempt
+
+
+def claim(connection: Connection, execution: Execution, origin: Origin, now: int, silence: int) -> Claim:
+    """Return the shard of a message for a locked execution, and store a new assignment.
+
+    ``silence`` is the milliseconds after which a runner that reports nothing is not alive.
+    """
+    if origin.runner is None:
+        return _without_runner(connection, execution, origin)
+    found = runners.find(connection, execution.id, origin.runner, origin.shard_id)
+    if found is not None:
+        shard = executions.get_shard(connection, execution.id, found.shard_id)
+        if shard is not None:
+            is_current = shard.runner == origin.runner
+            after = replace(shard, declared=origin.declared) if is_current and origin.declared else shard
+            return Claim(
+                execution=execution, before=shard, shard=after, attempt=found.attempt, is_current=is_current
+            )
+    before = executions.get_shard(connection, execution.id, origin.shard_id)
+    if not origin.claims:
+        shard = before or Shard(shard_id=origin.shard_id)
+        return Claim(
+            execution=execution,
+            before=before,
+            shard=shard,
+            attempt=shard.attempt,
+            is_current=shard.is_untouched,
+        )
+    made = _new(connection, execution, origin, before, now, silence or attempts.DEFAULT_SILENCE)
+    given = Assignment(made.shard.shard_id, made.attempt)
+    runners.add(connection, execution.id, origin.runner, origin.shard_id, given)
+    return made
+
+
+def _new(
+    connection: Connection,
+    execution: Execution,
+    origin: Origin,
+    before: Shard | None,
+    now: int,
+    silence: int,
+) -> Claim:
+    shard_id = origin.shard_id
+    kind = attempts.claim(before, origin.declared, now, silence)
+    if kind == "separate":
+        shard_id, before = _separate(connection, execution.id, origin)
+        kind = "own" if before is None else "next"
+        if before is None:
+            execution = replace(execution, shards_total=execution.shards_total + 1)
+    if kind == "late" and before is not None:
+        earlier_attempts.insert_before(connection, execution.id, shard_id, before.attempt)
+        after = replace(before, attempt=before.attempt + 1)
+        return Claim(
+            execution=execution, before=before, shard=after, attempt=before.attempt, is_current=False
+        )
+    if kind == "next" and before is not None:
+        after = before.next_attempt(origin.runner, origin.declared)
+        return Claim(
+            execution=_reopened(execution, origin.declared, before.declared),
+            before=before,
+            shard=after,
+            attempt=after.attempt,
+        )
+    if execution.status in states.ENDED:
+        newest = executions.newest_attempt(connection, execution.id)
+        if (origin.declared or 1) > (newest or 1):  # a re-run also runs shards that never began
+            execution = _reopened(execution, origin.declared, newest)
+    after = replace(before or Shard(shard_id=shard_id), runner=origin.runner, declared=origin.declared)
+    return Claim(execution=execution, before=before, shard=after, attempt=after.attempt)
+
+
+def _without_runner(connection: Connection, execution: Execution, origin: Origin) -> Claim:
+    before = executions.get_shard(connection, execution.id, origin.shard_id)
+    shard = before or Shard(shard_id=origin.shard_id)
+    if before is not None and origin.begins_anew(before):
+        shard = before.next_attempt(None, None)
+        execution = _reopened(execution, None, before.declared)
+    return Claim(execution=execution, before=before, shard=shard, attempt=shard.attempt)
+
+
+def _reopened(execution: Execution, declared: int | None, before: int | None) -> Execution:
+    is_over = execution.status in states.ENDED
+    return execution.reopened() if is_over and execution.may_reopen(declared, before) else execution
+
+
+def _separate(connection: Connection, execution_id: str, origin: Origin) -> tuple[str, Shard | None]:
+    """The first free name for a shard of its own; on a CI re-run, one that an older attempt was given."""
+    for number in count(2):
+        name = f"{origin.shard_id[:LONGEST_NAME]}-{number}"
+        shard = executions.get_shard(connection, execution_id, name)
+        if shard is None:
+            return name, None
+        is_rerun = attempts.is_newer(origin.declared, shard.declared)
+        if is_rerun and runners.was_given(connection, execution_id, origin.shard_id, name):
+            return name, shard
+    raise AssertionError  # count() does not end

@@ -1,0 +1,73 @@
+"""Runners: which shard a process was given, so that its repeated and late reports go there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from sqlalchemy import Connection, exists, insert, or_, select
+
+from pytest_tms.server.store import tables
+
+_RUNNER = tables.runners.c
+_SHARD = tables.shards.c
+
+
+class Assignment(NamedTuple):
+    """The shard that a runner was given, and as which attempt of it."""
+
+    shard_id: str
+    attempt: int
+
+
+def find(connection: Connection, execution_id: str, runner: str, shard_id: str) -> Assignment | None:
+    """Return what a runner was given for the shard that it names, by its own name or the given one."""
+    query = select(_RUNNER.requested, _RUNNER.shard_id, _RUNNER.attempt).where(
+        _RUNNER.execution_id == execution_id,
+        _RUNNER.runner == runner,
+        or_(_RUNNER.requested == shard_id, _RUNNER.shard_id == shard_id),
+    )
+    rows = connection.execute(query).all()
+    found = sorted(rows, key=lambda row: row.requested != shard_id)
+    return Assignment(found[0].shard_id, found[0].attempt) if found else None
+
+
+def add(connection: Connection, execution_id: str, runner: str, requested: str, given: Assignment) -> None:
+    """Store what a runner was given."""
+    connection.execute(
+        insert(tables.runners).values(
+            execution_id=execution_id,
+            runner=runner,
+            requested=requested,
+            shard_id=given.shard_id,
+            attempt=given.attempt,
+        )
+    )
+
+
+def is_superseded(connection: Connection, execution_id: str, runner: str) -> bool:
+    """Return whether a runner had shards, and others run all of them now."""
+    given = select(_RUNNER.shard_id).where(_RUNNER.execution_id == execution_id, _RUNNER.runner == runner)
+    own = exists().where(_SHARD.execution_id == execution_id, _SHARD.runner == runner)
+    return bool(connection.scalar(select(given.exists() & ~own)))
+
+
+def was_given(connection: Connection, execution_id: str, requested: str, shard_id: str) -> bool:
+    """Return whether some runner that named the one shard was given the other."""
+    query = select(_RUNNER.runner).where(
+        _RUNNER.execution_id == execution_id, _RUNNER.requested == requested, _RUNNER.shard_id == shard_id
+    )
+    return connection.execute(query.limit(1)).one_or_none() is not None
+
+
+def given(
+    connection: Connection, execution_id: str, runner: str | None, shard_ids: Collection[str]
+) -> set[str]:
+    """Return the shards that a runner was given for those that it names; others stay as they are."""
+    if runner is None or not shard_ids:
+        return set(shard_ids)
+    query = select(_RUNNER.requested, _RUNNER.shard_id).where(
+        _RUNNER.execution_id == execution_id, _RUNNER.runner == runner
+    )
+    names = {row.requested: row.shard_id for row in connection.execute(query)}
+    return {names.get(each, each) for each in shard_ids}
