@@ -165,7 +165,7 @@ def test_files_and_properties_belong_to_their_test(mode: str, tms: Tms, tmp_path
     paths = [Path(file["path"]) for test in ran.stored for file in test.get("artifacts") or ()]
     assert all(path.is_file() for path in paths)
     assert len(set(paths)) == len(paths)
-    assert {path.name for path in paths if path.parent.name.startswith("exec_")} >= {
+    assert {path.name for path in paths if path.parent.parent.name == "artifacts"} >= {
         Path(file["path"]).name for file in stored["test_threads"]["artifacts"]
     }
 

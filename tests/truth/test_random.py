@@ -146,14 +146,14 @@ def test_random_reports_settle_as_the_model_says(
     for node_id, attempts in suite.items():
         worker = worker_of[node_id]
         queues.setdefault(worker or node_id, []).extend(reports(node_id, attempts, worker))
-    recorder, shard = Recorder(str), Shard("1", 0.0, b"")
+    recorder, shard = Recorder(str), Shard("1", 0.0)
     settled: list[wire.TestResult] = []
     while queues:
         name = luck.choice(sorted(queues))
         result = recorder.add(queues[name].pop(0))
         if result is not None:
             settled.append(result)
-            shard.count(result)
+            shard.count(result.node_id, result)
         if not queues[name]:
             del queues[name]
     assert list(recorder.unsettled()) == []

@@ -107,31 +107,6 @@ def test_a_late_report_never_hides_a_failure() -> None:
     assert shard.counts == {"passed": 0, "failed": 1, "skipped": 0}
 
 
-def test_a_hung_test_fails_with_what_is_known_of_it() -> None:
-    recorder = Recorder(str)
-    begun = report("setup", sections=[("Captured stdout setup", "ready\n")])
-    begun.tms = {"tags": ["@slow"], "parameters": {"n": 1}}
-    recorder.add(begun)
-    first, second = recorder.hung([NAME, "test_it.py::test_b"], "Timeout >5.0s", seconds=5)
-    assert (first.status, first.outcome, first.error) == ("failed", "timeout", "Timeout >5.0s")
-    assert (first.tags, first.parameters, first.stdout, first.duration) == (
-        ["@slow"],
-        {"n": 1},
-        "ready\n",
-        5500,
-    )
-    assert (second.node_id, second.outcome) == ("test_it.py::test_b", "timeout")
-    assert list(recorder.unsettled()) == []
-
-
-def test_a_test_that_hangs_before_its_first_report_is_described() -> None:
-    (result,) = Recorder(str).hung([NAME], "Timeout >5.0s", described={"tags": ["@slow"]})
-    assert (result.tags, result.duration) == (["@slow"], None)
-
-
-# What a report says -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("outcome", "word"),
     [

@@ -9,7 +9,6 @@ import os
 
 import pytest
 
-from pytest_tms import masking
 from pytest_tms.plugin.hook_errors import Guard
 from pytest_tms.plugin.inactive import Inactive
 from pytest_tms.plugin.offline import give_back_tests
@@ -58,6 +57,7 @@ def _is_silent(plugin: tuple[str, object]) -> bool:
 def _start_session(
     config: pytest.Config, settings: Settings, shard: ShardName | None, enricher: Enricher, guard: Guard
 ) -> None:
+    from pytest_tms import masking
     from pytest_tms.plugin.session import ReportingSession
 
     secrets = [

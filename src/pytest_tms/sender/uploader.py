@@ -170,7 +170,8 @@ class Uploader:
         """Write the end that a killed run did not write, and deliver it.
 
         Its open shards ended in ``error`` and name every test in flight; a test that pytest-timeout ended
-        gets a result. ``at`` is when the run ended, by default when the last line was written. Raises TmsError.
+        gets a result. ``at`` is when the run ended, by default when the last line was written.
+        Raises TmsError.
         """
         opened = self._open()
         self._read_whole()
@@ -249,9 +250,8 @@ class Uploader:
             self._send_event(line.event, data, line.at)
 
     def _start_shard(self, opened: Opened, line: ShardStarted) -> None:
-        data = wire.EventData(shard_id=line.shard, status="running")
-        if self._can("attempts"):
-            data = msgspec.structs.replace(data, runner=opened.run, attempt=opened.attempt or None)
+        attempt = opened.attempt or None if self._can("attempts") else None
+        data = wire.EventData(shard_id=line.shard, status="running", attempt=attempt)
         answer = self._send_event("shard.started", data, line.at)
         if answer is not None and answer.shard_id and answer.shard_id != line.shard:
             self._acknowledge(names={**self.acks.names, line.shard: answer.shard_id})
@@ -417,16 +417,19 @@ class Uploader:
     def _progress(self) -> wire.EventData:
         """What runs now. A TMS that follows live receives which shards report again, and when."""
         promises = self.is_live and not self.is_replay
-        running = self._run.running_now() if not self.is_replay else []
+        running = [
+            msgspec.structs.replace(test, shard_id=self._name(test.shard_id or ""))
+            for test in (self._run.running_now() if not self.is_replay else ())
+        ]
         detailed = self._can("expected")
+        in_flight = [test if detailed else test.node_id for test in running[:MAX_RUNNING]]
         return wire.EventData(
             status="running",
-            running=[test if detailed else test.node_id for test in running[:MAX_RUNNING]] or None,
+            running=in_flight if detailed and promises else in_flight or None,
             shards=[self._name(shard) for shard in self._run.open_shards][:1000] or None
             if promises
             else None,
             interval=self.pace * 1000 if promises and self.pace else None,
-            runner=self._opened.run if promises and self._opened and self._can("attempts") else None,
         )
 
     def _send_event(
@@ -434,6 +437,8 @@ class Uploader:
     ) -> wire.EventAccepted | None:
         """Send an event; return None if it was refused. With ``strict`` a refusal is raised."""
         joined = self._known()
+        if self._opened is not None and self._can("attempts"):
+            data = msgspec.structs.replace(data, runner=self._opened.run)
         event = wire.Event(
             event=name,
             execution_id=joined.execution_id,
@@ -558,10 +563,16 @@ class RunProgress:
         found = []
         for n, begun in self._running.items():
             on = self._workers.get(n)
-            if shard in (None, on.shard if on else begun.shard or first):
+            its_shard = on.shard if on else begun.shard or first
+            if shard in (None, its_shard):
                 since = wire.timestamp(wire.moment(begun.t)) if 0 < begun.t < 1 << 45 else None
                 found.append(
-                    wire.RunningTest(node_id=begun.name, worker=on.worker if on else None, started_at=since)
+                    wire.RunningTest(
+                        node_id=begun.name,
+                        shard_id=its_shard or None,
+                        worker=on.worker if on else None,
+                        started_at=since,
+                    )
                 )
         return found
 

@@ -13,19 +13,18 @@ from typing import Any, Literal, get_args
 
 import pytest
 
-from pytest_tms.journal.file import wait_for_acks
 from pytest_tms.plugin.results.values import plain
 from pytest_tms.text import clean, text_of
 
 Kind = Literal["screenshot", "video", "trace", "log", "file"]
 
-ATTACHED = pytest.StashKey[dict[str, Any]]()
+ATTACHED: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
 """What a test attached: ``artifacts`` (name, kind, path) and ``properties``, as plain values."""
 
 EXECUTION_TIMEOUT = 5.0
 """Seconds that a test which asks for the execution's id waits for the TMS to create it."""
 
-REPORTING = pytest.StashKey[dict[str, str]]()
+REPORTING: pytest.StashKey[dict[str, str]] = pytest.StashKey()
 """On the config of a reporting process: ``execution`` (if it is known), ``shard``, ``journal`` and the
 ``folder`` for attached bytes."""
 
@@ -164,7 +163,7 @@ class AttachmentStore:
         return True
 
 
-STORE = pytest.StashKey[AttachmentStore]()
+STORE: pytest.StashKey[AttachmentStore] = pytest.StashKey()
 """On the config of a reporting process."""
 
 
@@ -190,6 +189,8 @@ class Tms:
             return known["execution"]
         if not known.get("journal"):
             return None
+        from pytest_tms.journal.file import wait_for_acks  # an xdist worker seldom needs it
+
         joined = wait_for_acks(Path(known["journal"]), EXECUTION_TIMEOUT).joined
         return joined.get("execution_id")
 

@@ -67,10 +67,6 @@ class Enricher:
         """The node id of the test that runs now, if one does."""
         return [self._item.nodeid] if self._item is not None and self._is_running else []
 
-    def described(self) -> dict[str, Any]:
-        """Return the description of the test that runs now; empty if none does."""
-        return self._description(self._item) if self._item is not None and self._is_running else {}
-
     def enrich(self, report: pytest.TestReport) -> None:
         """Describe a test on the first report of each of its tries, after fixtures may have marked it.
 

@@ -51,10 +51,13 @@ class Phase(msgspec.Struct):
     longrepr: Any
     wasxfail: str | None
 
-    @property
-    def has_failed(self) -> bool:
-        """Whether it failed, or ended in a word that pytest does not have."""
-        return self.outcome not in ("passed", "skipped")
+
+def is_failure(phase: Phase) -> bool:
+    """Return whether a phase failed, or ended in a word that pytest does not have.
+
+    A function: a property of the struct keeps every object of the session alive until the interpreter ends.
+    """
+    return phase.outcome not in ("passed", "skipped")
 
 
 class Unlogged(msgspec.Struct, frozen=True):
@@ -260,9 +263,12 @@ def sections_of(report: pytest.TestReport) -> Sections:
 def is_final(attempt: Try) -> bool:
     """Whether no other attempt follows: none asked for a rerun, and what was set up was also called.
 
-    The plugin ``flaky`` leaves out the failed setup or call of an attempt that it will repeat.
+    The plugin ``flaky`` leaves out the setup or call of an attempt that it will repeat, so that a teardown
+    alone decides nothing unless it failed.
     """
-    decided = not any(phase.when == "setup" for phase in attempt.phases)
+    decided = not any(phase.when == "setup" for phase in attempt.phases) and any(
+        phase.when != "teardown" or is_failure(phase) for phase in attempt.phases
+    )
     for phase in attempt.phases:
         if phase.outcome == "rerun":
             return False
@@ -274,7 +280,7 @@ def is_final(attempt: Try) -> bool:
 def verdict_known(test: Open) -> bool:
     """Whether an unfinished test has failed, now or in an earlier try: leaving it out would lose that."""
     return any(
-        phase.has_failed for attempt in (*test.tries, test.current) for phase in attempt.phases
+        is_failure(phase) for attempt in (*test.tries, test.current) for phase in attempt.phases
     ) or any(part.status == "failed" for part in test.current.subtests)
 
 
@@ -344,7 +350,7 @@ def _attempt(attempt: Try, clip: Clip, stamp: Stamp) -> wire.Attempt:
 
 def _error_of(attempt: Try, decisive: Phase) -> str | None:
     """Why an attempt ended as it did; if only parts of it failed, how many."""
-    hidden = decisive.has_failed and decisive.longrepr is not None
+    hidden = is_failure(decisive) and decisive.longrepr is not None
     error = reason(decisive.longrepr, None if hidden else decisive.wasxfail)
     failed = [part for part in attempt.subtests if part.status == "failed"]
     if failed and (not error or error.startswith("contains ")):  # as pytest 9 says it
@@ -357,7 +363,7 @@ def _traceback(attempt: Try) -> str:
     return "\n\n".join(
         traceback(phase.longrepr)
         for phase in attempt.phases
-        if phase.has_failed and phase.longrepr is not None
+        if is_failure(phase) and phase.longrepr is not None
     )
 
 

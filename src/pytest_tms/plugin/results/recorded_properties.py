@@ -18,7 +18,7 @@ from pytest_tms.text import clean, text_of
 RECORDED = "tms_recorded"
 """Under which an xdist worker hands suite properties and warnings about attachments to its controller."""
 
-SUITE = pytest.StashKey[dict[str, Any]]()
+SUITE: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
 
 Record = Callable[[str, object], None]
 

@@ -7,7 +7,7 @@ between (docs/outcomes.md).
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ from pytest_tms.plugin.results.outcomes import (
     Try,
     Unlogged,
     identity,
+    is_failure,
     is_final,
     output_of,
     phase_of,
@@ -222,34 +223,6 @@ class Recorder:
                 if not self._hides_failure(key, test, result):
                     yield result
 
-    def hung(
-        self,
-        running: Iterable[str],
-        reason: str,
-        *,
-        seconds: float | None = None,
-        described: Mapping[str, Any] = NOTHING,
-    ) -> list[wire.TestResult]:
-        """Return a failed result, with the outcome ``timeout``, of each test that runs and will not end.
-
-        ``running`` are their node ids, ``reason`` becomes their error, ``seconds`` is how long they took, if
-        that is known. ``described`` is what ``Enricher.described`` returns of the test that runs, in case no
-        report of it has come. Call it at most once, when the process is about to be ended.
-        """
-        for worker, held in self._held.items():
-            for report, extra in held:
-                self._follow((worker, report.nodeid), report, extra)
-        self._held.clear()
-        results = []
-        for nodeid in running:
-            keys = [key for key in self._open if key[1] == nodeid] or [("", nodeid)]
-            for key in keys:
-                test = self._open.pop(key, None) or Open()
-                test.extra = {**described, **test.extra}
-                test.current.phases.append(Phase("call", "timeout", seconds, None, reason, None))
-                results.append(self._settled_somehow(nodeid, test, key[0]))
-        return results
-
     def _settle(self, key: tuple[str, str]) -> wire.TestResult | None:
         worker, nodeid = key
         test = self._open[key]
@@ -285,7 +258,7 @@ class Recorder:
         """A result without details: the worst phase and its error."""
         file, title = place(nodeid, test.location)
         phases = [phase for attempt in (*test.tries, test.current) for phase in attempt.phases]
-        failed = [phase for phase in phases if phase.has_failed]
+        failed = [phase for phase in phases if is_failure(phase)]
         status: wire.TestStatus = "failed" if failed else "passed"
         if not failed and any(phase.outcome == "skipped" for phase in phases):
             status = "skipped"
@@ -326,10 +299,10 @@ class Recorder:
 
     def _subtest(self, report: pytest.TestReport, context: Any, worker: str) -> wire.Subtest:
         phase = phase_of(report)
-        status: wire.TestStatus = "failed" if phase.has_failed else "passed"
+        status: wire.TestStatus = "failed" if is_failure(phase) else "passed"
         if phase.outcome == "skipped":
             status = "skipped"
-        wasxfail = None if phase.has_failed and phase.longrepr is not None else phase.wasxfail
+        wasxfail = None if is_failure(phase) and phase.longrepr is not None else phase.wasxfail
         return wire.Subtest(
             title=clean(_subtest_title(context, worker), limit=1000),
             status=status,

@@ -9,7 +9,6 @@ import pytest
 
 from pytest_tms.plugin.results.carried import ATTRIBUTE, add
 from pytest_tms.plugin.results.error_text import reason, traceback
-from pytest_tms.plugin.results.outcomes import sections_of
 from pytest_tms.plugin.results.values import seconds
 from pytest_tms.text import clean
 
@@ -69,6 +68,8 @@ class Unlogged:
 def _plain_failure(report: pytest.TestReport) -> dict[str, Any]:
     """A failure as execnet can carry it to the recorder."""
     start = report.__dict__.get("start")
+    from pytest_tms.plugin.results.outcomes import sections_of  # a worker seldom needs it
+
     return {
         "when": report.when,
         "duration": seconds(report.duration),
