@@ -51,9 +51,11 @@ def read_report(source: Source, node_ids: NodeIds) -> Report:
     text = source.text()
     start = ""
     try:
-        while not start and (chunk := next(text, "")):
+        for chunk in text:
             start = chunk.lstrip(BLANK)
             source.skipped_lines += chunk[: len(chunk) - len(start)].count("\n")
+            if start:
+                break
     except (OSError, ValueError) as error:
         return Unreadable(f"{source.name}: {reason(error)}")
     if start.startswith("<"):

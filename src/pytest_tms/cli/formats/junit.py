@@ -133,13 +133,12 @@ class Suite:
     """An open ``testsuite``: its attributes, and what was found in it and in its suites."""
 
     def __init__(
-        self, attributes: Mapping[str, str], above: Suite | None, number: int, *, is_named: bool = True
+        self, attributes: Mapping[str, str], above: Suite | None = None, *, is_named: bool = True
     ) -> None:
         """Open a suite; ``is_named`` is false for ``testsuites``, whose name is that of the runner."""
         self.attributes = attributes
         self.above = above
         self.is_named = is_named
-        self.number = number
         self.name = clean(attributes.get("name") or "", limit=MAX_TITLE).strip()
         file = attributes.get("file") or attributes.get("filepath") or ""
         self.file: str = clean(file) or (above.file_of_next or above.file if above else "")
@@ -165,6 +164,12 @@ class Suite:
                     names.appendleft(suite.name)
             suite = suite.above
         return list(names)
+
+    @cached_property
+    def key(self) -> str:
+        """Return what tells this suite apart from others: its names, and the project of a script's suite."""
+        is_script = SCRIPT.fullmatch(self.name) is not None
+        return "\n".join([*self.titles, self.attributes.get("hostname", "") if is_script else ""])
 
     def missing(self) -> str:
         """Return what the totals count and the suite does not hold, as a part of a sentence; else nothing."""
@@ -216,13 +221,13 @@ class Leaf:
         self.path_element = Text()
         self.targets = [self.content]
 
-    @property
+    @cached_property
     def body(self) -> str:
         """The text: the stack trace has an element of its own in Surefire's reports, inside white space."""
         parts = [str(part).strip("\r\n") for part in (self.content, self.trace)]
         return "\n".join(part for part in parts if part.strip())
 
-    @property
+    @cached_property
     def message(self) -> str:
         """The message, whole."""
         return clean(self.attributes.get("message") or str(self.message_element), limit=MAX_TEXT).strip()
@@ -230,11 +235,11 @@ class Leaf:
     def whole(self, *, short: str | None = None) -> str:
         """Return the text, after the message unless the text repeats it or it is ``short``."""
         body, message = self.body, self.message
-        if not message or message == short or _flat(message) in _flat(body):
+        if not message or message == short or _repeats(body, message):
             return body
         return f"{message}\n\n{body}" if body else message
 
-    @property
+    @cached_property
     def error(self) -> str | None:
         """One line: the message, after the exception's name if it does not contain it."""
         message = first_line(self.message or self.body)
@@ -270,7 +275,7 @@ class JUnit:
         parser.CharacterDataHandler = self._data
         parser.EntityDeclHandler = self._entity
         self._fed = 0
-        self._suite = Suite({}, None, self._node_ids.new_suite())
+        self._suite = Suite({})
         self._case: Case | None = None
         self._leaf: Leaf | None = None
         self._open: list[Suite | Case | Leaf | None] = []
@@ -353,8 +358,7 @@ class JUnit:
         elif tag == "testcase":
             opened = self._case = Case(attributes, self._suite, self._case)
         elif tag in SUITES:
-            number = self._node_ids.new_suite()
-            opened = self._suite = Suite(attributes, self._suite, number, is_named=tag == "testsuite")
+            opened = self._suite = Suite(attributes, self._suite, is_named=tag == "testsuite")
             if not self._open:
                 self._root = attributes
         elif not self._open:
@@ -437,7 +441,7 @@ class JUnit:
             name = suite.name or "(a suite without a name)"
             names = [title for title in suite.titles if title != name]
             title = clean("::".join([*names, name]), limit=MAX_TITLE)
-            node_id = self._node_id([title], suite.file, suite.number)[1]
+            node_id = self._node_id([title], suite.file, suite.key)[1]
             self._results.append(
                 wire.TestResult(
                     title=title,
@@ -478,7 +482,7 @@ class JUnit:
         case.suite.failures += len(case.named(FAILED)) + len(case.named(TRIED_AGAIN))
         case.suite.counts_other_things |= ASSERTIONS.fullmatch(_class_of(case)) is not None
         titles, file = self._titles(case)
-        index, node_id = self._node_id(titles, file, case.suite.number)
+        index, node_id = self._node_id(titles, file, case.suite.key)
         attempts, retries = _attempts(case, outcome)
         paths: list[str] = []
         outputs = {}
@@ -513,7 +517,7 @@ class JUnit:
             )
         )
 
-    def _node_id(self, titles: list[str], file: str, suite: int) -> tuple[int, str]:
+    def _node_id(self, titles: list[str], file: str, suite: str) -> tuple[int, str]:
         return self._node_ids.take([f"{file}::{title}" if file else title for title in titles], suite)
 
     def _titles(self, case: Case) -> tuple[list[str], str]:
@@ -680,5 +684,7 @@ def _count(attributes: Mapping[str, str], *names: str) -> int:
     return sum(int(text) for text in texts if text.isdecimal() and len(text) < 16)
 
 
-def _flat(text: str) -> str:
-    return " ".join(text.split())
+def _repeats(body: str, message: str) -> bool:
+    """Return whether the body contains the words of a message, whatever the white space between them."""
+    body, message = (" ".join(text.split()) for text in (body, message))
+    return re.search(rf"(?<!\w){re.escape(message)}(?!\w)", body) is not None

@@ -9,16 +9,10 @@ class NodeIds:
     """The node ids of one submission, with the suite that took each."""
 
     def __init__(self) -> None:
-        self._takers: dict[str, int] = {}
+        self._takers: dict[str, str] = {}
         self._numbers: dict[str, int] = {}
-        self._suites = 0
 
-    def new_suite(self) -> int:
-        """Return a number for a suite, by which ``take`` knows it."""
-        self._suites += 1
-        return self._suites
-
-    def take(self, candidates: Sequence[str], suite: int) -> tuple[int, str]:
+    def take(self, candidates: Sequence[str], suite: str) -> tuple[int, str]:
         """Take the first candidate that no other suite has; return its index and the node id.
 
         A node id that its own suite repeats, or that other suites have whichever candidate is tried, ends in
@@ -33,7 +27,7 @@ class NodeIds:
                 return index, self._numbered(candidate, suite)
         return 0, self._numbered(candidates[0], suite)
 
-    def _numbered(self, node_id: str, suite: int) -> str:
+    def _numbered(self, node_id: str, suite: str) -> str:
         number = self._numbers.get(node_id, 1)
         while True:
             number += 1

@@ -38,9 +38,9 @@ class ReportLog:
         self._source = source
         self._text = text
         self._node_ids = node_ids
-        self._suite = node_ids.new_suite()
         self._recorder = Recorder(_clip)
         self._is_broken = False
+        self._is_finished = False
         self._line = source.skipped_lines
         self._bad_lines = 0
         self._manager = pytest.PytestPluginManager()
@@ -67,10 +67,13 @@ class ReportLog:
             if result is None:
                 break
             yield self._distinct(result)
-        if self._is_broken:
-            self.status = "error"
         if self._bad_lines > 1:
             self._problem(f"{self._bad_lines - 1} more lines are no reports of pytest-reportlog")
+        if not self._is_finished and not self.problems:
+            what = "the session did not end; its tests so far are kept: submit the log after pytest has ended"
+            self._problem(f"line {self._line}: {what}")
+        if self._is_broken:
+            self.status = "error"
 
     def _lines(self) -> Iterator[str]:
         """Yield the lines; ``_line`` is the number of the last one."""
@@ -130,6 +133,7 @@ class ReportLog:
         kind = str(entry["$report_type"])
         if kind == "SessionFinish":
             self.status = ENDS.get(entry["exitstatus"])
+            self._is_finished = True
         if kind not in self._kinds:
             return None
         entry.pop("node", None)  # xdist's object, of which only the text is left
@@ -144,7 +148,7 @@ class ReportLog:
 
     def _distinct(self, result: wire.TestResult) -> wire.TestResult:
         """Return the result under a node id of its own, with a title and a duration that a TMS takes."""
-        _, node_id = self._node_ids.take([result.node_id or result.title], self._suite)
+        _, node_id = self._node_ids.take([result.node_id or result.title], "")
         duration = result.duration
         if duration is not None and not (math.isfinite(duration) and 0 <= duration <= wire.MAX_COUNT):
             duration = None

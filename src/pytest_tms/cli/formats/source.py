@@ -46,8 +46,8 @@ class Source:
     def text(self) -> Iterator[str]:
         """Yield the text in chunks.
 
-        Raises OSError if the file cannot be read, ValueError if its compressed data is damaged or cut. What was
-        read before has been yielded.
+        Raises OSError if the file cannot be read, ValueError if its compressed data is damaged or cut, after
+        the text before that.
         """
         if self._path is None:
             yield from _decode(_decompress(_chunks(sys.stdin.buffer)))
@@ -108,7 +108,7 @@ def encoding_of(head: bytes) -> str:
             return name
     zeros = [byte == 0 for byte in head[:4].ljust(4, b"\0")]
     if len(head) >= 4 and zeros in ([False, True, True, True], [True, True, True, False]):
-        return "utf-32-le" if zeros[1] else "utf-32-be"
+        return "utf-32-be" if zeros[0] else "utf-32-le"
     if zeros[:2] in ([False, True], [True, False]) and b"<" in head[:2]:
         return "utf-16-le" if zeros[1] else "utf-16-be"
     basis = "cp037" if head.startswith(EBCDIC) else "latin-1"
