@@ -324,6 +324,7 @@ def test_surefire_reruns_are_attempts_with_their_stack_traces(tmp_path: Path) ->
         ('<error message="Expected: 1&#10;But was: 2">at A</error>', "Expected: 1", "Expected: 1\nBut was: 2\n\nat A"),
         ('<failure message="a&#10;b">E: a\n  b\nat A</failure>', "a", "E: a\n  b\nat A"),
         ('<failure message="a">at A</failure>', "a", "at A"),
+        ('<failure message="a&#10;b">&gt; assert 0\nE   a\nE     b</failure>', "a", "> assert 0\nE   a\nE     b"),
         ('<failure message="a"/><failure message="b"/>', "a", "a\n\nb"),
         ('<failure message="a">at A</failure><error message="b">at B</error>', "a", "a\n\nat A\n\nb\n\nat B"),
         ('<failure message="a">E a</failure><error message="b">B: b!</error>', "a", "E a\n\nB: b!"),

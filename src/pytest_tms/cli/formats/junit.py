@@ -686,5 +686,6 @@ def _count(attributes: Mapping[str, str], *names: str) -> int:
 
 def _repeats(body: str, message: str) -> bool:
     """Return whether the body contains the words of a message, whatever the white space between them."""
+    body = re.sub(r"(?m)^E ", "", body)  # before each line of pytest's messages
     body, message = (" ".join(text.split()) for text in (body, message))
     return re.search(rf"(?<!\w){re.escape(message)}(?!\w)", body) is not None
