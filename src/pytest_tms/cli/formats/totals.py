@@ -38,10 +38,11 @@ class Totals:
         self._statuses.add(report.status)
         self._keep(report.artifacts)
         for suite, properties in report.properties.items():
-            size = len(suite) + sum(len(name) + len(str(value)) + 8 for name, value in properties.items())
-            if size <= self._room:
-                self._room -= size
-                self.properties.setdefault(suite, {}).update(properties)
+            for name, value in properties.items():
+                size = len(suite) + len(name) + len(str(value))
+                if size <= self._room:
+                    self._room -= size
+                    self.properties.setdefault(suite, {})[name] = value
 
     def _keep(self, artifacts: Any) -> None:
         for file in artifacts:
