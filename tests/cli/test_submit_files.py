@@ -113,8 +113,32 @@ def test_a_folder_costs_no_file_its_results(tmp_path: Path, submit: Submit, stor
     (tmp_path / "folder").mkdir()
     (tmp_path / "a.xml").write_text(GOOD.format("s"))
     done = submit("folder", "a.xml")
-    assert (done.returncode, done.stderr) == (1, b"tms: folder: Is a directory\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"tms: folder: Is a directory: name a file that can be read\n",
+    )
     assert len(stored()[0]) == 2
+
+
+def test_a_name_that_no_file_can_have_costs_no_file_its_results(
+    tmp_path: Path, submit: Submit, stored: Any
+) -> None:
+    (tmp_path / "a.xml").write_text(GOOD.format("s"))
+    done = submit("x" * 300, "a.xml")
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert len(stored()[0]) == 2
+
+
+def test_a_closed_standard_input_is_one_line(tms: Tms, execution: str) -> None:
+    command = [*TMS, "submit", "--execution", execution, "-"]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *command],
+        capture_output=True,
+        env={**os.environ, "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token},
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert done.stderr.startswith(b"tms: standard input")
 
 
 def test_each_bad_file_is_one_line_and_json_has_them_by_file(tmp_path: Path, submit: Submit) -> None:

@@ -186,7 +186,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return gzip.compress(content) if draw(st.booleans()) else content
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary().map(lambda data: b"{" + data) | JSON.map(json.dumps).map(str.encode) | mutated())
 def test_whatever_a_file_holds_is_results_and_problems(tmp_path: Path, content: bytes) -> None:
     results, report = read(tmp_path, content)

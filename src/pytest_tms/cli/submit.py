@@ -46,7 +46,7 @@ def submit(
     from pytest_tms.plugin.terminal import describe
     from pytest_tms.sender.uploader import Uploader
 
-    if not any(str(path) == "-" or path.exists() for path in files):
+    if not any(map(_exists, files)):
         raise click.BadParameter(f"there is no file {str(files[0])!r}: nothing was sent")
     with TemporaryDirectory() as folder, connect(url) as client:
         writer = JournalWriter.create([Path(folder)], f"submit-{shard}".replace("/", "-"))
@@ -82,6 +82,14 @@ def submit(
         raise ValueError(f"{len(delivery.refused)} tests were refused; the others have arrived")
     if found:
         raise click.exceptions.Exit(1)
+
+
+def _exists(path: Path) -> bool:
+    """Return whether there may be a report: standard input, or anything at ``path``."""
+    try:
+        return str(path) == "-" or path.exists()
+    except OSError:  # its reader will name it
+        return True
 
 
 def _write(

@@ -70,8 +70,10 @@ def read_report(source: Source, node_ids: NodeIds) -> Report:
 
 
 def reason(error: Exception) -> str:
-    """Return why a file cannot be read, as part of a sentence."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    """Return why a file cannot be read and what to do, as part of a sentence."""
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: name a file that can be read"
+    return str(error)
 
 
 BLANK = "".join(map(chr, range(33))) + "\x85\xa0\ufeff\ufffe\ufffd"

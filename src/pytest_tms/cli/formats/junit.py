@@ -171,6 +171,14 @@ class Suite:
         is_script = SCRIPT.fullmatch(self.name) is not None
         return "\n".join([*self.titles, self.attributes.get("hostname", "") if is_script else ""])
 
+    def count(self, case: Case, status: str) -> None:
+        """Count a test of this suite."""
+        self.cases += 1
+        self.failed += status == "failed"
+        self.skipped += status == "skipped"
+        self.failures += len(case.named(FAILED)) + len(case.named(TRIED_AGAIN))
+        self.counts_other_things |= ASSERTIONS.fullmatch(_class_of(case)) is not None
+
     def missing(self) -> str:
         """Return what the totals count and the suite does not hold, as a part of a sentence; else nothing."""
         failed = _count(self.attributes, "failures", "errors")
@@ -316,7 +324,7 @@ class JUnit:
                 continue
             self._fed += len(data)
             if self._fed - self._parser.CurrentByteIndex > MAX_TAG_BYTES:
-                raise ValueError(f"a tag is longer than {MAX_TAG_BYTES >> 20} MB")
+                raise ValueError(f"a tag is longer than {MAX_TAG_BYTES >> 20} MB: shorten its attributes")
             return
 
     @staticmethod
@@ -350,7 +358,7 @@ class JUnit:
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         if len(self._open) >= MAX_DEPTH:
-            raise ValueError(f"more than {MAX_DEPTH} elements are open")
+            raise ValueError(f"more than {MAX_DEPTH} elements are open: write a report that nests fewer")
         tag = tag.rpartition(":")[2].lower()
         opened: Suite | Case | Leaf | None = None
         if self._leaf is not None:
@@ -476,41 +484,27 @@ class JUnit:
 
     def _end_of_case(self, case: Case) -> None:
         status, outcome, decisive = _verdict(case)
-        case.suite.cases += 1
-        case.suite.failed += status == "failed"
-        case.suite.skipped += status == "skipped"
-        case.suite.failures += len(case.named(FAILED)) + len(case.named(TRIED_AGAIN))
-        case.suite.counts_other_things |= ASSERTIONS.fullmatch(_class_of(case)) is not None
+        case.suite.count(case, status)
         titles, file = self._titles(case)
         index, node_id = self._node_id(titles, file, case.suite.key)
         attempts, retries = _attempts(case, outcome)
         paths: list[str] = []
-        outputs = {}
-        for stream in OUTPUT.values():
-            found, text = attachments.in_output(_joined(map(str, getattr(case, stream))))
-            paths += found
-            outputs[stream] = text.strip("\n") if found else text
-        properties: dict[str, Any] = {}
-        for leaf in case.named(("property", "attachment")):
-            name, value = ("attachment", _path(leaf)) if leaf.tag == "attachment" else _property(leaf)
-            if attachments.is_attachment(name, value):
-                paths.append(value)
-            elif name or value:
-                _add(properties, name, value)
-        error = decisive.error if decisive is not None else _word(case, status)
+        stdout = _output(case.stdout, paths)
+        stderr = _output(case.stderr, paths)
+        properties = _properties(case, paths)
         self._results.append(
             wire.TestResult(
                 title=titles[index],
                 file=file or None,
                 status=status,
                 duration=milliseconds(case.attributes.get("time") or case.attributes.get("duration")),
-                error=error,
+                error=decisive.error if decisive is not None else _word(case, status),
                 retries=retries or None,
                 node_id=node_id,
                 outcome=outcome,
                 longrepr=_longrepr(case, status, decisive),
-                stdout=outputs["stdout"] or None,
-                stderr=outputs["stderr"] or None,
+                stdout=stdout or None,
+                stderr=stderr or None,
                 properties=properties or None,
                 artifacts=attachments.artifacts(paths, self._source.folder) or None,
                 attempts=attempts or None,
@@ -655,6 +649,27 @@ def _attempt(leaf: Leaf) -> wire.Attempt:
 def _joined(texts: Any) -> str:
     kept = [text for text in (each.strip("\r\n") for each in texts) if text.strip()]
     return clean("\n\n".join(kept), limit=MAX_TEXT)
+
+
+def _output(texts: list[Text], paths: list[str]) -> str:
+    """Return captured output without the lines that name attachments, whose paths are added to ``paths``."""
+    if not texts:
+        return ""
+    found, text = attachments.in_output(_joined(map(str, texts)))
+    paths += found
+    return text.strip("\n") if found else text
+
+
+def _properties(case: Case, paths: list[str]) -> dict[str, Any]:
+    """Return a test's properties without those that name attachments, whose paths are added to ``paths``."""
+    properties: dict[str, Any] = {}
+    for leaf in case.named(("property", "attachment")):
+        name, value = ("attachment", _path(leaf)) if leaf.tag == "attachment" else _property(leaf)
+        if attachments.is_attachment(name, value):
+            paths.append(value)
+        elif name or value:
+            _add(properties, name, value)
+    return properties
 
 
 def _property(leaf: Leaf) -> tuple[str, str]:

@@ -50,6 +50,8 @@ class Source:
         the text before that.
         """
         if self._path is None:
+            if sys.stdin is None:
+                raise ValueError("it is closed: send the report through a pipe")
             yield from _decode(_decompress(_chunks(sys.stdin.buffer)))
             return
         with self._path.open("rb") as file:
