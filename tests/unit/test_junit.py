@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from pytest_tms import wire
 from pytest_tms.cli.formats import read_report
 from pytest_tms.cli.formats.durations import milliseconds
+from pytest_tms.cli.formats.junit import Text
 from pytest_tms.cli.formats.node_ids import NodeIds
 from pytest_tms.cli.formats.source import Source
+from pytest_tms.text import clean
 from tests.unit.reports import read
 
 
@@ -379,6 +381,16 @@ def test_a_long_text_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
         assert kept.rstrip().endswith("line 99999")
         assert "characters left out" in kept
         assert len(kept) < 110_000
+
+
+@pytest.mark.parametrize("length", [0, 1, 99_999, 100_000, 100_001, 199_999, 350_000, 1_000_000])
+@pytest.mark.parametrize("size", [7, 1000, 250_000])
+def test_text_in_pieces_is_cut_as_whole_text_is(length: int, size: int) -> None:
+    whole = "".join(chr(97 + number % 26) for number in range(length))
+    text = Text()
+    for start in range(0, length, size):
+        text.append(whole[start : start + size])
+    assert str(text) == clean(whole, limit=100_000)
 
 
 # Outcomes ---------------------------------------------------------------------------------------

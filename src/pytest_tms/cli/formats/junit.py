@@ -94,39 +94,35 @@ BYTE_ORDER_MARK = "\ufeff".encode()
 class Text:
     """Text that arrives in pieces; only its beginning and its end are kept."""
 
-    __slots__ = ("_head", "_tail", "length")
+    __slots__ = ("_head", "_head_length", "_left_out", "_tail", "_tail_length")
 
     def __init__(self) -> None:
-        self.length = 0
         self._head: list[str] = []
-        self._tail: deque[str] | None = None
+        self._tail: list[str] = []
+        self._head_length = self._tail_length = self._left_out = 0
 
     def append(self, piece: str) -> None:
         """Add a piece."""
-        self.length += len(piece)
-        if self._tail is None:
+        if self._head_length < MAX_TEXT:
             self._head.append(piece)
-            if self.length > 2 * MAX_TEXT:
-                whole = "".join(self._head)
-                self._head = [whole[: MAX_TEXT // 2]]
-                self._tail = deque([whole[MAX_TEXT // 2 :]])
-                self._shorten(len(whole) - MAX_TEXT // 2)
-        else:
-            self._tail.append(piece)
-            self._shorten(sum(map(len, self._tail)) if len(self._tail) > 64 else 0)
-
-    def _shorten(self, length: int) -> None:
-        if self._tail is not None and length > MAX_TEXT:
-            self._tail = deque(["".join(self._tail)[-MAX_TEXT // 2 :]])
+            self._head_length += len(piece)
+            return
+        self._tail.append(piece)
+        self._tail_length += len(piece)
+        if self._tail_length > 2 * MAX_TEXT:
+            kept = "".join(self._tail)[-MAX_TEXT:]
+            self._left_out += self._tail_length - len(kept)
+            self._tail, self._tail_length = [kept], len(kept)
 
     def __str__(self) -> str:
-        """Return the text, with a note instead of what was left out."""
-        head = "".join(self._head)
-        if self._tail is None:
-            return clean(head, limit=MAX_TEXT)
-        tail = "".join(self._tail)[-MAX_TEXT // 2 :]
-        left_out = self.length - len(head) - len(tail)
-        return clean(f"{head}\n… {left_out} characters left out …\n{tail}")
+        """Return the text; of a long one the beginning and the end, with a note of what is left out."""
+        head, tail = "".join(self._head), "".join(self._tail)
+        if self._head_length + self._tail_length + self._left_out <= MAX_TEXT:
+            return clean(head + tail)
+        half = MAX_TEXT // 2
+        left_out = self._head_length + self._tail_length + self._left_out - 2 * half
+        end = tail[-half:] if len(tail) >= half else (head + tail)[-half:]
+        return clean(f"{head[:half]}\n… {left_out} characters left out …\n{end}")
 
 
 class Suite:
@@ -703,4 +699,12 @@ def _repeats(body: str, message: str) -> bool:
     """Return whether the body contains the words of a message, whatever the white space between them."""
     body = re.sub(r"(?m)^E ", "", body)  # before each line of pytest's messages
     body, message = (" ".join(text.split()) for text in (body, message))
-    return re.search(rf"(?<!\w){re.escape(message)}(?!\w)", body) is not None
+    start = -1
+    for _ in range(100):  # more occurrences inside of other words than that are not looked at
+        start = body.find(message, start + 1)
+        if start < 0:
+            return False
+        around = body[start - 1 : start] + message[:1], message[-1:] + body[start + len(message) :][:1]
+        if not any(re.fullmatch(r"\w\w", pair) for pair in around):
+            return True
+    return False
