@@ -322,8 +322,8 @@ def test_surefire_reruns_are_attempts_with_their_stack_traces(tmp_path: Path) ->
     [
         ("<failure>one <b>x</b> two</failure>", "one x two", "one x two"),
         ("<failure>one <b>x <i>y</i></b> <![CDATA[<two>]]></failure>", "one x y <two>", "one x y <two>"),
-        ('<failure message="Expected: 1&#10;But was: 2"/>', "Expected: 1", "Expected: 1\nBut was: 2"),
-        ('<error message="Expected: 1&#10;But was: 2">at A</error>', "Expected: 1", "Expected: 1\nBut was: 2\n\nat A"),
+        ('<failure message="Expected: 1&#10;But was: 2"/>', "Expected: 1\nBut was: 2", "Expected: 1\nBut was: 2"),
+        ('<error message="Expected: 1&#10;But was: 2">at A</error>', "Expected: 1\nBut was: 2", "Expected: 1\nBut was: 2\n\nat A"),
         ('<failure message="a&#10;b">E: a\n  b\nat A</failure>', "a", "E: a\n  b\nat A"),
         ('<failure message="a">at A</failure>', "a", "at A"),
         ('<failure message="a&#10;b">&gt; assert 0\nE   a\nE     b</failure>', "a", "> assert 0\nE   a\nE     b"),
@@ -350,7 +350,7 @@ def test_a_message_of_one_long_line_is_kept_whole(tmp_path: Path) -> None:
     result = case(tmp_path, f'<failure message="{message}">at A</failure>')
     assert result.longrepr == f"{message}\n\nat A"
     assert result.error is not None
-    assert len(result.error) == 1000
+    assert len(result.error) <= 1000
 
 
 @pytest.mark.parametrize(
@@ -359,8 +359,8 @@ def test_a_message_of_one_long_line_is_kept_whole(tmp_path: Path) -> None:
         ("<skipped/>", None, None),
         ('<skipped message="later"/>', "later", None),
         ("<skipped>\n later\n</skipped>", "later", None),
-        ("<skipped>needs\na database</skipped>", "needs", "needs\na database"),
-        ('<skipped message="needs&#10;a database"/>', "needs", "needs\na database"),
+        ("<skipped>needs\na database</skipped>", "needs\na database", None),
+        ('<skipped message="needs&#10;a database"/>', "needs\na database", None),
         ('<skipped message="a"/><skipped message="b"/>', "a", "a\n\nb"),
         ('<skipped message="a">File "x.py", line 3</skipped>', "a", 'File "x.py", line 3'),
     ],
@@ -448,7 +448,10 @@ def test_a_suite_that_failed_is_a_failed_test_of_its_name(tmp_path: Path, tag: s
         "error",
         "t.py",
     )
-    assert (result.error, result.longrepr) == ("x.SetupError: no database", "no database\nat all\n\nat A")
+    assert (result.error, result.longrepr) == (
+        "x.SetupError: no database\nat all",
+        "no database\nat all\n\nat A",
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pytest_tms.cli.formats.durations import milliseconds
 from pytest_tms.cli.formats.node_ids import NodeIds
 from pytest_tms.cli.formats.source import Source
 from pytest_tms.cli.formats.xml_text import Repair
-from pytest_tms.text import clean, first_line
+from pytest_tms.text import clean, first_line, shorten
 
 MAX_TEXT = 100_000
 """Characters of a traceback and of each output that are kept; more is cut in the middle."""
@@ -245,12 +245,20 @@ class Leaf:
 
     @cached_property
     def error(self) -> str | None:
-        """One line: the message, after the exception's name if it does not contain it."""
-        message = first_line(self.message or self.body)
+        """The message, after the exception's name if it lacks it; its first line if the text repeats it.
+
+        Of a failure without a message the first line of its text, of a skip all of it.
+        """
+        if self.tag in SKIPPED:
+            message = self.message or self.body.strip()
+        else:
+            message = first_line(self.message or self.body)
+            if self.message and not _repeats(self.body, self.message):
+                message = self.message
         kind = first_line(self.attributes.get("type") or "")
         if kind.endswith(("Error", "Exception")) and kind.rpartition(".")[2] not in message:
             message = f"{kind}: {message}" if message else kind
-        return first_line(message or kind) or None
+        return shorten("\n".join(line.rstrip() for line in (message or kind).splitlines())) or None
 
 
 class JUnit:
@@ -454,7 +462,7 @@ class JUnit:
                     error=leaf.error,
                     node_id=node_id,
                     outcome="error",
-                    longrepr=leaf.whole(short=leaf.error) or None,
+                    longrepr=leaf.whole(short=_short(leaf)) or None,
                 )
             )
             suite.failed += 1
@@ -613,11 +621,15 @@ def _longrepr(case: Case, status: str, decisive: Leaf | None) -> str | None:
     if len(leaves) > 1:
         whole = _joined(leaf.whole() for leaf in leaves)
     else:
-        short = decisive.message if decisive.message and decisive.message in (decisive.error or "") else None
-        whole = _joined([decisive.whole(short=short)])
+        whole = _joined([decisive.whole(short=_short(decisive))])
     if status == "skipped" and whole.strip() == (decisive.error or ""):
         return None
     return whole or None
+
+
+def _short(leaf: Leaf) -> str | None:
+    """Return the message if it is one line that ``error`` has whole."""
+    return leaf.message if "\n" not in leaf.message and leaf.message in (leaf.error or "") else None
 
 
 def _attempts(case: Case, outcome: str) -> tuple[list[wire.Attempt], int]:
@@ -638,7 +650,7 @@ def _attempt(leaf: Leaf) -> wire.Attempt:
         outcome=TRIED_AGAIN.get(leaf.tag) or FAILED[leaf.tag],
         duration=milliseconds(leaf.attributes.get("time") or leaf.attributes.get("duration")),
         error=leaf.error,
-        longrepr=leaf.whole(short=leaf.message if leaf.message in (leaf.error or "") else None) or None,
+        longrepr=leaf.whole(short=_short(leaf)) or None,
     )
 
 
