@@ -1,0 +1,77 @@
+"""Files that a report names: ``[[ATTACHMENT|path]]`` in output, and properties that hold a path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pytest_tms import wire
+from pytest_tms.text import clean
+
+Kind = Literal["screenshot", "video", "trace", "log"]
+
+SUFFIXES: Mapping[str, Kind] = {
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".avif"), "screenshot"),
+    **dict.fromkeys((".webm", ".mp4", ".mov", ".avi", ".mkv"), "video"),
+    ".zip": "trace",
+}
+"""Kinds by the end of a file's name; other files are of the kind ``log``."""
+MAX_PATH_LENGTH = 4096
+MAX_ARTIFACTS = 1000
+"""Artifacts of one test."""
+
+MARK = r"\[\[ATTACHMENT\|(.{1,4096}?)\]\](?!\])"
+ANYWHERE = re.compile(MARK)
+LINE = re.compile(rf"(?m)^[^\S\n]*{MARK}[^\S\n]*(?:\n|\Z)")
+PROPERTY = re.compile(r"(?:.*[_.:-])?attachments?(?:[_.:-]?\d+)?|playwright_(?:screenshot|video|trace)", re.I)
+"""Names of properties whose value is a path."""
+FILE_PROPERTY = re.compile(r"screenshots?|videos?|traces?", re.I)
+"""Names of properties whose value is a path if it ends as a file of such a kind does."""
+
+
+def in_output(text: str) -> tuple[list[str], str]:
+    """Return the paths that captured output names, and the output without the lines that only do that."""
+    if "[[ATTACHMENT|" not in text:
+        return [], text
+    paths = [path.strip() for path in ANYWHERE.findall(text)]
+    return [path for path in paths if path], LINE.sub("", text)
+
+
+def is_attachment(name: str, value: str) -> bool:
+    """Return whether a property names a file."""
+    if not re.search(r"[./\\]", value) or "\n" in value or "://" in value or len(value) > MAX_PATH_LENGTH:
+        return False
+    if PROPERTY.fullmatch(name):
+        return True
+    return FILE_PROPERTY.fullmatch(name) is not None and _suffix(value) in SUFFIXES
+
+
+def artifacts(paths: list[str], folder: Path) -> list[wire.Artifact]:
+    """Return an artifact for each path, once.
+
+    A relative path that exists below ``folder``, the report's, is made absolute; others stay as they are.
+    """
+    kept: dict[str, wire.Artifact] = {}
+    for path in paths[:MAX_ARTIFACTS]:
+        found = _resolve(path, folder)
+        if len(path) <= MAX_PATH_LENGTH and found not in kept:
+            name = re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
+            kind = SUFFIXES.get(_suffix(path), "log")
+            kept[found] = wire.Artifact(name=clean(name, limit=200), kind=kind, path=clean(found))
+    return list(kept.values())
+
+
+def _resolve(path: str, folder: Path) -> str:
+    try:
+        full = (folder / path).resolve()
+        if not Path(path).is_absolute() and full.is_relative_to(folder.resolve()) and full.is_file():
+            return str(full)
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, or a loop of links
+        pass
+    return path
+
+
+def _suffix(path: str) -> str:
+    return "." + path.rpartition(".")[2].lower()

@@ -1,0 +1,160 @@
+"""pytest-reportlog's file, read as results by the recorder that follows a run, so that both agree."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from pytest_tms import wire
+from pytest_tms.cli.formats import reason
+from pytest_tms.cli.formats.node_ids import NodeIds
+from pytest_tms.cli.formats.source import Source
+from pytest_tms.plugin.results.outcomes import not_collected
+from pytest_tms.plugin.results.recorder import Recorder
+from pytest_tms.text import clean
+
+MAX_TEXT = 100_000
+"""Characters of a traceback and of each output that are kept; more is cut in the middle."""
+MAX_LINE = 64 << 20
+"""Characters of one line, which is kept whole while it is read."""
+
+ENDS: dict[object, wire.SubmittedStatus] = {2: "cancelled", 3: "error", 4: "error"}
+"""pytest's exit statuses that say more of a shard than its tests do."""
+
+
+class ReportLog:
+    """One file; see ``Report``. A line that is not a report of pytest-reportlog is left out and named."""
+
+    def __init__(self, source: Source, text: Iterator[str], node_ids: NodeIds) -> None:
+        self.status: wire.SubmittedStatus | None = "error"  # as long as no end of the session was read
+        self.problems: list[str] = []
+        self.properties: dict[str, dict[str, Any]] = {}
+        self.artifacts: list[wire.Artifact] = []
+        self._source = source
+        self._text = text
+        self._node_ids = node_ids
+        self._recorder = Recorder(_clip)
+        self._is_broken = False
+        self._is_finished = False
+        self._line = source.skipped_lines
+        self._bad_lines = 0
+        self._manager = pytest.PytestPluginManager()
+        self._kinds = {"TestReport": "reports", "CollectReport": "reports"}
+        if pytest.version_tuple >= (9,):
+            self._kinds["SubTestReport"] = "subtests"
+        for plugin in self._kinds.values():
+            self._manager.import_plugin(plugin)
+
+    def __iter__(self) -> Iterator[wire.TestResult]:
+        """Yield each result when all its reports are read."""
+        for line in self._lines():
+            if line.strip() and (result := self._result(line)) is not None:
+                yield self._distinct(result)
+        unsettled = self._recorder.unsettled()
+        while True:
+            try:
+                result = next(unsettled, None)
+            except Exception as error:  # whatever a line holds that no pytest wrote
+                self._problem(
+                    f"what it says of a test that did not end cannot be read ({type(error).__name__})"
+                )
+                break
+            if result is None:
+                break
+            yield self._distinct(result)
+        if self._bad_lines > 1:
+            self._problem(f"{self._bad_lines - 1} more lines are no reports of pytest-reportlog")
+        if not self._is_finished and not self.problems:
+            what = "the session did not end; its tests so far are kept: submit the log after pytest has ended"
+            self._problem(f"line {self._line}: {what}")
+        if self._is_broken:
+            self.status = "error"
+
+    def _lines(self) -> Iterator[str]:
+        """Yield the lines; ``_line`` is the number of the last one."""
+        pieces: list[str] = []
+        length = 0
+        try:
+            for chunk in self._text:
+                *lines, rest = chunk.split("\n")
+                for line in lines:
+                    self._line += 1
+                    yield "".join([*pieces, line])
+                    pieces, length = [], 0
+                pieces.append(rest)
+                length += len(rest)
+                if length > MAX_LINE:
+                    self._problem(f"line {self._line + 1} is longer than {MAX_LINE >> 20} million characters")
+                    return
+        except (OSError, ValueError) as error:
+            self._problem(f"line {self._line + 1}: {reason(error)}")
+        self._text = iter(())
+        if rest := "".join(pieces):
+            self._line += 1
+            yield rest
+
+    def _problem(self, sentence: str) -> None:
+        self._is_broken = True
+        self.problems.append(f"{self._source.name}, {sentence}")
+
+    def _result(self, line: str) -> wire.TestResult | None:
+        """Return the result that a line settles, if it settles one."""
+        report = None
+        try:
+            report = self._report(json.loads(line))
+            if isinstance(report, pytest.TestReport):
+                return self._recorder.add(report)
+            if isinstance(report, pytest.CollectReport) and not report.passed:
+                self._is_broken = self._is_broken or report.failed
+                return not_collected(report, _clip)
+        except Exception:  # whatever a line holds that no pytest wrote
+            self._bad_lines += 1
+            if self._bad_lines == 1:
+                what = "this is no report of pytest-reportlog; the other lines are kept"
+                cut = "" if line.rstrip().endswith("}") else " (the line is cut)"
+                self._problem(f"line {self._line}: {what}{cut}: run the tests again and submit it again")
+            return self._given_up(report)
+        return None
+
+    def _given_up(self, report: object) -> wire.TestResult | None:
+        """Return what is left of a test whose report the recorder cannot read: whether it failed."""
+        try:
+            return self._recorder.give_up(report) if isinstance(report, pytest.TestReport) else None
+        except Exception:  # it has not even an id
+            return None
+
+    def _report(self, entry: dict[str, Any]) -> object:
+        """Return the report that a line holds, or None for a line of another kind, as a warning."""
+        kind = str(entry["$report_type"])
+        if kind == "SessionFinish":
+            self.status = ENDS.get(entry["exitstatus"])
+            self._is_finished = True
+        if kind not in self._kinds:
+            return None
+        entry.pop("node", None)  # xdist's object, of which only the text is left
+        # pytest-reportlog renames what pytest knows a subtest by.
+        data = {**entry, "_report_type": kind}
+        report = self._manager.hook.pytest_report_from_serializable(config=None, data=data)
+        if kind == "SubTestReport":  # which would show values as the repr of what is a repr already
+            report.context.kwargs.update(entry["_subtest.context"]["kwargs"])
+        if isinstance(report.longrepr, list):  # the place and reason of a skip: JSON has no tuples
+            report.longrepr = tuple(report.longrepr)
+        return report
+
+    def _distinct(self, result: wire.TestResult) -> wire.TestResult:
+        """Return the result under a node id of its own, with a title and a duration that a TMS takes."""
+        _, node_id = self._node_ids.take([result.node_id or result.title], "")
+        duration = result.duration
+        if duration is not None and not (math.isfinite(duration) and 0 <= duration <= wire.MAX_COUNT):
+            duration = None
+        title = result.title or "(a test without a name)"
+        return msgspec.structs.replace(result, node_id=node_id, duration=duration, title=title)
+
+
+def _clip(text: str) -> str:
+    return clean(text, limit=MAX_TEXT)

@@ -1,0 +1,20 @@
+"""Reads a report as `tms submit` does, without a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytest_tms import wire
+from pytest_tms.cli.formats import Report, read_report
+from pytest_tms.cli.formats.node_ids import NodeIds
+from pytest_tms.cli.formats.source import Source
+
+
+def read(
+    folder: Path, content: str | bytes, node_ids: NodeIds | None = None
+) -> tuple[list[wire.TestResult], Report]:
+    """The results in a file of this content, and the report after it was read."""
+    path = folder / "report"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    report = read_report(Source(path), node_ids or NodeIds())
+    return list(report), report
