@@ -16,6 +16,7 @@ from pytest_tms.server.api import errors, events, executions, limits, results, r
 from pytest_tms.server.api.auth import caller
 from pytest_tms.server.api.once import once
 from pytest_tms.server.api.visits import Visits
+from pytest_tms.server.cleanup import Cleanup
 from pytest_tms.server.edge import Edge
 from pytest_tms.server.model import rates
 from pytest_tms.server.model.targets import Targets
@@ -73,7 +74,12 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
             Exception: errors.answer_unexpected,
         },
         on_shutdown=[database.close],
-        lifespan=[worker.running, Timekeeper(settings, database, worker).running, visits.running],
+        lifespan=[
+            worker.running,
+            Timekeeper(settings, database, worker).running,
+            Cleanup(database).running,
+            visits.running,
+        ],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=LARGEST_BODY,

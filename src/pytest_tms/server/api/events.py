@@ -63,8 +63,7 @@ def send_event(
         if data.shard_id is not None and (event.event in OF_SHARDS or rows):
             before = executions.get_shard(connection, execution_id, plain(data.shard_id))
             shard = before or Shard(shard_id=plain(data.shard_id))
-            fresh = shard.derived.total == 0
-            change = results.put_tests(connection, execution_id, shard.shard_id, rows, fresh=fresh)
+            change = results.put_tests(connection, execution_id, shard.shard_id, rows)
             shard = replace(shard, derived=counts.add([shard.derived, change]))
             after = _applied(shard, event, data, then)
             execution = executions.change_shard(connection, execution, before, after, then)

@@ -15,6 +15,7 @@ from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.model import counts, identity, states
 from pytest_tms.server.model.addresses import Addresses
+from pytest_tms.server.model.details import details, files
 from pytest_tms.server.model.execution import Shard
 from pytest_tms.server.model.ids import new_id
 from pytest_tms.server.store import executions, results
@@ -43,6 +44,7 @@ def submit_results(
         received_at=now,
         tests=len(rows),
         document=msgspec.json.encode(rest).decode(),
+        shown=_files(rest.get("artifacts")),
     )
     with database.write() as connection:
         if earlier := once.recall(connection, body, wire.SubmissionAccepted):
@@ -51,9 +53,7 @@ def submit_results(
         caller.check_reach([execution.environment])
         before = executions.get_shard(connection, execution.id, kept.shard_id)
         shard = before or Shard(shard_id=kept.shard_id)
-        change = results.put_tests(
-            connection, execution.id, shard.shard_id, rows, fresh=shard.derived.total == 0
-        )
+        change = results.put_tests(connection, execution.id, shard.shard_id, rows)
         results.add_submission(connection, kept)
         derived = counts.add([shard.derived, change])
         shard = replace(
@@ -98,9 +98,15 @@ def test_rows(tests: list[wire.TestResult], documents: list[str]) -> list[TestRo
             min(test.retries or 0, MOST_RETRIES),
             None if test.error is None else plain(test.error[:1000]),
             document,
+            msgspec.json.encode(details(test)).decode() if test.status == "failed" else None,
         )
         for key, test, document in zip(identity.keys(tests), tests, documents, strict=True)
     ]
+
+
+def _files(artifacts: msgspec.Raw | None) -> str:
+    kinds = {} if artifacts is None else msgspec.json.decode(artifacts, type=dict[str, msgspec.Raw] | None)
+    return msgspec.json.encode(files(kinds or {})).decode()
 
 
 def _duration(metadata: dict[str, Any]) -> int | None:

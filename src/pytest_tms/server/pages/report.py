@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from litestar import Response, get
 from litestar.response import Redirect
 
@@ -22,6 +24,8 @@ SHARDS = 200
 """Shards on the page."""
 SLOWEST = 10
 """Slowest tests on the page."""
+MAX_RENDERINGS = 4
+"""Reports that are rendered at a time: each takes some megabytes, and more of them would not be faster."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,19 @@ class Verdict:
     title: str
 
 
-@get("/reports/{execution_id:str}", sync_to_thread=True)
-def report(database: Database, visitor: Visitor, execution_id: str, after: str = "0") -> Response[str]:
+@get("/reports/{execution_id:str}")
+async def report(
+    database: Database, visitor: Visitor, execution_id: str, report_limit: CapacityLimiter, after: str = "0"
+) -> Response[str]:
     """The report page; ``after`` pages through the failing tests."""
     start = int(after) if after.isdecimal() and len(after) < 19 else 0
+    return await run_sync(_report, database, visitor, execution_id, start, limiter=report_limit)
+
+
+def _report(database: Database, visitor: Visitor, execution_id: str, start: int) -> Response[str]:
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
-        shards = executions.shards(connection, execution_id, limit=SHARDS)
+        shards = reports.shards(connection, execution_id, limit=SHARDS)
         failures = reports.failing(connection, execution_id, after=start, limit=FAILURES + 1)
         slowest = reports.slowest(connection, execution_id, limit=SLOWEST)
     return page(

@@ -11,12 +11,8 @@ from litestar import Response
 from litestar.enums import MediaType
 
 from pytest_tms import wire
+from pytest_tms.server.model.details import MAX_NAME, shorten
 from pytest_tms.server.pages.visitor import Visitor
-
-LONGEST_TEXT = 20_000
-"""Characters that a page shows of one text; the API gives the whole."""
-LONGEST_NAME = 500
-"""Characters that a page shows of one name."""
 
 
 def page(visitor: Visitor, template: str, status: int = 200, **values: Any) -> Response[str]:
@@ -42,13 +38,6 @@ def duration(milliseconds: int | None) -> str:
     return f"{hours} h {minutes} min"
 
 
-def shorten(text: str, length: int = LONGEST_TEXT) -> str:
-    """A text as a page has room for it; what is cut off is counted at its end."""
-    if len(text) <= length:
-        return text
-    return f"{text[:length]}\n… and {len(text) - length:,} more characters"
-
-
 def time(milliseconds: int | None) -> str:
     """A moment in UTC, to the second."""
     if milliseconds is None:
@@ -65,7 +54,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        duration=duration, name=partial(shorten, length=LONGEST_NAME), shorten=shorten, time=time
-    )
+    environment.filters.update(duration=duration, name=partial(shorten, length=MAX_NAME), time=time)
     return environment

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Select, func, select, update
 
 from pytest_tms.server.store import tables
 
 AT_ONCE = 100
 """Executions that one query finds at most: what is due after them is found by the next."""
+
+RUNNING = tables.constant("running")
 
 _EXECUTION = tables.executions.c
 _SHARD = tables.shards.c
@@ -18,14 +20,14 @@ _SHARD = tables.shards.c
 def late(connection: Connection, after: int, until: int) -> list[str]:
     """Running executions whose deadline lies after ``after``, and not after ``until``."""
     query = select(_EXECUTION.id).where(
-        _EXECUTION.status == "running", _EXECUTION.deadline_at > after, _EXECUTION.deadline_at <= until
+        _EXECUTION.status == RUNNING, _EXECUTION.deadline_at > after, _EXECUTION.deadline_at <= until
     )
     return list(connection.scalars(query.order_by(_EXECUTION.deadline_at).limit(AT_ONCE)))
 
 
 def silent(connection: Connection, now: int) -> list[str]:
     """Executions with shards that run and should have spoken by now."""
-    query = select(_SHARD.execution_id).where(_SHARD.status == "running", _SHARD.silent_at <= now)
+    query = select(_SHARD.execution_id).where(_SHARD.status == RUNNING, _SHARD.silent_at <= now)
     return list(connection.scalars(query.distinct().limit(AT_ONCE)))
 
 
@@ -42,13 +44,21 @@ def heard(connection: Connection, execution_id: str, shard_ids: Collection[str],
 
 
 def progress_due(connection: Connection, before: int) -> list[str]:
-    """Running executions whose progress was last told by ``before``, locked; passes over locked ones."""
-    latest = func.coalesce(_EXECUTION.progressed_at, _EXECUTION.started_at)
-    query = select(_EXECUTION.id).where(_EXECUTION.status == "running", latest <= before).limit(AT_ONCE)
-    return list(connection.scalars(query.with_for_update(skip_locked=True)))
+    """Return the running executions whose latest progress event was before ``before``."""
+    return list(connection.scalars(_progress_due(before)))
+
+
+def lock_progress_due(connection: Connection, before: int) -> list[str]:
+    """Lock and return what ``progress_due`` returns, except executions that are locked already."""
+    return list(connection.scalars(_progress_due(before).with_for_update(skip_locked=True)))
 
 
 def progressed(connection: Connection, execution_ids: Collection[str], now: int) -> None:
     """Note that progress was told."""
     query = update(tables.executions).where(_EXECUTION.id.in_(execution_ids))
     connection.execute(query.values(progressed_at=now))
+
+
+def _progress_due(before: int) -> Select[tuple[str]]:
+    latest = func.coalesce(_EXECUTION.progressed_at, _EXECUTION.started_at)
+    return select(_EXECUTION.id).where(_EXECUTION.status == RUNNING, latest <= before).limit(AT_ONCE)

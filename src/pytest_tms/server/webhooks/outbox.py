@@ -51,7 +51,7 @@ def announce(
 
 def announce_progress(connection: Connection, now: int, interval: int) -> int:
     """Write ``execution.progress`` for each running execution whose last one is ``interval`` ms ago."""
-    found = deadlines.progress_due(connection, now - interval)
+    found = deadlines.lock_progress_due(connection, now - interval)
     written = 0
     for execution_id in found:
         execution = executions.get(connection, execution_id)

@@ -51,8 +51,6 @@ UNREADABLE = 60_000
 """Milliseconds that a webhook waits whose secret cannot be decrypted."""
 LOOKUPS = 64
 """Threads that look up names: enough of them that dead name servers hold up nobody else."""
-HOUSEKEEPING = 600.0
-"""Seconds between two deletions of what is old."""
 
 
 @dataclass
@@ -98,7 +96,6 @@ class Worker:
         self._sql_thread = ThreadPoolExecutor(1, "tms-webhooks")
         self._woken = asyncio.Event()
         self._renewed = 0.0
-        self._cleaned = time.monotonic()
 
     def wake(self) -> None:
         """Look for work at once; from any thread."""
@@ -176,10 +173,6 @@ class Worker:
         """The SQL of a turn: the webhooks that are held, with the texts of their secrets and what is due."""
         begun = time.monotonic()
         now = _now()
-        if begun - self._cleaned >= HOUSEKEEPING:
-            self._cleaned = begun
-            with self._database.write() as connection:
-                webhooks.forget(connection, now)
         with self._database.read() as connection:
             free = webhooks.claimable(connection, now)
         if not (outcomes or free or rooms):
