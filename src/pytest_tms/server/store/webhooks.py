@@ -28,6 +28,8 @@ from pytest_tms.server.store import tables
 
 KEPT = {"delivered": 3 * DAY, "failed": 30 * DAY}
 """Milliseconds for which deliveries are kept after their end."""
+MAX_NAME = 1000
+"""Characters of a test's name that are read for an event."""
 PENDING = tables.constant("pending")
 
 _HOOK = tables.webhooks.c
@@ -122,6 +124,14 @@ def is_wanted(connection: Connection, event: str) -> bool:
     return bool(connection.scalar(select(query)))
 
 
+def next_sequence(connection: Connection, execution_id: str, events: int) -> int:
+    """Number the next ``events`` events of a locked execution, and return the first number."""
+    table = tables.executions
+    query = update(table).where(table.c.id == execution_id).values(sequence=table.c.sequence + events)
+    latest = connection.execute(query.returning(table.c.sequence)).scalar_one()
+    return int(latest) - events + 1
+
+
 # The outbox ---------------------------------------------------------------------------------
 
 
@@ -201,22 +211,17 @@ def renew(connection: Connection, owner: str, now: int, until: int) -> None:
     connection.execute(update(tables.webhooks).where(mine).values(leased_until=until))
 
 
-def secrets(connection: Connection) -> list[tuple[str, str, str | None]]:
-    """Every webhook's id and its encrypted secrets, the newest first, locked."""
-    columns = (_HOOK.id, _HOOK.secret, _HOOK.previous_secret)
-    query = select(*columns).order_by(_HOOK.id).with_for_update(key_share=True)
-    return [(row.id, row.secret, row.previous_secret) for row in connection.execute(query)]
+def lock_all(connection: Connection) -> list[Webhook]:
+    """Return all webhooks, locked until the transaction ends."""
+    query = select(tables.webhooks).order_by(_HOOK.id).with_for_update(key_share=True)
+    return [_webhook(row) for row in connection.execute(query)]
 
 
-def put_secrets(connection: Connection, webhook_id: str, secret: str, previous: str | None) -> None:
-    """Write secrets that were encrypted anew."""
-    values = {"secret": secret, "previous_secret": previous}
-    connection.execute(update(tables.webhooks).where(_HOOK.id == webhook_id).values(**values))
-
-
-def rest(connection: Connection, webhook_id: str, until: int) -> None:
-    """Send nothing to a webhook until then."""
-    connection.execute(update(tables.webhooks).where(_HOOK.id == webhook_id).values(resume_at=until))
+def rest(connection: Connection, webhook_id: str, until: int, reason: str) -> None:
+    """Send nothing to a webhook until then, and show why."""
+    values = {"resume_at": until, "reason": reason}
+    is_active = and_(_HOOK.id == webhook_id, _HOOK.status == "active")
+    connection.execute(update(tables.webhooks).where(is_active).values(**values))
 
 
 def release(connection: Connection, owner: str, webhook_ids: Collection[str]) -> None:
@@ -282,6 +287,8 @@ def _record_health(connection: Connection, outcomes: Iterable[Outcome], now: int
         this = update(tables.webhooks).where(_HOOK.id == webhook_id)
         if any(each.status == "delivered" for each in ends):
             connection.execute(this.where(_HOOK.failing_since.is_not(None)).values(failing_since=None))
+            rested = and_(_HOOK.status == "active", _HOOK.reason.is_not(None))
+            connection.execute(this.where(rested).values(reason=None))
         if ends[-1].status != "delivered":
             connection.execute(this.where(_HOOK.failing_since.is_(None)).values(failing_since=now))
         if rest := max(each.rest_until for each in ends):
@@ -311,10 +318,11 @@ def forget(connection: Connection, numbers: Sequence[int]) -> None:
 
 
 def failed_tests(connection: Connection, execution_id: str, limit: int) -> list[wire.FailedTest]:
-    """The first failed tests of an execution."""
+    """The first failed tests of an execution, of their names the first ``MAX_NAME`` characters."""
     table = tables.tests.c
     rows = connection.execute(
-        select(table.title, table.file, table.error, table.shard_id)
+        select(*(func.substr(table[name], 1, MAX_NAME).label(name) for name in ("title", "file")))
+        .add_columns(table.error, table.shard_id)
         .where(table.execution_id == execution_id, table.status == "failed")
         .where(table.status != tables.constant("passed"))
         .order_by(table.id)
@@ -382,7 +390,7 @@ def _columns(webhook: Webhook) -> dict[str, Any]:
         **{name: getattr(webhook, name) for name in _PLAIN},
         **{
             name: msgspec.json.encode(getattr(webhook, name)).decode()
-            for name in ("events", "retry", "filters", "extra")
+            for name in ("events", "headers", "retry", "filters", "extra")
         },
     }
 
@@ -393,6 +401,7 @@ def _webhook(row: Row[Any]) -> Webhook:
         id=columns["id"],
         **{name: columns[name] for name in _PLAIN},
         events=msgspec.json.decode(columns["events"], type=tuple[str, ...]),
+        headers=msgspec.json.decode(columns["headers"] or "{}", type=dict[str, str]),
         retry=msgspec.json.decode(columns["retry"], type=wire.RetryPolicy),
         filters=msgspec.json.decode(columns["filters"], type=wire.WebhookFilters),
         extra=msgspec.json.decode(columns["extra"]),
