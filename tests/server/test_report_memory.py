@@ -33,14 +33,13 @@ def test_fifty_viewers_of_the_largest_report_take_under_300_mb(tmp_path: Path, s
     process, url = start(folder)
     paths = [f"{url.removesuffix('/api')}/{name}/{execution}" for name in ("reports", "artifacts", "logs")]
     assert requests.get(paths[0], timeout=60).status_code == 200
-    before = peak_memory(process.pid)
 
     def view(number: int) -> str:
         return requests.get(paths[0] if number % 10 else paths[1], timeout=120).text
 
     with ThreadPoolExecutor(VIEWERS) as pool:
         shown = list(pool.map(view, range(VIEWERS + 5)))
-    assert peak_memory(process.pid) - before < 200 << 20
+    assert peak_memory(process.pid) < 300 << 20
     report = shown[1]
     assert report.count("begins xxx") == 3 * FAILURES
     assert report.count("xxx ends") == 3 * FAILURES
