@@ -38,7 +38,7 @@ lint: setup
 
 # More schedules of faults, more kills and larger suites than CI has time for.
 nightly: setup
-	FAULT_SCHEDULES=1000 KILLS=200 WEBHOOK_EVENTS=10000 RANDOM_SUITES=1000 API_CASES=10000 STATEFUL_EXAMPLES=500 $(BIN)/python -m pytest -n 2 --dist worksteal
+	FAULT_SCHEDULES=1000 KILLS=200 WEBHOOK_EVENTS=10000 RANDOM_SUITES=1000 API_CASES=10000 STATEFUL_EXAMPLES=500 PLAN_ROWS=100000 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: setup
 	$(BIN)/python -m bench

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from bench import deliveries, distance, ingest, instructions, memory, overhead
+from bench import deliveries, distance, ingest, instructions, memory, overhead, queries
 from bench.runs import KINDS
 
 
@@ -16,6 +16,9 @@ def main() -> None:
     parser.add_argument("--long", type=int, default=100_000, help="tests of a long run (default 100,000)")
     parser.add_argument("--submitted", type=int, default=100_000, help="tests a submission (default 100,000)")
     parser.add_argument("--events", type=int, default=4_000, help="webhook deliveries (default 4,000)")
+    parser.add_argument(
+        "--kept", type=int, default=100_000, help="events of a paused webhook (default 100,000)"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default 5)")
     parser.add_argument("--kinds", nargs="+", choices=[*KINDS], default=["passing"], help="kinds of tests")
     parser.add_argument("--workers", nargs="+", type=int, default=[0, 2], help="numbers of xdist's workers")
@@ -38,7 +41,11 @@ def main() -> None:
         "instructions": lambda given: [lambda: instructions.measure(given.tests)],
         "distance": lambda given: [lambda: distance.measure(given.tests, given.rounds)],
         "memory": lambda given: [lambda: memory.measure(given.long)],
-        "ingest": lambda given: [lambda: ingest.measure(given.submitted, given.rounds)],
+        "ingest": lambda given: [
+            lambda: ingest.measure(given.submitted, given.rounds),
+            lambda: ingest.again(given.submitted, given.rounds),
+        ],
+        "queries": lambda given: [lambda: queries.measure(given.kept)],
         "deliveries": lambda given: [lambda: deliveries.measure(given.events)],
     }
     parser.add_argument("what", nargs="*", choices=[*measures, []], help="which (default: all)")

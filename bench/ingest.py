@@ -1,5 +1,6 @@
-"""What ingest costs: a /results of many tests beside json.loads and a raw executemany of its rows, and what
-a message of a live shard costs when the shard has many tests beside when it has few.
+"""What ingest costs: a /results of many tests beside json.loads and a raw executemany of its rows, what
+a message of a live shard costs when the shard has many tests beside when it has few, and what the same
+submission costs a second time, on SQLite and on PostgreSQL without statistics.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ import sqlite3
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import requests
 
-from bench.server import serving
+from bench.server import databases, serving
 from bench.table import table
 
 LIVE = 200
@@ -59,6 +61,38 @@ def measure(tests: int, rounds: int) -> str:
         f"{tests:,} tests in one submission of {megabytes:.0f} MB into SQLite, medians of {rounds} rounds\n"
         f"{table(['step', 'seconds'], rows)}"
     )
+
+
+def again(tests: int, rounds: int) -> str:
+    """The table: seconds of a submission, of the same again, and of the same with other results."""
+    found: dict[str, list[str]] = {}
+    names = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, database in databases(Path(folder)):
+            names.append(name)
+            taken: dict[str, list[float]] = {}
+            with serving(Path(folder) / name, "--database-url", database) as (url, token):
+                session = requests.Session()
+                session.headers["Authorization"] = f"Bearer {token}"
+                for _ in range(rounds):
+                    for what, seconds in _submitted(session, url, tests):
+                        taken.setdefault(what, []).append(seconds)
+            for what, values in taken.items():
+                found.setdefault(what, []).append(f"{statistics.median(values):.2f}")
+    rows = [[what, *values] for what, values in found.items()]
+    return f"{tests:,} tests, seconds, medians of {rounds} rounds\n{table(['submission', *names], rows)}"
+
+
+def _submitted(session: requests.Session, url: str, tests: int) -> Iterator[tuple[str, float]]:
+    created = session.post(f"{url}/executions", json={"testSuite": "all", "environment": "dev"}).json()
+    document = _submission(created["executionId"], tests)
+    changed = json.loads(json.dumps(document).replace('"passed"', '"skipped"'))
+    for what, sent in (("fresh", document), ("the same again", document), ("with other results", changed)):
+        body = json.dumps(sent).encode()
+        begun = time.perf_counter()
+        answer = session.post(f"{url}/results", data=body, headers={"Content-Type": "application/json"})
+        yield what, time.perf_counter() - begun
+        assert answer.status_code == 201, answer.text
 
 
 def _live(session: requests.Session, url: str, tests: int) -> tuple[float, float]:

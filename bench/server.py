@@ -7,24 +7,43 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+POSTGRES = "postgresql://postgres@127.0.0.1:5432"
 TMS = [sys.executable, "-c", "from pytest_tms.cli import main; main()"]
 
 
+def databases(folder: Path) -> Iterator[tuple[str, str]]:
+    """SQLite, and an empty database of the PostgreSQL on this machine if one answers: (name, URL)."""
+    yield "SQLite", f"sqlite:///{folder / 'bench.sqlite3'}"
+    try:
+        import psycopg
+
+        with psycopg.connect(f"{POSTGRES}/postgres", autocommit=True, connect_timeout=2) as connection:
+            name = f"tms_bench_{os.getpid()}_{time.monotonic_ns()}"
+            connection.execute(f"CREATE DATABASE {name}")
+            try:
+                yield "PostgreSQL", f"{POSTGRES.replace('://', '+psycopg://')}/{name}"
+            finally:
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    except (ImportError, psycopg.OperationalError) as error:
+        print(f"no PostgreSQL: {error}", file=sys.stderr)
+
+
 @contextmanager
-def serving(data_dir: Path) -> Iterator[tuple[str, str]]:
+def serving(data_dir: Path, *options: str) -> Iterator[tuple[str, str]]:
     """Start a server on a free port; gives its base URL and a token."""
     made = subprocess.run(
-        [*TMS, "token", "create", "--name", "bench", "--json", "--data-dir", str(data_dir)],
+        [*TMS, "token", "create", "--name", "bench", "--json", "--data-dir", str(data_dir), *options],
         check=True,
         capture_output=True,
         text=True,
     )
     server = subprocess.Popen(
-        [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir)],
+        [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir), *options],
         stdout=subprocess.PIPE,
         text=True,
         env={"TMS_SERVER_RATE_LIMITS": "off", **os.environ, "PYTHONUNBUFFERED": "1"},

@@ -474,23 +474,29 @@ class WebhookFilters(Request, frozen=True, kw_only=True):
 
 
 Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+Headers = dict[str, str]
 
 
 class WebhookRequest(Request, frozen=True, kw_only=True):
-    """POST /webhooks. Without a ``secret`` the server makes one."""
+    """POST /webhooks. Without a ``secret`` the server makes one. ``headers`` are sent with each delivery."""
 
     url: Url
     events: Annotated[list[EventName], msgspec.Meta(min_length=1)]
     secret: Secret | None = None
+    headers: Headers | None = None
     retry_policy: RetryPolicy | None = None
     filters: WebhookFilters | None = None
 
 
 class WebhookChange(Request, frozen=True, kw_only=True):
-    """PATCH /webhooks/{id}: what is given replaces what was; ``status`` pauses, or makes active again."""
+    """PATCH /webhooks/{id}: what is given replaces what was; ``status`` pauses, or makes active again.
+
+    Of ``headers``, a value ``***`` keeps the value that the header of this name has.
+    """
 
     url: Url | None = None
     events: Annotated[list[EventName], msgspec.Meta(min_length=1)] | None = None
+    headers: Headers | None = None
     retry_policy: RetryPolicy | None = None
     filters: WebhookFilters | None = None
     status: Literal["active", "paused"] | None = None
@@ -507,7 +513,8 @@ class Webhook(Answer, frozen=True, kw_only=True):
 
     ``secret`` is there once, and only where the server made it. ``reason`` says why it is disabled.
     ``created_by`` is the id of the token that registered it.
-    Until ``previous_secret_until`` deliveries are signed with the secret before the last one, too.
+    Until ``previous_secret_until`` deliveries are signed with the secret before the last one, too. Values of
+    ``headers`` are ``***``, and so are secrets in ``url``, except in the answer to POST /webhooks.
     """
 
     webhook_id: str
@@ -515,6 +522,7 @@ class Webhook(Answer, frozen=True, kw_only=True):
     events: list[str] = []
     status: str = "active"
     created_at: str = ""
+    headers: dict[str, str] = {}
     retry_policy: dict[str, Any] = {}
     filters: dict[str, Any] = {}
     created_by: str | None = None
@@ -666,11 +674,16 @@ class EndedData(Answer, frozen=True, kw_only=True):
 
 
 class OutboundEvent(Answer, frozen=True, kw_only=True):
-    """What a webhook is sent."""
+    """The payload of a webhook delivery.
+
+    ``sequence`` grows by one with each event of the execution, and is the same in every attempt to deliver
+    it: a receiver orders events by it. It has gaps for events that the webhook does not subscribe to.
+    """
 
     event: str
     timestamp: str
     execution_id: str
+    sequence: int
     data: StartedData | ShardStartedData | ShardCompletedData | ProgressData | EndedData | dict[str, Any]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ import requests
 
 from pytest_tms import TmsClient, calls, wire
 from pytest_tms.errors import InFlight
+from pytest_tms.server import cleanup
 from pytest_tms.server.store import idempotency
 from pytest_tms.server.store.database import Database
 from tests.conftest import Foreign, Tms
@@ -202,17 +204,38 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         yield database
 
 
-def test_an_answer_is_kept_for_24_hours_and_then_deleted(database: Database) -> None:
+def test_an_answer_is_kept_for_24_hours_and_then_the_key_is_new(database: Database) -> None:
     with database.write() as connection:
         assert idempotency.claim(connection, "me", "key", "request", 0) is None
         idempotency.keep(connection, "me", "key", "answer")
     with database.write() as connection:
+        assert idempotency.is_known(connection, "me", "key", idempotency.KEPT)
         assert idempotency.claim(connection, "me", "key", "request", idempotency.KEPT) == (
             "request",
             "answer",
         )
-        assert idempotency.claim(connection, "me", "another", "request", idempotency.KEPT + 1) is None
-        assert not idempotency.is_known(connection, "me", "key")
+        later = idempotency.KEPT + 1
+        assert not idempotency.is_known(connection, "me", "key", later)
+        assert idempotency.claim(connection, "me", "key", "other", later) is None
+        idempotency.keep(connection, "me", "key", "another answer")
+        assert idempotency.claim(connection, "me", "key", "other", later) == ("other", "another answer")
+
+
+def test_the_cleanup_job_deletes_what_has_expired_and_nothing_else(database: Database) -> None:
+    now = time.time_ns() // 1_000_000
+    expired = now - idempotency.KEPT - 60_000
+    number = 2 * cleanup.BATCH + 1
+    with database.write() as connection:
+        for key in range(number):
+            assert idempotency.claim(connection, "me", f"old {key}", "request", expired) is None
+        assert idempotency.claim(connection, "me", "new", "request", now) is None
+        idempotency.keep(connection, "me", "new", "answer")
+    with database.read() as connection:
+        assert len(idempotency.expired(connection, now, 10 * number)) == number
+    cleanup.Cleanup(database).clean()
+    with database.read() as connection:
+        assert idempotency.expired(connection, now, 1) == []
+        assert idempotency.is_known(connection, "me", "new", now)
 
 
 def test_a_claim_is_in_flight_until_it_is_answered_freed_or_forsaken(database: Database) -> None:
@@ -224,7 +247,7 @@ def test_a_claim_is_in_flight_until_it_is_answered_freed_or_forsaken(database: D
     with pytest.raises(InFlight):
         claim(idempotency.UNANSWERED)
     with database.write() as connection:
-        assert not idempotency.is_known(connection, "me", "key")
+        assert not idempotency.is_known(connection, "me", "key", 0)
         idempotency.free(connection, "me", "key")
     assert claim(0) is None
     assert claim(idempotency.UNANSWERED + 1) is None  # whoever had it died

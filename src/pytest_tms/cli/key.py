@@ -32,9 +32,8 @@ def rotate(data_dir: Path | None, database_url: str | None) -> None:
     if not keys.are_given:
         keys.add()
     with database.write() as connection:
-        found = webhooks.secrets(connection)
-        for webhook_id, *kept in found:
-            secret, previous = (each and keys.encrypt(keys.decrypt(each)) for each in kept)
-            webhooks.put_secrets(connection, webhook_id, secret or "", previous)
+        found = webhooks.lock_all(connection)
+        for webhook in found:
+            webhooks.save(connection, keys.encrypt_anew(webhook))
         audit.add(connection, operator(), "key.rotated", "", auth.now(), webhooks=len(found))
     click.echo(f"the secrets of {len(found)} webhooks are encrypted with the newest key")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from litestar import Litestar, Router
@@ -16,6 +20,7 @@ from pytest_tms.server.api import errors, events, executions, limits, results, r
 from pytest_tms.server.api.auth import caller
 from pytest_tms.server.api.once import once
 from pytest_tms.server.api.visits import Visits
+from pytest_tms.server.cleanup import Cleanup
 from pytest_tms.server.edge import Edge
 from pytest_tms.server.model import rates
 from pytest_tms.server.model.targets import Targets
@@ -23,8 +28,11 @@ from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.timekeeper import Timekeeper
 from pytest_tms.server.webhooks.keys import Keys
+from pytest_tms.server.webhooks.validations import Validations
 from pytest_tms.server.webhooks.worker import Worker
 
+HANDLERS = 64
+"""Requests of one process that are handled at a time."""
 LARGEST_BODY = 100 * 1024 * 1024
 """Bytes of the largest request body."""
 
@@ -35,6 +43,7 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
     keys = Keys(settings.keys, settings.data_dir)
     targets = Targets(settings.allow_insecure_webhooks, settings.webhook_subnets)
     worker = Worker(settings, database, keys, targets)
+    validations = Validations(targets)
     counted = limits.Limits(rates.parse(settings.rate_limits), settings.redis_url)
     visits = Visits(database)
     api = Router(
@@ -66,6 +75,7 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
             "keys": Provide(lambda: keys, sync_to_thread=False),
             "targets": Provide(lambda: targets, sync_to_thread=False),
             "worker": Provide(lambda: worker, sync_to_thread=False),
+            "validations": Provide(lambda: validations, sync_to_thread=False),
         },
         exception_handlers={
             ApiError: errors.answer_api_error,
@@ -73,12 +83,25 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
             Exception: errors.answer_unexpected,
         },
         on_shutdown=[database.close],
-        lifespan=[worker.running, Timekeeper(settings, database, worker).running, visits.running],
+        lifespan=[
+            _handler_threads,
+            worker.running,
+            Timekeeper(settings, database, worker).running,
+            Cleanup(database).running,
+            visits.running,
+        ],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=LARGEST_BODY,
     )
     return Edge(app, _hosts(settings), urlsplit(settings.public_url).netloc.lower())
+
+
+@contextlib.asynccontextmanager
+async def _handler_threads(_: Litestar) -> AsyncIterator[None]:
+    """Give the handlers threads of their own: whatever else may block brings its own."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(HANDLERS, "tms-handler"))
+    yield
 
 
 def _hosts(settings: ServerSettings) -> frozenset[str] | None:

@@ -85,8 +85,8 @@ class Timekeeper:
         with self._database.read() as connection:
             late = deadlines.late(connection, 0 if has_listened else self._listens_since, now)
             silent = deadlines.silent(connection, now) if silence and has_listened else []
-            told = any("execution.progress" in each.events for each in webhooks.listening(connection))
-            progress = told and deadlines.progress_due(connection, now - interval)
+            wanted = webhooks.is_wanted(connection, "execution.progress")
+            progress = wanted and deadlines.progress_due(connection, now - interval)
         written = 0
         for execution_id in {*late, *silent}:
             with contextlib.suppress(NotFound):  # deleted meanwhile

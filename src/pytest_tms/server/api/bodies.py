@@ -203,6 +203,11 @@ def _described(error: ValidationError, at: str) -> Problem:
     if error.validator == "required":
         missing = next((name for name in wanted if f"'{name}'" in error.message), "")
         return Problem(_joined(path, missing), "Is required")
+    if error.validator == "minItems" and wanted == 1:
+        schema: Any = error.schema
+        names = schema.get("items", {}).get("enum", ())
+        one = path.rpartition(".")[2].removesuffix("s")
+        return Problem(path, f"Must name at least one {one}" + (f": {', '.join(names)}" if names else ""))
     return Problem(path, _message(str(error.validator), wanted) or error.message[:200])
 
 

@@ -134,7 +134,7 @@ def _charge(meter: Meter, call: Call[Any, Any], connection: ASGIConnection[Any, 
     database: Database = connection.app.state.database
     if key:
         with database.read() as transaction:
-            if idempotency.is_known(transaction, auth.hashed(auth.bearer(connection)), key):
+            if idempotency.is_known(transaction, auth.hashed(auth.bearer(connection)), key, auth.now()):
                 return
     raise error
 

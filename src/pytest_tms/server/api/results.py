@@ -18,6 +18,7 @@ from pytest_tms.server.api.routes import route
 from pytest_tms.server.model import identity
 from pytest_tms.server.model.addresses import Addresses
 from pytest_tms.server.model.columns import plain
+from pytest_tms.server.model.details import details, files
 from pytest_tms.server.model.execution import Shard
 from pytest_tms.server.model.ids import new_id
 from pytest_tms.server.services import shard_reports
@@ -56,6 +57,7 @@ def submit_results(
         received_at=now,
         tests=len(rows),
         document=msgspec.json.encode(rest).decode(),
+        shown=_files(rest.get("artifacts")),
     )
     with database.write() as connection:
         if earlier := once.recall(connection, body, wire.SubmissionAccepted):
@@ -101,9 +103,15 @@ def test_rows(tests: list[wire.TestResult], documents: list[str]) -> list[TestRo
             min(test.retries or 0, MOST_RETRIES),
             None if test.error is None else plain(test.error[:1000]),
             document,
+            msgspec.json.encode(details(test)).decode() if test.status == "failed" else None,
         )
         for key, test, document in zip(identity.keys(tests), tests, documents, strict=True)
     ]
+
+
+def _files(artifacts: msgspec.Raw | None) -> str:
+    kinds = {} if artifacts is None else msgspec.json.decode(artifacts, type=dict[str, msgspec.Raw] | None)
+    return msgspec.json.encode(files(kinds or {})).decode()
 
 
 def _duration(metadata: dict[str, Any]) -> int | None:

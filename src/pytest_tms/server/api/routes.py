@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, Union
 
 from litestar import Request
 from litestar.enums import HttpMethod
@@ -17,6 +18,7 @@ from pytest_tms.server.api import auth, limits
 from pytest_tms.server.model.addresses import Addresses
 
 Gives = TypeVar("Gives")
+Answered = Union[Gives, dict[str, Any], Coroutine[Any, Any, Gives]]  # noqa: UP007  # generic
 HOST = re.compile(r"([a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
 """A Host header; what it says stands in links of pages and payloads."""
 
@@ -58,10 +60,10 @@ def _path(call: Call[Any, Any]) -> str:
 
 def route(
     call: Call[Any, Gives],
-) -> Callable[[Callable[..., Gives | dict[str, Any]]], HTTPRouteHandler]:
-    """Make a function the handler of ``call``: on a thread, behind its guards, with its status."""
+) -> Callable[[Callable[..., Answered[Gives]]], HTTPRouteHandler]:
+    """Make a function the handler of ``call``, behind its guards; on a thread unless it is a coroutine."""
 
-    def decorate(function: Callable[..., Gives | dict[str, Any]]) -> HTTPRouteHandler:
+    def decorate(function: Callable[..., Answered[Gives]]) -> HTTPRouteHandler:
         handler = HTTPRouteHandler(
             path=_path(call),
             http_method=HttpMethod(call.method),
@@ -69,7 +71,7 @@ def route(
             guards=[auth.guard, limits.guard],
             opt={"call": call},
             name=call.name,
-            sync_to_thread=True,
+            sync_to_thread=None if inspect.iscoroutinefunction(function) else True,
         )
         return handler(function)
 

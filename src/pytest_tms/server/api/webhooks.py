@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -10,9 +9,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+from anyio.to_thread import run_sync
 from sqlalchemy import Connection
 
-from pytest_tms import calls, signing, wire
+from pytest_tms import calls, wire
 from pytest_tms.errors import Conflict, Problem
 from pytest_tms.server.api import auth
 from pytest_tms.server.api.auth import Caller
@@ -21,12 +21,20 @@ from pytest_tms.server.api.once import Once
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.model.columns import plain
 from pytest_tms.server.model.ids import new_id
-from pytest_tms.server.model.targets import Targets
+from pytest_tms.server.model.subscriptions import (
+    MASK,
+    header_problems,
+    secret_problem,
+    unknown_filters,
+    unused_fields,
+)
+from pytest_tms.server.model.targets import Targets, masked
 from pytest_tms.server.model.webhooks import OVERLAP, Response, Webhook
+from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.keys import Keys
-from pytest_tms.server.webhooks.sender import Sender
+from pytest_tms.server.webhooks.validations import Validations
 from pytest_tms.server.webhooks.worker import Worker
 
 LOG = logging.getLogger("pytest_tms.server")
@@ -34,10 +42,16 @@ LOG = logging.getLogger("pytest_tms.server")
 
 @route(calls.CREATE_WEBHOOK)
 def create_webhook(
-    body: bytes, database: Database, keys: Keys, targets: Targets, once: Once, caller: Caller
+    body: bytes,
+    database: Database,
+    settings: ServerSettings,
+    keys: Keys,
+    targets: Targets,
+    once: Once,
+    caller: Caller,
 ) -> dict[str, Any]:
-    """Register a webhook; it hears of what happens from now on."""
-    request, document = decode(body, wire.WebhookRequest, _problems(targets))
+    """Register a webhook; it is sent the events from now on."""
+    request, document = decode(body, wire.WebhookRequest, _problems(targets, settings, wire.WebhookRequest))
     caller.check_reach(request.filters.environments if request.filters else None)
     webhook_id = new_id("wh")
     secret = request.secret or once.webhook_secret(webhook_id)
@@ -46,13 +60,14 @@ def create_webhook(
         url=request.url,
         events=tuple(dict.fromkeys(request.events)),
         secret=keys.encrypt(secret),
+        headers=_encrypted(keys, request.headers or {}, {}),
         retry=request.retry_policy or wire.RetryPolicy(),
         filters=request.filters or wire.WebhookFilters(),
         extra=unknown_fields(document, wire.WebhookRequest),
         created_at=auth.now(),
         created_by=caller.id,
     )
-    shown = _shown(webhook)
+    shown = {**_shown(webhook), "url": webhook.url}  # its caller has just sent it
     with database.write() as connection:
         earlier = once.recall(connection, body, dict[str, Any])
         if earlier is None:
@@ -89,16 +104,27 @@ def get_webhook(database: Database, webhook_id: str) -> dict[str, Any]:
 
 @route(calls.UPDATE_WEBHOOK)
 def update_webhook(
-    body: bytes, database: Database, targets: Targets, worker: Worker, caller: Caller, webhook_id: str
+    body: bytes,
+    database: Database,
+    settings: ServerSettings,
+    keys: Keys,
+    targets: Targets,
+    worker: Worker,
+    caller: Caller,
+    webhook_id: str,
 ) -> dict[str, Any]:
     """Change what is given. A paused webhook keeps its events until it is active again."""
-    change, document = decode(body, wire.WebhookChange, _problems(targets))
+    change, document = decode(body, wire.WebhookChange, _problems(targets, settings, wire.WebhookChange))
     with database.write() as connection:
         webhook = webhooks.lock(connection, webhook_id)
+        refuse(header_problems(change.headers, webhook.headers))
         webhook = replace(
             webhook,
             url=change.url or webhook.url,
             events=tuple(dict.fromkeys(change.events)) if change.events else webhook.events,
+            headers=webhook.headers
+            if change.headers is None
+            else _encrypted(keys, change.headers, webhook.headers),
             retry=change.retry_policy or webhook.retry,
             filters=change.filters or webhook.filters,
             extra={**webhook.extra, **unknown_fields(document, wire.WebhookChange)},
@@ -127,13 +153,14 @@ def rotate_webhook_secret(
     body: bytes,
     database: Database,
     keys: Keys,
+    settings: ServerSettings,
     targets: Targets,
     once: Once,
     caller: Caller,
     webhook_id: str,
 ) -> dict[str, Any]:
     """Give a webhook a new secret; for 24 hours deliveries carry a signature by each of the two."""
-    request, _ = decode(body, wire.SecretRotation, _problems(targets))
+    request, _ = decode(body, wire.SecretRotation, _problems(targets, settings, wire.SecretRotation))
     now = auth.now()
     with database.write() as connection:
         earlier = once.recall(connection, body, wire.Webhook)
@@ -153,23 +180,41 @@ def rotate_webhook_secret(
 
 
 @route(calls.VALIDATE_WEBHOOK)
-def validate_webhook(
-    body: bytes, database: Database, keys: Keys, targets: Targets, once: Once, webhook_id: str
+async def validate_webhook(
+    body: bytes, database: Database, keys: Keys, validations: Validations, once: Once, webhook_id: str
 ) -> wire.WebhookValidation:
     """Send a test payload, whatever the webhook's state, and say how that went.
 
-    The key is taken in a transaction before, since none is held while an endpoint takes its time.
+    The key is taken in a transaction before, since neither a transaction nor a thread is held while an
+    endpoint takes its time.
     """
-    with database.write() as connection:
-        if earlier := once.recall(connection, body, wire.WebhookValidation):
-            return earlier
-        webhook = webhooks.get(connection, webhook_id)
+    webhook = await run_sync(_begin_validation, body, database, once, webhook_id)
+    if isinstance(webhook, wire.WebhookValidation):
+        return webhook
     try:
-        response = _tried(webhook, keys, targets)
+        credentials = await run_sync(keys.credentials, webhook, auth.now())
+        response = await validations.send(webhook, credentials)
+    except ValueError as error:
+        LOG.warning("webhook %s cannot be validated: %s", webhook.id, error)
+        reason = "its secret cannot be decrypted, see the server's log"
+        response = Response(code=0, milliseconds=0, reason=reason)
     except Exception:
-        with database.write() as connection:
-            once.free(connection)
+        await run_sync(_free, database, once)
         raise
+    return await run_sync(_end_validation, database, once, webhook_id, response)
+
+
+def _begin_validation(
+    body: bytes, database: Database, once: Once, webhook_id: str
+) -> wire.WebhookValidation | Webhook:
+    with database.write() as connection:
+        earlier = once.recall(connection, body, wire.WebhookValidation)
+        return earlier or webhooks.get(connection, webhook_id)
+
+
+def _end_validation(
+    database: Database, once: Once, webhook_id: str, response: Response
+) -> wire.WebhookValidation:
     now = auth.now()
     with database.write() as connection:
         webhooks.save(connection, replace(webhooks.lock(connection, webhook_id), validated_at=now))
@@ -182,6 +227,11 @@ def validate_webhook(
             reason=response.reason,
         )
         return once.keep(connection, answer)
+
+
+def _free(database: Database, once: Once) -> None:
+    with database.write() as connection:
+        once.free(connection)
 
 
 @route(calls.LIST_DELIVERIES)
@@ -267,45 +317,44 @@ HANDLERS = (
 )
 
 
-def _tried(webhook: Webhook, keys: Keys, targets: Targets) -> Response:
-    """How an endpoint answered a test payload."""
-    try:
-        secrets = [keys.decrypt(secret) for secret in webhook.secrets(auth.now())]
-    except ValueError as error:
-        LOG.warning("webhook %s cannot be validated: %s", webhook.id, error)
-        return Response(code=0, milliseconds=0, reason="its secret cannot be decrypted, see the server's log")
-    payload = {"event": "webhook.test", "timestamp": wire.timestamp(), "data": {"webhookId": webhook.id}}
-
-    async def send() -> Response:
-        sender = Sender(targets)
-        try:
-            return await sender.send(webhook.url, secrets, new_id("msg"), msgspec.json.encode(payload))
-        finally:
-            await sender.close()
-
-    return asyncio.run(send())
-
-
-def _problems(targets: Targets) -> Any:
-    """What no schema says: where the URL leads, and what a secret with the standard's prefix must be."""
+def _problems(targets: Targets, settings: ServerSettings, kind: type[msgspec.Struct]) -> Any:
+    """What no schema says: where the URL leads, how strong the secret is, what would never be used."""
 
     def found(document: Mapping[str, Any]) -> Iterator[Problem]:
-        for name, check in (("url", targets.parse), ("secret", signing.key)):
-            value = document.get(name)
-            if isinstance(value, str) and value:
-                try:
-                    check(value)
-                except ValueError as error:
-                    yield Problem(name, str(error))
+        url = document.get("url")
+        if isinstance(url, str) and url:
+            try:
+                targets.parse(url)
+            except ValueError as error:
+                yield Problem("url", str(error))
+            else:
+                if MASK in url:
+                    yield Problem("url", f"Must be the whole URL: {MASK} stands for what is not shown")
+        secret = document.get("secret")
+        if isinstance(secret, str) and secret and (problem := secret_problem(secret)):
+            yield Problem("secret", problem)
+        if kind is wire.WebhookRequest:
+            yield from header_problems(document.get("headers"), {})
+        yield from unknown_filters(document, settings.suites, settings.environments)
+        yield from unused_fields(document, kind.__struct_encode_fields__)
 
     return found
+
+
+def _encrypted(keys: Keys, headers: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+    """Headers as they are stored; of one whose value is masked, the ``known`` value."""
+    return {
+        name: known[name] if value == MASK and name in known else keys.encrypt(value)
+        for name, value in headers.items()
+    }
 
 
 def _shown(webhook: Webhook, secret: str = "") -> dict[str, Any]:
     shown = wire.Webhook(
         webhook_id=webhook.id,
-        url=webhook.url,
+        url=masked(webhook.url),
         events=list(webhook.events),
+        headers=dict.fromkeys(webhook.headers, MASK),
         status=webhook.status,
         created_at=_time(webhook.created_at),
         created_by=webhook.created_by,

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from pytest_tms.server.model.subscriptions import MASK
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -40,6 +42,18 @@ PUBLIC_6 = ipaddress.ip_network("2000::/3")
 """All that is public in IPv6 lies here."""
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 LOOPBACK: Sequence[Network] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+ALLOW_INSECURE = "TMS_SERVER_ALLOW_INSECURE_WEBHOOKS=1"
+LOOPBACK_REMEDY = f"this machine needs {ALLOW_INSECURE} on the server"
+SUBNETS_REMEDY = "subnets of your own are allowed by TMS_SERVER_WEBHOOK_SUBNETS=10.1.0.0/16,… on the server"
+TOKEN = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"  # a UUID
+    r"|(?=[a-z]*[0-9])(?=[0-9]*[a-z])[0-9a-z]{16,}"  # letters and digits
+    r"|(?=[a-z0-9]*[A-Z])[0-9A-Za-z]{16,}"
+    r"|(?=[^A-Z]*[A-Z])(?=[^a-z]*[a-z])(?=[^0-9]*[0-9])[0-9A-Za-z_=.:~-]{20,}"
+    r"|[0-9]{16,}",
+    re.ASCII,
+)
+"""Parts of a path that look like secrets."""
 HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*", re.ASCII)
 
 
@@ -71,6 +85,10 @@ class Targets:
 
         What a name resolves to is only known, and checked, when a connection is made: see ``allows``.
         """
+        if url != url.strip():
+            raise ValueError("Must not begin or end with white space: remove it")
+        if any(character.isspace() or not character.isprintable() for character in url):
+            raise ValueError("Must not contain white space or control characters: write a space as %20")
         if not url.isascii() or any(character <= " " or character in '\\"<>`{}|^\x7f' for character in url):
             raise ValueError("Must be written in ASCII, other characters as %XX and names as xn--")
         try:
@@ -82,9 +100,9 @@ class Targets:
         if parts.scheme not in ("http", "https") or not host or port == 0:
             raise ValueError("Must be a URL like https://ci.example.com/hooks")
         if parts.scheme == "http" and not self.insecure:
-            raise ValueError("Must be https")
+            raise ValueError(f"Must be https: plain http needs {ALLOW_INSECURE} on the server")
         if "@" in parts.netloc:
-            raise ValueError("Must not have a user or password")
+            raise ValueError("Must not have a user or password: send credentials by headers")
         try:
             address = ipaddress.ip_address(host)
         except ValueError:
@@ -92,10 +110,12 @@ class Targets:
             if not HOST.fullmatch(host) or re.fullmatch(r"[0-9]+|0x[0-9a-f]*", host.rpartition(".")[2]):
                 raise ValueError("Must have a valid host name") from None
             if not self.insecure and (host == "localhost" or host.endswith(".localhost")):
-                raise ValueError("Must lead to a public address") from None
+                raise ValueError(f"Must lead to a public address: {LOOPBACK_REMEDY}") from None
         else:
             if not self.allows(address):
-                raise ValueError("Must lead to a public address")
+                is_loopback = any(address in network for network in LOOPBACK)
+                remedy = LOOPBACK_REMEDY if is_loopback else SUBNETS_REMEDY
+                raise ValueError(f"Must lead to a public address: {remedy}")
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return Target(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), path)
 
@@ -113,6 +133,27 @@ class Targets:
         if isinstance(address, ipaddress.IPv6Address) and address not in PUBLIC_6:
             return False
         return not any(address in network for network in NOT_PUBLIC)
+
+
+def masked(url: str) -> str:
+    """Return a URL to be shown: without user, values of the query, and parts of the path that are secrets."""
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return MASK
+    path = "/".join(MASK if TOKEN.search(part) else part for part in parts.path.split("/"))
+    query = "&".join(
+        f"{name}={MASK}" if separator else MASK
+        for name, separator, _ in (part.partition("=") for part in parts.query.split("&"))
+        if name or separator
+    )
+    user = f"{MASK}@" if "@" in parts.netloc else ""
+    return (
+        f"{parts.scheme}://{user}{host}{path}"
+        + (f"?{query}" if query else "")
+        + ("#" + MASK if parts.fragment else "")
+    )
 
 
 def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:

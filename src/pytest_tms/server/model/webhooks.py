@@ -23,7 +23,7 @@ GONE = 410
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook:
-    """One subscription. Secrets are as they are kept, encrypted; times are milliseconds since 1970.
+    """One subscription. Secrets and values of ``headers`` are encrypted; times are milliseconds since 1970.
 
     ``created_by`` is the id of the token that made it.
     """
@@ -34,6 +34,7 @@ class Webhook:
     secret: str
     previous_secret: str | None = None
     previous_until: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
     retry: wire.RetryPolicy = field(default_factory=wire.RetryPolicy)
     filters: wire.WebhookFilters = field(default_factory=wire.WebhookFilters)
     extra: dict[str, Any] = field(default_factory=dict)

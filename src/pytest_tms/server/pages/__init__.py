@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from anyio import CapacityLimiter
 from litestar import Request, Response, Router
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, InternalServerException, NotFoundException
@@ -22,6 +23,7 @@ LARGEST_FORM = 16 * 1024
 
 def routes() -> list[Router]:
     """Every page, and the files that they load."""
+    report_limit = CapacityLimiter(report.MAX_RENDERINGS)
     pages = Router(
         path="/",
         route_handlers=[
@@ -42,6 +44,7 @@ def routes() -> list[Router]:
         dependencies={
             "visitor": Provide(visitor, sync_to_thread=False),
             "form": Provide(form, sync_to_thread=False),
+            "report_limit": Provide(lambda: report_limit, sync_to_thread=False),
         },
         exception_handlers={
             ApiError: login.answer_api_error,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
-import msgspec
 from litestar import Response, get
 
 from pytest_tms.server.pages.templates import page
@@ -14,8 +11,6 @@ from pytest_tms.server.store.database import Database
 
 SUBMISSIONS = 20
 """Submissions on one page."""
-KINDS = 10
-"""Kinds of files shown of one submission."""
 FILES = 200
 """Files shown on one page."""
 
@@ -30,10 +25,9 @@ def artifacts(database: Database, visitor: Visitor, execution_id: str, after: st
     shown = []
     room = FILES
     for _, shard_id, kinds in rows[:SUBMISSIONS]:
-        for kind, raw in islice(kinds.items(), KINDS):
-            if files := _names(raw):
-                shown.append((shard_id, kind, files[:room], len(files)))
-                room = max(0, room - len(files))
+        for kind in kinds:
+            shown.append((shard_id, kind.kind, kind.names[:room], kind.total))
+            room = max(0, room - len(kind.names))
     return page(
         visitor,
         "artifacts.html",
@@ -43,11 +37,3 @@ def artifacts(database: Database, visitor: Visitor, execution_id: str, after: st
         following=rows[SUBMISSIONS - 1][0] if len(rows) > SUBMISSIONS else None,
         first_page=not start,
     )
-
-
-def _names(raw: msgspec.Raw) -> list[str]:
-    """The files of one kind; none where a runner sent something else under a name of its own."""
-    try:
-        return msgspec.json.decode(raw, type=list[str])
-    except msgspec.ValidationError:
-        return []

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from litestar import Response, get
 from litestar.response import Redirect
 
@@ -33,6 +35,8 @@ NAMES = 20
 """Tests that did not run, or were running, on the page for each shard."""
 NAMED = 200
 """Those on the whole page."""
+MAX_RENDERINGS = 4
+"""Reports that are rendered at a time: each takes some megabytes, and more of them would not be faster."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +57,26 @@ class Names:
     more: int
 
 
-@get("/reports/{execution_id:str}", sync_to_thread=True)
-def report(
-    database: Database, settings: ServerSettings, visitor: Visitor, execution_id: str, after: str = "0"
+@get("/reports/{execution_id:str}")
+async def report(
+    database: Database,
+    settings: ServerSettings,
+    visitor: Visitor,
+    execution_id: str,
+    report_limit: CapacityLimiter,
+    after: str = "0",
 ) -> Response[str]:
     """The report page; ``after`` pages through the failing tests."""
     start = int(after) if after.isdecimal() and len(after) < 19 else 0
+    return await run_sync(_report, database, settings, visitor, execution_id, start, limiter=report_limit)
+
+
+def _report(
+    database: Database, settings: ServerSettings, visitor: Visitor, execution_id: str, start: int
+) -> Response[str]:
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
-        shards = executions.shards(connection, execution_id, limit=SHARDS)
+        shards = reports.shards(connection, execution_id, limit=SHARDS)
         failures = reports.failing(connection, execution_id, after=start, limit=FAILURES + 1)
         slowest = reports.slowest(connection, execution_id, limit=SLOWEST)
         is_reporting = still_reports(connection, settings, execution, auth.now())

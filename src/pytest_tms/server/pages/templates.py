@@ -11,12 +11,8 @@ from litestar import Response
 from litestar.enums import MediaType
 
 from pytest_tms import wire
+from pytest_tms.server.model.details import MAX_NAME, shorten
 from pytest_tms.server.pages.visitor import Visitor
-
-LONGEST_TEXT = 20_000
-"""Characters that a page shows of one text; the API gives the whole."""
-LONGEST_NAME = 500
-"""Characters that a page shows of one name."""
 
 
 def page(visitor: Visitor, template: str, status: int = 200, **values: Any) -> Response[str]:
@@ -42,15 +38,6 @@ def duration(milliseconds: int | None) -> str:
     return f"{hours} h {minutes} min"
 
 
-def shorten(text: str, length: int = LONGEST_TEXT) -> str:
-    """A text as a page has room for it: its beginning and its end, as the end of a traceback is the error."""
-    if len(text) <= length:
-        return text
-    head = length // 4
-    left_out = f"… {len(text) - length:,} characters left out …"
-    return f"{text[:head]}\n{left_out}\n{text[head - length :]}"
-
-
 def time(milliseconds: int | None) -> str:
     """A moment in UTC, to the second."""
     if milliseconds is None:
@@ -67,7 +54,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        duration=duration, name=partial(shorten, length=LONGEST_NAME), shorten=shorten, time=time
-    )
+    environment.filters.update(duration=duration, name=partial(shorten, length=MAX_NAME), time=time)
     return environment

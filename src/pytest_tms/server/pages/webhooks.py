@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from litestar import Response, get, post
 from litestar.response import Redirect
@@ -12,6 +12,7 @@ from litestar.response import Redirect
 from pytest_tms import wire
 from pytest_tms.server.api import auth
 from pytest_tms.server.api.webhooks import replay
+from pytest_tms.server.model.targets import masked
 from pytest_tms.server.model.webhooks import Webhook
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.pages.visitor import WEBHOOKS, Visitor
@@ -28,15 +29,14 @@ STATUSES = ("pending", "delivered", "failed")
 
 @dataclass(frozen=True)
 class Shown:
-    """A webhook as a page shows it: its URL without the query, where a secret may stand."""
+    """A webhook as a page shows it: without the secrets in its URL and its headers."""
 
     hook: Webhook
 
     @property
     def place(self) -> str:
-        """Host and path."""
-        parts = urlsplit(self.hook.url)
-        return f"{parts.netloc}{parts.path}"
+        """The URL without its scheme and its secrets."""
+        return masked(self.hook.url).partition("://")[2]
 
     @property
     def state(self) -> str:

@@ -112,7 +112,7 @@ def _with_tests(connection: Connection, claimed: Claim, rows: Sequence[TestRow])
     is_first = shard.derived.total == 0
     place = (connection, claimed.execution.id, shard.shard_id, rows)
     if shard.attempt == 1:
-        derived = counts.add([shard.derived, results.put_tests(*place, fresh=is_first)])
+        derived = counts.add([shard.derived, results.put_tests(*place)])
         return replace(shard, derived=derived, done=derived.total)
     merged = earlier_attempts.merge(*place, claimed.attempt)
     return replace(

@@ -23,6 +23,8 @@ WRITES = "tms_writes"
 """Marks a connection whose transaction will write, so that SQLite takes the lock at its start."""
 LOCK_TIMEOUT = 30
 """Seconds that a transaction waits for another's lock; SQLite's ``?timeout=`` sets another time."""
+WRITE_CACHE, READ_CACHE = 32_000, 2_000
+"""KiB of SQLite's pages that a transaction keeps in memory."""
 ADVISORY_LOCK = 0x746D73
 """PostgreSQL's lock for what only one process may do at a time: "tms" in ASCII."""
 
@@ -121,9 +123,13 @@ def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA cache_size = -32000")  # KiB; large submissions insert a fifth faster
 
 
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get(WRITES)
+    # Each connection has a cache of its own. Only the one that writes profits from a large one: with it,
+    # large submissions insert a fifth faster.
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101  # for the type checker
+    driver.execute(f"PRAGMA cache_size = -{WRITE_CACHE if writes else READ_CACHE}").close()
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import Connection, Select, func, or_, select, update
 
 from pytest_tms.server.store import tables
 
 AT_ONCE = 100
 """Executions that one query finds at most: what is due after them is found by the next."""
+
+RUNNING = tables.constant("running")
 
 _EXECUTION = tables.executions.c
 _SHARD = tables.shards.c
@@ -23,7 +25,7 @@ def late(connection: Connection, after: int, until: int) -> list[str]:
 
 def silent(connection: Connection, now: int) -> list[str]:
     """Executions with shards that run and should have spoken by now."""
-    query = select(_SHARD.execution_id).where(_SHARD.status == "running", _SHARD.silent_at <= now)
+    query = select(_SHARD.execution_id).where(_SHARD.status == RUNNING, _SHARD.silent_at <= now)
     return list(connection.scalars(query.distinct().limit(AT_ONCE)))
 
 
@@ -50,13 +52,21 @@ def heard(
 
 
 def progress_due(connection: Connection, before: int) -> list[str]:
-    """Running executions whose progress was last told by ``before``, locked; passes over locked ones."""
-    latest = func.coalesce(_EXECUTION.progressed_at, _EXECUTION.started_at)
-    query = select(_EXECUTION.id).where(_EXECUTION.status == "running", latest <= before).limit(AT_ONCE)
-    return list(connection.scalars(query.with_for_update(skip_locked=True)))
+    """Return the running executions whose latest progress event was before ``before``."""
+    return list(connection.scalars(_progress_due(before)))
+
+
+def lock_progress_due(connection: Connection, before: int) -> list[str]:
+    """Lock and return what ``progress_due`` returns, except executions that are locked already."""
+    return list(connection.scalars(_progress_due(before).with_for_update(skip_locked=True)))
 
 
 def progressed(connection: Connection, execution_ids: Collection[str], now: int) -> None:
     """Note that progress was told."""
     query = update(tables.executions).where(_EXECUTION.id.in_(execution_ids))
     connection.execute(query.values(progressed_at=now))
+
+
+def _progress_due(before: int) -> Select[tuple[str]]:
+    latest = func.coalesce(_EXECUTION.progressed_at, _EXECUTION.started_at)
+    return select(_EXECUTION.id).where(_EXECUTION.status == RUNNING, latest <= before).limit(AT_ONCE)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from pytest_tms import wire
 from pytest_tms.server.model import counts
 from pytest_tms.server.store import tables
-from pytest_tms.server.store.results import ASKED_AT_ONCE, TestRow
+from pytest_tms.server.store.results import KEYS_AT_ONCE, TestRow
 
 MAX_EARLIER = 10
 """Earlier attempts of a test that are kept."""
@@ -68,8 +68,8 @@ def merge(
     attempt stays, and this one moves behind it.
     """
     total = Merged(counts.NONE, 0)
-    for start in range(0, len(rows), ASKED_AT_ONCE):
-        some = _merge(connection, execution_id, shard_id, rows[start : start + ASKED_AT_ONCE], attempt)
+    for start in range(0, len(rows), KEYS_AT_ONCE):
+        some = _merge(connection, execution_id, shard_id, rows[start : start + KEYS_AT_ONCE], attempt)
         change = [getattr(total.change, name) + getattr(some.change, name) for name in _COUNTS]
         total = Merged(wire.Counts(**dict(zip(_COUNTS, change, strict=True))), total.new + some.new)
     return total

@@ -42,13 +42,16 @@ def save(connection: Connection, execution: Execution) -> None:
     )
 
 
-def shards(connection: Connection, execution_id: str, *, limit: int | None = None) -> list[Shard]:
+def shards(
+    connection: Connection, execution_id: str, *, limit: int | None = None, with_metadata: bool = True
+) -> list[Shard]:
     """The shards that have reported; those with a number for an id first, in its order.
 
     Of more than ``limit``, those with the shortest ids.
     """
     table = tables.shards.c
-    query = select(tables.shards).where(table.execution_id == execution_id)
+    columns = [column for column in table if with_metadata or column is not table.metadata]
+    query = select(*columns).where(table.execution_id == execution_id)
     if limit is not None:
         query = query.order_by(func.length(table.shard_id), table.shard_id).limit(limit)
     found = [_shard(row) for row in connection.execute(query)]
@@ -258,7 +261,7 @@ def _shard(row: Row[Any]) -> Shard:
         **{name: columns[name] for name in _PLAIN_SHARD},
         derived=wire.Counts(**{name: columns[name] for name in COUNTS}),
         given=_given(columns["given"]),
-        metadata=msgspec.json.decode(columns["metadata"]),
+        metadata=msgspec.json.decode(columns["metadata"]) if "metadata" in columns else {},
         not_run_tests=_NAMES.decode(columns["not_run_tests"]),
         in_flight=_RUNNING.decode(columns["in_flight"]),
     )

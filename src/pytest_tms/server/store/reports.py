@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, and_, case, func, select, union_all
 
 from pytest_tms import wire
 from pytest_tms.server.model import counts
-from pytest_tms.server.model.execution import runtime
-from pytest_tms.server.store import tables
+from pytest_tms.server.model.details import MAX_NAME, Details, Files, details, files, shorten
+from pytest_tms.server.model.execution import Shard, runtime
+from pytest_tms.server.store import executions, tables
 
 COUNTS = wire.Counts.__struct_fields__
+MAX_DOCUMENT = 100_000
+"""Characters of a document beyond which a page does not read it."""
 LONGEST_METADATA = 20_000
 """Characters of an execution's metadata beyond which a list does not look into it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShownTest:
-    """A test on a page; ``sent`` is all that its runner sent, where the page needs it; durations in ms."""
+    """A test on a page, its names cut to what is shown; durations in ms.
+
+    ``details_are_missing`` if they are only in a document that is too large to be read for a page.
+    """
 
     id: int
     shard_id: str
@@ -30,7 +36,8 @@ class ShownTest:
     duration: int
     retries: int
     error: str | None
-    sent: wire.TestResult | None
+    details: Details = field(default_factory=Details)
+    details_are_missing: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,18 +98,22 @@ def latest(
         "tests_expected",
     )
     metadata = case((func.length(table.metadata) <= LONGEST_METADATA, table.metadata), else_="{}")
+    ids = select(table.id).order_by(table.id.desc()).limit(limit)
+    if before is not None:
+        ids = ids.where(table.id < before)
+    if environments:  # the newest of each, so that each follows the index
+        each = [ids.where(table.environment == name).subquery() for name in sorted(set(environments))]
+        newest = union_all(*(select(one.c.id) for one in each)).subquery()
+        ids = select(newest.c.id).order_by(newest.c.id.desc()).limit(limit)
+    wanted = list(connection.scalars(ids))
     query = select(
         *(table[name] for name in names),
         *(table[name] for name in COUNTS),
         table.given,
         metadata.label("said"),
     )
-    if environments:
-        query = query.where(table.environment.in_(environments))
-    if before is not None:
-        query = query.where(table.id < before)
     found = []
-    for row in connection.execute(query.order_by(table.id.desc()).limit(limit)):
+    for row in connection.execute(query.where(table.id.in_(wanted)).order_by(table.id.desc())):
         columns = row._mapping
         given = None if row.given is None else msgspec.json.decode(row.given, type=wire.Counts)
         summed = wire.Counts(**{name: columns[name] for name in COUNTS})
@@ -117,27 +128,43 @@ def latest(
 
 
 def failing(connection: Connection, execution_id: str, *, after: int, limit: int) -> list[ShownTest]:
-    """Failed tests in the order of arrival, with everything that was sent about them."""
+    """Failed tests in the order of arrival, with the texts that a report shows."""
     table = tables.tests.c
+    is_small = and_(table.shown.is_(None), func.length(table.document) <= MAX_DOCUMENT)
     rows = connection.execute(
-        select(tables.tests)
+        select(*_TEST, table.shown, case((is_small, table.document)).label("document"))
         .where(table.execution_id == execution_id, table.status == "failed", table.id > after)
+        .where(table.status != tables.constant("passed"))
         .order_by(table.id)
         .limit(limit)
     )
-    return [_shown(row._mapping, msgspec.json.decode(row.document, type=wire.TestResult)) for row in rows]
+    found = []
+    for row in rows:
+        if row.shown is not None:
+            shown = msgspec.json.decode(row.shown, type=Details)
+        elif row.document is not None:
+            shown = details(msgspec.json.decode(row.document, type=wire.TestResult))
+        else:
+            shown = None
+        found.append(_shown(row._mapping, shown))
+    return found
 
 
 def slowest(connection: Connection, execution_id: str, *, limit: int) -> list[ShownTest]:
-    """The tests that took longest, without their documents."""
+    """The tests that took longest, without their details."""
     table = tables.tests.c
     rows = connection.execute(
-        select(table.id, table.shard_id, table.title, table.file, table.duration, table.retries, table.error)
+        select(*_TEST)
         .where(table.execution_id == execution_id, table.duration > 0)
         .order_by(table.duration.desc())
         .limit(limit)
     )
-    return [_shown(row._mapping, None) for row in rows]
+    return [_shown(row._mapping, Details()) for row in rows]
+
+
+def shards(connection: Connection, execution_id: str, *, limit: int) -> list[Shard]:
+    """The shards that have reported without their metadata; of more than ``limit``, the shortest ids."""
+    return executions.shards(connection, execution_id, limit=limit, with_metadata=False)
 
 
 def events(
@@ -157,18 +184,41 @@ def events(
 
 def submissions(
     connection: Connection, execution_id: str, *, after: str, limit: int
-) -> list[tuple[str, str, dict[str, msgspec.Raw]]]:
-    """Submissions in the order of arrival, as (id, shard id, artifacts as they were sent)."""
+) -> list[tuple[str, str, list[Files]]]:
+    """Submissions in the order of arrival, as (id, shard id, files that a page shows)."""
     table = tables.submissions.c
+    is_small = and_(table.shown.is_(None), func.length(table.document) <= MAX_DOCUMENT)
     rows = connection.execute(
-        select(table.id, table.shard_id, table.document)
+        select(table.id, table.shard_id, table.shown, case((is_small, table.document)).label("document"))
         .where(table.execution_id == execution_id, table.id > after)
         .order_by(table.id)
         .limit(limit)
     )
-    return [(row.id, row.shard_id, _SUBMITTED.decode(row.document).artifacts or {}) for row in rows]
+    return [
+        (
+            row.id,
+            row.shard_id,
+            files(_SUBMITTED.decode(row.document or "{}").artifacts or {})
+            if row.shown is None
+            else msgspec.json.decode(row.shown, type=list[Files]),
+        )
+        for row in rows
+    ]
 
 
-def _shown(columns: Any, sent: wire.TestResult | None) -> ShownTest:
-    names = ("id", "shard_id", "title", "file", "duration", "retries", "error")
-    return ShownTest(**{name: columns[name] for name in names}, sent=sent)
+_NAMES = tuple(tables.tests.c[name] for name in ("title", "file"))
+_TEST = (
+    *(tables.tests.c[name] for name in ("id", "shard_id", "duration", "retries", "error")),
+    *(func.substr(column, 1, MAX_NAME).label(column.name) for column in _NAMES),
+    *(func.length(column).label(f"{column.name}_length") for column in _NAMES),
+)
+
+
+def _shown(columns: Any, shown: Details | None) -> ShownTest:
+    return ShownTest(
+        **{name: columns[name] for name in ("id", "shard_id", "duration", "retries", "error")},
+        title=shorten(columns["title"], MAX_NAME, columns["title_length"]),
+        file=shorten(columns["file"], MAX_NAME, columns["file_length"]),
+        details=shown or Details(),
+        details_are_missing=shown is None,
+    )

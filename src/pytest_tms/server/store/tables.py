@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     ForeignKey,
     Index,
     Integer,
@@ -13,8 +14,10 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
     UniqueConstraint,
     false,
+    literal,
     text,
 )
 
@@ -26,6 +29,20 @@ metadata = MetaData(
         "ix": "ix_%(table_name)s_%(column_0_name)s",
     }
 )
+
+
+def constant(value: str) -> ColumnElement[str]:
+    """Return a value that is written into the statement.
+
+    A partial index is used only for a query that repeats its condition, and the plan is made before the
+    values of parameters are known.
+    """
+    return literal(value, literal_execute=True)
+
+
+def _partial(name: str, *columns: str | TextClause, where: str) -> Index:
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
 
 # SQLite numbers rows only in a column of its own type INTEGER.
 RowId = BigInteger().with_variant(Integer, "sqlite")
@@ -68,17 +85,17 @@ executions = Table(
     *_counts(),  # what its shards have, summed
     Column("given", Text),  # counts that came with execution.completed
     Column("progressed_at", BigInteger),  # when execution.progress last went out
-    Index(  # executions whose progress is due
+    Column("sequence", BigInteger, nullable=False, server_default="0"),  # of its latest event
+    Index("ix_executions_environment", "environment", "id"),  # lists of some environments
+    _partial(  # executions whose progress is due
         "ix_executions_running",
-        "progressed_at",
-        sqlite_where=text("status = 'running'"),
-        postgresql_where=text("status = 'running'"),
+        text("coalesce(progressed_at, started_at)"),
+        where="status = 'running'",
     ),
-    Index(  # executions whose timeout has passed
+    _partial(  # executions whose timeout has passed
         "ix_executions_deadline",
         "deadline_at",
-        sqlite_where=text("deadline_at IS NOT NULL"),
-        postgresql_where=text("deadline_at IS NOT NULL"),
+        where="deadline_at IS NOT NULL",
     ),
 )
 
@@ -108,11 +125,10 @@ shards = Table(
     Column("exit_status", BigInteger),
     Column("reason", Text),
     Column("in_flight", Text, nullable=False, server_default="[]"),  # tests that have begun
-    Index(  # shards whose runner fell silent
+    _partial(  # shards whose runner fell silent
         "ix_shards_silent",
         "silent_at",
-        sqlite_where=text("status = 'running'"),
-        postgresql_where=text("status = 'running'"),
+        where="status = 'running'",
     ),
 )
 
@@ -135,7 +151,8 @@ submissions = Table(
     Column("received_at", BigInteger, nullable=False),
     Column("tests", Integer, nullable=False),
     Column("document", Text, nullable=False),  # the body without its tests
-    Index("ix_submissions_execution_id", "execution_id"),  # the artifacts page
+    Column("shown", Text),  # the files that the artifacts page shows
+    Index("ix_submissions_execution_id", "execution_id", "id"),  # the artifacts page
 )
 
 tests = Table(
@@ -155,15 +172,16 @@ tests = Table(
     Column("attempt", Integer, nullable=False, server_default="1"),  # the shard's that sent it
     Column("was_failed", Boolean, nullable=False, server_default=false()),  # in an earlier attempt
     Column("earlier", Text),  # the documents of earlier attempts
+    Column("shown", Text),  # of a failed test: what its report shows, so that no page reads the document
     # A test counts once in a shard, and sending it again replaces it.
     UniqueConstraint("execution_id", "shard_id", "test_key"),
     Index("ix_tests_page", "execution_id", "id"),  # pages in the order of arrival
-    Index(  # the failing tests of a report
-        "ix_tests_failed",
+    _partial(  # failed or skipped tests, of which there are few
+        "ix_tests_status",
         "execution_id",
+        "status",
         "id",
-        sqlite_where=text("status = 'failed'"),
-        postgresql_where=text("status = 'failed'"),
+        where="status <> 'passed'",
     ),
     Index("ix_tests_slowest", "execution_id", "duration"),  # the slowest tests of a report
 )
@@ -196,9 +214,10 @@ webhooks = Table(
     Column("id", String(64), primary_key=True),
     Column("url", Text, nullable=False),
     Column("events", Text, nullable=False),
-    Column("secret", Text, nullable=False),  # encrypted, as is the one before
+    Column("secret", Text, nullable=False),  # encrypted, as are the one before and the headers
     Column("previous_secret", Text),
     Column("previous_until", BigInteger),
+    Column("headers", Text),
     Column("retry", Text, nullable=False),
     Column("filters", Text, nullable=False),
     Column("extra", Text, nullable=False),  # top-level fields that we do not know
@@ -231,23 +250,39 @@ deliveries = Table(
     Column("due_at", BigInteger, nullable=False),  # when it ended, once it has
     Column("response_code", Integer),
     Column("reason", Text),
-    Index(  # what a webhook has to be sent, in order
+    _partial(  # what a webhook has to be sent, in order; what is not due is passed over within the index
         "ix_deliveries_pending",
         "webhook_id",
         "number",
-        sqlite_where=text("status = 'pending'"),
-        postgresql_where=text("status = 'pending'"),
+        "due_at",
+        "execution_id",
+        where="status = 'pending'",
     ),
-    Index(  # what waits for another attempt
+    _partial(  # whether a webhook has anything to be sent
         "ix_deliveries_due",
         "webhook_id",
         "due_at",
-        sqlite_where=text("status = 'pending'"),
-        postgresql_where=text("status = 'pending'"),
+        where="status = 'pending'",
+    ),
+    _partial(  # until when the events of an execution wait
+        "ix_deliveries_waiting",
+        "execution_id",
+        "webhook_id",
+        "due_at",
+        where="status = 'pending'",
     ),
     Index("ix_deliveries_page", "webhook_id", "number"),  # lists
+    _partial(  # lists of one status
+        "ix_deliveries_status",
+        "webhook_id",
+        "status",
+        "number",
+        where="status <> 'pending'",
+    ),
     Index("ix_deliveries_execution_id", "execution_id"),  # what goes with its execution
-    Index("ix_deliveries_ended", "status", "due_at"),  # what is old enough to go
+    # What is old enough to go. One index of both would be taken for pending deliveries, too.
+    _partial("ix_deliveries_delivered", "due_at", where="status = 'delivered'"),
+    _partial("ix_deliveries_failed", "due_at", where="status = 'failed'"),
 )
 
 tokens = Table(

@@ -28,9 +28,13 @@ from pytest_tms.server.store import tables
 
 KEPT = {"delivered": 3 * DAY, "failed": 30 * DAY}
 """Milliseconds for which deliveries are kept after their end."""
+MAX_NAME = 1000
+"""Characters of a test's name that are read for an event."""
+PENDING = tables.constant("pending")
 
 _HOOK = tables.webhooks.c
 _ROW = tables.deliveries.c
+_LISTED = tuple(column for column in _ROW if column.name != "body")
 
 
 class NewDelivery(NamedTuple):
@@ -114,6 +118,20 @@ def listening(connection: Connection) -> list[Webhook]:
     return [_webhook(row) for row in connection.execute(query.with_for_update(read=True, key_share=True))]
 
 
+def is_wanted(connection: Connection, event: str) -> bool:
+    """Return whether any webhook that is not disabled subscribes to ``event``. Takes no lock."""
+    query = exists().where(_HOOK.status != "disabled", _HOOK.events.contains(f'"{event}"'))
+    return bool(connection.scalar(select(query)))
+
+
+def next_sequence(connection: Connection, execution_id: str, events: int) -> int:
+    """Number the next ``events`` events of a locked execution, and return the first number."""
+    table = tables.executions
+    query = update(table).where(table.c.id == execution_id).values(sequence=table.c.sequence + events)
+    latest = connection.execute(query.returning(table.c.sequence)).scalar_one()
+    return int(latest) - events + 1
+
+
 # The outbox ---------------------------------------------------------------------------------
 
 
@@ -121,12 +139,10 @@ def enqueue(connection: Connection, rows: Sequence[NewDelivery]) -> None:
     """Write an execution's deliveries in the transaction of what they tell, due after those before them."""
     if not rows:
         return
-    due = (
-        select(_ROW.webhook_id, func.max(_ROW.due_at))
-        .where(_ROW.execution_id == rows[0].execution_id, _ROW.status == "pending")
-        .group_by(_ROW.webhook_id)
-    )
-    waiting = {row[0]: row[1] for row in connection.execute(due)}
+    # One look-up in the index for each webhook: a paused one may have any number of events.
+    latest = _latest_due(_HOOK.id, rows[0].execution_id)
+    due = select(_HOOK.id, latest).where(_HOOK.id.in_({row.webhook_id for row in rows}))
+    waiting = {row[0]: row[1] or 0 for row in connection.execute(due)}
     values = [{**row._asdict(), "due_at": max(row.due_at, waiting.get(row.webhook_id, 0))} for row in rows]
     connection.execute(insert(tables.deliveries), values)
 
@@ -134,15 +150,12 @@ def enqueue(connection: Connection, rows: Sequence[NewDelivery]) -> None:
 def page(
     connection: Connection, webhook_id: str, *, status: str | None, before: int | None, limit: int
 ) -> tuple[list[Row[Any]], int | None]:
-    """A webhook's deliveries, the newest first, and the cursor of the next page if there is one."""
+    """A webhook's deliveries without their bodies, the newest first, and the cursor of the next page."""
     query = (
-        select(tables.deliveries)
-        .where(_ROW.webhook_id == webhook_id)
-        .order_by(_ROW.number.desc())
-        .limit(limit + 1)
+        select(*_LISTED).where(_ROW.webhook_id == webhook_id).order_by(_ROW.number.desc()).limit(limit + 1)
     )
     if status is not None:
-        query = query.where(_ROW.status == status)
+        query = query.where(_is(status))
     if before is not None:
         query = query.where(_ROW.number < before)
     rows = list(connection.execute(query))
@@ -155,7 +168,7 @@ def replay(connection: Connection, webhook_id: str, delivery_id: str | None, now
     Raises NotFound where the webhook has no such delivery.
     """
     mine = _ROW.webhook_id == webhook_id
-    which = _ROW.status == "failed" if delivery_id is None else _ROW.id == delivery_id
+    which = _is("failed") if delivery_id is None else _ROW.id == delivery_id
     if delivery_id is not None and not connection.scalar(select(exists().where(mine, which))):
         raise NotFound(f"The webhook has no delivery {delivery_id[:100]}.")
     values = {"status": "pending", "attempts": 0, "due_at": now}
@@ -198,22 +211,17 @@ def renew(connection: Connection, owner: str, now: int, until: int) -> None:
     connection.execute(update(tables.webhooks).where(mine).values(leased_until=until))
 
 
-def secrets(connection: Connection) -> list[tuple[str, str, str | None]]:
-    """Every webhook's id and its encrypted secrets, the newest first, locked."""
-    columns = (_HOOK.id, _HOOK.secret, _HOOK.previous_secret)
-    query = select(*columns).order_by(_HOOK.id).with_for_update(key_share=True)
-    return [(row.id, row.secret, row.previous_secret) for row in connection.execute(query)]
+def lock_all(connection: Connection) -> list[Webhook]:
+    """Return all webhooks, locked until the transaction ends."""
+    query = select(tables.webhooks).order_by(_HOOK.id).with_for_update(key_share=True)
+    return [_webhook(row) for row in connection.execute(query)]
 
 
-def put_secrets(connection: Connection, webhook_id: str, secret: str, previous: str | None) -> None:
-    """Write secrets that were encrypted anew."""
-    values = {"secret": secret, "previous_secret": previous}
-    connection.execute(update(tables.webhooks).where(_HOOK.id == webhook_id).values(**values))
-
-
-def rest(connection: Connection, webhook_id: str, until: int) -> None:
-    """Send nothing to a webhook until then."""
-    connection.execute(update(tables.webhooks).where(_HOOK.id == webhook_id).values(resume_at=until))
+def rest(connection: Connection, webhook_id: str, until: int, reason: str) -> None:
+    """Send nothing to a webhook until then, and show why."""
+    values = {"resume_at": until, "reason": reason}
+    is_active = and_(_HOOK.id == webhook_id, _HOOK.status == "active")
+    connection.execute(update(tables.webhooks).where(is_active).values(**values))
 
 
 def release(connection: Connection, owner: str, webhook_ids: Collection[str]) -> None:
@@ -230,11 +238,12 @@ def held(connection: Connection, owner: str, now: int) -> list[tuple[Webhook, in
 
 def due(connection: Connection, webhook_id: str, busy: Collection[str], now: int, limit: int) -> list[Due]:
     """Deliveries to send now, in order; none of an execution that is ``busy`` or waits for a retry."""
-    pending = and_(_ROW.webhook_id == webhook_id, _ROW.status == "pending")
-    waiting = select(_ROW.execution_id).where(pending, _ROW.due_at > now)
+    # An expression, not the column: so the index by number is followed, in which ``due_at`` is, too.
+    is_due = _ROW.due_at + 0 <= now
     query = (
         select(*(_ROW[name] for name in Due._fields))
-        .where(pending, _ROW.due_at <= now, _ROW.execution_id.not_in(waiting))
+        .where(_ROW.webhook_id == webhook_id, _ROW.status == PENDING, is_due)
+        .where(_latest_due(webhook_id, _ROW.execution_id) <= now)
         .order_by(_ROW.number)
         .limit(limit)
     )
@@ -263,7 +272,7 @@ def record(connection: Connection, outcomes: Sequence[Outcome], now: int) -> Non
             rest = and_(_ROW.webhook_id == each.webhook_id, _ROW.execution_id == each.execution_id)
             connection.execute(
                 update(table)
-                .where(rest, _ROW.status == "pending", _ROW.due_at < each.due_at)
+                .where(rest, _ROW.status == PENDING, _ROW.due_at < each.due_at)
                 .values(due_at=each.due_at)
             )
     _record_health(connection, outcomes, now)
@@ -278,6 +287,8 @@ def _record_health(connection: Connection, outcomes: Iterable[Outcome], now: int
         this = update(tables.webhooks).where(_HOOK.id == webhook_id)
         if any(each.status == "delivered" for each in ends):
             connection.execute(this.where(_HOOK.failing_since.is_not(None)).values(failing_since=None))
+            rested = and_(_HOOK.status == "active", _HOOK.reason.is_not(None))
+            connection.execute(this.where(rested).values(reason=None))
         if ends[-1].status != "delivered":
             connection.execute(this.where(_HOOK.failing_since.is_(None)).values(failing_since=now))
         if rest := max(each.rest_until for each in ends):
@@ -287,24 +298,33 @@ def _record_health(connection: Connection, outcomes: Iterable[Outcome], now: int
             connection.execute(this.values(status="disabled", status_since=now, reason=reasons[0]))
             connection.execute(
                 update(tables.deliveries)
-                .where(_ROW.webhook_id == webhook_id, _ROW.status == "pending")
+                .where(_ROW.webhook_id == webhook_id, _ROW.status == PENDING)
                 .values(status="failed", due_at=now, reason="the webhook was disabled")
             )
 
 
-def forget(connection: Connection, now: int) -> None:
-    """Delete deliveries whose end is long ago."""
+def ended(connection: Connection, now: int, limit: int) -> list[int]:
+    """Return the numbers of at most ``limit`` deliveries that ended long enough ago to be deleted."""
+    found: list[int] = []
     for status, kept in KEPT.items():
-        old = and_(_ROW.status == status, _ROW.due_at < now - kept)
-        connection.execute(delete(tables.deliveries).where(old))
+        old = select(_ROW.number).where(_ROW.status == tables.constant(status), _ROW.due_at < now - kept)
+        found += connection.scalars(old.order_by(_ROW.due_at).limit(limit - len(found)))
+    return found
+
+
+def forget(connection: Connection, numbers: Sequence[int]) -> None:
+    """Delete these deliveries, except those that are sent again."""
+    connection.execute(delete(tables.deliveries).where(_ROW.number.in_(numbers), _ROW.status != "pending"))
 
 
 def failed_tests(connection: Connection, execution_id: str, limit: int) -> list[wire.FailedTest]:
-    """The first failed tests of an execution."""
+    """The first failed tests of an execution, of their names the first ``MAX_NAME`` characters."""
     table = tables.tests.c
     rows = connection.execute(
-        select(table.title, table.file, table.error, table.shard_id)
+        select(*(func.substr(table[name], 1, MAX_NAME).label(name) for name in ("title", "file")))
+        .add_columns(table.error, table.shard_id)
         .where(table.execution_id == execution_id, table.status == "failed")
+        .where(table.status != tables.constant("passed"))
         .order_by(table.id)
         .limit(limit)
     )
@@ -317,8 +337,28 @@ def _is_free(now: int) -> Any:
     return and_(_HOOK.status == "active", _HOOK.resume_at <= now, _HOOK.leased_until <= now)
 
 
+def _is(status: str) -> Any:
+    """The condition of the index of pending deliveries, or of that of all others."""
+    return (
+        _ROW.status == PENDING if status == "pending" else and_(_ROW.status == status, _ROW.status != PENDING)
+    )
+
+
 def _has_due(now: int) -> Any:
-    return exists().where(_ROW.webhook_id == _HOOK.id, _ROW.status == "pending", _ROW.due_at <= now)
+    # LIMIT keeps a planner without statistics from a join, for which it may read all pending deliveries.
+    first = select(_ROW.number).where(_ROW.webhook_id == _HOOK.id, _ROW.status == PENDING, _ROW.due_at <= now)
+    return first.limit(1).correlate(tables.webhooks).scalar_subquery().is_not(None)
+
+
+def _latest_due(webhook_id: Any, execution_id: Any) -> Any:
+    """Until when the pending events of an execution wait, as a subquery; NULL if there are none."""
+    pending = tables.deliveries.alias("waiting")
+    query = select(func.max(pending.c.due_at)).where(
+        pending.c.webhook_id == webhook_id,
+        pending.c.execution_id == execution_id,
+        pending.c.status == PENDING,
+    )
+    return query.correlate(tables.webhooks, tables.deliveries).scalar_subquery()
 
 
 def _one(connection: Connection, query: Select[Any], webhook_id: str) -> Webhook:
@@ -350,7 +390,7 @@ def _columns(webhook: Webhook) -> dict[str, Any]:
         **{name: getattr(webhook, name) for name in _PLAIN},
         **{
             name: msgspec.json.encode(getattr(webhook, name)).decode()
-            for name in ("events", "retry", "filters", "extra")
+            for name in ("events", "headers", "retry", "filters", "extra")
         },
     }
 
@@ -361,6 +401,7 @@ def _webhook(row: Row[Any]) -> Webhook:
         id=columns["id"],
         **{name: columns[name] for name in _PLAIN},
         events=msgspec.json.decode(columns["events"], type=tuple[str, ...]),
+        headers=msgspec.json.decode(columns["headers"] or "{}", type=dict[str, str]),
         retry=msgspec.json.decode(columns["retry"], type=wire.RetryPolicy),
         filters=msgspec.json.decode(columns["filters"], type=wire.WebhookFilters),
         extra=msgspec.json.decode(columns["extra"]),

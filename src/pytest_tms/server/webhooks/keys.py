@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import filelock
 
+from pytest_tms.server.model.webhooks import Webhook
+
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
+
+
+class Credentials(NamedTuple):
+    """What a delivery carries in plain text: the secrets that sign it, and the custom headers."""
+
+    secrets: list[str]
+    headers: dict[str, str]
 
 
 class Keys:
@@ -41,6 +51,24 @@ class Keys:
             raise ValueError(
                 "a secret cannot be decrypted: bring back the key file, or the key in TMS_SERVER_KEYS"
             ) from None
+
+    def credentials(self, webhook: Webhook, now: int) -> Credentials:
+        """Return what a delivery carries now. Raises ValueError, in a sentence, where no key fits."""
+        secrets = [self.decrypt(secret) for secret in webhook.secrets(now)]
+        return Credentials(secrets, {name: self.decrypt(value) for name, value in webhook.headers.items()})
+
+    def encrypt_anew(self, webhook: Webhook) -> Webhook:
+        """Return the webhook with its secrets encrypted with the newest key. Raises ValueError."""
+
+        def anew(kept: str) -> str:
+            return self.encrypt(self.decrypt(kept))
+
+        return replace(
+            webhook,
+            secret=anew(webhook.secret),
+            previous_secret=webhook.previous_secret and anew(webhook.previous_secret),
+            headers={name: anew(value) for name, value in webhook.headers.items()},
+        )
 
     def add(self) -> None:
         """Put a new key before the newest of the file; keeps that one, for servers that just read it."""

@@ -1,6 +1,7 @@
 """What a change of an execution tells its webhooks, written in the transaction of the change.
 
-So an event exists if and only if its change was committed. Nothing is written where nobody listens.
+So an event exists if and only if its change was committed. Each has the next number of its execution, whether
+or not a webhook subscribes to it; the execution is locked, so that no two events have the same number.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def announce(
 
 def announce_progress(connection: Connection, now: int, interval: int) -> int:
     """Write ``execution.progress`` for each running execution whose last one is ``interval`` ms ago."""
-    found = deadlines.progress_due(connection, now - interval)
+    found = deadlines.lock_progress_due(connection, now - interval)
     written = 0
     for execution_id in found:
         execution = executions.get(connection, execution_id)
@@ -82,16 +83,21 @@ def _changes(
 
 
 def _write(connection: Connection, execution: Execution, events: list[tuple[str, Callable[[], Any]]]) -> int:
-    listeners = webhooks.listening(connection) if events else []
+    if not events:
+        return 0
+    sequence = webhooks.next_sequence(connection, execution.id, len(events))
+    listeners = webhooks.listening(connection)
     moment = wire.timestamp()
     now = round(wire.parse_time(moment).timestamp() * 1000)
     rows = []
-    for event, data in events:
+    for number, (event, data) in enumerate(events, start=sequence):
         hearing = [
             each for each in listeners if each.hears(event, execution.test_suite, execution.environment)
         ]
         if hearing:
-            told = wire.OutboundEvent(event=event, timestamp=moment, execution_id=execution.id, data=data())
+            told = wire.OutboundEvent(
+                event=event, timestamp=moment, execution_id=execution.id, sequence=number, data=data()
+            )
             body = msgspec.json.encode(told).decode()
             rows += [
                 NewDelivery(new_id("msg"), each.id, execution.id, event, body, "pending", now, now)

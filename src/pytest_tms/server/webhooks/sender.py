@@ -9,14 +9,16 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
+from types import MappingProxyType
 
 import h11
 
 from pytest_tms import signing
-from pytest_tms.server.model.targets import Address, Target, Targets
+from pytest_tms.server.model.targets import SUBNETS_REMEDY, Address, Target, Targets
 from pytest_tms.server.model.webhooks import Response
 
 TIMEOUT = 15.0
@@ -42,6 +44,23 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return [str(each[4][0]) for each in found]
 
 
+class Lookups:
+    """Resolves names on threads of its own, so that dead name servers hold up nothing else."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._threads = ThreadPoolExecutor(threads, name)
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        """Return the addresses of a name, as the system has them. Raises OSError."""
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        return [str(each[4][0]) for each in found]
+
+    def close(self) -> None:
+        """Start no further look-ups; those under way end by themselves."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
 @cache
 def tls() -> ssl.SSLContext:
     """TLS that believes whom the system believes; OpenSSL's variable SSL_CERT_FILE names others."""
@@ -63,8 +82,18 @@ class Sender:
         self._lookup = asyncio.Lock()
         self._idle: list[tuple[Target, float, _Connection]] = []
 
-    async def send(self, url: str, secrets: Sequence[str], message_id: str, body: bytes) -> Response:
-        """Send one delivery. Never raises for what the endpoint does: the response says what went wrong."""
+    async def send(
+        self,
+        url: str,
+        secrets: Sequence[str],
+        message_id: str,
+        body: bytes,
+        custom: Mapping[str, str] = MappingProxyType({}),
+    ) -> Response:
+        """Send one delivery, with ``custom`` headers beside our own.
+
+        Never raises for what the endpoint does: the response says what went wrong.
+        """
         begun = time.monotonic()
 
         def ended(reason: str, code: int = 0) -> Response:
@@ -75,7 +104,7 @@ class Sender:
         except ValueError as error:  # the operator may have changed what is allowed
             return ended(f"the URL {str(error)[0].lower()}{str(error)[1:]}")
         try:
-            headers = signing.sign(secrets, message_id, int(time.time()), body)
+            headers = {**custom, **signing.sign(secrets, message_id, int(time.time()), body)}
             code, answered = await asyncio.wait_for(self._exchange(target, headers, body), TIMEOUT)
         except Refused as error:
             return ended(str(error))
@@ -186,7 +215,7 @@ class Sender:
             found = await self._resolve(target.host, target.port)
         allowed = [each for each in found if self._targets.allows(_address(each))]
         if not allowed:
-            raise Refused("its name does not lead to a public address")
+            raise Refused(f"its name does not lead to a public address ({SUBNETS_REMEDY})")
         context = self._tls() if target.scheme == "https" else None
         name = target.host if context else None
         for address in allowed[:-1]:

@@ -27,8 +27,8 @@ from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.webhooks import Due, Outcome
-from pytest_tms.server.webhooks.keys import Keys
-from pytest_tms.server.webhooks.sender import Sender
+from pytest_tms.server.webhooks.keys import Credentials, Keys
+from pytest_tms.server.webhooks.sender import Lookups, Sender
 
 LOG = logging.getLogger("pytest_tms.server")
 LEASE = 6.0
@@ -47,12 +47,13 @@ BATCH = 128
 """Deliveries of one webhook that are read at a time."""
 PATIENCE = 3.0
 """Seconds that a shutdown waits for deliveries under way."""
+UNREADABLE_REASON = (
+    "Its deliveries wait: a server cannot decrypt its secret. All servers need the same TMS_SERVER_KEYS"
+)
 UNREADABLE = 60_000
 """Milliseconds that a webhook waits whose secret cannot be decrypted."""
 LOOKUPS = 64
 """Threads that look up names: enough of them that dead name servers hold up nobody else."""
-HOUSEKEEPING = 600.0
-"""Seconds between two deletions of what is old."""
 
 
 @dataclass
@@ -61,7 +62,7 @@ class Endpoint:
 
     webhook: Webhook
     sender: Sender
-    secrets: list[str]
+    credentials: Credentials
     starts: deque[float]
     leased_until: float
     used_at: float
@@ -96,9 +97,9 @@ class Worker:
         self._outcomes: list[Outcome] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sql_thread = ThreadPoolExecutor(1, "tms-webhooks")
+        self._lookups = Lookups(LOOKUPS, "tms-lookup")
         self._woken = asyncio.Event()
         self._renewed = 0.0
-        self._cleaned = time.monotonic()
 
     def wake(self) -> None:
         """Look for work at once; from any thread."""
@@ -110,7 +111,6 @@ class Worker:
     async def running(self, _: object = None) -> AsyncIterator[None]:
         """Deliver for as long as the application lives; what is under way at the end gets a moment."""
         self._loop = asyncio.get_running_loop()
-        self._loop.set_default_executor(ThreadPoolExecutor(LOOKUPS, "tms-lookup"))
         task = asyncio.create_task(self._run())
         try:
             yield
@@ -155,31 +155,28 @@ class Worker:
         lapsed = [webhook_id for webhook_id in self._endpoints if webhook_id not in found]
         for webhook_id in lapsed:
             await self._drop(webhook_id)
-        for webhook_id, (webhook, texts, rows) in found.items():
+        for webhook_id, (webhook, credentials, rows) in found.items():
             endpoint = self._endpoints.get(webhook_id)
             if endpoint is None:
                 rate = self._settings.webhook_rate
                 starts: deque[float] = deque(maxlen=rate)
-                endpoint = Endpoint(webhook, Sender(self._targets), texts, starts, 0, begun)
+                sender = Sender(self._targets, self._lookups)
+                endpoint = Endpoint(webhook, sender, credentials, starts, 0, begun)
                 endpoint.is_failing = webhook.failing_since is not None
                 self._endpoints[webhook_id] = endpoint
             endpoint.webhook = webhook
             if rows:
-                endpoint.secrets = texts
+                endpoint.credentials = credentials
             endpoint.leased_until = self._renewed + TRUSTED
             self._start(endpoint, rows)
         await self._release(begun)
 
     def _sql(
         self, outcomes: list[Outcome], busy: dict[str, list[str]], rooms: dict[str, int]
-    ) -> dict[str, tuple[Webhook, list[str], list[Due]]]:
-        """The SQL of a turn: the webhooks that are held, with the texts of their secrets and what is due."""
+    ) -> dict[str, tuple[Webhook, Credentials, list[Due]]]:
+        """The SQL of a turn: the webhooks that are held, with their credentials and what is due."""
         begun = time.monotonic()
         now = _now()
-        if begun - self._cleaned >= HOUSEKEEPING:
-            self._cleaned = begun
-            with self._database.write() as connection:
-                webhooks.forget(connection, now)
         with self._database.read() as connection:
             free = webhooks.claimable(connection, now)
         if not (outcomes or free or rooms):
@@ -200,16 +197,18 @@ class Worker:
                 room = rooms.get(webhook.id, AT_ONCE)
                 if webhook.status == "active" and webhook.resume_at <= now and room > 0:
                     rows = webhooks.due(connection, webhook.id, busy.get(webhook.id, ()), now, BATCH)
+                credentials = Credentials([], {})
                 try:
-                    texts = [self._keys.decrypt(secret) for secret in webhook.secrets(now)] if rows else []
+                    if rows:
+                        credentials = self._keys.credentials(webhook, now)
                 except ValueError as error:
                     LOG.warning("webhook %s has to wait: %s", webhook.id, error)
                     unreadable.append(webhook.id)
-                    rows, texts = [], []
-                found[webhook.id] = (webhook, texts, rows)
+                    rows = []
+                found[webhook.id] = (webhook, credentials, rows)
         for webhook_id in unreadable:
             with self._database.write() as connection:
-                webhooks.rest(connection, webhook_id, now + UNREADABLE)
+                webhooks.rest(connection, webhook_id, now + UNREADABLE, UNREADABLE_REASON)
         return found
 
     def _start(self, endpoint: Endpoint, rows: list[Due]) -> None:
@@ -230,7 +229,11 @@ class Worker:
                 if _now() < endpoint.rest_until:
                     return
                 response = await endpoint.sender.send(
-                    webhook.url, endpoint.secrets, row.id, row.body.encode()
+                    webhook.url,
+                    endpoint.credentials.secrets,
+                    row.id,
+                    row.body.encode(),
+                    endpoint.credentials.headers,
                 )
                 outcome = _outcome(webhook, row, response)
                 self._outcomes.append(outcome)
@@ -280,6 +283,7 @@ class Worker:
             with contextlib.suppress(ApiError):  # the lease runs out by itself
                 self._give_back(held, self._outcomes)
         self._sql_thread.shutdown()
+        self._lookups.close()
 
     def _give_back(self, webhook_ids: list[str], outcomes: list[Outcome]) -> None:
         with self._database.write() as connection:

@@ -1,0 +1,87 @@
+"""What pages show of tests and submissions: stored when they arrive, so that no page reads a document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+
+import msgspec
+
+from pytest_tms import wire
+
+MAX_TRACEBACK = 10_000
+"""Characters of a traceback that are shown."""
+MAX_OUTPUT = 3_000
+"""Characters of each captured output that are shown."""
+MAX_NAME = 500
+"""Characters of a name that are shown."""
+MAX_TAGS = 20
+"""Tags that are shown."""
+
+
+MAX_KINDS = 10
+"""Kinds of files that are shown of one submission."""
+MAX_FILES = 200
+"""Files that are shown of one submission."""
+
+
+class Details(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Texts of a failed test; long ones without their middle."""
+
+    outcome: str = ""
+    tags: list[str] = []
+    longrepr: str = ""
+    stdout: str = ""
+    stderr: str = ""
+    log: str = ""
+
+
+def details(test: wire.TestResult) -> Details:
+    """Return what a report shows of ``test``."""
+    return Details(
+        outcome=shorten(test.outcome or "", MAX_NAME),
+        tags=[shorten(tag, MAX_NAME) for tag in (test.tags or [])[:MAX_TAGS]],
+        longrepr=middle_out(test.longrepr or "", MAX_TRACEBACK),
+        stdout=middle_out(test.stdout or "", MAX_OUTPUT),
+        stderr=middle_out(test.stderr or "", MAX_OUTPUT),
+        log=middle_out(test.log or "", MAX_OUTPUT),
+    )
+
+
+class Files(msgspec.Struct, frozen=True):
+    """Files of one kind that a submission names; ``total`` counts those that are not shown, too."""
+
+    kind: str
+    names: list[str]
+    total: int
+
+
+def files(artifacts: Mapping[str, msgspec.Raw]) -> list[Files]:
+    """Return what the artifacts page shows of a submission's ``artifacts``, given as JSON for each kind."""
+    found = []
+    left = MAX_FILES
+    for kind, raw in islice(artifacts.items(), MAX_KINDS):
+        try:
+            names = msgspec.json.decode(raw, type=list[str])
+        except msgspec.ValidationError:  # another value, under a name of the runner's own
+            continue
+        if names:
+            shown = [shorten(name, MAX_NAME) for name in names[:left]]
+            found.append(Files(shorten(kind, MAX_NAME), shown, len(names)))
+            left -= len(shown)
+    return found
+
+
+def shorten(text: str, length: int, whole: int | None = None) -> str:
+    """Return the beginning of ``text``, and how much is missing of ``whole`` characters (its own if None)."""
+    missing = (len(text) if whole is None else whole) - length
+    return text if missing <= 0 else f"{text[:length]}\n… and {missing:,} more characters"
+
+
+def middle_out(text: str, length: int) -> str:
+    """Return the beginning and the end of ``text``, where a traceback has its error."""
+    if len(text) <= length:
+        return text
+    head = length // 3
+    missing = len(text) - length
+    return f"{text[:head]}\n… {missing:,} characters are not shown …\n{text[len(text) - (length - head) :]}"
