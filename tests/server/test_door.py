@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import requests
+from litestar.connection import ASGIConnection
 
 from pytest_tms.server.api import auth
+from pytest_tms.server.pages.visitor import is_direct
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
 from tests.conftest import wait_for
@@ -385,6 +387,78 @@ def test_the_local_server_is_open_under_its_own_name_alone(
     sqlite_api: Api, headers: dict[str, str], status: int
 ) -> None:
     assert Visit(sqlite_api.root).see("/reports/x", headers).status_code == status
+
+
+FORWARDING = [
+    "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-By", "X-Forwarded-Port",
+    "X-Forwarded-Server", "X-Forwarded", "Forwarded-For", "X-Real-IP", "X-RealIP", "Via", "CF-Connecting-IP", "CF-Ray",
+    "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "Client-IP", "Fastly-Client-IP", "Fly-Client-IP",
+    "X-Original-Forwarded-For", "X-Original-Host", "X-Original-URL", "X-Envoy-External-Address", "X-Amzn-Trace-Id",
+    "X-Azure-ClientIP", "X-Azure-SocketIP", "X-ARR-LOG-ID", "X-Appengine-User-IP", "X-ProxyUser-Ip", "X-Remote-IP",
+    "X-Remote-Addr", "X-Originating-IP", "WL-Proxy-Client-IP", "Proxy-Client-IP", "X-Host", "X_Forwarded_For",
+    "x-forwarded-for", "X-Cloud-Trace-Context", "X-Scheme", "X-URL-Scheme", "X-Peer-IP", "CDN-Loop",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORWARDING)
+def test_what_a_proxy_passed_on_needs_a_login_even_under_a_local_name(sqlite_api: Api, name: str) -> None:
+    forwarded = {name: "127.0.0.1"}
+    execution = sqlite_api.create()
+    visit = Visit(sqlite_api.root)
+    for path in PAGES:
+        answer = visit.see(path.format(execution["executionId"]), forwarded)
+        assert (answer.status_code, LOGIN in answer.text) == (401, True), path
+    visit.see(f"/cancel/{execution['executionId']}")  # the proof of a form, as the machine's own user has it
+    assert visit.send(f"/cancel/{execution['executionId']}", forwarded).status_code == 401
+    assert sqlite_api.status(execution)["status"] == "created"
+
+
+def test_a_login_through_a_proxy_opens_the_pages_of_a_local_server(sqlite_api: Api) -> None:
+    visit = Visit(sqlite_api.root)
+    visit.session.headers["X-Forwarded-For"] = "203.0.113.9"
+    assert visit.login(stored(sqlite_api, "admin")).status_code == 303
+    assert visit.see("/audit").status_code == 200
+    visit.send("/logout")
+    assert visit.see("/audit").status_code == 401
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize(("version", "status"), [("1.0", b"401"), ("1.1", b"200")])
+def test_a_page_that_is_asked_for_by_http_1_0_needs_a_login_for_only_proxies_do_so(
+    sqlite_api: Api, host: str, version: str, status: bytes
+) -> None:
+    port = int(sqlite_api.root.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        asked = f"GET /audit HTTP/{version}\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+        connection.sendall(asked.encode())
+        assert connection.makefile("rb").readline().split()[1] == status
+
+
+def test_a_named_proxy_means_that_others_reach_the_pages(tmp_path: Path) -> None:
+    with running(tmp_path / "data", TMS_SERVER_TRUSTED_PROXIES="10.0.0.5") as api:
+        assert api.page("/").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("client", "headers", "is_ours"),
+    [
+        (("127.0.0.1", 1), {"Host": "127.0.0.1:8765"}, True),
+        (("::1", 1), {"Host": "[::1]:8765"}, True),
+        (("::ffff:127.0.0.1", 1), {"Host": "LOCALHOST"}, True),
+        (("127.0.0.1", 1), {"Host": "tms.example"}, False),
+        (("127.0.0.1", 1), {"Host": "localhost.example"}, False),
+        (("127.0.0.1", 1), {}, False),
+        (("10.0.0.1", 1), {"Host": "127.0.0.1"}, False),
+        (("nonsense", 1), {"Host": "127.0.0.1"}, False),
+        (None, {"Host": "127.0.0.1"}, False),  # a Unix socket
+    ],
+)
+def test_only_a_browser_of_this_machine_that_asks_directly_needs_no_login(
+    client: tuple[str, int] | None, headers: dict[str, str], is_ours: bool
+) -> None:
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "client": client, "headers": raw, "http_version": "1.1"}
+    assert is_direct(ASGIConnection(scope)) is is_ours  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
