@@ -17,12 +17,6 @@ TMS = [sys.executable, "-c", "from pytest_tms.cli import main; main()"]
 @contextmanager
 def serving(data_dir: Path) -> Iterator[tuple[str, str]]:
     """Start a server on a free port; gives its base URL and a token."""
-    made = subprocess.run(
-        [*TMS, "token", "create", "--name", "bench", "--json", "--data-dir", str(data_dir)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
     server = subprocess.Popen(
         [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir)],
         stdout=subprocess.PIPE,
@@ -35,6 +29,12 @@ def serving(data_dir: Path) -> Iterator[tuple[str, str]]:
             found.group()
             for line in server.stdout
             if (found := re.search(r"http://127\.0\.0\.1:\d+/api", line))
+        )
+        made = subprocess.run(
+            [*TMS, "token", "create", "--name", "bench", "--json", "--data-dir", str(data_dir)],
+            check=True,
+            capture_output=True,
+            text=True,
         )
         yield url, json.loads(made.stdout)["token"]
     finally:

@@ -16,7 +16,7 @@ from pytest_tms.server.api import auth
 from pytest_tms.server.pages.visitor import is_direct
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
-from tests.conftest import wait_for
+from tests.conftest import first_token, wait_for
 from tests.server.conftest import Api, Serve, good, running, scratch_database
 from tests.server.test_serve import answers
 from tests.server.test_tokens import stored, written
@@ -366,7 +366,7 @@ def test_behind_a_proxy_with_tls_pages_are_closed_and_the_cookie_is_for_https_al
     assert "Secure" in attributes.split("; ")
     assert "Domain" not in attributes
     fields = {"proof": re.findall(r'name="proof" value="(\w+)"', form.text)[0], "to": "/reports/x"}
-    fields["token"] = re.findall(r"tms_\w{36}", (tmp_path / "serve.log").read_text())[0]
+    fields["token"] = first_token(tmp_path)
     sent = {**proxied, "Cookie": cookie, "Origin": "https://tms.example"}
     done = requests.post(f"{root}/login", fields, headers=sent, allow_redirects=False, timeout=60)
     assert done.status_code == 303

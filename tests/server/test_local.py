@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import run_tms, wait_for
+from tests.conftest import first_token, run_tms, wait_for
 from tests.server.conftest import Serve
-from tests.server.test_serve import TOKEN
 
 FIND = [sys.executable, "-m", "pytest_tms.server.local", "--session"]
 
@@ -228,14 +227,15 @@ def test_a_server_that_cannot_start_is_one_line(place: Place) -> None:
 
 
 def test_it_takes_no_token_away_and_does_not_hide_the_first(place: Place) -> None:
-    made = run_tms("token", "create", "--name", "local", "--json", "--data-dir", str(place.folder))
     found = place.find()
+    made = run_tms("token", "create", "--name", "local", "--json", "--data-dir", str(place.folder))
     mine = {"url": found["url"], "token": json.loads(made.stdout)["token"]}
     assert works(mine)
     assert works(found)
 
 
-def test_a_server_for_people_still_shows_its_first_token(place: Place, start: Serve) -> None:
+def test_a_server_for_people_still_makes_its_first_token(place: Place, start: Serve) -> None:
     place.find()
+    assert not (place.folder / "first-token").exists()
     start(place.folder)
-    wait_for(lambda: TOKEN.search((place.folder / "serve.log").read_text()))
+    assert first_token(place.folder)

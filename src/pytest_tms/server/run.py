@@ -44,16 +44,20 @@ def listen(settings: ServerSettings, *, any_port: bool = False) -> socket.socket
     return sock
 
 
-def first_token(database: Database) -> str | None:
-    """The text of a new token where there are none yet."""
+def first_token(database: Database, keep: Callable[[str], None]) -> bool:
+    """Create a token if there is none yet, and hand its text to ``keep``; return whether it did.
+
+    If ``keep`` fails, there is no token, and the next start makes one.
+    """
     with database.write() as connection:
         alone(connection)
         if any(token.id != EMBEDDED for token in tokens.every(connection)):
-            return None
+            return False
         token, text = new_token("first")
         tokens.add(connection, token, hashed(text))
         audit.add(connection, Actor(id="server"), "token.created", token.id, token.created_at)
-    return text
+        keep(text)
+    return True
 
 
 def serve(settings: ServerSettings, database: Database, sock: socket.socket) -> None:
