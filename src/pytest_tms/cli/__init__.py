@@ -20,6 +20,7 @@ COMMANDS = {
     "replay": "pytest_tms.cli.replay:replay",
     "doctor": "pytest_tms.cli.doctor:doctor",
     "webhook": "pytest_tms.cli.webhook:webhook",
+    "local": "pytest_tms.cli.local:local",
     "key": "pytest_tms.cli.key:key",
     "db": "pytest_tms.cli.db:db",
 }

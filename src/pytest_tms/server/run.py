@@ -16,15 +16,12 @@ from uvicorn.supervisors import Multiprocess
 from pytest_tms.server.api.auth import hashed, new_token
 from pytest_tms.server.app import create_app
 from pytest_tms.server.edge import Edge
-from pytest_tms.server.local import Sessions, retire, write_state
+from pytest_tms.server.local import EMBEDDED, Sessions, retire, write_state
 from pytest_tms.server.model.actors import Actor
 from pytest_tms.server.protocol import Patient
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
 from pytest_tms.server.store.database import Database, alone
-
-EMBEDDED = "tok_local"
-"""The id of the token that an embedded server makes itself."""
 
 
 def listen(settings: ServerSettings, *, any_port: bool = False) -> socket.socket:
