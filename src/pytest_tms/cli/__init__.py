@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from pytest_tms.cli.options import Group
 from pytest_tms.errors import TmsError
 
 COMMANDS = {
@@ -26,7 +27,7 @@ COMMANDS = {
 }
 
 
-class Tms(click.Group):
+class Tms(Group):
     """Loads a command's module when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -52,9 +53,6 @@ def main() -> None:
     """Run `tms`; what goes wrong is one line on stderr: exit status 2 for wrong usage, 1 for failed work."""
     try:
         sys.exit(tms(prog_name="tms", standalone_mode=False))
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(error.exit_code)
     except click.UsageError as error:
         asked = error.ctx.command_path if error.ctx else "tms"
         _end(f"{error.format_message().rstrip('.')}: see `{asked} --help`", error.exit_code)

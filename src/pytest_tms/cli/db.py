@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from pytest_tms.cli.options import database_options, open_database, show_database
+from pytest_tms.cli.options import Group, database_options, open_database, show_database
 
 
-@click.group()
+@click.group(cls=Group)
 def db() -> None:
     """The database."""
 

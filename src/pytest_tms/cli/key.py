@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from pytest_tms.cli.options import database_options, open_database, operator, show_database
+from pytest_tms.cli.options import Group, database_options, open_database, operator, show_database
 
 
-@click.group()
+@click.group(cls=Group)
 def key() -> None:
     """The keys that encrypt secrets at rest."""
 

@@ -6,10 +6,10 @@ import json
 
 import click
 
-from pytest_tms.cli.options import json_option
+from pytest_tms.cli.options import Group, json_option
 
 
-@click.group()
+@click.group(cls=Group)
 def local() -> None:
     """The embedded server, which `--tms-url local` starts."""
 

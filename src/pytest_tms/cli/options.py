@@ -38,6 +38,17 @@ def database_options(function: Function) -> Function:
     )(function)
 
 
+class Group(click.Group):
+    """A group that alone shows its help on stderr, with status 2, under every version of click."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Show the help if there is no command."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
+
+
 class Duration(IntegerType):
     """A length of time as people write it, in milliseconds: 12h, 90d, 4w; at most ten years."""
 

@@ -10,6 +10,7 @@ import click
 
 from pytest_tms.cli.options import (
     Duration,
+    Group,
     database_options,
     json_option,
     moment,
@@ -19,7 +20,7 @@ from pytest_tms.cli.options import (
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def token() -> None:
     """API tokens: make, list, rotate, revoke."""
 
