@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -432,6 +435,24 @@ def test_a_page_that_is_asked_for_by_http_1_0_needs_a_login_for_only_proxies_do_
         asked = f"GET /audit HTTP/{version}\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
         connection.sendall(asked.encode())
         assert connection.makefile("rb").readline().split()[1] == status
+
+
+AS_NOBODY = """
+import os, socket, sys
+port = int(sys.argv[1])
+os.setuid(65534)
+connection = socket.socket()
+connection.connect((b"127.0.0.1", port))
+connection.sendall(b"GET /audit HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n")
+print(connection.recv(100).split()[1].decode())
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not Path("/proc/net/tcp").exists(), reason="needs root, and Linux")
+def test_a_local_process_of_another_user_as_a_proxy_is_needs_a_login(sqlite_api: Api) -> None:
+    command = [sys.executable, "-c", AS_NOBODY, sqlite_api.root.rpartition(":")[2]]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "401\n"
+    assert sqlite_api.page("/audit").status_code == 200
 
 
 def test_a_named_proxy_means_that_others_reach_the_pages(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import re
 import secrets
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pytest_tms.errors import Forbidden, Unauthorized
 from pytest_tms.server.api import auth
 from pytest_tms.server.api.auth import Caller
 from pytest_tms.server.api.visits import Visits
+from pytest_tms.server.pages.peers import owner
 from pytest_tms.server.settings import ServerSettings, is_loopback
 from pytest_tms.server.store import sessions, tokens
 from pytest_tms.server.store.database import Database
@@ -113,7 +115,9 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     settings: ServerSettings = connection.app.state.settings
     database: Database = connection.app.state.database
     is_secure = connection.scope["scheme"] == "https" or settings.public_url.startswith("https:")
-    is_trusted = not settings.asks_for_login and is_direct(connection)
+    is_trusted = (
+        not settings.asks_for_login and is_direct(connection) and await run_sync(_is_own_user, connection)
+    )
     key = connection.cookies.get(cookie_name(is_secure), "")
     caller = auth.stranger(connection)
     if key and not is_trusted and (token := await run_sync(_token, database, key)):
@@ -157,6 +161,16 @@ def is_direct(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
         and is_loopback(_hostname(connection.headers.get("host", "")))
         and not any(FORWARDING.fullmatch(name.replace("_", "-")) for name in connection.headers)
     )
+
+
+def _is_own_user(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    """Return whether the peer runs as the user of this server: a proxy has a user of its own.
+
+    True if the system does not tell.
+    """
+    client, server = connection.scope["client"], connection.scope["server"]
+    user = owner(client[1], server[1] or 0) if client and server else None
+    return user is None or user == os.getuid()
 
 
 def _hostname(host: str) -> str:
