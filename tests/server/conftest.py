@@ -20,7 +20,7 @@ from tests.conftest import run_tms, serve
 Serve = Callable[..., tuple[subprocess.Popen[bytes], str]]
 POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432"
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
-"""TMS_SERVER_KEYS of all servers of one PostgreSQL database."""
+"""A key for TMS_SERVER_KEYS, which servers of one PostgreSQL database need in common."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,6 @@ def scratch_database() -> Iterator[str]:
 
 @contextmanager
 def running(data_dir: Path, *database: str, options: Sequence[str] = (), **environ: str) -> Iterator[Api]:
-    if database and database[1].startswith("postgresql"):
-        environ = {"TMS_SERVER_KEYS": KEY, **environ}
     process, url = serve(data_dir, *database, *options, **environ)
     url = url.replace("//0.0.0.0:", "//127.0.0.1:")
     try:

@@ -177,7 +177,8 @@ def test_a_login_ends_at_once_with_its_token(closed: Api) -> None:
 
 @pytest.mark.parametrize("closed", ["postgresql"], indirect=True)
 def test_a_login_and_a_logout_hold_on_every_replica(closed: Api, tmp_path: Path) -> None:
-    with running(tmp_path / "data", *closed.database, options=BEYOND) as replica:
+    key = (closed.data_dir / "secrets.key").read_text().strip()
+    with running(tmp_path / "data", *closed.database, options=BEYOND, TMS_SERVER_KEYS=key) as replica:
         visit = Visit(closed.root)
         visit.login(closed.token)
         visit.root = replica.root

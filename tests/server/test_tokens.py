@@ -22,7 +22,7 @@ from pytest_tms.server.store import tokens
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.tokens import ApiToken
 from tests.conftest import run_tms, wait_for
-from tests.server.conftest import KEY, Api, Serve, good, refused, scratch_database
+from tests.server.conftest import Api, Serve, good, refused, scratch_database
 
 
 def token(api: Api, *options: str) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def test_a_token_that_has_expired_is_rotated_only_with_a_new_end(api: Api) -> No
 
 def test_a_revoked_token_opens_nothing_on_any_replica(server: Api, start: Serve, tmp_path: Path) -> None:
     text = stored(server, "executions:read")
-    _, url = start(tmp_path, "--data-dir", str(server.data_dir), *server.database, TMS_SERVER_KEYS=KEY)
+    _, url = start(tmp_path, "--data-dir", str(server.data_dir), *server.database)
     replica = replace(server, url=url, session=requests.Session())
     with replica.session:
         for each in (server, replica, server, replica):
