@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: setup demo test coverage lint nightly bench nox clean
+.PHONY: setup demo test coverage lint lowest nightly bench nox clean
 
 setup: $(VENV)/.ready
 
@@ -42,6 +42,10 @@ nightly: setup
 
 bench: setup
 	$(BIN)/python -m bench
+
+# Every direct dependency at its declared minimum.
+lowest: setup
+	$(BIN)/nox --session lowest
 
 nox: setup
 	$(BIN)/nox

@@ -6,8 +6,27 @@ import nox
 
 nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lowest", "tests"]
 
 PYTHONS = [python for python in ("3.10", "3.11", "3.12", "3.13") if shutil.which(f"python{python}")]
+
+LOWEST = ["tests/unit/test_client.py", "tests/server/test_command.py", "tests/test_smoke.py"]
+"""Tests that load every dependency, in under a minute."""
+
+
+@nox.session(venv_backend="uv")
+def lowest(session: nox.Session) -> None:
+    """Test every direct dependency at its declared minimum."""
+    pins = session.create_tmp() + "/lowest.txt"
+    extras = ["--extra=server", "--extra=postgres", "--extra=redis", "--extra=xdist"]
+    compiled = ["uv", "pip", "compile", "--quiet", "--no-annotate", "--upgrade", "--resolution=lowest-direct"]
+    session.run(
+        *compiled, *extras, f"--python={session.bin}/python", "-o", pins, "pyproject.toml", silent=True
+    )
+    tools = ["hypothesis", "pytest-reportlog", "pytest-timeout", "requests", "standardwebhooks"]
+    session.install("-c", pins, ".[server,postgres,redis,xdist]", *tools)
+    session.run("tms", "--help", silent=True)
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *(session.posargs or LOWEST))
 
 
 @nox.session(python=PYTHONS)

@@ -36,12 +36,6 @@ def databases(folder: Path) -> Iterator[tuple[str, str]]:
 @contextmanager
 def serving(data_dir: Path, *options: str) -> Iterator[tuple[str, str]]:
     """Start a server on a free port; gives its base URL and a token."""
-    made = subprocess.run(
-        [*TMS, "token", "create", "--name", "bench", "--json", "--data-dir", str(data_dir), *options],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
     server = subprocess.Popen(
         [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir), *options],
         stdout=subprocess.PIPE,
@@ -54,6 +48,12 @@ def serving(data_dir: Path, *options: str) -> Iterator[tuple[str, str]]:
             found.group()
             for line in server.stdout
             if (found := re.search(r"http://127\.0\.0\.1:\d+/api", line))
+        )
+        made = subprocess.run(
+            [*TMS, "token", "create", "--name", "bench", "--json", "--data-dir", str(data_dir), *options],
+            check=True,
+            capture_output=True,
+            text=True,
         )
         yield url, json.loads(made.stdout)["token"]
     finally:

@@ -28,7 +28,13 @@ TMS = [sys.executable, "-c", "from pytest_tms.cli import main; main()"]
 
 
 TOKEN = re.compile(r"tms_\w{36}")
-"""What a server shows at its first start."""
+"""What a server shows at its first start, if it has a terminal."""
+
+
+def first_token(data_dir: Path) -> str:
+    """The token that a server without a terminal wrote at its first start."""
+    file = data_dir / "first-token"
+    return wait_for(lambda: file.exists() and file.read_text()).strip()
 
 
 def peak_memory(pid: int) -> int:
@@ -81,7 +87,7 @@ def serve(data_dir: Path, *options: str, **environ: str) -> tuple[subprocess.Pop
 
     Tests share its token, so it limits nothing unless TMS_SERVER_RATE_LIMITS says so.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     log = data_dir / "serve.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -116,9 +122,9 @@ def wait_for(condition: Callable[[], T], seconds: float = 30) -> T:
 def tms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tms]:
     """A TMS on SQLite that all tests share; each makes executions of its own."""
     data_dir = tmp_path_factory.mktemp("tms")
+    process, url = serve(data_dir)
     made = run_tms("token", "create", "--name", "tests", "--json", "--data-dir", str(data_dir))
     assert made.returncode == 0, made.stderr
-    process, url = serve(data_dir)
     yield Tms(url, json.loads(made.stdout)["token"], data_dir)
     process.terminate()
     process.wait(timeout=20)

@@ -77,14 +77,14 @@ def test_the_hooks_of_the_docs_run(
 
 
 def commands(group: click.Group, path: str) -> Iterator[tuple[str, set[str]]]:
-    """Every command with its visible options."""
+    """Every visible command with its visible options."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None
         if isinstance(command, click.Group):
             yield from commands(command, f"{path} {name}")
-        else:
+        elif not command.hidden:
             options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
             yield f"{path} {name}", {each.opts[0] for each in options}
 

@@ -700,12 +700,17 @@ class TokenInfo(Answer, frozen=True, kw_only=True):
 
 
 class ServiceInfo(Answer, frozen=True, kw_only=True):
-    """The answer to GET on the base URL; ``token`` is the valid API token of the request, if it has one."""
+    """The answer to GET on the base URL; ``token`` is the valid API token of the request, if it has one.
+
+    ``suites`` and ``environments`` are those that the server allows, for requests with a valid token.
+    """
 
     service: str = ""
     version: str = ""
     capabilities: list[str] = []
     token: TokenInfo | None = None
+    suites: list[str] = []
+    environments: list[str] = []
 
 
 class ErrorBody(Answer, frozen=True, kw_only=True):

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from pytest_tms import wire
 from tests.conftest import Foreign, Tms, run_tms
 from tests.peers import answers, misbehaving, peer
+from tests.server.conftest import good, refused, running
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +183,47 @@ def test_what_a_conftest_prints_reads_and_starts_is_no_obstacle(folder: Path, co
 )
 def test_a_url_that_cannot_be_is_one_line(url: str) -> None:
     assert verdict(TMS_URL=url, TMS_API_TOKEN="t").startswith("Reporting does not work: ")
+
+
+def test_what_the_server_would_refuse_of_a_run_is_found_before_it(folder: Path, tms: Tms) -> None:
+    made = run_tms(
+        "token", "create", "--name", "reader", "--scope", "executions:read", "--data-dir", str(tms.data_dir)
+    )
+    on = {"TMS_URL": tms.url, "TMS_API_TOKEN": made.stdout.strip()}
+    wrong = ("--tms-suite", "payments", "--tms-environment", "moon")
+    status, found = asked(*wrong, **on)
+    assert status == 1
+    suite, environment, scope = found["trouble"]
+    assert suite == (
+        "the TMS refuses the suite 'payments': use one of smoke, regression, api, ui, all (--tms-suite), "
+        "or let its operator allow it with TMS_SERVER_SUITES"
+    )
+    assert "the environment 'moon': use one of dev, staging, prod" in environment
+    assert environment.endswith("TMS_SERVER_ENVIRONMENTS")
+    assert scope.endswith("lacks executions:write: use one that has it")
+    on["TMS_API_TOKEN"] = tms.token
+    assert trouble("--tms-suite", "payments", **on) == suite
+    with tms.client() as client:
+        asked_for = wire.ExecutionRequest(test_suite="all", environment="dev")
+        joined = client.create_execution(asked_for).execution_id
+    assert asked(*wrong, "--tms-execution", joined, **on)[0] == 0  # it creates none
+
+
+def test_a_suite_that_the_operator_allows_is_well(folder: Path, tmp_path: Path) -> None:
+    names = {"TMS_SERVER_SUITES": "payments", "TMS_SERVER_ENVIRONMENTS": "moon,mars"}
+    with running(tmp_path / "data", **names) as api:
+        on = {"TMS_URL": api.url, "TMS_API_TOKEN": api.token, "TMS_SUITE": "payments"}
+        assert asked("--tms-environment", "mars", **on)[0] == 0
+        assert "use one of moon, mars (" in trouble("--tms-environment", "dev", **on)
+        body = {"testSuite": "all", "environment": "dev"}
+        details = refused(api.ask("POST", "/executions", body), 422)["details"]
+        assert {each["field"]: each["message"] for each in details} == {
+            "testSuite": "Must be one of: payments; the operator can allow others with TMS_SERVER_SUITES",
+            "environment": "Must be one of: moon, mars; the operator can allow others with TMS_SERVER_ENVIRONMENTS",
+        }
+        for nobody in ("", "nonsense"):  # only a valid token sees the lists
+            shown = good(api.ask("GET", "/", token=nobody), 200)
+            assert (shown["suites"], shown["environments"]) == ([], [])
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from pytest_tms.client import TmsClient
-from tests.conftest import run_tms, serve
+from tests.conftest import first_token, run_tms, serve
 
 KILLS = int(os.environ.get("KILLS", "3"))
 """Moments to try; `make nightly` tries 200."""
@@ -36,9 +35,8 @@ def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, moment: int) -> None:
     chance = random.Random(moment)
     victim = ("pytest", "server", "worker", "pytest")[moment % 4]
     data = tmp_path / "data"
-    made = run_tms("token", "create", "--name", "k", "--json", "--data-dir", str(data))
-    token = json.loads(made.stdout)["token"]
     server, url = serve(data)
+    token = first_token(data)
     suite = tmp_path / "suite"
     suite.mkdir()
     (suite / "test_it.py").write_text(SUITE)

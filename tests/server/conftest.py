@@ -19,6 +19,8 @@ from tests.conftest import run_tms, serve
 
 Serve = Callable[..., tuple[subprocess.Popen[bytes], str]]
 POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432"
+KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+"""A key for TMS_SERVER_KEYS, which servers of one PostgreSQL database need in common."""
 
 
 @dataclass(frozen=True)
@@ -140,15 +142,15 @@ def scratch_database() -> Iterator[str]:
 
 @contextmanager
 def running(data_dir: Path, *database: str, options: Sequence[str] = (), **environ: str) -> Iterator[Api]:
-    made = run_tms("token", "create", "--name", "tests", "--json", "--data-dir", str(data_dir), *database)
-    assert made.returncode == 0, made.stderr
     process, url = serve(data_dir, *database, *options, **environ)
     url = url.replace("//0.0.0.0:", "//127.0.0.1:")
-    api = Api(url, json.loads(made.stdout)["token"], data_dir, database)
     try:
+        made = run_tms("token", "create", "--name", "tests", "--json", "--data-dir", str(data_dir), *database)
+        assert made.returncode == 0, made.stderr
+        api = Api(url, json.loads(made.stdout)["token"], data_dir, database)
         yield api
-    finally:
         api.session.close()
+    finally:
         process.terminate()
         process.wait(timeout=20)
 
@@ -190,8 +192,8 @@ def start() -> Iterator[Serve]:
     """Start `tms serve`; what a failing test leaves running is stopped."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def one(*arguments: Any) -> tuple[subprocess.Popen[bytes], str]:
-        process, url = serve(*arguments)
+    def one(*arguments: Any, **environ: str) -> tuple[subprocess.Popen[bytes], str]:
+        process, url = serve(*arguments, **environ)
         started.append(process)
         return process, url
 

@@ -75,14 +75,19 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
     assert "not a database" in one_line(done.stderr)
 
 
-def test_a_database_of_a_newer_version_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command", [["token", "list"], ["serve", "--port", "0"], ["db", "upgrade"]], ids=" ".join
+)
+def test_a_database_of_a_newer_version_is_one_line(tmp_path: Path, command: list[str]) -> None:
     assert run_tms("db", "upgrade", "--data-dir", str(tmp_path)).returncode == 0
     with sqlite3.connect(tmp_path / "tms.sqlite3") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
-    done = run_tms("token", "list", "--data-dir", str(tmp_path))
+    done = run_tms(*command, "--data-dir", str(tmp_path))
     assert done.returncode == 1
-    assert "9999" in one_line(done.stderr)
+    said = one_line(done.stderr)
+    assert "newer version of pytest-tms (its schema is 9999" in said
+    assert "upgrade pytest-tms" in said
 
 
 def test_a_data_dir_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import requests
+from litestar.connection import ASGIConnection
 
 from pytest_tms.server.api import auth
+from pytest_tms.server.pages.visitor import is_direct
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
-from tests.conftest import wait_for
+from tests.conftest import first_token, wait_for
 from tests.server.conftest import Api, Serve, good, running, scratch_database
 from tests.server.test_serve import answers
 from tests.server.test_tokens import stored, written
@@ -172,7 +177,8 @@ def test_a_login_ends_at_once_with_its_token(closed: Api) -> None:
 
 @pytest.mark.parametrize("closed", ["postgresql"], indirect=True)
 def test_a_login_and_a_logout_hold_on_every_replica(closed: Api, tmp_path: Path) -> None:
-    with running(tmp_path / "data", *closed.database, options=BEYOND) as replica:
+    key = (closed.data_dir / "secrets.key").read_text().strip()
+    with running(tmp_path / "data", *closed.database, options=BEYOND, TMS_SERVER_KEYS=key) as replica:
         visit = Visit(closed.root)
         visit.login(closed.token)
         visit.root = replica.root
@@ -364,7 +370,7 @@ def test_behind_a_proxy_with_tls_pages_are_closed_and_the_cookie_is_for_https_al
     assert "Secure" in attributes.split("; ")
     assert "Domain" not in attributes
     fields = {"proof": re.findall(r'name="proof" value="(\w+)"', form.text)[0], "to": "/reports/x"}
-    fields["token"] = re.findall(r"tms_\w{36}", (tmp_path / "serve.log").read_text())[0]
+    fields["token"] = first_token(tmp_path)
     sent = {**proxied, "Cookie": cookie, "Origin": "https://tms.example"}
     done = requests.post(f"{root}/login", fields, headers=sent, allow_redirects=False, timeout=60)
     assert done.status_code == 303
@@ -385,6 +391,96 @@ def test_the_local_server_is_open_under_its_own_name_alone(
     sqlite_api: Api, headers: dict[str, str], status: int
 ) -> None:
     assert Visit(sqlite_api.root).see("/reports/x", headers).status_code == status
+
+
+FORWARDING = [
+    "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-By", "X-Forwarded-Port",
+    "X-Forwarded-Server", "X-Forwarded", "Forwarded-For", "X-Real-IP", "X-RealIP", "Via", "CF-Connecting-IP", "CF-Ray",
+    "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "Client-IP", "Fastly-Client-IP", "Fly-Client-IP",
+    "X-Original-Forwarded-For", "X-Original-Host", "X-Original-URL", "X-Envoy-External-Address", "X-Amzn-Trace-Id",
+    "X-Azure-ClientIP", "X-Azure-SocketIP", "X-ARR-LOG-ID", "X-Appengine-User-IP", "X-ProxyUser-Ip", "X-Remote-IP",
+    "X-Remote-Addr", "X-Originating-IP", "WL-Proxy-Client-IP", "Proxy-Client-IP", "X-Host", "X_Forwarded_For",
+    "x-forwarded-for", "X-Cloud-Trace-Context", "X-Scheme", "X-URL-Scheme", "X-Peer-IP", "CDN-Loop",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORWARDING)
+def test_what_a_proxy_passed_on_needs_a_login_even_under_a_local_name(sqlite_api: Api, name: str) -> None:
+    forwarded = {name: "127.0.0.1"}
+    execution = sqlite_api.create()
+    visit = Visit(sqlite_api.root)
+    for path in PAGES:
+        answer = visit.see(path.format(execution["executionId"]), forwarded)
+        assert (answer.status_code, LOGIN in answer.text) == (401, True), path
+    visit.see(f"/cancel/{execution['executionId']}")  # the proof of a form, as the machine's own user has it
+    assert visit.send(f"/cancel/{execution['executionId']}", forwarded).status_code == 401
+    assert sqlite_api.status(execution)["status"] == "created"
+
+
+def test_a_login_through_a_proxy_opens_the_pages_of_a_local_server(sqlite_api: Api) -> None:
+    visit = Visit(sqlite_api.root)
+    visit.session.headers["X-Forwarded-For"] = "203.0.113.9"
+    assert visit.login(stored(sqlite_api, "admin")).status_code == 303
+    assert visit.see("/audit").status_code == 200
+    visit.send("/logout")
+    assert visit.see("/audit").status_code == 401
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize(("version", "status"), [("1.0", b"401"), ("1.1", b"200")])
+def test_a_page_that_is_asked_for_by_http_1_0_needs_a_login_for_only_proxies_do_so(
+    sqlite_api: Api, host: str, version: str, status: bytes
+) -> None:
+    port = int(sqlite_api.root.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        asked = f"GET /audit HTTP/{version}\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+        connection.sendall(asked.encode())
+        assert connection.makefile("rb").readline().split()[1] == status
+
+
+AS_NOBODY = """
+import os, socket, sys
+port = int(sys.argv[1])
+os.setuid(65534)
+connection = socket.socket()
+connection.connect((b"127.0.0.1", port))
+connection.sendall(b"GET /audit HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n")
+print(connection.recv(100).split()[1].decode())
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not Path("/proc/net/tcp").exists(), reason="needs root, and Linux")
+def test_a_local_process_of_another_user_as_a_proxy_is_needs_a_login(sqlite_api: Api) -> None:
+    command = [sys.executable, "-c", AS_NOBODY, sqlite_api.root.rpartition(":")[2]]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "401\n"
+    assert sqlite_api.page("/audit").status_code == 200
+
+
+def test_a_named_proxy_means_that_others_reach_the_pages(tmp_path: Path) -> None:
+    with running(tmp_path / "data", TMS_SERVER_TRUSTED_PROXIES="10.0.0.5") as api:
+        assert api.page("/").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("client", "headers", "is_ours"),
+    [
+        (("127.0.0.1", 1), {"Host": "127.0.0.1:8765"}, True),
+        (("::1", 1), {"Host": "[::1]:8765"}, True),
+        (("::ffff:127.0.0.1", 1), {"Host": "LOCALHOST"}, True),
+        (("127.0.0.1", 1), {"Host": "tms.example"}, False),
+        (("127.0.0.1", 1), {"Host": "localhost.example"}, False),
+        (("127.0.0.1", 1), {}, False),
+        (("10.0.0.1", 1), {"Host": "127.0.0.1"}, False),
+        (("nonsense", 1), {"Host": "127.0.0.1"}, False),
+        (None, {"Host": "127.0.0.1"}, False),  # a Unix socket
+    ],
+)
+def test_only_a_browser_of_this_machine_that_asks_directly_needs_no_login(
+    client: tuple[str, int] | None, headers: dict[str, str], is_ours: bool
+) -> None:
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "client": client, "headers": raw, "http_version": "1.1"}
+    assert is_direct(ASGIConnection(scope)) is is_ours  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from pytest_tms.server import cleanup
 from pytest_tms.server.store import idempotency
 from pytest_tms.server.store.database import Database
 from tests.conftest import Foreign, Tms
-from tests.server.conftest import Api, fields, good, refused, running, scratch_database
+from tests.server.conftest import KEY, Api, fields, good, refused, running, scratch_database
 
 
 def post(tms: Tms, path: str, body: dict[str, object], key: str) -> requests.Response:
@@ -128,7 +128,8 @@ def replicas(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         if request.param == "postgresql":
             url = stack.enter_context(scratch_database())
         one, other = (
-            stack.enter_context(running(folder / name, "--database-url", url)) for name in ("one", "other")
+            stack.enter_context(running(folder / name, "--database-url", url, TMS_SERVER_KEYS=KEY))
+            for name in ("one", "other")
         )
         yield [one, replace(other, token=one.token)]
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from tests.conftest import run_tms, wait_for
+import pytest_tms
+from tests.conftest import first_token, run_tms, wait_for
 from tests.server.conftest import Serve
-from tests.server.test_serve import TOKEN
 
 FIND = [sys.executable, "-m", "pytest_tms.server.local", "--session"]
 
@@ -35,8 +37,13 @@ class Place:
         self.sessions.append(process)
         return process
 
-    def ask(self, session: int, *, ci: bool = True) -> subprocess.Popen[str]:
-        environ = {**os.environ, "TMS_SERVER_DATA_DIR": str(self.folder), **({"CI": "true"} if ci else {})}
+    def ask(self, session: int, *, ci: bool = True, **more: str) -> subprocess.Popen[str]:
+        environ = {
+            **os.environ,
+            "TMS_SERVER_DATA_DIR": str(self.folder),
+            **({"CI": "true"} if ci else {}),
+            **more,
+        }
         return subprocess.Popen(
             [*FIND, str(session)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
         )
@@ -44,6 +51,9 @@ class Place:
     def find(self, session: int | None = None) -> dict[str, str]:
         """The answer to one who asks, in CI."""
         return answer(self.ask(os.getpid() if session is None else session))
+
+    def tms(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_tms("local", *arguments, TMS_SERVER_DATA_DIR=str(self.folder))
 
     def state(self) -> dict[str, Any]:
         try:
@@ -228,14 +238,111 @@ def test_a_server_that_cannot_start_is_one_line(place: Place) -> None:
 
 
 def test_it_takes_no_token_away_and_does_not_hide_the_first(place: Place) -> None:
-    made = run_tms("token", "create", "--name", "local", "--json", "--data-dir", str(place.folder))
     found = place.find()
+    made = run_tms("token", "create", "--name", "local", "--json", "--data-dir", str(place.folder))
     mine = {"url": found["url"], "token": json.loads(made.stdout)["token"]}
     assert works(mine)
     assert works(found)
 
 
-def test_a_server_for_people_still_shows_its_first_token(place: Place, start: Serve) -> None:
+def test_a_server_for_people_still_makes_its_first_token(place: Place, start: Serve) -> None:
     place.find()
+    assert not (place.folder / "first-token").exists()
     start(place.folder)
-    wait_for(lambda: TOKEN.search((place.folder / "serve.log").read_text()))
+    assert first_token(place.folder)
+
+
+def installed(folder: Path, version: str) -> str:
+    """The package as pip installs it, with this version; PYTHONPATH for those who shall use it."""
+    shutil.copytree(Path(pytest_tms.__file__).parent, folder / "pytest_tms")
+    metadata = folder / f"pytest_tms-{version}.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: pytest-tms\nVersion: {version}\n")
+    return str(folder)
+
+
+def test_a_newer_version_replaces_a_running_server_that_no_other_session_uses(
+    place: Place, tmp_path: Path
+) -> None:
+    mine, other = place.session(), place.session()
+    old = answer(place.ask(other.pid, ci=False))
+    place.find(mine.pid)
+    pid = place.state()["pid"]
+    newer = {"PYTHONPATH": installed(tmp_path / "site", "9.9")}
+    assert answer(place.ask(mine.pid, ci=False, **newer)) == old  # the other session keeps its server
+    assert place.state()["pid"] == pid
+    other.kill()
+    other.wait()
+    new = answer(place.ask(mine.pid, ci=False, **newer))
+    assert new["url"] == old["url"]
+    assert works(new)
+    assert not alive(pid)
+    assert json.loads(place.tms("status", "--json").stdout)["version"] == "9.9"
+    assert place.find(mine.pid) == new  # an older version uses the newer server
+
+
+def test_a_server_stops_when_its_package_is_uninstalled_though_a_session_lives(
+    place: Place, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    answer(place.ask(os.getpid(), ci=False, PYTHONPATH=installed(site, "0.1.0")))
+    pid = place.state()["pid"]
+    shutil.rmtree(site)
+    wait_for(lambda: not alive(pid))
+    assert "pid" not in place.state()
+    assert "Traceback" not in place.log()
+
+
+def test_a_server_whose_package_was_replaced_stops_soon_after_its_last_session(
+    place: Place, tmp_path: Path
+) -> None:
+    site, session = tmp_path / "site", place.session()
+    found = answer(place.ask(session.pid, ci=False, PYTHONPATH=installed(site, "0.1.0")))
+    pid = place.state()["pid"]
+    shutil.rmtree(site / "pytest_tms-0.1.0.dist-info")
+    (site / "pytest_tms-9.9.dist-info").mkdir()
+    (site / "pytest_tms-9.9.dist-info" / "METADATA").write_text("Name: pytest-tms\nVersion: 9.9\n")
+    assert works(found)
+    session.kill()
+    session.wait()
+    wait_for(lambda: not alive(pid))
+
+
+def test_the_command_shows_and_stops_the_server(place: Place) -> None:
+    path = str(place.folder)
+    assert place.tms("path").stdout == f"{path}\n"
+    assert json.loads(place.tms("path", "--json").stdout) == {"path": path}
+    nothing = {"running": False, "url": None, "pid": None, "version": None, "sessions": None, "path": path}
+    assert json.loads(place.tms("status", "--json").stdout) == nothing
+    assert place.tms("status").stdout == f"not running, data in {path}\n"
+    assert json.loads(place.tms("stop", "--json").stdout) == {"stopped": False}
+    assert not place.folder.exists()  # asking creates nothing
+    session = place.session()
+    found = answer(place.ask(session.pid, ci=False))
+    pid = place.state()["pid"]
+    shown = place.tms("status")
+    assert found["url"] in shown.stdout
+    assert found["token"] not in shown.stdout
+    status = json.loads(place.tms("status", "--json").stdout)
+    assert status == {
+        "running": True,
+        "url": found["url"],
+        "pid": pid,
+        "version": metadata.version("pytest-tms"),
+        "sessions": [session.pid],
+        "path": path,
+    }
+    assert place.tms("stop").stdout == "stopped\n"
+    assert not alive(pid)
+    assert json.loads(place.tms("status", "--json").stdout) == nothing
+    assert place.tms("stop").stdout == "it was not running\n"
+    assert answer(place.ask(session.pid, ci=False))["url"] == found["url"]
+
+
+def test_a_process_that_took_the_place_of_a_server_is_not_stopped(place: Place, start: Serve) -> None:
+    process, url = start(place.folder)
+    state = {"url": url, "token": first_token(place.folder), "pid": process.pid}
+    (place.folder / "local.json").write_text(json.dumps(state))
+    assert json.loads(place.tms("stop", "--json").stdout) == {"stopped": False}
+    assert process.poll() is None
+    (place.folder / "local.json").unlink()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.conftest import TOKEN, Tms, peak_memory, wait_for
+from tests.conftest import Tms, first_token, peak_memory
 from tests.server.conftest import Serve
 
 if sys.version_info >= (3, 14):
@@ -85,8 +85,7 @@ def zstd_bomb(blocks: int) -> bytes:
 
 def test_bombs_are_413_and_cost_no_more_memory_than_the_largest_body(start: Serve, tmp_path: Path) -> None:
     process, url = start(tmp_path)
-    token = wait_for(lambda: TOKEN.search((tmp_path / "serve.log").read_text()))
-    tms = Tms(url, token[0], tmp_path)
+    tms = Tms(url, first_token(tmp_path), tmp_path)
     assert post(tms, PACKED["gzip"]).status_code == 201
     before = peak_memory(process.pid)
     bombs = {"gzip": gzip.compress(b" " * (300 << 20), compresslevel=1), "zstd": zstd_bomb(1_000_000)}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.conftest import TOKEN, peak_memory, wait_for
+from tests.conftest import first_token, peak_memory, wait_for
 from tests.server.conftest import Api, Serve, good
 
 LARGEST = 100 << 20
@@ -25,8 +25,7 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, int
 
     folder = tmp_path_factory.mktemp("patient")
     process, url = serve(folder)
-    token = wait_for(lambda: TOKEN.search((folder / "serve.log").read_text()))
-    yield Api(url, token[0], folder), process.pid
+    yield Api(url, first_token(folder), folder), process.pid
     process.terminate()
     process.wait(timeout=20)
 
@@ -161,8 +160,7 @@ def test_calls_beyond_what_the_server_can_do_are_503_with_the_documented_error(
 
 def test_what_a_shutdown_cannot_wait_for_is_503(start: Serve, tmp_path: Path) -> None:
     process, url = start(tmp_path)
-    token = wait_for(lambda: TOKEN.search((tmp_path / "serve.log").read_text()))
-    api = Api(url, token[0], tmp_path)
+    api = Api(url, first_token(tmp_path), tmp_path)
     with connect(api, head(api, 1000) + b"{") as client:
         good(api.ask("GET", "/"), 200)
         process.terminate()

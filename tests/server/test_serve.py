@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import os
+import pty
+import re
 import signal
 import socket
 import sqlite3
@@ -13,11 +15,15 @@ from pathlib import Path
 
 import pytest
 import requests
+from sqlalchemy import BigInteger, Integer, insert
 
 from pytest_tms.errors import ServiceUnavailable
+from pytest_tms.server.store import tables
 from pytest_tms.server.store.database import Database
-from tests.conftest import TOKEN, run_tms, wait_for
-from tests.server.conftest import Api, Serve, result, running, scratch_database
+from pytest_tms.server.webhooks.keys import Keys
+from tests.conftest import TMS, TOKEN, first_token, run_tms, wait_for
+from tests.server.conftest import KEY, Api, Serve, result, running, scratch_database
+from tests.server.test_tokens import one_line
 
 
 def stop(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) -> int:
@@ -36,20 +42,123 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_only_the_first_start_shows_a_token_and_it_opens_the_api(start: Serve, tmp_path: Path) -> None:
-    process, url = start(tmp_path)
-    wait_for(lambda: answers(url))
-    token = TOKEN.search(said(tmp_path))
-    assert token
+def opens(url: str, token: str) -> bool:
     body = {"testSuite": "all", "environment": "dev"}
-    headers = {"Authorization": f"Bearer {token[0]}"}
-    assert requests.post(f"{url}/executions", json=body, headers=headers, timeout=20).status_code == 201
+    headers = {"Authorization": f"Bearer {token}"}
+    return requests.post(f"{url}/executions", json=body, headers=headers, timeout=20).status_code == 201
+
+
+def test_the_first_token_is_in_a_file_of_its_owner_and_not_in_what_a_collector_reads(
+    start: Serve, tmp_path: Path
+) -> None:
+    process, url = start(tmp_path)
+    token, file = first_token(tmp_path), tmp_path / "first-token"
+    assert TOKEN.fullmatch(token)
+    assert mode(file) == 0o600
+    assert opens(url, token)
+    assert str(file) in said(tmp_path)
     stop(process)
+    assert not TOKEN.search(said(tmp_path))
+    file.unlink()
     process, url = start(tmp_path)
     wait_for(lambda: answers(url))
-    assert not TOKEN.search(said(tmp_path))
-    assert requests.post(f"{url}/executions", json=body, headers=headers, timeout=20).status_code == 201
+    assert opens(url, token)
     stop(process)
+    assert not file.exists()  # there is a token: the second start makes none
+    assert "token" not in said(tmp_path).replace(str(tmp_path), "")
+
+
+def test_the_first_token_is_shown_on_a_terminal_alone(tmp_path: Path) -> None:
+    terminal, end = pty.openpty()
+    command = [*TMS, "serve", "--port", "0", "--data-dir", str(tmp_path)]
+    process = subprocess.Popen(command, stdin=end, stdout=end, stderr=end)
+    os.close(end)
+    try:
+        shown = ""
+        while not (found := TOKEN.search(shown)):
+            shown += os.read(terminal, 10_000).decode()
+        url = re.search(r"http://\S+/api", shown)
+        assert url
+        assert opens(url[0], found[0])
+        assert not (tmp_path / "first-token").exists()
+    finally:
+        stop(process)
+        os.close(terminal)
+
+
+def test_a_first_token_that_cannot_be_written_is_made_at_the_next_start(start: Serve, tmp_path: Path) -> None:
+    (tmp_path / "first-token").mkdir()
+    done = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path))
+    assert done.returncode == 1
+    assert "first-token" in one_line(done.stderr.splitlines(keepends=True)[-1])
+    (tmp_path / "first-token").rmdir()
+    _, url = start(tmp_path)
+    assert opens(url, first_token(tmp_path))
+
+
+def test_servers_of_one_database_need_one_key(start: Serve, tmp_path: Path) -> None:
+    with scratch_database() as url:
+        place = ("--database-url", url)
+        first, base = start(tmp_path / "one", *place)  # alone it makes a key of its own
+        hook = {
+            "url": "https://example.com/x",
+            "events": ["execution.completed"],
+            "secret": "0123456789abcdef",
+        }
+        headers = {"Authorization": f"Bearer {first_token(tmp_path / 'one')}"}
+        assert requests.post(f"{base}/webhooks", json=hook, headers=headers, timeout=20).status_code == 201
+        refuse = ["serve", "--port", "0", "--data-dir", str(tmp_path / "two"), *place]
+        other = run_tms("key", "create").stdout.strip()
+        for environ in ({}, {"TMS_SERVER_KEYS": other}):
+            done = run_tms(*refuse, **environ)
+            assert done.returncode == 1
+            said = one_line(done.stderr)
+            assert "TMS_SERVER_KEYS" in said
+            assert "`tms key create`" in said
+            assert url.partition("//")[2] in said
+            assert other not in said
+        key = (tmp_path / "one" / "secrets.key").read_text().strip()
+        second, base = start(tmp_path / "two", *place, TMS_SERVER_KEYS=key)
+        wait_for(lambda: answers(base))
+        stop(first)
+        stop(second)
+        # The new key comes first, the former one stays until the secrets are encrypted anew.
+        both = {"TMS_SERVER_KEYS": f"{other},{key}"}
+        assert run_tms("key", "rotate", "--data-dir", str(tmp_path / "two"), *place, **both).returncode == 0
+        third, base = start(tmp_path / "three", *place, TMS_SERVER_KEYS=other)
+        wait_for(lambda: answers(base))
+        stop(third)
+        done = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path / "one"), *place)
+        assert done.returncode == 1
+        assert "tms key reset" in one_line(done.stderr)
+        assert run_tms("key", "reset", "--data-dir", str(tmp_path / "one"), *place).returncode == 0
+        start(tmp_path / "one", *place)
+
+
+def test_a_server_whose_database_has_secrets_of_another_key_does_not_register_its_own(tmp_path: Path) -> None:
+    with scratch_database() as url:
+        database = Database(url)
+        database.upgrade(tmp_path)
+        with database.write() as connection:
+            values = {column.name: "" for column in tables.webhooks.c if not column.nullable}
+            numbers = {
+                column.name: 0
+                for column in tables.webhooks.c
+                if isinstance(column.type, BigInteger | Integer)
+            }
+            secret = {"secret": Keys(KEY, tmp_path).encrypt("x")}
+            connection.execute(insert(tables.webhooks).values({**values, **numbers, **secret}))
+        database.close()
+        done = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path), "--database-url", url)
+        assert done.returncode == 1
+        assert "TMS_SERVER_KEYS" in one_line(done.stderr)
+
+
+def test_a_malformed_key_is_one_line_at_the_start(tmp_path: Path) -> None:
+    done = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path), TMS_SERVER_KEYS="nonsense")
+    assert done.returncode == 1
+    assert "TMS_SERVER_KEYS" in one_line(done.stderr)
+    assert "nonsense" not in done.stderr
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
@@ -71,9 +180,8 @@ def test_first_starts_at_once_share_one_data_dir_and_make_one_token(
 ) -> None:
     def begin(number: int, *options: str) -> tuple[subprocess.Popen[bytes], str]:
         folder = tmp_path / f"log{number}"
-        return start(
-            folder, "--data-dir", str(tmp_path / (f"own{number}" if options else "shared")), *options
-        )
+        data_dir = str(tmp_path / (f"own{number}" if options else "shared"))
+        return start(folder, "--data-dir", data_dir, *options, TMS_SERVER_KEYS=KEY)
 
     def check(*options: str) -> None:
         with ThreadPoolExecutor(3) as threads:
@@ -82,7 +190,8 @@ def test_first_starts_at_once_share_one_data_dir_and_make_one_token(
         for process, _ in started:
             stop(process)
         logs = [(tmp_path / f"log{number}" / "serve.log").read_text() for number in range(3)]
-        assert sum(bool(TOKEN.search(log)) for log in logs) == 1
+        assert sum("first-token" in log for log in logs) == 1
+        assert not any(TOKEN.search(log) for log in logs)
         assert not any("Traceback" in log for log in logs)
 
     if on_postgres:
@@ -93,10 +202,9 @@ def test_first_starts_at_once_share_one_data_dir_and_make_one_token(
 
 
 def test_two_workers_share_what_they_know(start: Serve, tmp_path: Path) -> None:
-    made = run_tms("token", "create", "--name", "x", "--json", "--data-dir", str(tmp_path))
     process, url = start(tmp_path, "--workers", "2")
     wait_for(lambda: answers(url))
-    token = json.loads(made.stdout)["token"]
+    token = first_token(tmp_path)
 
     def submit(number: int) -> int:
         with requests.Session() as session:  # a connection of its own, which either worker may take
@@ -184,12 +292,10 @@ def test_behind_a_proxy_links_lead_to_the_public_address_and_its_name_is_known(
     process, url = start(tmp_path, "--port", str(port), "--public-url", "https://tms.example/")
     assert url == "https://tms.example/api"
     wait_for(lambda: answers(f"http://127.0.0.1:{port}/api"))
-    token = TOKEN.search(said(tmp_path))
-    assert token
     created = requests.post(
         f"http://127.0.0.1:{port}/api/executions",
         json={"testSuite": "all", "environment": "dev"},
-        headers={"Authorization": f"Bearer {token[0]}", "Host": "tms.example"},
+        headers={"Authorization": f"Bearer {first_token(tmp_path)}", "Host": "tms.example"},
         timeout=20,
     ).json()
     assert created["webhookUrl"].startswith("https://tms.example/api/webhooks/executions/exec_")

@@ -22,7 +22,7 @@ from pytest_tms.server.store import tokens
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.tokens import ApiToken
 from tests.conftest import run_tms, wait_for
-from tests.server.conftest import Api, Serve, good, refused
+from tests.server.conftest import Api, Serve, good, refused, scratch_database
 
 
 def token(api: Api, *options: str) -> dict[str, Any]:
@@ -307,10 +307,76 @@ def test_a_token_has_the_form_that_scanners_know(sqlite_api: Api) -> None:
 
 
 def test_a_token_is_shown_alone_on_stdout(tmp_path: Path) -> None:
-    done = run_tms("token", "create", "--name", "my name", "--data-dir", str(tmp_path))
+    place = ("--data-dir", str(tmp_path))
+    assert run_tms("db", "upgrade", *place).returncode == 0
+    done = run_tms("token", "create", "--name", "my name", *place)
     assert re.fullmatch(r"tms_\w{36}\n", done.stdout)
     assert "my name" in done.stderr
-    assert done.stdout.strip() not in run_tms("token", "list", "--data-dir", str(tmp_path)).stdout
+    assert done.stdout.strip() not in run_tms("token", "list", *place).stdout
+
+
+COMMANDS = [
+    ["token", "create", "--name", "x"],
+    ["token", "create", "--name", "x", "--json"],
+    ["token", "list"],
+    ["token", "list", "--json"],
+    ["token", "rotate", "tok_x"],
+    ["token", "revoke", "tok_x"],
+    ["audit"],
+    ["key", "rotate"],
+    ["key", "reset"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("is_empty", [False, True], ids=["missing", "empty"])
+def test_a_command_refuses_a_database_that_no_server_made(
+    tmp_path: Path, command: list[str], is_empty: bool
+) -> None:
+    folder = tmp_path / "data"
+    if is_empty:
+        folder.mkdir()
+        (folder / "tms.sqlite3").touch()
+    done = run_tms(*command, TMS_SERVER_DATA_DIR=str(folder))
+    assert done.returncode == 1
+    assert not done.stdout
+    said = one_line(done.stderr)
+    for word in (
+        str(folder),
+        "tms serve",
+        "--data-dir",
+        "--database-url",
+        "TMS_SERVER_DATA_DIR",
+        "TMS_SERVER_DATABASE_URL",
+    ):
+        assert word in said
+    assert folder.exists() is is_empty
+    assert not is_empty or not (folder / "tms.sqlite3").stat().st_size
+
+
+def test_a_command_refuses_a_postgresql_database_that_no_server_made(tmp_path: Path) -> None:
+    with scratch_database() as url:
+        place = ("--data-dir", str(tmp_path), "--database-url", url)
+        done = run_tms("token", "create", "--name", "x", *place)
+        assert done.returncode == 1
+        assert url.partition("//")[2] in one_line(done.stderr)
+        assert run_tms("db", "upgrade", *place).returncode == 0
+        assert run_tms("token", "create", "--name", "x", *place).returncode == 0
+
+
+def test_a_command_says_on_stderr_which_database_it_works_on(api: Api) -> None:
+    place = ("--data-dir", str(api.data_dir), *api.database)
+    made = token(api)
+    for command in (
+        ["create", "--name", "x", "--json"],
+        ["list", "--json"],
+        ["rotate", made["id"]],
+        ["revoke", made["id"]],
+    ):
+        done = run_tms("token", *command, *place)
+        expected = api.database[1].partition("@")[2] if api.database else str(api.data_dir / "tms.sqlite3")
+        assert expected in done.stderr.splitlines()[-1]
+        assert "database" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -329,6 +395,7 @@ def test_a_token_is_shown_alone_on_stdout(tmp_path: Path) -> None:
 def test_a_token_command_that_fails_says_why_in_one_line(
     tmp_path: Path, arguments: list[str], status: int, said: str
 ) -> None:
+    assert run_tms("db", "upgrade", "--data-dir", str(tmp_path)).returncode == 0
     done = run_tms(*arguments, "--data-dir", str(tmp_path))
     assert done.returncode == status
     assert said in one_line(done.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -18,7 +17,7 @@ import pytest
 import requests
 
 from pytest_tms import signing
-from tests.conftest import run_tms, serve, wait_for
+from tests.conftest import first_token, serve, wait_for
 from tests.server.conftest import Api, result, scratch_database
 from tests.webhooks.conftest import ENVIRON, SECRET
 from tests.webhooks.subscribers import Got, Subscribers, answers
@@ -53,10 +52,8 @@ def test_every_event_arrives_over_kills(
         options = ["--workers", workers]
         if database == "postgresql":
             options += ["--database-url", stack.enter_context(scratch_database())]
-        shared = [] if database == "sqlite" else options[2:]
-        made = run_tms("token", "create", "--name", "t", "--json", "--data-dir", str(tmp_path), *shared)
-        token = json.loads(made.stdout)["token"]
         process, url = serve(tmp_path, *options)
+        token = first_token(tmp_path)
         stack.callback(lambda: process.poll() is None and kill_all(process))
         port = url.split(":")[2].partition("/")[0]
         again = [*options, "--port", port]

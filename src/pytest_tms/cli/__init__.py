@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from pytest_tms.cli.options import Group
 from pytest_tms.errors import TmsError
 
 COMMANDS = {
@@ -20,12 +21,13 @@ COMMANDS = {
     "replay": "pytest_tms.cli.replay:replay",
     "doctor": "pytest_tms.cli.doctor:doctor",
     "webhook": "pytest_tms.cli.webhook:webhook",
+    "local": "pytest_tms.cli.local:local",
     "key": "pytest_tms.cli.key:key",
     "db": "pytest_tms.cli.db:db",
 }
 
 
-class Tms(click.Group):
+class Tms(Group):
     """Loads a command's module when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -51,9 +53,6 @@ def main() -> None:
     """Run `tms`; what goes wrong is one line on stderr: exit status 2 for wrong usage, 1 for failed work."""
     try:
         sys.exit(tms(prog_name="tms", standalone_mode=False))
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(error.exit_code)
     except click.UsageError as error:
         asked = error.ctx.command_path if error.ctx else "tms"
         _end(f"{error.format_message().rstrip('.')}: see `{asked} --help`", error.exit_code)

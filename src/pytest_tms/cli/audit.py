@@ -7,7 +7,14 @@ from pathlib import Path
 
 import click
 
-from pytest_tms.cli.options import Duration, database_options, json_option, moment, open_database
+from pytest_tms.cli.options import (
+    Duration,
+    database_options,
+    json_option,
+    moment,
+    open_database,
+    show_database,
+)
 
 
 @click.command()
@@ -25,8 +32,10 @@ def audit(
     from pytest_tms.server.store import audit as log
 
     start = auth.now() - since if since else 0
-    with open_database(data_dir, database_url).read() as connection:
+    database = open_database(data_dir, database_url)
+    with database.read() as connection:
         entries, _ = log.page(connection, since=start, limit=limit)
+    show_database(database)
     if as_json:
         rows = [
             {

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from pytest_tms.cli.checks import refusals
 from pytest_tms.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def _examined(arguments: tuple[str, ...], findings: Findings) -> str:
     if "offline" in found:
         return f"works: offline, results are written to {shown(found['offline'])} and sent by `tms replay`"
     problem = _examine(found, findings)
+    findings.trouble[:] = map(shown, findings.trouble)
     if problem:
         raise Broken(shown(problem))
     if findings.clock_skew is not None and abs(findings.clock_skew) > MAX_CLOCK_SKEW:
@@ -253,12 +255,12 @@ def _talk(found: dict[str, Any], findings: Findings) -> None:
         TmsClient(url, found["token"], retries=0, connect_timeout=3, read_timeout=5, answered=note) as client,
         TmsClient(url, retries=0, connect_timeout=3, read_timeout=5, answered=note) as anonymous,
     ):
-        _ask(client, found["execution"], found["environment"], findings)
+        _ask(client, found["execution"], found["suite"], found["environment"], findings)
         if findings.token is None:
             _ask_without_token(anonymous)
 
 
-def _ask(client: TmsClient, execution: str, environment: str, findings: Findings) -> None:
+def _ask(client: TmsClient, execution: str, suite: str, environment: str, findings: Findings) -> None:
     """Ours describes itself; of another only a documented call shows whether it accepts the token."""
     import msgspec
 
@@ -274,15 +276,11 @@ def _ask(client: TmsClient, execution: str, environment: str, findings: Findings
     if service.service and service.token is None:
         raise TmsError("the token is unknown, expired or revoked: set TMS_API_TOKEN to a valid token")
     if service.token is not None:
-        token = service.token
-        findings.token = json.loads(msgspec.json.encode(token))
-        needed = ["executions:write", *(["executions:read"] if execution else [])]
-        missing = [scope for scope in needed if not {scope, "admin"} & set(token.scopes)]
-        if missing:
-            raise TmsError(f"the token {token.id} lacks {' and '.join(missing)}: use one that has it")
-        if token.environments and not execution and environment not in token.environments:
-            bound = " and ".join(token.environments)
-            raise TmsError(f"the token {token.id} is for {bound}, not {environment}: use another")
+        findings.token = json.loads(msgspec.json.encode(service.token))
+    refused = refusals(service, suite=suite, environment=environment, execution=execution)
+    if refused:
+        findings.trouble += refused[1:]
+        raise TmsError(refused[0])
     if execution or not service.service:
         try:
             client.get_execution(execution or "exec_0")

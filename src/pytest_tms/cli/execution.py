@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pytest_tms.cli.options import connect, json_option, new_request, request_options, url_option
+from pytest_tms.cli.options import Group, connect, json_option, new_request, request_options, url_option
 
 if TYPE_CHECKING:
     from pytest_tms import wire
@@ -22,7 +22,7 @@ SHOWN = 10
 """Names of tests of one kind that ``show`` lists for each shard."""
 
 
-@click.group()
+@click.group(cls=Group)
 def execution() -> None:
     """Executions, for scripts and CI steps: create, show, finish, cancel."""
 

@@ -6,12 +6,41 @@ from pathlib import Path
 
 import click
 
-from pytest_tms.cli.options import database_options, open_database, operator
+from pytest_tms.cli.options import Group, database_options, open_database, operator, show_database
 
 
-@click.group()
+@click.group(cls=Group)
 def key() -> None:
     """The keys that encrypt secrets at rest."""
+
+
+@key.command()
+def create() -> None:
+    """Print a new key, for TMS_SERVER_KEYS of all servers of a database."""
+    from pytest_tms.server.webhooks.keys import new_key
+
+    click.echo(new_key())
+
+
+@key.command()
+@database_options
+def reset(data_dir: Path | None, database_url: str | None) -> None:
+    """Make the key of this server the one of all servers of the database, if the former key is lost.
+
+    Webhooks whose secrets the lost key encrypts send nothing until they get new secrets.
+    """
+    from pytest_tms.server.api import auth
+    from pytest_tms.server.settings import ServerSettings
+    from pytest_tms.server.store import audit
+    from pytest_tms.server.webhooks.keys import Keys
+
+    settings = ServerSettings.read(data_dir=data_dir, database_url=database_url)
+    database = open_database(data_dir, database_url)
+    with database.write() as connection:
+        Keys(settings.keys, settings.data_dir).register(connection)
+        audit.add(connection, operator(), "key.reset", "", auth.now())
+    click.echo("servers with the key of this one may start")
+    show_database(database)
 
 
 @key.command()
@@ -29,11 +58,14 @@ def rotate(data_dir: Path | None, database_url: str | None) -> None:
     settings = ServerSettings.read(data_dir=data_dir, database_url=database_url)
     database = open_database(data_dir, database_url)
     keys = Keys(settings.keys, settings.data_dir)
+    keys.check(database)
     if not keys.are_given:
         keys.add()
     with database.write() as connection:
         found = webhooks.lock_all(connection)
         for webhook in found:
             webhooks.save(connection, keys.encrypt_anew(webhook))
+        keys.register(connection)
         audit.add(connection, operator(), "key.rotated", "", auth.now(), webhooks=len(found))
     click.echo(f"the secrets of {len(found)} webhooks are encrypted with the newest key")
+    show_database(database)

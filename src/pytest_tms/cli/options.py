@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pytest_tms.server.model.actors import Actor
     from pytest_tms.server.store.database import Database
 
+    IntegerType = click.ParamType[int]
+else:  # a generic type only since click 8.4
+    IntegerType = click.ParamType
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -34,7 +38,18 @@ def database_options(function: Function) -> Function:
     )(function)
 
 
-class Duration(click.ParamType[int]):
+class Group(click.Group):
+    """A group that alone shows its help on stderr, with status 2, under every version of click."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Show the help if there is no command."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
+
+
+class Duration(IntegerType):
     """A length of time as people write it, in milliseconds: 12h, 90d, 4w; at most ten years."""
 
     name = "time"
@@ -52,16 +67,31 @@ class Duration(click.ParamType[int]):
         return milliseconds
 
 
-def open_database(data_dir: Path | None, database_url: str | None) -> Database:
-    """The database that ``database_options`` name, its schema up to date."""
+def open_database(data_dir: Path | None, database_url: str | None, *, create: bool = False) -> Database:
+    """Return the database that ``database_options`` name, its schema up to date.
+
+    Raises ValueError, in a sentence, if there is none and ``create`` does not ask for one: a token in a new
+    database is one that no server knows.
+    """
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store.database import Database
 
     settings = ServerSettings.read(data_dir=data_dir, database_url=database_url)
-    settings.prepare()
     database = Database(settings.database)
+    if not create and not database.exists():
+        raise ValueError(
+            f"there is no TMS database at {database.describe()}: name the one that `tms serve` uses "
+            f"(--data-dir or --database-url, TMS_SERVER_DATA_DIR or TMS_SERVER_DATABASE_URL), or start "
+            f"`tms serve` with this one first"
+        )
+    settings.prepare()
     database.upgrade(settings.data_dir)
     return database
+
+
+def show_database(database: Database) -> None:
+    """Print on stderr which database a command worked on."""
+    click.echo(f"database {database.describe()}", err=True)
 
 
 def operator() -> Actor:

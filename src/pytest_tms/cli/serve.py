@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import click
 
 from pytest_tms.cli.options import database_options
+
+FIRST_TOKEN = "first-token"  # noqa: S105  # the name of a file
+"""The file in the data dir with the first token, if standard output is not a terminal."""
 
 
 @click.command()
@@ -33,6 +38,7 @@ def serve(
     from pytest_tms.server import run
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store.database import Database
+    from pytest_tms.server.webhooks.keys import Keys
 
     if embedded:  # a server of this machine alone, whatever the environment says of one for others
         host, public_url, workers, tls_cert, tls_key = "127.0.0.1", "", 1, "", ""
@@ -52,6 +58,7 @@ def serve(
     settings.prepare()
     database = Database(settings.database)
     database.upgrade(settings.data_dir)
+    Keys(settings.keys, settings.data_dir).check(database)
     try:
         sock = run.listen(settings, any_port=embedded)
     except OSError as error:
@@ -67,8 +74,22 @@ def serve(
         return
     click.echo(f"TMS   {root}/api")
     click.echo(f"data  {database.describe()}")
-    if token := run.first_token(database):
-        click.echo(f"token {token}  (shown this once: export TMS_API_TOKEN={token})")
+    if sys.stdout.isatty():
+        run.first_token(
+            database,
+            lambda text: click.echo(f"token {text}  (shown only once: export TMS_API_TOKEN={text})"),
+        )
+    else:  # a log would keep it
+        file = settings.data_dir / FIRST_TOKEN
+        if run.first_token(database, lambda text: _write_private(file, text)):
+            click.echo(f"token in {file}, readable by its owner alone: delete the file once you have read it")
     if settings.workers > 1 and settings.rate_limits != "off" and not settings.redis_url:
         click.echo("note  each worker counts rate limits alone: TMS_SERVER_REDIS_URL shares them", err=True)
     run.serve(settings, database, sock)
+
+
+def _write_private(file: Path, text: str) -> None:
+    """Write a file that its owner alone can read."""
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
+        output.write(f"{text}\n")

@@ -10,15 +10,17 @@ import click
 
 from pytest_tms.cli.options import (
     Duration,
+    Group,
     database_options,
     json_option,
     moment,
     open_database,
     operator,
+    show_database,
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def token() -> None:
     """API tokens: make, list, rotate, revoke."""
 
@@ -68,11 +70,13 @@ def create(
         )
     ends = None if expires is None else auth.now() + expires
     made, text = auth.new_token(name, scopes or auth.DEFAULT_SCOPES, ends, environments)
-    with open_database(data_dir, database_url).write() as connection:
+    database = open_database(data_dir, database_url)
+    with database.write() as connection:
         tokens.add(connection, made, auth.hashed(text))
         granted = {"name": name, "scopes": made.scopes, "environments": environments}
         audit.add(connection, operator(), "token.created", made.id, made.created_at, **granted)
     _show(text, made.id, name, made.scopes, as_json)
+    show_database(database)
 
 
 @token.command("list")
@@ -84,8 +88,10 @@ def list_tokens(data_dir: Path | None, database_url: str | None, as_json: bool) 
     from pytest_tms.server.store import tokens
 
     now = auth.now()
-    with open_database(data_dir, database_url).read() as connection:
+    database = open_database(data_dir, database_url)
+    with database.read() as connection:
         found = tokens.every(connection)
+    show_database(database)
     if as_json:
         rows = [
             {
@@ -148,13 +154,15 @@ def rotate(
 
     now, text = auth.now(), auth.new_text()
     ends = None if expires is None else now + expires
-    with open_database(data_dir, database_url).write() as connection:
+    database = open_database(data_dir, database_url)
+    with database.write() as connection:
         made = tokens.rotate(connection, token_id, auth.hashed(text), now, overlap, ends)
         until = moment(made.previous_until)
         audit.add(connection, operator(), "token.rotated", token_id, now, previousUntil=until)
     _show(text, token_id, made.name, made.scopes, as_json)
     if not as_json:
         click.echo(f"the text before opens until {until}", err=True)
+    show_database(database)
 
 
 @token.command()
@@ -166,10 +174,12 @@ def revoke(token_id: str, data_dir: Path | None, database_url: str | None) -> No
     from pytest_tms.server.store import audit, tokens
 
     now = auth.now()
-    with open_database(data_dir, database_url).write() as connection:
+    database = open_database(data_dir, database_url)
+    with database.write() as connection:
         if tokens.revoke(connection, token_id, now):
             audit.add(connection, operator(), "token.revoked", token_id, now)
     click.echo(f"{token_id} is revoked")
+    show_database(database)
 
 
 def _show(text: str, token_id: str, name: str, scopes: Sequence[str], as_json: bool) -> None:

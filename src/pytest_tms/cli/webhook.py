@@ -13,13 +13,13 @@ from typing import IO, Any
 import click
 
 from pytest_tms import signing
-from pytest_tms.cli.options import connect, json_option, url_option
+from pytest_tms.cli.options import Group, connect, json_option, url_option
 
 LARGEST_BODY = 1024 * 1024
 """Bytes of the largest delivery that `listen` reads."""
 
 
-@click.group()
+@click.group(cls=Group)
 def webhook() -> None:
     """Webhooks: register, check, replay, and receive them.
 

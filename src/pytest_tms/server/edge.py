@@ -105,7 +105,10 @@ class Edge:
         headers = {name: value.decode("latin-1").lower() for name, value in scope["headers"]}
         host = headers.get(b"host", "")
         if self._hosts is not None and _name(host) not in self._hosts:
-            return "This server answers only to its own name: use http://127.0.0.1 or localhost."
+            return (
+                "This server answers only to its own name: use http://127.0.0.1 or localhost; "
+                "the operator sets another with --public-url or TMS_SERVER_PUBLIC_URL."
+            )
         # A browser adds cookies to whatever a foreign page sends, but no foreign page can add a token.
         if str(scope.get("method")) in SAFE or b"authorization" in headers:
             return ""

@@ -3,7 +3,8 @@
 ``python -m pytest_tms.server.local --session PID`` answers with one JSON line, ``{"url": …, "token": …}``. It
 loads neither the web framework nor the database where a server runs already.
 
-The server stays as long as a session does (a file per process id) and for a while after the last request.
+The server stays as long as a session does (a file per process id) and for a while after the last request. It
+stops if its package is uninstalled, and a newer version that finds no other session replaces it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import argparse
 import http.client
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -29,6 +33,14 @@ IDLE_IN_CI = 2.0
 """The same in CI, where nobody looks at the pages afterwards."""
 LONGEST_START = 30.0
 """Seconds that a server may take to its first answer."""
+LARGEST_ANSWER = 1_000_000
+"""Bytes that are read of an answer."""
+LONGEST_STOP = 15.0
+"""Seconds that a server may take to end after SIGTERM."""
+MISSING = 5
+"""Looks, one a second, without the package until it counts as uninstalled: pip removes it to replace it."""
+EMBEDDED = "tok_local"
+"""The id of the token that an embedded server makes itself."""
 
 
 def folder() -> Path:
@@ -52,9 +64,76 @@ def find_or_start(data_dir: Path, session: int) -> dict[str, str]:
         ) from None
     with filelock.FileLock(data_dir / "local.lock", timeout=LONGEST_START * 2):
         state = _read(data_dir)
-        if not _answers(state):
+        answers = _answers(state)
+        if answers and _is_older(state) and not set(living(data_dir)) - {session}:
+            _end(state["pid"])
+            answers = False
+        if not answers:
             state = _start(data_dir, _port(state))
     return {"url": str(state["url"]), "token": str(state["token"])}
+
+
+def status(data_dir: Path) -> dict[str, Any]:
+    """Return ``running``, ``url``, ``pid``, ``version``, ``sessions`` and ``path`` of the data dir's server.
+
+    All but ``running`` and ``path`` are None if none runs; ``sessions`` are process ids.
+    """
+    state = _read(data_dir)
+    runs = _answers(state)
+    return {
+        "running": runs,
+        **{name: state.get(name) if runs else None for name in ("url", "pid", "version")},
+        "sessions": living(data_dir) if runs else None,
+        "path": str(data_dir),
+    }
+
+
+def stop(data_dir: Path) -> bool:
+    """Stop the data dir's server; return whether one ran. What it has not received, its sessions keep."""
+    if not (data_dir / "local.json").exists():
+        return False
+    with filelock.FileLock(data_dir / "local.lock", timeout=LONGEST_START * 2):
+        state = _read(data_dir)
+        if not _answers(state):
+            return False
+        _end(state["pid"])
+        _write(data_dir, {"url": state["url"]})
+    return True
+
+
+def living(data_dir: Path) -> list[int]:
+    """Return the process ids of the sessions that use the data dir's server."""
+    found = [int(entry.name) for entry in (data_dir / "sessions").glob("*") if entry.name.isdecimal()]
+    return sorted(pid for pid in found if _alive(pid))
+
+
+def _end(pid: int) -> None:
+    """End a server: with what it is doing, if it does so in time."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + LONGEST_STOP
+        while time.monotonic() < deadline:
+            if not _alive(pid):
+                return
+            time.sleep(0.05)
+        os.kill(pid, signal.SIGKILL)
+
+
+def _is_older(state: dict[str, Any]) -> bool:
+    """Return whether the server of this state is of an older release; 0.1.0 did not write its version."""
+    return _release(state.get("version", "0.1.0")) < _release(_version())
+
+
+def _release(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d{1,9}", text)[:3])
+
+
+def _version() -> str:
+    """Return the version that is installed now, not the one that runs."""
+    try:
+        return version("pytest-tms")
+    except PackageNotFoundError:
+        return ""
 
 
 def _read(data_dir: Path) -> dict[str, Any]:
@@ -62,14 +141,14 @@ def _read(data_dir: Path) -> dict[str, Any]:
         state = json.loads((data_dir / "local.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    kinds = {"url": str, "token": str, "pid": int}
+    kinds = {"url": str, "token": str, "pid": int, "version": str}
     if not isinstance(state, dict):
         return {}
     return {name: state[name] for name, kind in kinds.items() if isinstance(state.get(name), kind)}
 
 
 def _answers(state: dict[str, Any]) -> bool:
-    """Whether the server of this state runs, and is the one that wrote it."""
+    """Whether the server of this state runs, and is the one that wrote it: it has the token."""
     if not {"url", "token", "pid"} <= state.keys():
         return False
     port = _port(state)
@@ -77,9 +156,10 @@ def _answers(state: dict[str, Any]) -> bool:
         return False
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection.request("GET", "/api/")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
+        connection.request("GET", "/api/", headers={"Authorization": f"Bearer {state['token']}"})
+        answer = json.loads(connection.getresponse().read(LARGEST_ANSWER))
+        return bool(answer["token"]["id"] == EMBEDDED)
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, RecursionError):
         return False
     finally:
         connection.close()
@@ -132,22 +212,34 @@ class Sessions:
     def __init__(self, data_dir: Path) -> None:
         self._folder = data_dir / "sessions"
         self._idle = IDLE_IN_CI if os.environ.get("CI") else IDLE
+        self._version = _version()
+        self._missing = 0
 
     def is_wanted(self, idle: float) -> bool:
-        """Whether a session lives, or the last request is ``idle`` seconds ago and that is not long."""
-        living = False
+        """Whether a session lives, or the last request is ``idle`` seconds ago and that is not long.
+
+        Another version of the package on disk makes that time short; without the package no session counts.
+        """
+        if not Path(__file__).exists():
+            self._missing += 1
+            if self._missing >= MISSING:
+                return False
+        else:
+            self._missing = 0
+        is_used = False
         for entry in self._folder.glob("*"):
             if entry.name.isdecimal() and _alive(int(entry.name)):
-                living = True
+                is_used = True
             else:
                 with suppress(OSError):
                     entry.unlink()
-        return living or idle < self._idle
+        patience = self._idle if _version() == self._version else IDLE_IN_CI
+        return is_used or idle < patience
 
 
 def write_state(data_dir: Path, url: str, token: str) -> None:
     """Say where the embedded server is, to its owner alone and all at once."""
-    _write(data_dir, {"url": url, "token": token, "pid": os.getpid()})
+    _write(data_dir, {"url": url, "token": token, "pid": os.getpid(), "version": _version()})
 
 
 def retire(data_dir: Path, url: str, is_wanted: Callable[[], bool]) -> bool:
@@ -187,7 +279,16 @@ def _alive(pid: int) -> bool:
         return False
     except OSError:
         return True
-    return True
+    try:  # one that has ended, and whose parent does not wait for it, is still there
+        return (
+            Path(f"/proc/{pid}/stat")
+            .read_text(encoding="utf-8", errors="replace")
+            .rpartition(")")[2]
+            .split()[0]
+            != "Z"
+        )
+    except (OSError, IndexError):
+        return True
 
 
 def main() -> int:
@@ -198,7 +299,10 @@ def main() -> int:
     try:
         print(json.dumps(find_or_start(folder(), session)))
     except ModuleNotFoundError:
-        print('it is not installed: pip install "pytest-tms[server]"', file=sys.stderr)
+        print(
+            'it is not installed: pip install "pytest-tms[server]", or pipx install "pytest-tms[server]"',
+            file=sys.stderr,
+        )
         return 1
     except (OSError, RuntimeError, filelock.Timeout) as error:
         print(str(error), file=sys.stderr)

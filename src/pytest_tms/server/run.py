@@ -16,15 +16,12 @@ from uvicorn.supervisors import Multiprocess
 from pytest_tms.server.api.auth import hashed, new_token
 from pytest_tms.server.app import create_app
 from pytest_tms.server.edge import Edge
-from pytest_tms.server.local import Sessions, retire, write_state
+from pytest_tms.server.local import EMBEDDED, Sessions, retire, write_state
 from pytest_tms.server.model.actors import Actor
 from pytest_tms.server.protocol import Patient
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
 from pytest_tms.server.store.database import Database, alone
-
-EMBEDDED = "tok_local"
-"""The id of the token that an embedded server makes itself."""
 
 
 def listen(settings: ServerSettings, *, any_port: bool = False) -> socket.socket:
@@ -44,16 +41,20 @@ def listen(settings: ServerSettings, *, any_port: bool = False) -> socket.socket
     return sock
 
 
-def first_token(database: Database) -> str | None:
-    """The text of a new token where there are none yet."""
+def first_token(database: Database, keep: Callable[[str], None]) -> bool:
+    """Create a token if there is none yet, and hand its text to ``keep``; return whether it did.
+
+    If ``keep`` fails, there is no token, and the next start makes one.
+    """
     with database.write() as connection:
         alone(connection)
         if any(token.id != EMBEDDED for token in tokens.every(connection)):
-            return None
+            return False
         token, text = new_token("first")
         tokens.add(connection, token, hashed(text))
         audit.add(connection, Actor(id="server"), "token.created", token.id, token.created_at)
-    return text
+        keep(text)
+    return True
 
 
 def serve(settings: ServerSettings, database: Database, sock: socket.socket) -> None:

@@ -90,13 +90,17 @@ class ServerSettings:
     @property
     def is_local(self) -> bool:
         """Whether only this machine reaches the server."""
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
 
     @property
     def asks_for_login(self) -> bool:
-        """Whether pages need a login: others reach the server, by its address or through a proxy."""
+        """Whether every page needs a login: others reach the server, by its address or through a proxy.
+
+        A named proxy is one in front of this server; the default names none.
+        """
         public = urlsplit(self.public_url).hostname or self.host
-        return not (self.is_local and _is_loopback(public))
+        is_proxied = self.trusted_proxies != ServerSettings.trusted_proxies
+        return is_proxied or not (self.is_local and is_loopback(public))
 
     def prepare(self) -> None:
         """Make the data dir, readable by its owner alone. Raises OSError in a sentence."""
@@ -130,9 +134,13 @@ class ServerSettings:
         }
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or an address is that of this machine alone."""
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        if host == "localhost" or host.endswith(".localhost"):
+            return True
+        address = ipaddress.ip_address(host)
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
     except ValueError:
         return False
 

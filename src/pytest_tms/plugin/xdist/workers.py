@@ -26,8 +26,11 @@ class Workers:
         learn: Callable[[list[str]], None],
         on_collected: Callable[[int], None],
     ) -> None:
-        from xdist.workermanage import parse_tx_spec_config  # type: ignore[import-untyped]
+        from xdist import workermanage  # type: ignore[import-untyped]
 
+        # Renamed in 3.7.
+        names = ("parse_tx_spec_config", "parse_spec_config")
+        parse = next(getattr(workermanage, name) for name in names if hasattr(workermanage, name))
         self._shard = shard
         self._tell = tell
         self._learn = learn
@@ -37,7 +40,7 @@ class Workers:
         self._collected: dict[str, list[str]] = {}
         self.has_crashed = False
         self.each: bool = config.getoption("dist") == "each"
-        self.count: int = len(parse_tx_spec_config(config))
+        self.count: int = len(parse(config))
 
     def shard_of(self, worker: str) -> str:
         """The shard of a worker; the first one's where the worker is not known."""

@@ -208,10 +208,13 @@ def list_tests(
 
 def _problems(settings: ServerSettings, document: dict[str, Any]) -> list[Problem]:
     """Suites and environments that the operator does not list."""
-    allowed = {"testSuite": settings.suites, "environment": settings.environments}
+    allowed = {
+        "testSuite": (settings.suites, "TMS_SERVER_SUITES"),
+        "environment": (settings.environments, "TMS_SERVER_ENVIRONMENTS"),
+    }
     return [
-        Problem(name, f"Must be one of: {', '.join(values)}")
-        for name, values in allowed.items()
+        Problem(name, f"Must be one of: {', '.join(values)}; the operator can allow others with {setting}")
+        for name, (values, setting) in allowed.items()
         if document.get(name) and isinstance(document[name], str) and document[name] not in values
     ]
 

@@ -20,14 +20,18 @@ CAPABILITIES = ("attempts", "control", "expected", "gzip", "idempotency", "live-
 
 
 @route(calls.DESCRIBE_SERVICE)
-def describe_service(request: Request[Any, Any, Any], database: Database) -> wire.ServiceInfo:
-    """What this server is, and what the token of the request may do."""
+def describe_service(
+    request: Request[Any, Any, Any], database: Database, settings: ServerSettings
+) -> wire.ServiceInfo:
+    """What this server is, and what it allows the token of the request to do."""
     token = auth.carried(request, database)
     return wire.ServiceInfo(
         service="pytest-tms",
         version=version("pytest-tms"),
         capabilities=list(CAPABILITIES),
         token=None if token is None else _shown(token),
+        suites=[] if token is None else list(settings.suites),
+        environments=[] if token is None else list(settings.environments),
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
+import re
 import secrets
 from dataclasses import dataclass
 from typing import Any, cast
@@ -19,7 +21,8 @@ from pytest_tms.errors import Forbidden, Unauthorized
 from pytest_tms.server.api import auth
 from pytest_tms.server.api.auth import Caller
 from pytest_tms.server.api.visits import Visits
-from pytest_tms.server.settings import ServerSettings
+from pytest_tms.server.pages.peers import owner
+from pytest_tms.server.settings import ServerSettings, is_loopback
 from pytest_tms.server.store import sessions, tokens
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.tokens import ApiToken
@@ -33,14 +36,22 @@ LASTS = 7 * 86_400
 """Seconds from a login to its end."""
 FIELDS = 20
 """Fields of the largest form."""
+FORWARDING = re.compile(
+    r"via|proxy-.*|.*(forwarded|client-?ip|real-?ip|peer-?ip|connecting-?ip|originating-?ip"
+    r"|remote-(ip|addr|host|user)|proxyuser).*"
+    r"|(cf|cdn|fastly|fly|akamai|do)-.*|x-(original|envoy|amzn?|azure|arr|appengine|cloud|cluster|akamai|host|port"
+    r"|proto|scheme|url-scheme|ssl)(-.*)?",
+    re.IGNORECASE,
+)
+"""Names of the headers that proxies and load balancers add, and that no browser sends."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Visitor:
     """Who looks at a page; ``caller`` has a token where somebody logged in.
 
-    ``key`` is the secret that the browser keeps in its cookie, ``is_trusted`` whether the server asks
-    nobody, since only its own machine reaches it, ``is_secure`` whether the browser came over https.
+    ``key`` is the secret that the browser keeps in its cookie, ``is_trusted`` whether the request needs no
+    login, since it comes from this machine, ``is_secure`` whether the browser came over https.
     """
 
     caller: Caller
@@ -104,16 +115,19 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     settings: ServerSettings = connection.app.state.settings
     database: Database = connection.app.state.database
     is_secure = connection.scope["scheme"] == "https" or settings.public_url.startswith("https:")
+    is_trusted = (
+        not settings.asks_for_login and is_direct(connection) and await run_sync(_is_own_user, connection)
+    )
     key = connection.cookies.get(cookie_name(is_secure), "")
     caller = auth.stranger(connection)
-    if key and settings.asks_for_login and (token := await run_sync(_token, database, key)):
+    if key and not is_trusted and (token := await run_sync(_token, database, key)):
         caller = caller.by(token)
         visits: Visits = connection.app.state.visits
         visits.used(token, auth.now())
     visitor = Visitor(
         caller=caller,
         key=key or new_key(),
-        is_trusted=not settings.asks_for_login,
+        is_trusted=is_trusted,
         is_secure=is_secure,
         has_cookie=bool(key),
     )
@@ -130,6 +144,39 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         if not hmac.compare_digest(form.get("proof", "").encode(), visitor.proof.encode()):
             raise Forbidden("This form was made for another visit: go back, reload the page and try again.")
         connection.scope["state"]["form"] = form
+
+
+def is_direct(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    """Return whether a browser on this machine sent the request itself, and no proxy passed it on.
+
+    The peer is a loopback address (a Unix socket has none), the Host a loopback name, the HTTP version not
+    1.0, which of all clients of pages only proxies send (nginx without settings), and no header is one that
+    proxies add. `docs/deploying.md` says which proxies this cannot detect.
+    """
+    client = connection.client
+    return (
+        client is not None
+        and is_loopback(client.host)
+        and connection.scope.get("http_version") != "1.0"
+        and is_loopback(_hostname(connection.headers.get("host", "")))
+        and not any(FORWARDING.fullmatch(name.replace("_", "-")) for name in connection.headers)
+    )
+
+
+def _is_own_user(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    """Return whether the peer runs as the user of this server: a proxy has a user of its own.
+
+    True if the system does not tell.
+    """
+    client, server = connection.scope["client"], connection.scope["server"]
+    user = owner(client[1], server[1] or 0) if client and server else None
+    return user is None or user == os.getuid()
+
+
+def _hostname(host: str) -> str:
+    """Return the name in a Host header, without port and brackets."""
+    name = host.rpartition(":")[0] or host if not host.endswith("]") else host
+    return name.removeprefix("[").removesuffix("]").rstrip(".").lower()
 
 
 def visitor(request: Request[Any, Any, Any]) -> Visitor:

@@ -11,8 +11,10 @@ from typing import Any
 import filelock
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -54,8 +56,30 @@ class Database:
         with _answering(), self._writing.connect() as connection, connection.begin():
             yield connection
 
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file of this machine, which servers on others cannot share."""
+        return self.engine.dialect.name == "sqlite"
+
+    def exists(self) -> bool:
+        """Return whether a server, or ``upgrade``, has made the database; creates nothing.
+
+        True if it does not answer: the next use says why.
+        """
+        path = _file(self.engine.url)
+        if path is not None and not (path.is_file() and path.stat().st_size):
+            return False
+        try:
+            with self.engine.connect() as connection:
+                return inspect(connection).has_table("alembic_version")
+        except SQLAlchemyError:
+            return True
+
     def upgrade(self, data_dir: Path) -> None:
         """Bring the schema up to date; several processes may ask at once. Raises ValueError in a sentence."""
+        if (path := _file(self.engine.url)) is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
         config = Config()
         config.set_main_option(
             "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
@@ -63,6 +87,7 @@ class Database:
         try:
             with filelock.FileLock(data_dir / "upgrade.lock"), self._writing.begin() as connection:
                 alone(connection, forever=True)
+                self._check_version(connection, ScriptDirectory.from_config(config))
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except (SQLAlchemyError, CommandError) as error:
@@ -70,6 +95,17 @@ class Database:
             raise ValueError(
                 f"the database {self.describe()} cannot be used ({reason}): check --database-url"
             ) from error
+
+    def _check_version(self, connection: Connection, script: ScriptDirectory) -> None:
+        """Raise ValueError, in a sentence, if this version does not know the schema."""
+        known = [revision.revision for revision in script.walk_revisions()]
+        for found in MigrationContext.configure(connection).get_current_heads():
+            if found not in known:
+                raise ValueError(
+                    f"the database {self.describe()} was made by a newer version of pytest-tms (its schema "
+                    f"is {found}, this version knows up to {max(known)}): upgrade pytest-tms here, or name "
+                    f"another database with --data-dir or --database-url"
+                )
 
     def describe(self) -> str:
         """Where the data is, without a password."""
@@ -105,15 +141,18 @@ def _engine(url: str) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         patient = {} if "options" in parsed.query else {"options": f"-c lock_timeout={LOCK_TIMEOUT * 1000}"}
         return create_engine(parsed, pool_pre_ping=True, hide_parameters=True, connect_args=patient)
-    if parsed.database and parsed.database != ":memory:":
-        path = Path(parsed.database)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
     patience = {} if "timeout" in parsed.query else {"timeout": LOCK_TIMEOUT}
     engine = create_engine(parsed, connect_args=patience, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _file(url: URL) -> Path | None:
+    """Return the file of an SQLite database; None for other databases and for those in memory."""
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        return None
+    return Path(url.database)
 
 
 def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:

@@ -328,3 +328,6 @@ sessions = Table(
     Column("expires_at", BigInteger, nullable=False),
     Index("ix_sessions_expires_at", "expires_at"),  # what has ended goes
 )
+
+# One row: a text that the servers' key encrypts, by which a server with another key is noticed.
+key_check = Table("key_check", metadata, Column("encrypted", Text, nullable=False))

@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import filelock
+from sqlalchemy import Connection
+
+from pytest_tms.server.store import key_check, webhooks
+from pytest_tms.server.store.database import Database, alone
 
 from pytest_tms.server.model.webhooks import Webhook
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
+
+CHECKED = "pytest-tms"
+"""The text that is kept encrypted, to compare keys."""
 
 
 class Credentials(NamedTuple):
@@ -70,10 +77,44 @@ class Keys:
             headers={name: anew(value) for name, value in webhook.headers.items()},
         )
 
+    def check(self, database: Database) -> None:
+        """Raise ValueError, in a sentence, if a key is malformed or not that of the database's other servers.
+
+        The first server of a database registers its key. One on SQLite shares it with no other machine.
+        """
+        if self._given:
+            self._fernet()
+        if database.is_sqlite:
+            return
+        with database.write() as connection:
+            alone(connection)
+            kept = key_check.read(connection)
+            known = [kept] if kept else [webhook.secret for webhook in webhooks.lock_all(connection)]
+            if known and not any(self._fits(each) for each in known):
+                raise ValueError(
+                    f"the secrets in {database.describe()} are encrypted with a key that this server does "
+                    f"not have: set TMS_SERVER_KEYS to the same value on all servers (`tms key create` makes "
+                    f"a key; a server without the variable has its key in secrets.key of its data dir; if "
+                    f"the former key is lost, run `tms key reset`)"
+                )
+            if not kept:
+                self.register(connection)
+
+    def register(self, connection: Connection) -> None:
+        """Make the newest key the one that all servers of the database must have."""
+        key_check.put(connection, self.encrypt(CHECKED))
+
+    def _fits(self, kept: str) -> bool:
+        try:
+            self.decrypt(kept)
+        except ValueError:
+            return False
+        return True
+
     def add(self) -> None:
         """Put a new key before the newest of the file; keeps that one, for servers that just read it."""
         with self._lock():
-            self._write([_new_key(), *self._read()[:1]])
+            self._write([new_key(), *self._read()[:1]])
 
     def _fernet(self) -> MultiFernet:
         from cryptography.fernet import Fernet, MultiFernet
@@ -81,13 +122,14 @@ class Keys:
         keys = [key.strip() for key in self._given.split(",")] if self._given else self._read()
         if not keys:
             with self._lock():
-                keys = self._read() or self._write([_new_key()])
+                keys = self._read() or self._write([new_key()])
         try:
             return MultiFernet([Fernet(key) for key in keys])
         except ValueError:
             where = "TMS_SERVER_KEYS" if self._given else str(self._file)
             raise ValueError(
-                f"a key in {where} is malformed: a Fernet key is 44 characters of base64"
+                f"a key in {where} is malformed: a Fernet key is 44 characters of base64 "
+                f"(`tms key create` makes one)"
             ) from None
 
     def _read(self) -> list[str]:
@@ -109,7 +151,8 @@ class Keys:
         return filelock.FileLock(self._file.with_suffix(".lock"), mode=0o600)
 
 
-def _new_key() -> str:
+def new_key() -> str:
+    """Return a new Fernet key: 44 characters of base64."""
     from cryptography.fernet import Fernet
 
     return Fernet.generate_key().decode()
