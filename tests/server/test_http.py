@@ -638,8 +638,6 @@ def test_metadata_that_grows_message_by_message_is_bounded_too(api: Api) -> None
     body = {"executionId": execution["executionId"], "shardId": "1", "metadata": {"b": "x" * 40_000}}
     answer = api.ask("POST", "/results", body)
     assert fields(answer) == {"metadata"}
-    assert answer.json()["error"]["details"][0]["message"].startswith(
-        "With what the shard has already: Must be"
-    )
+    assert answer.json()["error"]["details"][0]["message"].startswith("With what is stored: Must be")
     api.submit(execution, metadata={"a": "y" * 40_000})  # in place of what there was
     assert api.shard(execution)["metadata"] == {"a": "y" * 40_000}

@@ -27,7 +27,5 @@ def merged(before: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[s
     """Return a shard's metadata with what a message adds. Raises Unprocessable if that is too large."""
     after = {**before, **(given or {})}
     if given and (found := size_problems(after, "metadata")):
-        raise Unprocessable(
-            details=[Problem("metadata", f"With what the shard has already: {found[0].message}")]
-        )
+        raise Unprocessable(details=[Problem("metadata", f"With what is stored: {found[0].message}")])
     return after
