@@ -28,10 +28,18 @@ T = TypeVar("T")
 Limit = Literal["executions", "results", "webhooks", "events"]
 Scope = Literal["executions:read", "executions:write", "webhooks:write", "admin"]
 
-_ALWAYS: tuple[type[ApiError], ...] = (InternalError, ServiceUnavailable)
+_ALWAYS: tuple[type[ApiError], ...] = (Unprocessable, InternalError, ServiceUnavailable)
 _READS: tuple[type[ApiError], ...] = (Unauthorized, Forbidden, *_ALWAYS)
 _TOKEN: tuple[type[ApiError], ...] = (RateLimited, *_READS)
-_BODY: tuple[type[ApiError], ...] = (BadRequest, TooLarge, Unprocessable)
+_BODY: tuple[type[ApiError], ...] = (BadRequest, TooLarge)
+
+
+class Parameter(msgspec.Struct, frozen=True, kw_only=True):
+    """A query parameter: its name, what it does, and its JSON schema."""
+
+    name: str
+    description: str
+    schema: dict[str, object]
 
 
 class Call(msgspec.Struct, Generic[Takes, Gives], frozen=True, kw_only=True):
@@ -39,7 +47,7 @@ class Call(msgspec.Struct, Generic[Takes, Gives], frozen=True, kw_only=True):
 
     ``path`` is relative to the base URL, its parameters in braces. ``scope`` is what the API token must
     carry, or None where anyone may ask. ``limit`` is the rate limit that counts it; a GET only shows what is
-    left. ``errors`` are the documented failures.
+    left. ``errors`` are the documented failures. ``query`` are the query parameters: others are refused.
     """
 
     name: str
@@ -52,7 +60,19 @@ class Call(msgspec.Struct, Generic[Takes, Gives], frozen=True, kw_only=True):
     scope: Scope | None
     errors: tuple[type[ApiError], ...]
     limit: Limit | None = None
+    query: tuple[Parameter, ...] = ()
 
+
+CURSOR = Parameter(
+    name="cursor",
+    description="The `cursor` of the page before this one; leave it out for the first page.",
+    schema={"type": "string", "pattern": "^[0-9]{1,18}$"},
+)
+LIMIT = Parameter(
+    name="limit",
+    description="How many entries a page has, 100 unless given.",
+    schema={"type": "integer", "minimum": 1, "maximum": 200},
+)
 
 DESCRIBE_SERVICE = Call(
     name="describe_service",
@@ -110,8 +130,17 @@ LIST_TESTS = Call(
     gives=wire.TestPage,
     status=200,
     scope="executions:read",
-    errors=(NotFound, Unprocessable, *_READS),
+    errors=(NotFound, *_READS),
     limit="executions",
+    query=(
+        CURSOR,
+        LIMIT,
+        Parameter(
+            name="status",
+            description="Only tests that ended like this.",
+            schema={"type": "string", "enum": ["passed", "failed", "skipped"]},
+        ),
+    ),
 )
 SUBMIT_RESULTS = Call(
     name="submit_results",
@@ -218,7 +247,7 @@ VALIDATE_WEBHOOK = Call(
     gives=wire.WebhookValidation,
     status=200,
     scope="webhooks:write",
-    errors=(NotFound, Conflict, Unprocessable, *_TOKEN),
+    errors=(NotFound, Conflict, *_TOKEN),
     limit="webhooks",
 )
 LIST_DELIVERIES = Call(
@@ -230,8 +259,17 @@ LIST_DELIVERIES = Call(
     gives=wire.DeliveryPage,
     status=200,
     scope="webhooks:write",
-    errors=(NotFound, Unprocessable, *_READS),
+    errors=(NotFound, *_READS),
     limit="webhooks",
+    query=(
+        CURSOR,
+        LIMIT,
+        Parameter(
+            name="status",
+            description="Only deliveries in this state.",
+            schema={"type": "string", "enum": ["pending", "delivered", "failed"]},
+        ),
+    ),
 )
 REPLAY_DELIVERIES = Call(
     name="replay_deliveries",

@@ -25,7 +25,8 @@ NOT_JSON = {
     "a comma too many": b'{"testSuite": "all",}',
     "single quotes": b"{'testSuite': 'all'}",
     "two values": b"{} {}",
-    "a byte order mark": b"\xef\xbb\xbf{}",
+    "a byte order mark alone": b"\xef\xbb\xbf",
+    "two byte order marks": b"\xef\xbb\xbf\xef\xbb\xbf{}",
     "UTF-16": '{"testSuite": "all"}'.encode("utf-16"),
     "invalid UTF-8": b'{"x": "\xff\xfe"}',
     "a raw NUL": b'{"x": "\x00"}',
@@ -188,7 +189,7 @@ def test_nul_characters_are_taken_wherever_text_is(api: Api) -> None:
 
 def test_texts_of_any_length_are_taken(api: Api) -> None:
     long = secrets.token_hex(50_000)
-    execution = api.create(metadata={"branch": long})
+    execution = api.create(mine=long)
     test = result(long, "failed", file=long, error=long, nodeId=long, tags=[long])
     for _ in range(2):
         api.submit(execution, tests=[test, {**test, "nodeId": f"{long}y"}])
@@ -253,12 +254,20 @@ def test_a_method_that_is_not_possible_is_405_and_says_which_are(api: Api, metho
         assert refused(answer, 405)["code"] == "METHOD_NOT_ALLOWED"
 
 
+@pytest.mark.parametrize("path", ["/executions/any", "/webhooks", "/"])
+def test_a_path_that_can_be_read_allows_head_too(api: Api, path: str) -> None:
+    answer = api.ask("PUT", path)
+    refused(answer, 405)
+    assert {"GET", "HEAD"} <= set(answer.headers["Allow"].split(", "))
+
+
 @pytest.mark.parametrize("call", calls.ALL, ids=lambda call: call.name)
 def test_options_is_answered_without_a_token(api: Api, call: calls.Call[Any, Any]) -> None:
     answer = api.ask("OPTIONS", call.path.format(execution_id="any", webhook_id="any"), token="")
     assert answer.status_code == 204
     methods = {other.method for other in calls.ALL if other.path == call.path}
-    assert set(answer.headers["Allow"].split(", ")) == {*methods, "OPTIONS"}
+    heads = {"HEAD"} if "GET" in methods else set()
+    assert set(answer.headers["Allow"].split(", ")) == {*methods, *heads, "OPTIONS"}
 
 
 IDS = {
@@ -346,9 +355,7 @@ def test_every_bad_query_parameter_is_named(api: Api, query: str, bad: set[str])
     assert {problem["field"] for problem in refused(answer, 422)["details"]} == bad
 
 
-@pytest.mark.parametrize(
-    "query", ["", "%", "&&&", "=", "a=1&a=2", "limit=1&limit=2", "%00=%00", "unknown=1", "cursor=٣"]
-)
+@pytest.mark.parametrize("query", ["", "&&&", "=", "limit=1&limit=2", "cursor=٣", "%6cimit=1"])
 def test_a_query_that_is_odd_but_not_wrong_is_answered(api: Api, query: str) -> None:
     good(api.ask("GET", f"/executions/{api.create()['executionId']}/tests?{query}"), 200)
 

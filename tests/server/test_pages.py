@@ -58,11 +58,11 @@ def page(api: Api, path: str) -> Page:
 
 def hostile(api: Api, text: str) -> dict[str, Any]:
     """An execution with ``text`` in every field that a runner can send."""
-    short = text[:200]
+    short, some = text[:200], text[:9000]  # metadata and configuration may have 64 KB each
     execution = api.create(
         provider=short,
-        configuration={"shards": 2, "browsers": [text], text: text},
-        metadata={"branch": text, "commit": text, "buildNumber": text, "triggeredBy": text, text: text},
+        configuration={"shards": 2, "browsers": [some], some: some},
+        metadata={"branch": some, "commit": some, "buildNumber": some, "triggeredBy": some, some: some},
         **{text: text},
     )
     test = {
@@ -81,7 +81,7 @@ def hostile(api: Api, text: str) -> dict[str, Any]:
         "subtests": [{"title": text, "status": "failed", "error": text}],
     }
     files = {kind: [text] for kind in ("screenshots", "videos", "traces", "logs", text)}
-    metadata = {text: text, "startTime": text, "endTime": text}
+    metadata = {some: some, "startTime": some, "endTime": some}
     api.send(execution, "execution.progress", shardId=short, running=[text], tests=[test], **{text: text})
     api.submit(
         execution, short, provider=short, tests=[test], artifacts=files, metadata=metadata, **{text: text}

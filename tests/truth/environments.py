@@ -19,6 +19,7 @@ ENVIRONMENTS = {
     "retry": ("pytest==9.2.0", "pytest-retry==1.7.0"),
     "flaky": ("pytest==9.2.0", "flaky==3.8.1"),
     "schemathesis": ("schemathesis==4.32.5",),
+    "openapi": ("openapi-python-client==0.29.1", "openapi-spec-validator==0.9.0"),
     "guests": (
         "pytest==9.2.0",
         "anyio",

@@ -106,7 +106,7 @@ def test_a_payload_stays_small_whatever_a_runner_sends(
     nasty = "\x01\u2603" * 2000
     execution = hooks.create(
         configuration={"shards": 60, "x": nasty},
-        metadata={"branch": "main", **{str(n): nasty for n in range(9)}},
+        metadata={"branch": "main", **{str(n): nasty for n in range(3)}},
     )
     for shard in range(60):
         tests = [result(f"{n}{nasty}", "failed", error=nasty, file=nasty) for n in range(5)]

@@ -19,6 +19,12 @@ FIRST_TOKEN = "first-token"  # noqa: S105  # the name of a file
 @click.option("--port", type=click.IntRange(0, 65535), help="The port (8765); 0 is any. [TMS_SERVER_PORT]")
 @click.option("--public-url", metavar="URL", help="How users reach it, for links. [TMS_SERVER_PUBLIC_URL]")
 @click.option("--workers", type=click.IntRange(1), help="Server processes (1). [TMS_SERVER_WORKERS]")
+@click.option(
+    "--keep-alive",
+    metavar="SECONDS",
+    type=click.IntRange(0, 86_400),
+    help="Seconds for which a connection stays open between two requests (75). [TMS_SERVER_KEEP_ALIVE]",
+)
 @click.option("--tls-cert", metavar="FILE", help="A certificate, PEM, for https. [TMS_SERVER_TLS_CERT]")
 @click.option("--tls-key", metavar="FILE", help="Its key, PEM. [TMS_SERVER_TLS_KEY]")
 @click.option("--embedded", is_flag=True, hidden=True, help="Stop when no pytest session wants it any more.")
@@ -28,6 +34,7 @@ def serve(
     port: int | None,
     public_url: str | None,
     workers: int | None,
+    keep_alive: int | None,
     tls_cert: str | None,
     tls_key: str | None,
     embedded: bool,
@@ -47,6 +54,7 @@ def serve(
         port=port,
         public_url=public_url,
         workers=workers,
+        keep_alive=keep_alive,
         tls_cert=tls_cert,
         tls_key=tls_key,
         data_dir=data_dir,

@@ -11,17 +11,16 @@ from urllib.parse import urlsplit
 from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.exceptions import HTTPException
 
 from pytest_tms import calls
-from pytest_tms.errors import ApiError
 from pytest_tms.server import pages
-from pytest_tms.server.api import errors, events, executions, limits, results, routes, service, webhooks
+from pytest_tms.server.api import events, executions, limits, results, routes, service, webhooks
 from pytest_tms.server.api.auth import caller
 from pytest_tms.server.api.once import once
 from pytest_tms.server.api.visits import Visits
+from pytest_tms.server.asgi.body_limits import LARGEST_BODY
+from pytest_tms.server.asgi.middleware import Middleware
 from pytest_tms.server.cleanup import Cleanup
-from pytest_tms.server.edge import Edge
 from pytest_tms.server.model import rates
 from pytest_tms.server.model.targets import Targets
 from pytest_tms.server.settings import ServerSettings
@@ -33,11 +32,9 @@ from pytest_tms.server.webhooks.worker import Worker
 
 HANDLERS = 64
 """Requests of one process that are handled at a time."""
-LARGEST_BODY = 100 * 1024 * 1024
-"""Bytes of the largest request body."""
 
 
-def create_app(settings: ServerSettings, database: Database) -> Edge:
+def create_app(settings: ServerSettings, database: Database) -> Middleware:
     """The ASGI application of one server process, on a database whose schema is up to date."""
     calls.learn()
     keys = Keys(settings.keys, settings.data_dir)
@@ -77,11 +74,7 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
             "worker": Provide(lambda: worker, sync_to_thread=False),
             "validations": Provide(lambda: validations, sync_to_thread=False),
         },
-        exception_handlers={
-            ApiError: errors.answer_api_error,
-            HTTPException: errors.answer_http_error,
-            Exception: errors.answer_unexpected,
-        },
+        exception_handlers=pages.EXCEPTION_HANDLERS,
         on_shutdown=[database.close],
         lifespan=[
             _handler_threads,
@@ -94,7 +87,7 @@ def create_app(settings: ServerSettings, database: Database) -> Edge:
         logging_config=None,
         request_max_body_size=LARGEST_BODY,
     )
-    return Edge(app, _hosts(settings), urlsplit(settings.public_url).netloc.lower())
+    return Middleware(app, _hosts(settings), urlsplit(settings.public_url).netloc.lower())
 
 
 @contextlib.asynccontextmanager
@@ -112,7 +105,7 @@ def _hosts(settings: ServerSettings) -> frozenset[str] | None:
     return frozenset({"127.0.0.1", "localhost", "[::1]", settings.host, *([public] if public else [])})
 
 
-def from_environment() -> Edge:
+def from_environment() -> Middleware:
     """The application by the TMS_SERVER_* variables alone, for uvicorn's worker processes."""
     settings = ServerSettings.read()
     return create_app(settings, Database(settings.database))

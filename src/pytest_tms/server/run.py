@@ -15,10 +15,11 @@ from uvicorn.supervisors import Multiprocess
 
 from pytest_tms.server.api.auth import hashed, new_token
 from pytest_tms.server.app import create_app
-from pytest_tms.server.edge import Edge
+from pytest_tms.server.asgi.connections import Connection
+from pytest_tms.server.asgi.headers import MAX_HEAD
+from pytest_tms.server.asgi.middleware import Middleware
 from pytest_tms.server.local import EMBEDDED, Sessions, retire, write_state
 from pytest_tms.server.model.actors import Actor
-from pytest_tms.server.protocol import Patient
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
 from pytest_tms.server.store.database import Database, alone
@@ -110,7 +111,7 @@ def check_tls(settings: ServerSettings) -> None:
             ) from None
 
 
-def _config(settings: ServerSettings, app: Edge | str) -> uvicorn.Config:
+def _config(settings: ServerSettings, app: Middleware | str) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
@@ -118,8 +119,11 @@ def _config(settings: ServerSettings, app: Edge | str) -> uvicorn.Config:
         ssl_certfile=settings.tls_cert or None,
         ssl_keyfile=settings.tls_key or None,
         forwarded_allow_ips=settings.trusted_proxies,
-        http=Patient,
-        log_level="warning",
+        http=Connection,
+        ws="none",
+        h11_max_incomplete_event_size=MAX_HEAD,
+        timeout_keep_alive=settings.keep_alive,
+        log_level="error",  # a warning of uvicorn is about one client's request
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=10,

@@ -28,6 +28,7 @@ class ServerSettings:
     ``shard_silence`` is the seconds after which a shard whose runner reports live is lost, 0 for never.
     ``token_grace`` is the seconds for which an execution's own token outlives it. ``tls_cert`` and
     ``tls_key`` are PEM files, ``trusted_proxies`` the addresses whose X-Forwarded headers are believed.
+    ``keep_alive`` is the seconds for which a connection stays open between two requests.
     ``rate_limits`` is what ``model.rates.parse`` reads; ``redis_url`` is where replicas count together.
     """
 
@@ -46,6 +47,7 @@ class ServerSettings:
     progress_interval: int = 30
     shard_silence: int = 60
     token_grace: int = 86_400
+    keep_alive: int = 75
     tls_cert: str = ""
     tls_key: str = ""
     trusted_proxies: str = "127.0.0.1,::1"
@@ -73,6 +75,7 @@ class ServerSettings:
             "progress_interval": _number(environ, "TMS_SERVER_PROGRESS_INTERVAL", 86_400),
             "shard_silence": _number(environ, "TMS_SERVER_SHARD_SILENCE", 86_400),
             "token_grace": _number(environ, "TMS_SERVER_TOKEN_GRACE", 366 * 86_400),
+            "keep_alive": _number(environ, "TMS_SERVER_KEEP_ALIVE", 86_400),
             "tls_cert": environ.get("TMS_SERVER_TLS_CERT"),
             "tls_key": environ.get("TMS_SERVER_TLS_KEY"),
             "trusted_proxies": environ.get("TMS_SERVER_TRUSTED_PROXIES"),
@@ -131,6 +134,7 @@ class ServerSettings:
             "TMS_SERVER_PROGRESS_INTERVAL": str(self.progress_interval),
             "TMS_SERVER_SHARD_SILENCE": str(self.shard_silence),
             "TMS_SERVER_TOKEN_GRACE": str(self.token_grace),
+            "TMS_SERVER_KEEP_ALIVE": str(self.keep_alive),
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain, islice
@@ -18,6 +19,7 @@ from pytest_tms import wire
 from pytest_tms.errors import ApiError, BadRequest, Problem, TooLarge, Unprocessable
 from pytest_tms.server.api.shape import check_depth, check_values, too_deep
 from pytest_tms.server.model import counts
+from pytest_tms.server.model.metadata import size_problems
 
 T = TypeVar("T")
 
@@ -53,7 +55,7 @@ def decode_results(
 
     The texts keep the fields of a test that are unknown. Raises TooLarge for too many tests.
     """
-    _check_text(body)
+    body = _text(body)
     try:
         check_values(body)
         submission, tests, texts, top = _results(body)
@@ -73,6 +75,7 @@ def decode_results(
         chain(
             counts.problems(submission.results, "results"),
             time_problems(submission.happened_at, "happenedAt"),
+            size_problems(submission.metadata, "metadata"),
         )
     )
     return submission, tests, texts, top
@@ -97,7 +100,7 @@ def parse(body: bytes) -> dict[str, Any]:
 
     Raises BadRequest, or Unprocessable where it is JSON but no object.
     """
-    _check_text(body)
+    body = _text(body)
     try:
         check_values(body)
         document = msgspec.json.Decoder(float_hook=_number).decode(body)
@@ -174,6 +177,7 @@ def _results_problems(document: dict[str, Any], error: msgspec.ValidationError) 
         yield from problems(around, kind, first)
     yield from count_problems(document.get("results"), "results")
     yield from time_problems(document.get("happenedAt"), "happenedAt")
+    yield from size_problems(document.get("metadata"), "metadata")
     for number, test in enumerate(each):
         try:
             msgspec.convert(test, wire.TestResult)
@@ -247,12 +251,16 @@ def _joined(path: str, name: str) -> str:
     return f"{path}.{name}" if path and name else path or name
 
 
-def _check_text(body: bytes) -> None:
-    """Raise BadRequest where a body is no UTF-8, which msgspec does not see in fields that it passes over."""
+def _text(body: bytes) -> bytes:
+    """Return a body without the byte order mark that some writers put before it.
+
+    Raises BadRequest for a body that is not UTF-8, which msgspec does not see in fields that it passes over.
+    """
     try:
         body.decode()
     except UnicodeDecodeError as error:
         raise BadRequest(f"The body is not UTF-8: byte {error.start} is wrong.") from None
+    return body.removeprefix(BOM_UTF8)
 
 
 def _refused(error: Exception) -> ApiError:

@@ -48,7 +48,7 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
         return _answer(request, BY_STATUS[404](f"There is nothing at {request.scope['path'][:200]}."), 404)
     if status == 405:
         said = f"{request.method} is not possible here."
-        return _answer(request, ApiError(said, code="METHOD_NOT_ALLOWED"), 405, error.headers)
+        return _answer(request, ApiError(said, code="METHOD_NOT_ALLOWED"), 405, {"Allow": allowed(error)})
     if status == TooLarge.status:
         said = "The request body is larger than 100 MB: submit less at once."
         return _answer(request, TooLarge(said), status)
@@ -56,6 +56,13 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
         return answer_unexpected(request, error)
     kind = BY_STATUS.get(status, BY_STATUS[400])
     return _answer(request, kind(f"{error.detail.rstrip('.')}."), kind.status)
+
+
+def allowed(error: HTTPException) -> str:
+    """Return the field Allow of a 405; a HEAD is possible wherever a GET is."""
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    methods = {method.strip() for method in headers.get("allow", "GET").split(",")}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
 def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -23,6 +23,7 @@ from pytest_tms.server.model import counts, states
 from pytest_tms.server.model.addresses import Addresses
 from pytest_tms.server.model.columns import plain
 from pytest_tms.server.model.execution import Execution, Shard
+from pytest_tms.server.model.metadata import size_problems
 from pytest_tms.server.services import shard_reports
 from pytest_tms.server.services.claims import Origin
 from pytest_tms.server.services.shard_reports import ShardReport
@@ -128,6 +129,7 @@ def _problems(execution_id: str, document: dict[str, Any]) -> Iterator[Problem]:
     for name in ("timestamp", "happenedAt"):
         yield from time_problems(document.get(name), name)
     yield from count_problems(data.get("results"), "data.results")
+    yield from size_problems(data.get("metadata"), "data.metadata")
 
 
 def _apply(execution: Execution, event: wire.Event, data: wire.EventData, now: int) -> Execution:

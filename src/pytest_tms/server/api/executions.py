@@ -21,6 +21,7 @@ from pytest_tms.server.model.addresses import Addresses
 from pytest_tms.server.model.columns import plain
 from pytest_tms.server.model.execution import Execution, Shard
 from pytest_tms.server.model.ids import new_id
+from pytest_tms.server.model.metadata import size_problems
 from pytest_tms.server.model.outlook import outlook
 from pytest_tms.server.services import shard_reports
 from pytest_tms.server.settings import ServerSettings
@@ -207,15 +208,21 @@ def list_tests(
 
 
 def _problems(settings: ServerSettings, document: dict[str, Any]) -> list[Problem]:
-    """Suites and environments that the operator does not list."""
+    """Return what no schema says: the operator's suites and environments, and the size of free objects."""
     allowed = {
         "testSuite": (settings.suites, "TMS_SERVER_SUITES"),
         "environment": (settings.environments, "TMS_SERVER_ENVIRONMENTS"),
     }
     return [
-        Problem(name, f"Must be one of: {', '.join(values)}; the operator can allow others with {setting}")
-        for name, (values, setting) in allowed.items()
-        if document.get(name) and isinstance(document[name], str) and document[name] not in values
+        *(
+            Problem(
+                name, f"Must be one of: {', '.join(values)}; the operator can allow others with {setting}"
+            )
+            for name, (values, setting) in allowed.items()
+            if document.get(name) and isinstance(document[name], str) and document[name] not in values
+        ),
+        *size_problems(document.get("configuration"), "configuration"),
+        *size_problems(document.get("metadata"), "metadata"),
     ]
 
 

@@ -48,7 +48,7 @@ class Limits:
     def meter(self, name: str | None, caller: str) -> Meter | None:
         """The meter of one caller for the limit ``name``, or None where that is not limited."""
         rate = self._rates.get(name or "")
-        return None if rate is None else Meter(self, rate, f"{name}/{caller}")
+        return None if rate is None else Meter(self, name or "", rate, f"{name}/{caller}")
 
     def interval(self, shards: int) -> int:
         """Milliseconds between two reports of progress, so that all shards together use half the limit."""
@@ -87,10 +87,15 @@ class Limits:
 
 
 class Meter:
-    """What one caller has left; ``headers`` say it, as documented, once something was counted."""
+    """What one caller has left; ``headers`` say it once something was counted.
 
-    def __init__(self, limits: Limits, rate: Rate, key: str) -> None:
+    They are the four documented ones, and the two of draft-ietf-httpapi-ratelimit-headers, whose policies
+    have the names of the limits.
+    """
+
+    def __init__(self, limits: Limits, name: str, rate: Rate, key: str) -> None:
         self._limits = limits
+        self._name = name
         self._rate = rate
         self._key = key
         self.headers: list[tuple[bytes, bytes]] = []
@@ -101,9 +106,13 @@ class Meter:
         amount, window = self._rate
         told = {"limit": amount, "remaining": left, "reset": ceil(end), "window": window}
         self.headers = [(f"x-ratelimit-{name}".encode(), str(told[name]).encode()) for name in told]
+        wait = max(1, ceil(end - time.time()))
+        self.headers += [
+            (b"ratelimit-policy", f'"{self._name}";q={amount};w={window}'.encode()),
+            (b"ratelimit", f'"{self._name}";r={left};t={wait}'.encode()),
+        ]
         if is_within:
             return None
-        wait = max(1, ceil(end - time.time()))
         return RateLimited(
             f"The limit of {amount} requests in {window} s is used up: try again in {wait} s.",
             retry_after=wait,

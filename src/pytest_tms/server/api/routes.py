@@ -8,13 +8,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, Union
 
 from litestar import Request
+from litestar.connection import ASGIConnection
 from litestar.enums import HttpMethod
-from litestar.handlers import HTTPRouteHandler
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
 from pytest_tms import calls
 from pytest_tms.calls import Call
-from pytest_tms.errors import BadRequest
+from pytest_tms.errors import BadRequest, Problem
 from pytest_tms.server.api import auth, limits
+from pytest_tms.server.api.bodies import refuse
 from pytest_tms.server.model.addresses import Addresses
 
 Gives = TypeVar("Gives")
@@ -33,11 +35,21 @@ def addresses(request: Request[Any, Any, Any]) -> Addresses:
     return Addresses(f"{request.scope['scheme']}://{host}")
 
 
+def check_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Raise Unprocessable for query parameters that the call does not have, each by its name."""
+    call: Call[Any, Any] = handler.opt["call"]
+    known = [parameter.name for parameter in call.query]
+    allowed = f"use {', '.join(known)}" if known else "this call takes none"
+    unknown = dict.fromkeys(name for name in connection.query_params if name and name not in known)
+    refuse(Problem(name[:100], f"Unknown query parameter: {allowed}") for name in unknown)
+
+
 def options() -> list[HTTPRouteHandler]:
     """OPTIONS of every path. The framework's own tells only the methods of the first call to a path."""
     methods: dict[str, set[str]] = {}
     for call in calls.ALL:
-        methods.setdefault(_path(call), {"OPTIONS"}).add(call.method)
+        found = methods.setdefault(_path(call), {"OPTIONS"})
+        found |= {call.method, "HEAD"} if call.method == "GET" else {call.method}
     return [
         HTTPRouteHandler(
             path=path,
@@ -68,7 +80,7 @@ def route(
             path=_path(call),
             http_method=HttpMethod(call.method),
             status_code=call.status,
-            guards=[auth.guard, limits.guard],
+            guards=[auth.guard, limits.guard, check_query],
             opt={"call": call},
             name=call.name,
             sync_to_thread=None if inspect.iscoroutinefunction(function) else True,

@@ -12,13 +12,18 @@ from litestar.exceptions import HTTPException, InternalServerException, NotFound
 from litestar.static_files import create_static_files_router
 
 from pytest_tms.errors import ApiError
-from pytest_tms.server.api import errors
 from pytest_tms.server.pages import artifacts, audit, cancel, home, login, logs, report, webhooks
 from pytest_tms.server.pages.visitor import form, guard, visitor
 
 HERE = Path(__file__).parent
 LARGEST_FORM = 16 * 1024
 """Bytes of the largest form."""
+EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
+    ApiError: login.answer_api_error,
+    HTTPException: login.answer_http_error,
+    Exception: login.answer_unexpected,
+}
+"""The handlers of the whole application: pages for browsers, JSON for the API and clients that ask for it."""
 
 
 def routes() -> list[Router]:
@@ -46,11 +51,6 @@ def routes() -> list[Router]:
             "form": Provide(form, sync_to_thread=False),
             "report_limit": Provide(lambda: report_limit, sync_to_thread=False),
         },
-        exception_handlers={
-            ApiError: login.answer_api_error,
-            HTTPException: login.answer_http_error,
-            Exception: login.answer_unexpected,
-        },
         request_max_body_size=LARGEST_FORM,
     )
     static = create_static_files_router(
@@ -63,4 +63,4 @@ def routes() -> list[Router]:
 
 def _no_file(request: Request[Any, Any, Any], _: Exception) -> Response[Any]:
     """What a name is answered that no file can have: with a NUL, too long, below a file."""
-    return errors.answer_http_error(request, NotFoundException())
+    return login.answer_http_error(request, NotFoundException())

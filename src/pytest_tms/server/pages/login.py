@@ -15,13 +15,12 @@ from pytest_tms.errors import BY_STATUS, ApiError, InternalError, Unauthorized
 from pytest_tms.server.api import auth, errors
 from pytest_tms.server.api.limits import Limits
 from pytest_tms.server.api.visits import Visits
+from pytest_tms.server.pages import error_pages
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.pages.visitor import LASTS, Visitor, new_key
 from pytest_tms.server.pages.visitor import visitor as visitor_of
 from pytest_tms.server.store import sessions
 from pytest_tms.server.store.database import Database
-
-TITLES = {403: "Not allowed", 404: "Not found", 409: "Not possible", 429: "Too many attempts", 503: "Not now"}
 
 
 @get("/login", opt={"scope": None}, sync_to_thread=False)
@@ -72,14 +71,16 @@ def logout(database: Database, visitor: Visitor) -> Response[Any]:
 
 
 def answer_api_error(request: Request[Any, Any, Any], error: ApiError) -> Response[Any]:
-    """An error as a page; where a login is missing, the login in its place."""
+    """Answer with the page of an error, or the login page for a 401; JSON for clients that ask for it."""
+    if error_pages.wants_json(request.scope):
+        return errors.answer_api_error(request, error)
     visitor = visitor_of(request)
     if isinstance(error, Unauthorized):
         query = request.scope["query_string"].decode("latin-1")
         asked = request.scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
         to = _inside(asked if request.method == "GET" else "/")
         return page(visitor, "login.html", error.status, to=to, wrong="")
-    title = TITLES.get(error.status, "That did not work")
+    title = error_pages.title(error.status)
     answer = page(visitor, "error.html", error.status, title=title, message=error.message)
     if error.retry_after is not None:
         answer.headers["Retry-After"] = str(round(error.retry_after))
@@ -87,15 +88,24 @@ def answer_api_error(request: Request[Any, Any, Any], error: ApiError) -> Respon
 
 
 def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
-    """What the framework refused, as a page."""
+    """Answer what the framework refused: an unknown path, a wrong method, a form that is too large."""
+    if error_pages.wants_json(request.scope):
+        return errors.answer_http_error(request, error)
     if error.status_code >= 500:
         return answer_unexpected(request, error)
+    if error.status_code == 405:
+        title, message = error_pages.title(405), f"{request.method} is not possible at this address."
+        answer = page(visitor_of(request), "error.html", 405, title=title, message=message)
+        answer.headers["Allow"] = errors.allowed(error)
+        return answer
     return answer_api_error(request, BY_STATUS.get(error.status_code, BY_STATUS[400])())
 
 
 def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """What should not have happened, as a page that names the request."""
-    errors.answer_unexpected(request, error)
+    """Log an unexpected error and answer with a page that names the request."""
+    answer = errors.answer_unexpected(request, error)
+    if error_pages.wants_json(request.scope):
+        return answer
     said = f"The server failed; quote {errors.request_id(request)} to whoever runs it."
     return answer_api_error(request, InternalError(said))
 

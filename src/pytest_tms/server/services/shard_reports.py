@@ -13,6 +13,7 @@ from pytest_tms import wire
 from pytest_tms.server.model import counts, states
 from pytest_tms.server.model.columns import plain
 from pytest_tms.server.model.execution import Execution, Shard
+from pytest_tms.server.model.metadata import merged
 from pytest_tms.server.model.outlook import outlook
 from pytest_tms.server.services.claims import Claim, Origin, claim
 from pytest_tms.server.store import earlier_attempts, executions, results
@@ -133,7 +134,7 @@ def _told(shard: Shard, report: ShardReport) -> Shard:
     if report.is_end:
         given = counts.complete(told.results, shard.derived) or shard.given
         duration = shard.duration if report.duration is None else report.duration
-        metadata = {**shard.metadata, **(told.metadata or {})}
+        metadata = merged(shard.metadata, told.metadata)
         shard = replace(shard, given=given, duration=duration, metadata=metadata)
         shard = replace(shard, reason=_text(report.reason, LONGEST_REASON) or shard.reason)
     return replace(

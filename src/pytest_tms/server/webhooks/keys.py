@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import filelock
 from sqlalchemy import Connection
 
+from pytest_tms.server.model.webhooks import Webhook
 from pytest_tms.server.store import key_check, webhooks
 from pytest_tms.server.store.database import Database, alone
-
-from pytest_tms.server.model.webhooks import Webhook
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet

@@ -1,4 +1,4 @@
-"""Request bodies on their way in: each in its time, and all together within a budget of memory."""
+"""Limits of request bodies: how slowly one may arrive, and how much memory all of them may take."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from litestar.types import Receive
 
 from pytest_tms.errors import BadRequest, ServiceUnavailable
 
-HEAD_START = 20.0
+LARGEST_BODY = 100 << 20
+"""Bytes of the largest request body."""
+BODY_TIMEOUT = 20.0
 """Seconds that every body has."""
 SLOWEST = 50_000
 """Bytes for which it has another second."""
@@ -21,25 +23,25 @@ MOST_HELD = 256 << 20
 
 
 def timely(receive: Receive) -> Receive:
-    """``receive`` for a body that must not drip. Raises BadRequest where it does or is cut off."""
+    """Return ``receive`` with a time limit. Raises BadRequest for a body that is too slow or is cut off."""
     begun: float | None = None
     size = 0
     is_whole = False
 
     async def piece() -> Any:
         nonlocal begun, size, is_whole
-        if is_whole:  # whoever asks on waits for the caller to go
+        if is_whole:  # a further call waits for the client to disconnect
             return await receive()
         now = time.monotonic()
         begun = now if begun is None else begun
         try:
-            with anyio.fail_after(max(0, begun + HEAD_START + size / SLOWEST - now)):
+            with anyio.fail_after(max(0, begun + BODY_TIMEOUT + size / SLOWEST - now)):
                 message = await receive()
         except TimeoutError:
-            said = f"The body comes too slowly: send it at {SLOWEST // 1000} kB a second or more."
-            raise BadRequest(said) from None
+            message_text = f"The body comes too slowly: send it at {SLOWEST // 1000} kB a second or more."
+            raise BadRequest(message_text) from None
         if message["type"] == "http.disconnect":
-            raise BadRequest("The caller went away before the body was whole.")
+            raise BadRequest("The client disconnected before the body was whole.")
         size += _size(message)
         is_whole = not message.get("more_body")
         return message
@@ -52,14 +54,14 @@ def _size(message: Any) -> int:
 
 
 class Budget:
-    """The bytes of bodies that this process holds."""
+    """The bytes of request bodies that this process holds."""
 
     def __init__(self) -> None:
         self._held = 0
 
     @contextmanager
     def counted(self, receive: Receive) -> Iterator[Receive]:
-        """``receive``, whose pieces count until the request ends. Raises ServiceUnavailable over budget."""
+        """Count the pieces of ``receive`` until the request ends. Raises ServiceUnavailable over budget."""
         mine = 0
 
         async def piece() -> Any:
@@ -67,8 +69,10 @@ class Budget:
             message = await receive()
             size = _size(message)
             if size and self._held + size > MOST_HELD:
-                said = "The server takes in as much as it can hold; try again later."
-                raise ServiceUnavailable(said, retry_after=5)
+                raise ServiceUnavailable(
+                    "The server is overloaded: it holds as many request bodies as it can. Try again later.",
+                    retry_after=5,
+                )
             mine += size
             self._held += size
             return message

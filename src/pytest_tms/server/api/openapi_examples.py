@@ -1,0 +1,234 @@
+"""Examples of every message, as typed messages: they cannot differ from the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pytest_tms import wire
+
+EXECUTION = "exec_01k3v9q4g2m8x5r7t0b6n1c3d5"
+WEBHOOK = "wh_01k3v9s6h4p0z7w2y5e8a3f1j9"
+NOW = "2026-03-02T09:15:04.120Z"
+BASE = "https://tms.example.com"
+
+_CONFIGURATION = wire.Configuration(
+    browsers=["chromium", "firefox"], parallel=True, shards=4, timeout=1_800_000
+)
+_METADATA = {"branch": "feature/login", "commit": "9f1c2ab", "buildNumber": "512"}
+_COUNTS = wire.Counts(total=40, passed=37, failed=2, skipped=1, flaky=1)
+_LINKS = wire.Links(
+    report_url=f"{BASE}/reports/{EXECUTION}",
+    logs_url=f"{BASE}/logs/{EXECUTION}",
+    artifacts_url=f"{BASE}/artifacts/{EXECUTION}",
+)
+_STORED = {
+    "browsers": ["chromium", "firefox"],
+    "shards": 4,
+    "timeout": 1_800_000,
+    "testSuite": "smoke",
+    "environment": "staging",
+}
+_TEST = wire.TestResult(
+    title="A registered user logs in",
+    status="failed",
+    file="tests/test_login.py",
+    duration=2500,
+    error="Expected the dashboard, found the login page",
+    retries=1,
+    tags=["@smoke", "@critical"],
+)
+_WEBHOOK = wire.Webhook(
+    webhook_id=WEBHOOK,
+    url="https://ci.example.com/hooks/tms",
+    events=["execution.started", "execution.completed"],
+    status="active",
+    created_at=NOW,
+    retry_policy={"maxRetries": 3, "retryDelay": 5000, "exponentialBackoff": True},
+    filters={"testSuites": ["smoke"], "environments": ["staging"]},
+    created_by="tok_01k3v9a1b2c3d4e5f6g7h8j9k0",
+)
+
+REQUESTS: dict[str, msgspec.Struct] = {
+    "create_execution": wire.ExecutionRequest(
+        test_suite="smoke",
+        environment="staging",
+        provider="jenkins",
+        trigger_source="scheduled",
+        configuration=_CONFIGURATION,
+        metadata=_METADATA,
+    ),
+    "submit_results": wire.ResultsSubmission(
+        execution_id=EXECUTION,
+        shard_id="1",
+        provider="jenkins",
+        status="failed",
+        results=wire.GivenCounts(total=40, passed=37, failed=2, skipped=1, flaky=1),
+        tests=[_TEST],
+        artifacts=wire.ArtifactNames(screenshots=["login.png"], logs=["browser.log"]),
+        metadata={"browser": "chromium", "startTime": NOW, "endTime": "2026-03-02T09:18:34.120Z"},
+    ),
+    "send_event": wire.Event(
+        event="shard.completed",
+        execution_id=EXECUTION,
+        timestamp=NOW,
+        data=wire.EventData(
+            shard_id="1",
+            status="completed",
+            results=wire.GivenCounts(total=40, passed=39, failed=0, skipped=1),
+            duration=210_000,
+        ),
+    ),
+    "create_webhook": wire.WebhookRequest(
+        url="https://ci.example.com/hooks/tms",
+        events=["execution.started", "execution.completed"],
+        secret="a-long-and-random-secret",  # noqa: S106  # an example
+        retry_policy=wire.RetryPolicy(max_retries=5, retry_delay=10_000, exponential_backoff=True),
+        filters=wire.WebhookFilters(test_suites=["smoke"], environments=["staging"]),
+    ),
+    "update_webhook": wire.WebhookChange(status="paused"),
+    "rotate_webhook_secret": wire.SecretRotation(secret="another-long-random-secret"),  # noqa: S106  # an example
+    "replay_deliveries": wire.ReplayRequest(delivery_id="msg_01k3v9t7j5q1a8x3z6f9b4g2k0"),
+}
+"""The body of each call that has one, by its operation id."""
+
+ANSWERS: dict[str, msgspec.Struct] = {
+    "describe_service": wire.ServiceInfo(
+        service="pytest-tms",
+        version="1.0.0",
+        capabilities=["gzip", "idempotency"],
+        token=wire.TokenInfo(
+            id="tok_01k3v9a1b2c3d4e5f6g7h8j9k0",
+            scopes=["executions:read", "executions:write"],
+            environments=[],
+            expires_at="2027-03-02T09:15:04.120Z",
+        ),
+    ),
+    "create_execution": wire.ExecutionCreated(
+        execution_id=EXECUTION,
+        status="created",
+        created_at=NOW,
+        configuration=_STORED,
+        webhook_url=f"{BASE}/api/webhooks/executions/{EXECUTION}",
+        webhook_token="wh_token_EXAMPLE",  # noqa: S106  # an example
+        report_url=f"{BASE}/reports/{EXECUTION}",
+        capabilities=["gzip", "idempotency"],
+    ),
+    "get_execution": wire.ExecutionStatus(
+        execution_id=EXECUTION,
+        status="running",
+        progress=wire.Progress(
+            started_at=NOW, completed_at=None, duration=210_000, shards_completed=1, total_shards=4
+        ),
+        results=_COUNTS,
+        shard_results=[
+            wire.ShardResult(
+                shard_id="1",
+                status="failed",
+                results=_COUNTS,
+                duration=210_000,
+                metadata={"browser": "chromium"},
+            )
+        ],
+        artifacts=_LINKS,
+        created_at=NOW,
+        test_suite="smoke",
+        environment="staging",
+        provider="jenkins",
+        trigger_source="scheduled",
+        configuration=_STORED,
+        metadata=_METADATA,
+    ),
+    "cancel_execution": wire.ExecutionCancelled(
+        execution_id=EXECUTION, cancelled_at=NOW, reason="User requested cancellation"
+    ),
+    "list_tests": wire.TestPage(execution_id=EXECUTION, tests=[msgspec.to_builtins(_TEST)], cursor="101"),
+    "submit_results": wire.SubmissionAccepted(
+        submission_id="sub_01k3v9v8k6r2b9y4a7g0c5h3m1",
+        execution_id=EXECUTION,
+        shard_id="1",
+        processed_at=NOW,
+        summary=wire.SubmissionSummary(tests_processed=40, artifacts_uploaded=0, webhooks_triggered=2),
+    ),
+    "send_event": wire.EventAccepted(
+        event="shard.completed",
+        execution_id=EXECUTION,
+        execution_status="running",
+        progress_interval=5000,
+    ),
+    "create_webhook": _WEBHOOK,
+    "list_webhooks": wire.WebhookList(webhooks=[_WEBHOOK]),
+    "get_webhook": _WEBHOOK,
+    "update_webhook": msgspec.structs.replace(_WEBHOOK, status="paused"),
+    "delete_webhook": wire.WebhookDeleted(webhook_id=WEBHOOK),
+    "rotate_webhook_secret": msgspec.structs.replace(
+        _WEBHOOK,
+        previous_secret_until="2026-03-03T09:15:04.120Z",  # noqa: S106  # a time
+    ),
+    "validate_webhook": wire.WebhookValidation(
+        webhook_id=WEBHOOK, status="valid", response_code=200, response_time=150, last_validated_at=NOW
+    ),
+    "list_deliveries": wire.DeliveryPage(
+        webhook_id=WEBHOOK,
+        deliveries=[
+            wire.Delivery(
+                delivery_id="msg_01k3v9t7j5q1a8x3z6f9b4g2k0",
+                event="execution.completed",
+                execution_id=EXECUTION,
+                status="failed",
+                attempts=4,
+                created_at=NOW,
+                due_at=NOW,
+                response_code=503,
+                reason="the endpoint answered 503",
+            )
+        ],
+    ),
+    "replay_deliveries": wire.Replayed(webhook_id=WEBHOOK, deliveries=1),
+}
+"""The answer to each call, by its operation id."""
+
+
+def _ended(status: str, reason: str | None) -> wire.EndedData:
+    return wire.EndedData(
+        status=status,
+        reason=reason,
+        results=_COUNTS,
+        duration=630_000,
+        shard_results=[wire.ShardSummary(shard_id="1", status="failed", results=_COUNTS)],
+        shard_results_total=1,
+        artifacts=_LINKS,
+        failed_tests=[
+            wire.FailedTest(title=_TEST.title, file="tests/test_login.py", error=_TEST.error, shard="1")
+        ],
+        failed_tests_total=2,
+    )
+
+
+EVENTS: dict[str, Any] = {
+    "execution.started": wire.StartedData(
+        test_suite="smoke",
+        environment="staging",
+        provider="jenkins",
+        configuration={"shards": 4, "timeout": 1_800_000},
+        metadata=_METADATA,
+    ),
+    "execution.progress": wire.ProgressData(
+        status="running",
+        progress=wire.Progress(started_at=NOW, shards_completed=1, total_shards=4),
+        results=_COUNTS,
+    ),
+    "execution.completed": _ended("completed", None),
+    "execution.failed": _ended("failed", "The timeout of 1800 s passed"),
+    "execution.cancelled": _ended("cancelled", "User requested cancellation"),
+    "shard.started": wire.ShardStartedData(shard_id="1"),
+    "shard.completed": wire.ShardCompletedData(
+        shard_id="1",
+        status="failed",
+        results=_COUNTS,
+        duration=210_000,
+        artifacts=wire.ShardLink(report_url=f"{BASE}/reports/{EXECUTION}/shard-1"),
+    ),
+}
+"""The `data` of each outbound event."""

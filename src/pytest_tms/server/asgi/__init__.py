@@ -1,0 +1,1 @@
+"""HTTP around the application: connections, request ids, decompression, body limits, ETags, compression."""

@@ -1,0 +1,163 @@
+"""ETags with 304 answers, and compressed answers (RFC 9110, 8.8.3, 12.5.3 and 13.1.2)."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import sys
+from typing import Any
+
+from anyio.to_thread import run_sync
+from litestar.types import HTTPResponseStartEvent, HTTPScope, Message, Send
+
+from pytest_tms.server.asgi.headers import value
+from pytest_tms.server.model.content import weights
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+MIN_COMPRESSED = 1024
+"""Bytes of the smallest body that is compressed."""
+MAX_BUFFERED = 1 << 20
+"""Bytes of the largest body that is put together from pieces; a larger one is passed on as it comes."""
+IN_THREAD = 64 << 10
+"""Bytes from which compression and hashing run on a thread."""
+CODINGS = ("zstd", "gzip")
+"""The codings of answers, the preferred one first."""
+COMPRESSIBLE = ("text/", "application/json", "application/javascript", "application/xml", "image/svg+xml")
+STREAMS = "text/event-stream"
+"""The Content-Type of answers that have no end."""
+
+
+class Representation:
+    """An ASGI ``send`` for one request. Whole answers get an ETag and are compressed; streams are not."""
+
+    def __init__(self, scope: HTTPScope, send: Send) -> None:
+        self._scope = scope
+        self._send = send
+        self._start: Any = None
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self.has_begun = False
+        """Whether a part of the answer was sent."""
+
+    async def __call__(self, message: Message) -> None:
+        """Take one message of the answer."""
+        if message["type"] == "http.response.start":
+            self._start = message
+            self._pieces, self._size = [], 0
+            if value(message["headers"], b"content-type").startswith(STREAMS):
+                await self._begin()
+        elif message["type"] != "http.response.body" or self._start is None:
+            await self._send(message)
+        else:
+            self._pieces.append(message["body"])
+            self._size += len(self._pieces[-1])
+            if not message["more_body"]:
+                await self._finish()
+            elif self._size > MAX_BUFFERED:
+                await self._begin()
+                await self._send({**message, "body": b"".join(self._pieces)})
+
+    async def _begin(self) -> None:
+        """Send the head of an answer that is passed on unchanged."""
+        start, self._start = self._start, None
+        self.has_begun = True
+        await self._send(start)
+
+    async def _finish(self) -> None:
+        """Send a whole answer, or that the client has it already."""
+        start: HTTPResponseStartEvent = self._start
+        body = b"".join(self._pieces) if len(self._pieces) > 1 else self._pieces[0]
+        headers = [(name.lower(), text) for name, text in start["headers"]]
+        asked = self._scope["headers"]
+        etag = await self._etag(start["status"], headers, body)
+        if etag and matches(value(asked, b"if-none-match"), etag):
+            start["status"], body = 304, b""
+            headers = without(headers, b"content-length", b"content-type", b"content-encoding")
+        elif is_compressible(start["status"], headers):
+            coding = chosen(value(asked, b"accept-encoding"))
+            vary = value(headers, b"vary")
+            headers = without(headers, b"vary")
+            headers.append((b"vary", f"{vary}, Accept-Encoding".removeprefix(", ").encode("latin-1")))
+            if coding and len(body) >= MIN_COMPRESSED and not self._is_cross_site():
+                body = await _in_thread(len(body), compress, coding, body)
+                headers = without(headers, b"content-length")
+                headers.append((b"content-encoding", coding.encode()))
+                headers.append((b"content-length", str(len(body)).encode()))
+        start["headers"] = headers
+        await self._begin()
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _etag(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> str:
+        """Return the answer's ETag, which is made if it has none; empty if it is not the answer to a GET.
+
+        It is weak if the answer may be compressed, since the bytes differ then.
+        """
+        if status != 200 or self._scope["method"] not in ("GET", "HEAD") or value(headers, b"set-cookie"):
+            return ""
+        if given := value(headers, b"etag"):
+            if is_compressible(status, headers) and not given.startswith("W/"):
+                headers[:] = [*without(headers, b"etag"), (b"etag", f"W/{given}".encode("latin-1"))]
+                return f"W/{given}"
+            return given
+        digest = await _in_thread(len(body), _digest, body)
+        etag = f'W/"{digest}"'
+        headers.append((b"etag", etag.encode()))
+        return etag
+
+    def _is_cross_site(self) -> bool:
+        """Return whether a page of another site asks in a visitor's name.
+
+        What it sends may be shown beside a secret of the visitor, and the length of a compressed answer would
+        tell whether the two are alike (BREACH).
+        """
+        asked = self._scope["headers"]
+        site = value(asked, b"sec-fetch-site")
+        return bool(value(asked, b"cookie")) and site not in ("", "same-origin", "none")
+
+
+def matches(if_none_match: str, etag: str) -> bool:
+    """Return whether If-None-Match names an ETag, or any by ``*``, in weak comparison."""
+    names = [name.strip().removeprefix("W/") for name in if_none_match.split(",")]
+    return "*" in names or etag.removeprefix("W/") in names
+
+
+def chosen(accept_encoding: str) -> str:
+    """Return the coding for an answer: the client's favourite, else ours, else an empty text for none."""
+    asked = weights(accept_encoding)
+    if "x-gzip" in asked:
+        asked.setdefault("gzip", asked["x-gzip"])
+    others = asked.get("*", 0.0)
+    best = max(CODINGS, key=lambda coding: asked.get(coding, others))  # the first of equals
+    weight = asked.get(best, others)
+    return best if weight > 0 and weight >= asked.get("identity", 0.0) else ""
+
+
+def is_compressible(status: int, headers: list[tuple[bytes, bytes]]) -> bool:
+    """Return whether an answer is of a kind that compression makes smaller, and is not compressed yet."""
+    kind = value(headers, b"content-type")
+    encoded = value(headers, b"content-encoding") or value(headers, b"content-range")
+    return status not in (204, 206, 304) and not encoded and kind.startswith(COMPRESSIBLE)
+
+
+def compress(coding: str, body: bytes) -> bytes:
+    """Compress a body."""
+    return zstd.compress(body, 3) if coding == "zstd" else gzip.compress(body, 5, mtime=0)
+
+
+def without(headers: list[tuple[bytes, bytes]], *names: bytes) -> list[tuple[bytes, bytes]]:
+    """Return headers without those of some names."""
+    return [(name, text) for name, text in headers if name not in names]
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=16).hexdigest()
+
+
+async def _in_thread(size: int, function: Any, *arguments: Any) -> Any:
+    if size < IN_THREAD:
+        return function(*arguments)
+    return await run_sync(function, *arguments)
