@@ -299,7 +299,7 @@ def test_what_has_ended_is_not_cancelled(closed: Api) -> None:
     visit.see("/")
     answer = visit.send(f"/cancel/{execution['executionId']}")
     assert answer.status_code == 409
-    assert "The execution is completed and cannot be cancelled." in answer.text
+    assert "The execution is completed and cannot be cancelled: none of its shards still" in answer.text
 
 
 @pytest.mark.parametrize(

@@ -835,7 +835,7 @@ def test_references_and_sections_are_whole_at_any_chunk_border(
     expected = "&#27;]]>\ufffd\ufffd&\u00a0&x]&]]>é😀"
     for size in range(2, 120):
         monkeypatch.setattr("pytest_tms.cli.formats.source.CHUNK_BYTES", size)
-        for packed in (content.encode(), gzip.compress(content.encode())):
+        for packed in (content.encode(), gzip.compress(content.encode(), mtime=0)):
             assert one(tmp_path, packed).stdout == expected, size
 
 
@@ -905,7 +905,17 @@ def test_a_tag_of_many_megabytes_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", " \n", "PASSED", "\x00" * 5000, "PK\x03\x04", "[1]", "\ufeff", "\x1f\x8b", gzip.compress(b"")],
+    [
+        "",
+        " \n",
+        "PASSED",
+        "\x00" * 5000,
+        "PK\x03\x04",
+        "[1]",
+        "\ufeff",
+        "\x1f\x8b",
+        gzip.compress(b"", mtime=0),
+    ],
 )
 def test_what_is_no_report_is_named(tmp_path: Path, content: str | bytes) -> None:
     results, report = read(tmp_path, content)
@@ -922,13 +932,13 @@ def test_another_root_is_named(tmp_path: Path, root: str) -> None:
 
 def test_gzip_of_several_members_is_read_and_a_cut_one_keeps_what_it_has(tmp_path: Path) -> None:
     content = f"{TWO}</testsuite>".encode()
-    packed = gzip.compress(content[:30]) + gzip.compress(content[30:]) + b"\0" * 512
+    packed = gzip.compress(content[:30], mtime=0) + gzip.compress(content[30:], mtime=0) + b"\0" * 512
     results, report = read(tmp_path, packed)
     assert (len(results), report.problems) == (2, [])
-    results, report = read(tmp_path, gzip.compress(content)[:-20])
+    results, report = read(tmp_path, gzip.compress(content, mtime=0)[:-20])
     assert report.status == "error"
     assert "its compressed data ends too early" in report.problems[0]
-    results, report = read(tmp_path, gzip.compress(content)[:-8] + b"12345678")
+    results, report = read(tmp_path, gzip.compress(content, mtime=0)[:-8] + b"12345678")
     assert report.status == "error"
     assert "its compressed data is damaged" in report.problems[0]
 
@@ -969,7 +979,7 @@ def mutated(draw: st.DrawFn) -> bytes:
             )
         )
         content = content[:start] + middle + content[end:]
-    return gzip.compress(content) if draw(st.booleans()) else content
+    return gzip.compress(content, mtime=0) if draw(st.booleans()) else content
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

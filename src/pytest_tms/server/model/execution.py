@@ -66,7 +66,7 @@ class Shard:
 
     def reported(self, status: wire.ShardState, now: int) -> Shard:
         """This shard after its runner said where it stands, or has said nothing for too long (``lost``)."""
-        after = states.settled(states.shard_after(self.status, status), self.results)
+        after = states.settled(states.shard_after(self.status, status), self.derived)
         ended = self.ended_at if self.has_known_end or self.status == after else now
         return replace(
             self,

@@ -74,7 +74,7 @@ def store(
             shard = _timed(connection, claimed, shard.reported(_end(shard, report), then), report.rows)
         elif report.is_start:
             shard = shard.reported("running", then)
-    shard = replace(shard, status=states.settled(shard.status, shard.results))
+    shard = replace(shard, status=states.settled(shard.status, shard.derived))
     changed = executions.change_shard(connection, claimed.execution, claimed.before, shard, then)
     return Stored(changed, claimed.shard if claimed.is_next else claimed.before, shard)
 
