@@ -21,7 +21,7 @@ NEVER = {"maxRetries": 0}
 
 @pytest.fixture
 def name() -> str:
-    return uuid4().hex
+    return uuid4().hex[:10]
 
 
 def words(api: Api, path: str) -> str:

@@ -73,8 +73,12 @@ class Shard:
     attempt: int = 1
 
     @property
+    def sent(self) -> Document:
+        return counted(Counter(verdict([word for _, word in each]) for each in self.tests.values()))
+
+    @property
     def results(self) -> Document:
-        sent = counted(Counter(verdict([word for _, word in each]) for each in self.tests.values()))
+        sent = self.sent
         if self.attempt > 1 and self.tests:
             return with_failures(sent, self.told["failed"] if self.told else 0)
         return shown(sent, self.told)
@@ -91,7 +95,7 @@ class Shard:
     def report(self, status: str | None) -> None:
         if status and self.status != "cancelled" and not (self.status in KNOWN and status == "running"):
             self.status = status
-        if self.status == "completed" and self.results["failed"]:
+        if self.status == "completed" and self.sent["failed"]:
             self.status = "failed"
 
 

@@ -28,7 +28,7 @@ KEY = "x" * 43 + "="
 
 @pytest.fixture
 def name() -> str:
-    return uuid4().hex
+    return uuid4().hex[:10]
 
 
 def told(subscribers: Subscribers, name: str, execution: dict[str, Any]) -> list[dict[str, Any]]:

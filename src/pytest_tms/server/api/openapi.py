@@ -69,6 +69,9 @@ IDEMPOTENCY_KEY = {
 }
 FREE_OBJECT = "JsonObject"
 """The name of objects whose fields are those that were sent."""
+TEXT_OBJECT = "StringMap"
+"""The name of objects with any fields whose values are texts."""
+TEXTS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 ENUMERATIONS = {
     "TriggerSource": wire.TriggerSource,
     "ExecutionState": wire.ExecutionState,
@@ -281,6 +284,7 @@ def _schemas(suites: Sequence[str], environments: Sequence[str]) -> dict[str, Sc
             "enum": list(get_args(literal)),
             "description": texts.ENUMERATIONS[name],
         }
+    schemas[TEXT_OBJECT] = {**TEXTS, "description": texts.SCHEMAS[TEXT_OBJECT]}
     schemas[FREE_OBJECT] = {
         "type": "object",
         "description": texts.SCHEMAS[FREE_OBJECT],
@@ -344,6 +348,8 @@ def _refined(value: Any) -> Any:
         return _enumeration(made["enum"])
     if made == {"type": "object"}:
         return {"$ref": REFERENCE.format(name=FREE_OBJECT)}
+    if made == TEXTS:
+        return {"$ref": REFERENCE.format(name=TEXT_OBJECT)}
     return made
 
 

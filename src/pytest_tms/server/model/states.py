@@ -87,6 +87,6 @@ def reported_end(status: str | None, counts: wire.Counts) -> wire.ShardState:
 def settled(state: wire.ShardState, counts: wire.Counts) -> wire.ShardState:
     """Return a shard's state beside its counts: one with a failed test is not ``completed``.
 
-    The documented runner gives ``completed`` with counts of failures: only tests that were sent contradict it.
+    The documented runner gives ``completed`` with counts of failures: only tests that were sent count here.
     """
     return "failed" if state == "completed" and counts.failed else state

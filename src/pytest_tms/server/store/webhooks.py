@@ -211,6 +211,11 @@ def renew(connection: Connection, owner: str, now: int, until: int) -> None:
     connection.execute(update(tables.webhooks).where(mine).values(leased_until=until))
 
 
+def secrets(connection: Connection) -> list[str]:
+    """Return the secrets of all webhooks, encrypted."""
+    return list(connection.scalars(select(_HOOK.secret).order_by(_HOOK.id)))
+
+
 def lock_all(connection: Connection) -> list[Webhook]:
     """Return all webhooks, locked until the transaction ends."""
     query = select(tables.webhooks).order_by(_HOOK.id).with_for_update(key_share=True)

@@ -88,7 +88,7 @@ class Keys:
         with database.write() as connection:
             alone(connection)
             kept = key_check.read(connection)
-            known = [kept] if kept else [webhook.secret for webhook in webhooks.lock_all(connection)]
+            known = [kept] if kept else webhooks.secrets(connection)
             if known and not any(self._fits(each) for each in known):
                 raise ValueError(
                     f"the secrets in {database.describe()} are encrypted with a key that this server does "
