@@ -175,7 +175,7 @@ class Model:
         before = self.status
         if self.status == "created":
             self.status = "running"
-        rest = {key: value for key, value in body.items() if key != "tests"}
+        rest = {key: value for key, value in body.items() if key not in ("tests", "executionId")}
         is_new = self.is_new("results", rest, len(body.get("tests", ())))
         shard = self.shards.get(body["shardId"])
         is_end = body.get("status", "cancelled") != "cancelled"
