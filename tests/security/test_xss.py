@@ -131,12 +131,8 @@ def test_no_field_of_anybody_runs_on_any_page(api: Api, browser: Browser, vector
         hook = good(api.ask("POST", "/webhooks", body), 201)
         execution_id = execution(api, text)
         wait_for(lambda: deliveries(api, hook, "failed"), 10)
-    good(
-        api.ask(
-            "PATCH", f"/webhooks/{hook['webhookId']}", {"filters": {"testSuites": [text["suite"][:200]]}}
-        ),
-        200,
-    )
+    # Filters name only suites that the operator lists, so that they hold nothing of a stranger.
+    good(api.ask("PATCH", f"/webhooks/{hook['webhookId']}", {"filters": {"testSuites": ["all"]}}), 200)
     strange = quote(text["strange"], safe="")
     paths = [path.format(execution_id, hook=hook["webhookId"]) for path in PAGES]
     paths += [

@@ -46,6 +46,8 @@ CONNECT_TIMEOUT = 3.0
 """Seconds that one connection may take."""
 READ_TIMEOUT = 20.0
 """Seconds that one answer may take."""
+BACKLOG_WAIT = 0.2
+"""Seconds that the end of a session waits for what earlier runs left; the rest goes on in the background."""
 UNREACHABLE_PATIENCE = 1.0
 """Seconds that the end of a session waits for a TMS that has never answered."""
 TIMED_OUT = "the execution ended in the TMS, its page has the reason"
@@ -280,6 +282,8 @@ class Sender:
         if self._client is not None:
             self._client.close()
         self._journal.close(delivered=self.state.is_done and uploader is not None and not uploader.refused)
+        if self._backlog is not None:  # most backlogs are empty, or name what cannot be sent at once
+            self._backlog.join(BACKLOG_WAIT)
         self._note_state()
         self.state.is_final = True
         self._tell()

@@ -670,5 +670,8 @@ def advice(error: Exception) -> str:
     if isinstance(error, NotFound):
         return f"{text}: check --tms-url (it ends in /api) and --tms-execution"
     if isinstance(error, Unprocessable):
-        return f"{text}: check --tms-suite and --tms-environment"
+        return (
+            f"{text}: check --tms-suite and --tms-environment; the operator of the TMS allows others with "
+            "TMS_SERVER_SUITES and TMS_SERVER_ENVIRONMENTS"
+        )
     return text

@@ -209,16 +209,11 @@ def list_tests(
 
 def _problems(settings: ServerSettings, document: dict[str, Any]) -> list[Problem]:
     """Return what no schema says: the operator's suites and environments, and the size of free objects."""
-    allowed = {
-        "testSuite": (settings.suites, "TMS_SERVER_SUITES"),
-        "environment": (settings.environments, "TMS_SERVER_ENVIRONMENTS"),
-    }
+    allowed = {"testSuite": settings.suites, "environment": settings.environments}
     return [
         *(
-            Problem(
-                name, f"Must be one of: {', '.join(values)}; the operator can allow others with {setting}"
-            )
-            for name, (values, setting) in allowed.items()
+            Problem(name, f"Must be one of: {', '.join(values)}")  # the documented message
+            for name, values in allowed.items()
             if document.get(name) and isinstance(document[name], str) and document[name] not in values
         ),
         *size_problems(document.get("configuration"), "configuration"),
