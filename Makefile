@@ -21,7 +21,7 @@ demo: setup
 	  "$(CURDIR)/$(BIN)/python" -m pytest --tms-url local --tms-suite smoke || test $$? -eq 1
 
 test: setup
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not nightly"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not nightly"
 
 # The same tests, and the lines that none of them runs; it takes half as long again.
 coverage: setup

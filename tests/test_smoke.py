@@ -27,7 +27,7 @@ def test_a_run_over_workers_is_on_the_pages_of_the_local_server(tmp_path: Path) 
     (tmp_path / "test_it.py").write_text(SUITE)
     data = tmp_path / "data"
     environ = {**os.environ, "TMS_SERVER_DATA_DIR": str(data)}
-    command = [sys.executable, "-m", "pytest", "-n", "2", "--tms-url", "local"]
+    command = [sys.executable, "-m", "pytest", "-n", "2", "--tms-url", "local", "-o", "tms_deadline=120"]
     done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     assert (data / "local.json").exists(), done.stdout

@@ -229,7 +229,7 @@ def test_the_token_shows_nowhere(documented: Foreign, pytester: pytest.Pytester)
             "t",
             "invalid TMS URL 'tms.example.com': use http(s)://HOST/api, or local",
         ),
-        (["--tms-url", "URL", "--tms-meta", "branch"], "t", "--tms-meta is 'branch': write KEY=VALUE"),
+        (["--tms-url", "URL", "--tms-meta", "branch"], "t", "--tms-meta has 'branch': write KEY=VALUE"),
         (["--tms-url", "URL", "-o", "tms_timeout=soon"], "t", "tms_timeout is 'soon': write a whole number"),
         (
             ["--tms-url", "URL", "-o", "tms_payload=all"],

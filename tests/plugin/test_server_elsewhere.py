@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def run(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the suite in an environment without the server."""
     environ = {**os.environ, "PATH": "/usr/bin:/bin", "TMS_SERVER_DATA_DIR": str(folder / "data"), **environ}
-    command = [python("rerunfailures"), "-m", "pytest", "--tms-url", "local"]
+    command = [python("rerunfailures"), "-m", "pytest", "--tms-url", "local", "-o", "tms_deadline=120"]
     return subprocess.run(
         command, cwd=folder, env=environ, capture_output=True, text=True, timeout=120, check=False
     )
