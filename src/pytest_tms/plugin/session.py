@@ -56,8 +56,8 @@ if TYPE_CHECKING:
 
 Message = TypeVar("Message", bound=msgspec.Struct)
 
-STOPPED_DEADLINE = 1.5
-"""Seconds that a stopped session waits for the TMS: CI kills soon after it asks to stop."""
+STOPPED_DEADLINE = 3.0
+"""Seconds that a stopped session waits for the TMS, which CI kills soon; its sender goes on without it."""
 GRACE = 1.0
 """Seconds that the sender has beyond its deadline before it is ended."""
 LOOK = 0.5
@@ -428,7 +428,7 @@ class ReportingSession:
             self._append(end)
         is_stopped = self._shutdown is not None and bool(self._shutdown.reason)
         wait = min(STOPPED_DEADLINE, self._settings.deadline) if is_stopped else self._settings.deadline
-        self._append(self._closed(ends, wait))
+        self._append(self._closed(ends, self._settings.deadline))
         self._writer.close()
         state = self._deliver(wait)
         self._is_delivered = state.is_done and not state.refused
@@ -454,6 +454,10 @@ class ReportingSession:
                 sender.forget()
                 return sender.state
             if sender is not None and not sender.is_over:
+                if wait < self._settings.deadline and not self._writer.memory:
+                    sender.forget()
+                    limit = f"{self._settings.deadline:g} s"
+                    return self._reached(f"what is left is being sent in the background, for at most {limit}")
                 sender.stop()
                 if not self._writer.memory:
                     return self._reached(f"the TMS did not take everything within {wait:g} s")
