@@ -128,7 +128,7 @@ class JournalWriter:
             return
 
     def close(self) -> None:
-        """Close the file; whoever delivers the journal deletes it."""
+        """Close the file; the process that delivers the journal deletes it."""
         if self._file >= 0 and self.is_own:
             _unmark(self._file)
             self._close(self._file)
