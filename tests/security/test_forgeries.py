@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from pytest_tms.server.api import auth
+from pytest_tms.server.api import authentication
 from tests.security.test_injection import line, raw
 from tests.server.conftest import Api, refused, running
 from tests.server.test_door import BEYOND, Visit
@@ -59,11 +59,11 @@ def test_what_is_kept_or_shown_of_a_secret_is_no_secret(closed: Api) -> None:
         *(text for row in rows(closed, "SELECT id, token_hash FROM executions") for text in row),
         *(str(text) for row in rows(closed, "SELECT * FROM tokens") for text in row),
         *(str(text) for row in rows(closed, "SELECT * FROM sessions") for text in row),
-        auth.hashed(auth.hashed(closed.token)), cookie, auth.hashed(cookie), visit.proof,
+        authentication.hashed(authentication.hashed(closed.token)), cookie, authentication.hashed(cookie), visit.proof,
     ]  # fmt: skip
-    assert auth.hashed(closed.token) in kept
-    assert auth.hashed(created["webhookToken"]) in kept
-    assert auth.hashed(cookie) in kept
+    assert authentication.hashed(closed.token) in kept
+    assert authentication.hashed(created["webhookToken"]) in kept
+    assert authentication.hashed(cookie) in kept
     for text in kept:
         refused(closed.ask("GET", "/webhooks", token=text or "x"), 401)
         refused(closed.ask("POST", created["webhookUrl"], event, token=text or "x"), 401)

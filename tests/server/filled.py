@@ -11,9 +11,9 @@ from pathlib import Path
 import uvicorn
 from sqlalchemy import text
 
-from pytest_tms.server.api import auth
+from pytest_tms.server.api import authentication
 from pytest_tms.server.app import create_app
-from pytest_tms.server.run import listen
+from pytest_tms.server.listeners import listen
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import tokens
 from pytest_tms.server.store.database import Database
@@ -30,7 +30,7 @@ PAUSED, IDLE = "wh_paused", "wh_idle"
 
 def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
     """Write ``rows`` rows of each kind. The database has no statistics, then or later."""
-    now = auth.now()
+    now = authentication.now()
     series = (
         f"generate_series(0, {rows - 1}) AS n(i)"
         if database.engine.dialect.name == "postgresql"
@@ -84,9 +84,9 @@ def serving(database: Database, folder: Path, **settings: object) -> Iterator[Ap
     given = ServerSettings.read(
         {}, port=0, data_dir=folder, rate_limits="off", database_url=str(database.engine.url), **settings
     )
-    token, secret = auth.new_token("tests", auth.SCOPES)
+    token, secret = authentication.new_token("tests", authentication.SCOPES)
     with database.write() as connection:
-        tokens.add(connection, token, auth.hashed(secret))
+        tokens.add(connection, token, authentication.hashed(secret))
     with warnings.catch_warnings():  # tests elsewhere never load the framework
         warnings.simplefilter("ignore", DeprecationWarning)
         app = create_app(given, database)

@@ -16,8 +16,8 @@ import requests
 
 from pytest_tms import TmsClient, calls, wire
 from pytest_tms.errors import InFlight
-from pytest_tms.server import cleanup
-from pytest_tms.server.store import idempotency
+from pytest_tms.server.jobs import expiry
+from pytest_tms.server.store import idempotency_keys
 from pytest_tms.server.store.database import Database
 from tests.conftest import Foreign, Tms
 from tests.server.conftest import KEY, Api, fields, good, refused, running, scratch_database
@@ -207,50 +207,50 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 def test_an_answer_is_kept_for_24_hours_and_then_the_key_is_new(database: Database) -> None:
     with database.write() as connection:
-        assert idempotency.claim(connection, "me", "key", "request", 0) is None
-        idempotency.keep(connection, "me", "key", "answer")
+        assert idempotency_keys.claim(connection, "me", "key", "request", 0) is None
+        idempotency_keys.keep(connection, "me", "key", "answer")
     with database.write() as connection:
-        assert idempotency.is_known(connection, "me", "key", idempotency.KEPT)
-        assert idempotency.claim(connection, "me", "key", "request", idempotency.KEPT) == (
+        assert idempotency_keys.is_known(connection, "me", "key", idempotency_keys.KEPT)
+        assert idempotency_keys.claim(connection, "me", "key", "request", idempotency_keys.KEPT) == (
             "request",
             "answer",
         )
-        later = idempotency.KEPT + 1
-        assert not idempotency.is_known(connection, "me", "key", later)
-        assert idempotency.claim(connection, "me", "key", "other", later) is None
-        idempotency.keep(connection, "me", "key", "another answer")
-        assert idempotency.claim(connection, "me", "key", "other", later) == ("other", "another answer")
+        later = idempotency_keys.KEPT + 1
+        assert not idempotency_keys.is_known(connection, "me", "key", later)
+        assert idempotency_keys.claim(connection, "me", "key", "other", later) is None
+        idempotency_keys.keep(connection, "me", "key", "another answer")
+        assert idempotency_keys.claim(connection, "me", "key", "other", later) == ("other", "another answer")
 
 
 def test_the_cleanup_job_deletes_what_has_expired_and_nothing_else(database: Database) -> None:
     now = time.time_ns() // 1_000_000
-    expired = now - idempotency.KEPT - 60_000
-    number = 2 * cleanup.BATCH + 1
+    expired = now - idempotency_keys.KEPT - 60_000
+    number = 2 * expiry.BATCH + 1
     with database.write() as connection:
         for key in range(number):
-            assert idempotency.claim(connection, "me", f"old {key}", "request", expired) is None
-        assert idempotency.claim(connection, "me", "new", "request", now) is None
-        idempotency.keep(connection, "me", "new", "answer")
+            assert idempotency_keys.claim(connection, "me", f"old {key}", "request", expired) is None
+        assert idempotency_keys.claim(connection, "me", "new", "request", now) is None
+        idempotency_keys.keep(connection, "me", "new", "answer")
     with database.read() as connection:
-        assert len(idempotency.expired(connection, now, 10 * number)) == number
-    cleanup.Cleanup(database).clean()
+        assert len(idempotency_keys.expired(connection, now, 10 * number)) == number
+    expiry.Cleanup(database).clean()
     with database.read() as connection:
-        assert idempotency.expired(connection, now, 1) == []
-        assert idempotency.is_known(connection, "me", "new", now)
+        assert idempotency_keys.expired(connection, now, 1) == []
+        assert idempotency_keys.is_known(connection, "me", "new", now)
 
 
 def test_a_claim_is_in_flight_until_it_is_answered_freed_or_forsaken(database: Database) -> None:
     def claim(now: int) -> tuple[str, str] | None:
         with database.write() as connection:
-            return idempotency.claim(connection, "me", "key", "request", now)
+            return idempotency_keys.claim(connection, "me", "key", "request", now)
 
     assert claim(0) is None
     with pytest.raises(InFlight):
-        claim(idempotency.UNANSWERED)
+        claim(idempotency_keys.UNANSWERED)
     with database.write() as connection:
-        assert not idempotency.is_known(connection, "me", "key", 0)
-        idempotency.free(connection, "me", "key")
+        assert not idempotency_keys.is_known(connection, "me", "key", 0)
+        idempotency_keys.free(connection, "me", "key")
     assert claim(0) is None
-    assert claim(idempotency.UNANSWERED + 1) is None  # whoever had it died
+    assert claim(idempotency_keys.UNANSWERED + 1) is None  # whoever had it died
     with pytest.raises(InFlight):
-        claim(idempotency.UNANSWERED + 2)
+        claim(idempotency_keys.UNANSWERED + 2)

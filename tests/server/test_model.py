@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from pytest_tms import wire
 from pytest_tms.errors import Conflict
-from pytest_tms.server.model import counts, identity, states
-from pytest_tms.server.model.execution import Execution, Shard
-from pytest_tms.server.model.ids import new_id
+from pytest_tms.server.domain import counts, states, test_keys
+from pytest_tms.server.domain.executions import Execution, Shard
+from pytest_tms.server.domain.ids import new_id
 
 small = st.integers(0, 50)
 maybe = st.none() | small
@@ -157,9 +157,9 @@ names = st.sampled_from(["a", "a #2", "a #3", "b", "x" * 400, "x" * 399 + "y", "
 @quick
 @given(st.lists(st.builds(wire.TestResult, title=names, status=st.just("passed"), node_id=st.none() | names)))
 def test_keys_are_as_many_as_the_tests_the_same_again_and_fit_an_index(tests: list[wire.TestResult]) -> None:
-    keys = list(identity.keys(tests))
+    keys = list(test_keys.keys(tests))
     assert len(set(keys)) == len(tests)
-    assert keys == list(identity.keys(tests))
+    assert keys == list(test_keys.keys(tests))
     assert all(len(key.encode()) < 2000 and "\x00" not in key for key in keys)
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import BigInteger, Integer, insert
 from pytest_tms.errors import ServiceUnavailable
 from pytest_tms.server.store import tables
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.webhooks.keys import Keys
+from pytest_tms.server.webhooks.encryption import Keys
 from tests.conftest import TMS, TOKEN, first_token, run_tms, wait_for
 from tests.server.conftest import KEY, Api, Serve, result, running, scratch_database
 from tests.server.test_tokens import one_line

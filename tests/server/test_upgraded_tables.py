@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from pytest_tms.server import store
-from pytest_tms.server.store import reports, tables, webhooks
+from pytest_tms.server.store import page_queries, tables, webhooks
 from pytest_tms.server.store.database import Database
 from tests.server.conftest import scratch_database
 
@@ -87,10 +87,10 @@ def test_an_upgraded_database_has_the_tables_of_the_code(old: Database, tmp_path
 def test_what_was_stored_before_is_shown_after_an_upgrade(old: Database, tmp_path: Path) -> None:
     old.upgrade(tmp_path)
     with old.write() as connection:
-        small, large = reports.failing(connection, "exec_1", after=0, limit=10)
+        small, large = page_queries.failing(connection, "exec_1", after=0, limit=10)
         assert (small.details.longrepr, small.details.tags) == ("def test_small", ["@smoke"])
         assert (large.title, large.details.longrepr, large.details_are_missing) == ("large", "", True)
-        ((_, _, files),) = reports.submissions(connection, "exec_1", after="", limit=10)
+        ((_, _, files),) = page_queries.submissions(connection, "exec_1", after="", limit=10)
         assert [(each.kind, each.names) for each in files] == [("logs", ["a.log"])]
         assert webhooks.get(connection, "wh_1").headers == {}
         assert [webhooks.next_sequence(connection, "exec_1", 2) for _ in range(2)] == [1, 3]

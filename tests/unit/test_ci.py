@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tms.plugin import ci
+from pytest_tms.ci import detection
 
 HOSTILE_NUMBERS = ("", "-", "--5", "1.5", "٣x", "9" * 5000, "x", " 1")
 
 
 def build(environ: dict[str, str]) -> dict[str, str]:
     """What is known of the build, without what is not."""
-    found = ci.detect(environ)
+    found = detection.detect(environ)
     assert found is not None
     return {name: value for name, value in msgspec.structs.asdict(found).items() if value}
 
@@ -438,7 +438,7 @@ def test_a_build_is_read_from_its_providers_variables(environ: dict[str, str], k
     ],
 )
 def test_of_several_variables_the_first_that_is_set_counts(detected: str, field: str, names: str) -> None:
-    environ = {detected: next(value or "1" for name, value, _ in ci.PROVIDERS if name == detected)}
+    environ = {detected: next(value or "1" for name, value, _ in detection.PROVIDERS if name == detected)}
     for number, name in enumerate(reversed(names.split())):
         environ[name] = str(number)
         assert build(environ)[field] == str(number)
@@ -480,8 +480,8 @@ def test_teamcity_keeps_what_it_knows_in_properties_files(tmp_path: Path) -> Non
 
 def test_every_provider_is_tested() -> None:
     tested = {known["provider"] for _, known in PROVIDERS} | {"teamcity"}
-    assert tested == {read.__name__ for _, _, read in ci.PROVIDERS}
-    assert len(ci.PROVIDERS) == 14
+    assert tested == {read.__name__ for _, _, read in detection.PROVIDERS}
+    assert len(detection.PROVIDERS) == 14
 
 
 @pytest.mark.parametrize(
@@ -532,13 +532,13 @@ def test_what_is_no_number_is_left_out(value: str) -> None:
 
 
 VARIABLES = sorted(
-    {name for environ, _ in PROVIDERS for name in environ} | {name for name, _, _ in ci.PROVIDERS}
+    {name for environ, _ in PROVIDERS for name in environ} | {name for name, _, _ in detection.PROVIDERS}
 )
 
 
 @given(st.dictionaries(st.sampled_from(VARIABLES), st.text(max_size=20), max_size=12))
 def test_no_environment_breaks_it(environ: dict[str, str]) -> None:
-    found = ci.detect(environ)
+    found = detection.detect(environ)
     assert found is None or all(isinstance(value, str) and value for value in found.metadata().values())
 
 
@@ -552,15 +552,15 @@ def test_git_tells_what_no_ci_does(tmp_path: Path) -> None:
     git("init", "--quiet", "--initial-branch", "topic")
     git("commit", "--quiet", "--allow-empty", "--message", "first")
     commit = git("rev-parse", "HEAD")
-    assert ci.describe(tmp_path, {}) == {"branch": "topic", "commit": commit}
-    known = ci.describe(tmp_path, {"GITHUB_ACTIONS": "true", "GITHUB_SHA": "told"})
+    assert detection.describe(tmp_path, {}) == {"branch": "topic", "commit": commit}
+    known = detection.describe(tmp_path, {"GITHUB_ACTIONS": "true", "GITHUB_SHA": "told"})
     assert known == {"branch": "topic", "commit": "told", "ci": "github"}
     git("checkout", "--quiet", "--detach")
-    assert ci.describe(tmp_path, {}) == {"commit": commit}
+    assert detection.describe(tmp_path, {}) == {"commit": commit}
 
 
 def test_without_ci_and_git_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert ci.describe(tmp_path, {}) == {}
+    assert detection.describe(tmp_path, {}) == {}
     monkeypatch.setenv("PATH", "")
-    assert ci.describe(tmp_path, {}) == {}
+    assert detection.describe(tmp_path, {}) == {}

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, insert, text
 
 from pytest_tms import wire
-from pytest_tms.server.model.webhooks import Webhook
+from pytest_tms.server.domain.delivery_policy import Webhook
 from pytest_tms.server.store import tables, webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.webhooks import NewDelivery, Outcome

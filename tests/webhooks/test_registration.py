@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from pytest_tms.server.model.targets import masked
+from pytest_tms.server.domain.egress import masked
 from tests.conftest import wait_for
 from tests.server.conftest import Api, good, refused, result
 from tests.webhooks.conftest import EVENTS, SECRET, deliveries, subscribe

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_tms import wire
-from pytest_tms.server.model.webhooks import BUSY, DAY, GIVE_UP, Response, Webhook, delay, judge
+from pytest_tms.server.domain.delivery_policy import BUSY, DAY, GIVE_UP, Response, Webhook, delay, judge
 
 NOW = 1_000_000_000_000
 

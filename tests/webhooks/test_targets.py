@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from pytest_tms.server.model.targets import Targets
-from pytest_tms.server.webhooks.sender import Sender
+from pytest_tms.server.domain.egress import Targets
+from pytest_tms.server.webhooks.http_sender import Sender
 from tests.webhooks.subscribers import Subscribers
 
 REFUSED = [

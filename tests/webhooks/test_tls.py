@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from pytest_tms.server.model.targets import Targets
-from pytest_tms.server.model.webhooks import Response
-from pytest_tms.server.webhooks.sender import Sender
+from pytest_tms.server.domain.delivery_policy import Response
+from pytest_tms.server.domain.egress import Targets
+from pytest_tms.server.webhooks.http_sender import Sender
 from tests.webhooks.subscribers import Subscribers
 
 NAME = "hooks.example"

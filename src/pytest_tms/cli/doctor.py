@@ -127,11 +127,11 @@ def _probe(arguments: tuple[str, ...]) -> dict[str, Any]:
 
     Raises Broken.
     """
-    from pytest_tms.plugin.probe import MARK
+    from pytest_tms.plugin.settings_probe import MARK
 
     mark = f"tms-probe-{secrets.token_hex(8)}:"
     process = subprocess.Popen(  # noqa: S603  # pytest, by this interpreter
-        [sys.executable, "-m", "pytest", "-p", "pytest_tms.plugin.probe", *arguments],
+        [sys.executable, "-m", "pytest", "-p", "pytest_tms.plugin.settings_probe", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

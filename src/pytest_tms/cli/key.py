@@ -17,7 +17,7 @@ def key() -> None:
 @key.command()
 def create() -> None:
     """Print a new key, for TMS_SERVER_KEYS of all servers of a database."""
-    from pytest_tms.server.webhooks.keys import new_key
+    from pytest_tms.server.webhooks.encryption import new_key
 
     click.echo(new_key())
 
@@ -29,16 +29,16 @@ def reset(data_dir: Path | None, database_url: str | None) -> None:
 
     Webhooks whose secrets the lost key encrypts send nothing until they get new secrets.
     """
-    from pytest_tms.server.api import auth
+    from pytest_tms.server.api import authentication
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store import audit
-    from pytest_tms.server.webhooks.keys import Keys
+    from pytest_tms.server.webhooks.encryption import Keys
 
     settings = ServerSettings.read(data_dir=data_dir, database_url=database_url)
     database = open_database(data_dir, database_url)
     with database.write() as connection:
         Keys(settings.keys, settings.data_dir).register(connection)
-        audit.add(connection, operator(), "key.reset", "", auth.now())
+        audit.add(connection, operator(), "key.reset", "", authentication.now())
     click.echo("servers with the key of this one may start")
     show_database(database)
 
@@ -50,10 +50,10 @@ def rotate(data_dir: Path | None, database_url: str | None) -> None:
 
     Where TMS_SERVER_KEYS has the keys, put a new one first, restart the servers, and run this.
     """
-    from pytest_tms.server.api import auth
+    from pytest_tms.server.api import authentication
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store import audit, webhooks
-    from pytest_tms.server.webhooks.keys import Keys
+    from pytest_tms.server.webhooks.encryption import Keys
 
     settings = ServerSettings.read(data_dir=data_dir, database_url=database_url)
     database = open_database(data_dir, database_url)
@@ -66,6 +66,6 @@ def rotate(data_dir: Path | None, database_url: str | None) -> None:
         for webhook in found:
             webhooks.save(connection, keys.encrypt_anew(webhook))
         keys.register(connection)
-        audit.add(connection, operator(), "key.rotated", "", auth.now(), webhooks=len(found))
+        audit.add(connection, operator(), "key.rotated", "", authentication.now(), webhooks=len(found))
     click.echo(f"the secrets of {len(found)} webhooks are encrypted with the newest key")
     show_database(database)

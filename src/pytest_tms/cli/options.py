@@ -14,7 +14,7 @@ import click
 if TYPE_CHECKING:
     from pytest_tms import wire
     from pytest_tms.client import TmsClient
-    from pytest_tms.server.model.actors import Actor
+    from pytest_tms.server.domain.actors import Actor
     from pytest_tms.server.store.database import Database
 
     IntegerType = click.ParamType[int]
@@ -96,7 +96,7 @@ def show_database(database: Database) -> None:
 
 def operator() -> Actor:
     """Whoever gives a command, for the audit log."""
-    from pytest_tms.server.model.actors import Actor
+    from pytest_tms.server.domain.actors import Actor
 
     try:
         name = getpass.getuser()
@@ -177,7 +177,7 @@ def request_options(function: Function) -> Function:
 def new_request(asked: Mapping[str, Any], shards: int) -> wire.ExecutionRequest:
     """The execution that ``request_options``, the environment and the CI ask for."""
     from pytest_tms import wire
-    from pytest_tms.plugin import ci
+    from pytest_tms.ci import detection
     from pytest_tms.plugin.settings import dest, resolve, table
 
     written = {dest(entry.option) or entry.ini: asked.get(name) for name, entry in table()}
@@ -193,5 +193,5 @@ def new_request(asked: Mapping[str, Any], shards: int) -> wire.ExecutionRequest:
         provider=settings.provider,
         trigger_source=settings.trigger,  # type: ignore[arg-type]  # checked against the choices
         configuration=wire.Configuration(parallel=shards > 1, shards=shards, timeout=timeout),
-        metadata={**ci.describe(Path.cwd()), **meta} or None,
+        metadata={**detection.describe(Path.cwd()), **meta} or None,
     )

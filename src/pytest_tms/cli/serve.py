@@ -42,10 +42,10 @@ def serve(
     database_url: str | None,
 ) -> None:
     """Run the test management system until Ctrl-C."""
-    from pytest_tms.server import run
+    from pytest_tms.server import listeners
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store.database import Database
-    from pytest_tms.server.webhooks.keys import Keys
+    from pytest_tms.server.webhooks.encryption import Keys
 
     if embedded:  # a server of this machine alone, whatever the environment says of one for others
         host, public_url, workers, tls_cert, tls_key = "127.0.0.1", "", 1, "", ""
@@ -62,13 +62,13 @@ def serve(
         rate_limits="off" if embedded else None,
         redis_url="" if embedded else None,
     )
-    run.check_tls(settings)
+    listeners.check_tls(settings)
     settings.prepare()
     database = Database(settings.database)
     database.upgrade(settings.data_dir)
     Keys(settings.keys, settings.data_dir).check(database)
     try:
-        sock = run.listen(settings, any_port=embedded)
+        sock = listeners.listen(settings, any_port=embedded)
     except OSError as error:
         raise click.ClickException(
             f"{settings.host}:{settings.port} cannot be listened on ({error.strerror}): choose another --port"
@@ -78,22 +78,22 @@ def serve(
         settings.public_url or f"{'https' if settings.tls_cert else 'http'}://{shown}:{sock.getsockname()[1]}"
     )
     if embedded:
-        run.serve_embedded(settings, database, sock, f"{root}/api")
+        listeners.serve_embedded(settings, database, sock, f"{root}/api")
         return
     click.echo(f"TMS   {root}/api")
     click.echo(f"data  {database.describe()}")
     if sys.stdout.isatty():
-        run.first_token(
+        listeners.first_token(
             database,
             lambda text: click.echo(f"token {text}  (shown only once: export TMS_API_TOKEN={text})"),
         )
     else:  # a log would keep it
         file = settings.data_dir / FIRST_TOKEN
-        if run.first_token(database, lambda text: _write_private(file, text)):
+        if listeners.first_token(database, lambda text: _write_private(file, text)):
             click.echo(f"token in {file}, readable by its owner alone: delete the file once you have read it")
     if settings.workers > 1 and settings.rate_limits != "off" and not settings.redis_url:
         click.echo("note  each worker counts rate limits alone: TMS_SERVER_REDIS_URL shares them", err=True)
-    run.serve(settings, database, sock)
+    listeners.serve(settings, database, sock)
 
 
 def _write_private(file: Path, text: str) -> None:

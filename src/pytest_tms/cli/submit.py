@@ -102,12 +102,12 @@ def _write(
     import os
 
     from pytest_tms import masking, wire
+    from pytest_tms.ci import detection
     from pytest_tms.cli.formats import read_report
     from pytest_tms.cli.formats.node_ids import NodeIds
     from pytest_tms.cli.formats.source import Source
     from pytest_tms.cli.formats.totals import Totals
     from pytest_tms.journal import lines
-    from pytest_tms.plugin import ci
 
     masker = masking.Masker(masking.of_environment(os.environ))
     shard_json = lines.text_as_json(shard)
@@ -133,7 +133,7 @@ def _write(
         totals.end(report)
         if report.problems:
             problems.setdefault(source.name, []).extend(report.problems)
-    metadata = ci.describe(Path.cwd())
+    metadata = detection.describe(Path.cwd())
     end = lines.ShardEnded(
         at=now,
         shard=shard,

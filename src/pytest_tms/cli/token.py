@@ -51,13 +51,13 @@ def create(
     as_json: bool,
 ) -> None:
     """Make a token and show it, this once."""
-    from pytest_tms.server.api import auth
+    from pytest_tms.server.api import authentication
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store import audit, tokens
 
     known = ServerSettings.read().environments
     for option, given, allowed, more in (
-        ("--scope", scopes, auth.SCOPES, ""),
+        ("--scope", scopes, authentication.SCOPES, ""),
         ("--environment", environments, known, ": TMS_SERVER_ENVIRONMENTS lists them"),
     ):
         for word in given:
@@ -68,11 +68,11 @@ def create(
         raise click.UsageError(
             "a token with the scope admin is bound to no environment: leave one of them out"
         )
-    ends = None if expires is None else auth.now() + expires
-    made, text = auth.new_token(name, scopes or auth.DEFAULT_SCOPES, ends, environments)
+    ends = None if expires is None else authentication.now() + expires
+    made, text = authentication.new_token(name, scopes or authentication.DEFAULT_SCOPES, ends, environments)
     database = open_database(data_dir, database_url)
     with database.write() as connection:
-        tokens.add(connection, made, auth.hashed(text))
+        tokens.add(connection, made, authentication.hashed(text))
         granted = {"name": name, "scopes": made.scopes, "environments": environments}
         audit.add(connection, operator(), "token.created", made.id, made.created_at, **granted)
     _show(text, made.id, name, made.scopes, as_json)
@@ -84,10 +84,10 @@ def create(
 @json_option
 def list_tokens(data_dir: Path | None, database_url: str | None, as_json: bool) -> None:
     """Show the tokens, without their text."""
-    from pytest_tms.server.api import auth
+    from pytest_tms.server.api import authentication
     from pytest_tms.server.store import tokens
 
-    now = auth.now()
+    now = authentication.now()
     database = open_database(data_dir, database_url)
     with database.read() as connection:
         found = tokens.every(connection)
@@ -149,14 +149,14 @@ def rotate(
     as_json: bool,
 ) -> None:
     """Give a token a new text and show it, this once; its id and what it may do stay."""
-    from pytest_tms.server.api import auth
+    from pytest_tms.server.api import authentication
     from pytest_tms.server.store import audit, tokens
 
-    now, text = auth.now(), auth.new_text()
+    now, text = authentication.now(), authentication.new_text()
     ends = None if expires is None else now + expires
     database = open_database(data_dir, database_url)
     with database.write() as connection:
-        made = tokens.rotate(connection, token_id, auth.hashed(text), now, overlap, ends)
+        made = tokens.rotate(connection, token_id, authentication.hashed(text), now, overlap, ends)
         until = moment(made.previous_until)
         audit.add(connection, operator(), "token.rotated", token_id, now, previousUntil=until)
     _show(text, token_id, made.name, made.scopes, as_json)
@@ -170,10 +170,10 @@ def rotate(
 @database_options
 def revoke(token_id: str, data_dir: Path | None, database_url: str | None) -> None:
     """Close a token for good, its old text included; every server refuses it at once."""
-    from pytest_tms.server.api import auth
+    from pytest_tms.server.api import authentication
     from pytest_tms.server.store import audit, tokens
 
-    now = auth.now()
+    now = authentication.now()
     database = open_database(data_dir, database_url)
     with database.write() as connection:
         if tokens.revoke(connection, token_id, now):

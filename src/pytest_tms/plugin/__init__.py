@@ -55,7 +55,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Make the user's hooks known (every process), so that implementing one is no error in an inert run."""
-    from pytest_tms import hookspecs
+    from pytest_tms.plugin import hookspecs
 
     pluginmanager.add_hookspecs(hookspecs)
 

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_tms.plugin.hook_errors import Guard
 from pytest_tms.plugin.inactive import Inactive
-from pytest_tms.plugin.offline import give_back_tests
+from pytest_tms.plugin.offline_option import give_back_tests
 from pytest_tms.plugin.results.attachments import REPORTING, STORE, AttachmentStore
 from pytest_tms.plugin.results.enrichment import Carrier, Enricher, Unlogged, watch_attachments
 from pytest_tms.plugin.results.recorded_properties import RecordedProperties

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from pytest_tms import wire
+from pytest_tms.ci import detection
 from pytest_tms.journal.file import JournalWriter, read_acks
 from pytest_tms.journal.lines import (
     VERSION,
@@ -34,9 +35,8 @@ from pytest_tms.journal.lines import (
     text_as_json,
 )
 from pytest_tms.masking import Masker
-from pytest_tms.plugin import ci
 from pytest_tms.plugin.hook_errors import Guard
-from pytest_tms.plugin.offline import misled
+from pytest_tms.plugin.offline_option import misled
 from pytest_tms.plugin.results.attachments import REPORTING, STORE
 from pytest_tms.plugin.results.outcomes import not_collected
 from pytest_tms.plugin.results.recorded_properties import suite_properties
@@ -140,7 +140,7 @@ class ReportingSession:
         if manager.hasplugin("timeout"):
             manager.register(self._guard.watch(TimeLimits(self._note_time_limit)), "tms-timeouts")
         self._metadata = {
-            **ci.describe(self._config.rootpath),
+            **detection.describe(self._config.rootpath),
             **{key: value for key, _, value in (word.partition("=") for word in self._settings.meta)},
         }
         self._append(self._opened(run))

@@ -14,21 +14,21 @@ from litestar.di import Provide
 
 from pytest_tms import calls
 from pytest_tms.server import pages
-from pytest_tms.server.api import events, executions, limits, results, routes, service, webhooks
-from pytest_tms.server.api.auth import caller
-from pytest_tms.server.api.once import once
-from pytest_tms.server.api.visits import Visits
+from pytest_tms.server.api import about, events, executions, rate_limits, results, routes, webhooks
+from pytest_tms.server.api.authentication import caller
+from pytest_tms.server.api.idempotency import once
+from pytest_tms.server.api.token_usage import Visits
 from pytest_tms.server.asgi.body_limits import LARGEST_BODY
 from pytest_tms.server.asgi.middleware import Middleware
-from pytest_tms.server.cleanup import Cleanup
-from pytest_tms.server.model import rates
-from pytest_tms.server.model.targets import Targets
+from pytest_tms.server.domain import rates
+from pytest_tms.server.domain.egress import Targets
+from pytest_tms.server.jobs.deadlines import Timekeeper
+from pytest_tms.server.jobs.expiry import Cleanup
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.timekeeper import Timekeeper
-from pytest_tms.server.webhooks.keys import Keys
-from pytest_tms.server.webhooks.validations import Validations
-from pytest_tms.server.webhooks.worker import Worker
+from pytest_tms.server.webhooks.delivery_worker import Worker
+from pytest_tms.server.webhooks.encryption import Keys
+from pytest_tms.server.webhooks.test_payloads import Validations
 
 HANDLERS = 64
 """Requests of one process that are handled at a time."""
@@ -41,14 +41,14 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
     targets = Targets(settings.allow_insecure_webhooks, settings.webhook_subnets)
     worker = Worker(settings, database, keys, targets)
     validations = Validations(targets)
-    counted = limits.Limits(rates.parse(settings.rate_limits), settings.redis_url)
+    counted = rate_limits.Limits(rates.parse(settings.rate_limits), settings.redis_url)
     visits = Visits(database)
     api = Router(
         path="/api",
         route_handlers=[
             *routes.options(),
-            service.describe_service,
-            service.openapi,
+            about.describe_service,
+            about.openapi,
             executions.create_execution,
             executions.get_execution,
             executions.cancel_execution,

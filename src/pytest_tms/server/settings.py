@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from pytest_tms import wire
-from pytest_tms.server.model import rates
+from pytest_tms.server.domain import rates
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+unix")
 

@@ -63,7 +63,7 @@ def read_report(source: Source, node_ids: NodeIds) -> Report:
 
         return JUnit(source, chain((start,), text), node_ids)
     if start.startswith("{"):
-        from pytest_tms.cli.formats.reportlog import ReportLog
+        from pytest_tms.cli.formats.report_log import ReportLog
 
         return ReportLog(source, chain((start,), text), node_ids)
     return Unreadable(f"{source.name} is neither JUnit XML nor of pytest-reportlog: name such a file")

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 import pytest
 
-from pytest_tms.plugin.results.values import plain
+from pytest_tms.plugin.results.plain_values import plain
 from pytest_tms.text import clean, text_of
 
 Kind = Literal["screenshot", "video", "trace", "log", "file"]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pytest_tms.plugin.results.attachments import ATTACHED
-from pytest_tms.plugin.results.carried import add
+from pytest_tms.plugin.results.enrichment_transfer import add
 from pytest_tms.plugin.results.markers import MarkerReader, Markers, merged, parameters
 from pytest_tms.plugin.results.retry_plugins import Tries
 from pytest_tms.plugin.results.retry_plugins import Unlogged as Unlogged

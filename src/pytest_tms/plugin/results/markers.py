@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pytest_tms.plugin.results.values import parameter, plain
+from pytest_tms.plugin.results.plain_values import parameter, plain
 from pytest_tms.text import clean, text_of
 
 MARKER = "tms"

@@ -17,7 +17,7 @@ import pytest
 from pytest_tms import wire
 from pytest_tms.plugin.results.error_text import reason as reason
 from pytest_tms.plugin.results.error_text import text_message, traceback
-from pytest_tms.plugin.results.values import seconds
+from pytest_tms.plugin.results.plain_values import seconds
 from pytest_tms.text import clean, text_of
 
 FAILED = ("failed", "rerun", "retried")

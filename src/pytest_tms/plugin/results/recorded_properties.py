@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_tms.plugin.results.attachments import ATTACHED, STORE, AttachmentStore
-from pytest_tms.plugin.results.values import plain
+from pytest_tms.plugin.results.plain_values import plain
 from pytest_tms.text import clean, text_of
 
 RECORDED = "tms_recorded"

@@ -15,7 +15,7 @@ import pytest
 
 from pytest_tms import wire
 from pytest_tms.plugin.results.attachments import of_properties
-from pytest_tms.plugin.results.carried import ATTRIBUTE, DESCRIPTION
+from pytest_tms.plugin.results.enrichment_transfer import ATTRIBUTE, DESCRIPTION
 from pytest_tms.plugin.results.error_text import reason, traceback
 from pytest_tms.plugin.results.outcomes import (
     Clip,
@@ -35,7 +35,7 @@ from pytest_tms.plugin.results.outcomes import (
     settle,
     verdict_known,
 )
-from pytest_tms.plugin.results.values import MAX_SECONDS, milliseconds
+from pytest_tms.plugin.results.plain_values import MAX_SECONDS, milliseconds
 from pytest_tms.plugin.xdist.sharding import test_id
 from pytest_tms.text import clean, text_of
 

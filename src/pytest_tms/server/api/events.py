@@ -12,18 +12,18 @@ from sqlalchemy import Connection
 
 from pytest_tms import calls, wire
 from pytest_tms.errors import Problem
-from pytest_tms.server.api import auth
-from pytest_tms.server.api.auth import Caller
-from pytest_tms.server.api.bodies import count_problems, decode, happened, time_problems
-from pytest_tms.server.api.limits import Limits
-from pytest_tms.server.api.once import Once
+from pytest_tms.server.api import authentication
+from pytest_tms.server.api.authentication import Caller
+from pytest_tms.server.api.idempotency import Once
+from pytest_tms.server.api.rate_limits import Limits
 from pytest_tms.server.api.results import test_rows
 from pytest_tms.server.api.routes import route
-from pytest_tms.server.model import counts, states
-from pytest_tms.server.model.addresses import Addresses
-from pytest_tms.server.model.columns import plain
-from pytest_tms.server.model.execution import Execution, Shard
-from pytest_tms.server.model.metadata import size_problems
+from pytest_tms.server.api.validation import count_problems, decode, happened, time_problems
+from pytest_tms.server.domain import counts, states
+from pytest_tms.server.domain.column_values import plain
+from pytest_tms.server.domain.executions import Execution, Shard
+from pytest_tms.server.domain.metadata_limits import size_problems
+from pytest_tms.server.domain.urls import Addresses
 from pytest_tms.server.services import shard_reports
 from pytest_tms.server.services.claims import Origin
 from pytest_tms.server.services.shard_reports import ShardReport
@@ -31,8 +31,8 @@ from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, deadlines, executions, runners
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.results import TestRow
+from pytest_tms.server.webhooks.delivery_worker import Worker
 from pytest_tms.server.webhooks.outbox import announce
-from pytest_tms.server.webhooks.worker import Worker
 
 OF_SHARDS = ("execution.started", "execution.progress", "shard.started", "shard.completed")
 """Events by which a shard that they name is running, or has ended."""
@@ -55,7 +55,7 @@ def send_event(
     """Take an event; repeats and late ones are kept and change nothing that has ended."""
     event, document = decode(body, wire.Event, partial(_problems, execution_id))
     data = event.data or wire.EventData()
-    now = auth.now()
+    now = authentication.now()
     then = happened(event.happened_at, now)
     # Tests are kept as rows, so that the log of a long run stays small.
     sent = (document.get("data") or {}).pop("tests", None) or []

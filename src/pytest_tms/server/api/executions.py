@@ -10,25 +10,25 @@ from sqlalchemy import Connection
 
 from pytest_tms import calls, wire
 from pytest_tms.errors import Problem, Unprocessable
-from pytest_tms.server.api import auth
-from pytest_tms.server.api.auth import Caller
-from pytest_tms.server.api.bodies import decode, unknown_fields
-from pytest_tms.server.api.once import Once
+from pytest_tms.server.api import authentication
+from pytest_tms.server.api.about import CAPABILITIES
+from pytest_tms.server.api.authentication import Caller
+from pytest_tms.server.api.idempotency import Once
 from pytest_tms.server.api.routes import route
-from pytest_tms.server.api.service import CAPABILITIES
-from pytest_tms.server.model import attempts, states
-from pytest_tms.server.model.addresses import Addresses
-from pytest_tms.server.model.columns import plain
-from pytest_tms.server.model.execution import Execution, Shard
-from pytest_tms.server.model.ids import new_id
-from pytest_tms.server.model.metadata import size_problems
-from pytest_tms.server.model.outlook import outlook
+from pytest_tms.server.api.validation import decode, unknown_fields
+from pytest_tms.server.domain import attempts, states
+from pytest_tms.server.domain.column_values import plain
+from pytest_tms.server.domain.executions import Execution, Shard
+from pytest_tms.server.domain.forecast import outlook
+from pytest_tms.server.domain.ids import new_id
+from pytest_tms.server.domain.metadata_limits import size_problems
+from pytest_tms.server.domain.urls import Addresses
 from pytest_tms.server.services import shard_reports
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, executions, results
 from pytest_tms.server.store.database import Database
+from pytest_tms.server.webhooks.delivery_worker import Worker
 from pytest_tms.server.webhooks.outbox import announce
-from pytest_tms.server.webhooks.worker import Worker
 
 CANCELLED_BY_CALL = "User requested cancellation"
 DEFAULT_TIMEOUT = 1_800_000
@@ -63,9 +63,9 @@ def create_execution(
         },
         metadata=request.metadata or {},
         extra=unknown_fields(document, wire.ExecutionRequest),
-        token_hash=auth.hashed(token),
+        token_hash=authentication.hashed(token),
         root=addresses.root,
-        created_at=auth.now(),
+        created_at=authentication.now(),
         shards_total=asked.shards or 1,
         timeout_given=asked.timeout is not None,
     )
@@ -96,7 +96,7 @@ def get_execution(database: Database, addresses: Addresses, execution_id: str) -
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
         shards = executions.shards(connection, execution_id)
-    now = auth.now()
+    now = authentication.now()
     expected = outlook(shards, execution.results, now)
     status = wire.ExecutionStatus(
         execution_id=execution.id,
@@ -158,7 +158,7 @@ def cancel(
 
     Raises NotFound, and Conflict if it has ended otherwise and no shard of it reports any more.
     """
-    now = auth.now()
+    now = authentication.now()
     with database.write() as connection:
         before = execution = executions.lock(connection, execution_id)
         states.check_cancel(execution.status, reports=reports(connection, settings, execution, now))

@@ -25,7 +25,7 @@ from pytest_tms.errors import (
 )
 from pytest_tms.server.api import openapi_examples as examples
 from pytest_tms.server.api import openapi_texts as texts
-from pytest_tms.server.api.once import LONGEST_KEY
+from pytest_tms.server.api.idempotency import LONGEST_KEY
 
 Schema = dict[str, Any]
 

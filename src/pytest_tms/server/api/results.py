@@ -10,17 +10,17 @@ import msgspec
 from sqlalchemy import Connection
 
 from pytest_tms import calls, wire
-from pytest_tms.server.api import auth
-from pytest_tms.server.api.auth import Caller
-from pytest_tms.server.api.bodies import decode_results, happened
-from pytest_tms.server.api.once import Once
+from pytest_tms.server.api import authentication
+from pytest_tms.server.api.authentication import Caller
+from pytest_tms.server.api.idempotency import Once
 from pytest_tms.server.api.routes import route
-from pytest_tms.server.model import identity
-from pytest_tms.server.model.addresses import Addresses
-from pytest_tms.server.model.columns import plain
-from pytest_tms.server.model.details import details, files
-from pytest_tms.server.model.execution import Shard
-from pytest_tms.server.model.ids import new_id
+from pytest_tms.server.api.validation import decode_results, happened
+from pytest_tms.server.domain import test_keys
+from pytest_tms.server.domain.column_values import plain
+from pytest_tms.server.domain.executions import Shard
+from pytest_tms.server.domain.ids import new_id
+from pytest_tms.server.domain.page_details import details, files
+from pytest_tms.server.domain.urls import Addresses
 from pytest_tms.server.services import shard_reports
 from pytest_tms.server.services.claims import Origin
 from pytest_tms.server.services.shard_reports import ShardReport
@@ -28,8 +28,8 @@ from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import executions, results
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.results import Submission, TestRow
+from pytest_tms.server.webhooks.delivery_worker import Worker
 from pytest_tms.server.webhooks.outbox import announce
-from pytest_tms.server.webhooks.worker import Worker
 
 MOST_RETRIES = 2**31 - 1
 """The largest number of a column for small ones."""
@@ -48,7 +48,7 @@ def submit_results(
     """Keep a shard's tests, close the shard, and complete the execution where it was the last one."""
     submission, tests, texts, rest = decode_results(body)
     rows = test_rows(tests, texts)
-    now = auth.now()
+    now = authentication.now()
     then = happened(submission.happened_at, now)
     kept = Submission(
         id=new_id("sub"),
@@ -105,7 +105,7 @@ def test_rows(tests: list[wire.TestResult], documents: list[str]) -> list[TestRo
             document,
             msgspec.json.encode(details(test)).decode() if test.status == "failed" else None,
         )
-        for key, test, document in zip(identity.keys(tests), tests, documents, strict=True)
+        for key, test, document in zip(test_keys.keys(tests), tests, documents, strict=True)
     ]
 
 

@@ -15,9 +15,9 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from pytest_tms import calls
 from pytest_tms.calls import Call
 from pytest_tms.errors import BadRequest, Problem
-from pytest_tms.server.api import auth, limits
-from pytest_tms.server.api.bodies import refuse
-from pytest_tms.server.model.addresses import Addresses
+from pytest_tms.server.api import authentication, rate_limits
+from pytest_tms.server.api.validation import refuse
+from pytest_tms.server.domain.urls import Addresses
 
 Gives = TypeVar("Gives")
 Answered = Union[Gives, dict[str, Any], Coroutine[Any, Any, Gives]]  # noqa: UP007  # generic
@@ -80,7 +80,7 @@ def route(
             path=_path(call),
             http_method=HttpMethod(call.method),
             status_code=call.status,
-            guards=[auth.guard, limits.guard, check_query],
+            guards=[authentication.guard, rate_limits.guard, check_query],
             opt={"call": call},
             name=call.name,
             sync_to_thread=None if inspect.iscoroutinefunction(function) else True,

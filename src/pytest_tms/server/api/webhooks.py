@@ -14,28 +14,28 @@ from sqlalchemy import Connection
 
 from pytest_tms import calls, wire
 from pytest_tms.errors import Conflict, Problem
-from pytest_tms.server.api import auth
-from pytest_tms.server.api.auth import Caller
-from pytest_tms.server.api.bodies import decode, refuse, unknown_fields
-from pytest_tms.server.api.once import Once
+from pytest_tms.server.api import authentication
+from pytest_tms.server.api.authentication import Caller
+from pytest_tms.server.api.idempotency import Once
 from pytest_tms.server.api.routes import route
-from pytest_tms.server.model.columns import plain
-from pytest_tms.server.model.ids import new_id
-from pytest_tms.server.model.subscriptions import (
+from pytest_tms.server.api.validation import decode, refuse, unknown_fields
+from pytest_tms.server.domain.column_values import plain
+from pytest_tms.server.domain.delivery_policy import OVERLAP, Response, Webhook
+from pytest_tms.server.domain.egress import Targets, masked
+from pytest_tms.server.domain.ids import new_id
+from pytest_tms.server.domain.subscriptions import (
     MASK,
     header_problems,
     secret_problem,
     unknown_filters,
     unused_fields,
 )
-from pytest_tms.server.model.targets import Targets, masked
-from pytest_tms.server.model.webhooks import OVERLAP, Response, Webhook
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, webhooks
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.webhooks.keys import Keys
-from pytest_tms.server.webhooks.validations import Validations
-from pytest_tms.server.webhooks.worker import Worker
+from pytest_tms.server.webhooks.delivery_worker import Worker
+from pytest_tms.server.webhooks.encryption import Keys
+from pytest_tms.server.webhooks.test_payloads import Validations
 
 LOG = logging.getLogger("pytest_tms.server")
 
@@ -64,7 +64,7 @@ def create_webhook(
         retry=request.retry_policy or wire.RetryPolicy(),
         filters=request.filters or wire.WebhookFilters(),
         extra=unknown_fields(document, wire.WebhookRequest),
-        created_at=auth.now(),
+        created_at=authentication.now(),
         created_by=caller.id,
     )
     shown = {**_shown(webhook), "url": webhook.url}  # its caller has just sent it
@@ -130,11 +130,11 @@ def update_webhook(
             extra={**webhook.extra, **unknown_fields(document, wire.WebhookChange)},
         )
         if change.status is not None:
-            webhook = webhook.became(change.status, auth.now())
+            webhook = webhook.became(change.status, authentication.now())
         caller.check_reach(webhook.filters.environments)
         webhooks.save(connection, webhook)
         fields = [name for name in change.__struct_encode_fields__ if name in document]
-        audit.add(connection, caller, "webhook.changed", webhook_id, auth.now(), fields=fields)
+        audit.add(connection, caller, "webhook.changed", webhook_id, authentication.now(), fields=fields)
     worker.wake()
     return _shown(webhook)
 
@@ -144,7 +144,7 @@ def delete_webhook(database: Database, caller: Caller, webhook_id: str) -> wire.
     """Delete a webhook; what it was not sent yet goes with it."""
     with database.write() as connection:
         webhooks.remove(connection, webhook_id)
-        audit.add(connection, caller, "webhook.deleted", webhook_id, auth.now())
+        audit.add(connection, caller, "webhook.deleted", webhook_id, authentication.now())
     return wire.WebhookDeleted(webhook_id=webhook_id)
 
 
@@ -161,7 +161,7 @@ def rotate_webhook_secret(
 ) -> dict[str, Any]:
     """Give a webhook a new secret; for 24 hours deliveries carry a signature by each of the two."""
     request, _ = decode(body, wire.SecretRotation, _problems(targets, settings, wire.SecretRotation))
-    now = auth.now()
+    now = authentication.now()
     with database.write() as connection:
         earlier = once.recall(connection, body, wire.Webhook)
         webhook = webhooks.lock(connection, webhook_id)
@@ -192,7 +192,7 @@ async def validate_webhook(
     if isinstance(webhook, wire.WebhookValidation):
         return webhook
     try:
-        credentials = await run_sync(keys.credentials, webhook, auth.now())
+        credentials = await run_sync(keys.credentials, webhook, authentication.now())
         response = await validations.send(webhook, credentials)
     except ValueError as error:
         LOG.warning("webhook %s cannot be validated: %s", webhook.id, error)
@@ -215,7 +215,7 @@ def _begin_validation(
 def _end_validation(
     database: Database, once: Once, webhook_id: str, response: Response
 ) -> wire.WebhookValidation:
-    now = auth.now()
+    now = authentication.now()
     with database.write() as connection:
         webhooks.save(connection, replace(webhooks.lock(connection, webhook_id), validated_at=now))
         answer = wire.WebhookValidation(
@@ -298,7 +298,7 @@ def replay(connection: Connection, caller: Caller, webhook_id: str, delivery_id:
     """
     if webhooks.lock(connection, webhook_id).status == "disabled":
         raise Conflict("The webhook is disabled: make it active first.")
-    now = auth.now()
+    now = authentication.now()
     number = webhooks.replay(connection, webhook_id, delivery_id, now)
     audit.add(connection, caller, "webhook.replayed", webhook_id, now, deliveries=number)
     return number

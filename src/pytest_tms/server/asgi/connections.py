@@ -12,7 +12,7 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol, Request
 from pytest_tms.errors import ApiError
 from pytest_tms.server.api import errors
 from pytest_tms.server.asgi.headers import SECURITY_HEADERS, HeadersTooLarge
-from pytest_tms.server.model.ids import new_id
+from pytest_tms.server.domain.ids import new_id
 
 HEAD_TIMEOUT = 10.0
 """Seconds in which the whole head of a request must arrive, however slowly it drips."""

@@ -16,7 +16,7 @@ from pytest_tms.server.asgi.decompression import decompressed
 from pytest_tms.server.asgi.headers import SECURITY_HEADERS, check_size
 from pytest_tms.server.asgi.representations import Representation
 from pytest_tms.server.asgi.request_targets import to_origin_form
-from pytest_tms.server.model.ids import new_id
+from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.pages import error_pages
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

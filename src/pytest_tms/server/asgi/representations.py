@@ -11,7 +11,7 @@ from anyio.to_thread import run_sync
 from litestar.types import HTTPResponseStartEvent, HTTPScope, Message, Send
 
 from pytest_tms.server.asgi.headers import value
-from pytest_tms.server.model.content import weights
+from pytest_tms.server.domain.content_negotiation import weights
 
 if sys.version_info >= (3, 14):
     from compression import zstd

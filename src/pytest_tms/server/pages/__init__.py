@@ -12,8 +12,8 @@ from litestar.exceptions import HTTPException, InternalServerException, NotFound
 from litestar.static_files import create_static_files_router
 
 from pytest_tms.errors import ApiError
-from pytest_tms.server.pages import artifacts, audit, cancel, home, login, logs, report, webhooks
-from pytest_tms.server.pages.visitor import form, guard, visitor
+from pytest_tms.server.pages import artifacts, audit, cancel, events, login, report, runs, webhooks
+from pytest_tms.server.pages.page_session import form, guard, visitor
 
 HERE = Path(__file__).parent
 LARGEST_FORM = 16 * 1024
@@ -35,10 +35,10 @@ def routes() -> list[Router]:
             login.login_form,
             login.login,
             login.logout,
-            home.home,
+            runs.home,
             report.report,
             report.shard,
-            logs.logs,
+            events.logs,
             artifacts.artifacts,
             cancel.cancel_form,
             cancel.cancel_execution,

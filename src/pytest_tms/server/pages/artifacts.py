@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from litestar import Response, get
 
+from pytest_tms.server.pages.page_session import Visitor
 from pytest_tms.server.pages.templates import page
-from pytest_tms.server.pages.visitor import Visitor
-from pytest_tms.server.store import executions, reports
+from pytest_tms.server.store import executions, page_queries
 from pytest_tms.server.store.database import Database
 
 SUBMISSIONS = 20
@@ -21,7 +21,7 @@ def artifacts(database: Database, visitor: Visitor, execution_id: str, after: st
     start = after if after.isascii() and after.isprintable() else ""
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
-        rows = reports.submissions(connection, execution_id, after=start, limit=SUBMISSIONS + 1)
+        rows = page_queries.submissions(connection, execution_id, after=start, limit=SUBMISSIONS + 1)
     shown = []
     room = FILES
     for _, shard_id, kinds in rows[:SUBMISSIONS]:

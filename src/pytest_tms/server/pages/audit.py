@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from litestar import Response, get
 
+from pytest_tms.server.pages.page_session import ADMIN, Visitor
 from pytest_tms.server.pages.templates import page
-from pytest_tms.server.pages.visitor import ADMIN, Visitor
 from pytest_tms.server.store import audit
 from pytest_tms.server.store.audit import Entry
 from pytest_tms.server.store.database import Database

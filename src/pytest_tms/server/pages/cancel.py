@@ -8,16 +8,16 @@ from urllib.parse import quote
 from litestar import Response, get, post
 from litestar.response import Redirect
 
-from pytest_tms.server.api import auth
+from pytest_tms.server.api import authentication
 from pytest_tms.server.api.executions import cancel, reports
-from pytest_tms.server.model import states
-from pytest_tms.server.model.addresses import Addresses
+from pytest_tms.server.domain import states
+from pytest_tms.server.domain.urls import Addresses
+from pytest_tms.server.pages.page_session import WRITES, Visitor
 from pytest_tms.server.pages.templates import page
-from pytest_tms.server.pages.visitor import WRITES, Visitor
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import executions
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.webhooks.worker import Worker
+from pytest_tms.server.webhooks.delivery_worker import Worker
 
 
 @get("/cancel/{execution_id:str}", opt={"scope": WRITES}, sync_to_thread=True)
@@ -27,7 +27,7 @@ def cancel_form(
     """Ask for a confirmation, while there is anything to cancel."""
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
-        still = reports(connection, settings, execution, auth.now())
+        still = reports(connection, settings, execution, authentication.now())
     if execution.status == "cancelled" or not states.is_cancellable(execution.status, reports=still):
         return _report(execution_id)
     return page(visitor, "cancel.html", tab="cancel", execution=execution)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from litestar.types import Scope
 
 from pytest_tms.errors import ApiError
-from pytest_tms.server.api.auth import Caller
-from pytest_tms.server.model.content import weights
+from pytest_tms.server.api.authentication import Caller
+from pytest_tms.server.domain.content_negotiation import weights
+from pytest_tms.server.pages.page_session import Visitor
 from pytest_tms.server.pages.templates import page
-from pytest_tms.server.pages.visitor import Visitor
 
 TITLES = {
     403: "Not allowed",

@@ -12,14 +12,14 @@ from litestar.exceptions import HTTPException
 from litestar.response import Redirect
 
 from pytest_tms.errors import BY_STATUS, ApiError, InternalError, Unauthorized
-from pytest_tms.server.api import auth, errors
-from pytest_tms.server.api.limits import Limits
-from pytest_tms.server.api.visits import Visits
+from pytest_tms.server.api import authentication, errors
+from pytest_tms.server.api.rate_limits import Limits
+from pytest_tms.server.api.token_usage import Visits
 from pytest_tms.server.pages import error_pages
+from pytest_tms.server.pages.page_session import LASTS, Visitor, new_key
+from pytest_tms.server.pages.page_session import visitor as visitor_of
 from pytest_tms.server.pages.templates import page
-from pytest_tms.server.pages.visitor import LASTS, Visitor, new_key
-from pytest_tms.server.pages.visitor import visitor as visitor_of
-from pytest_tms.server.store import sessions
+from pytest_tms.server.store import page_sessions
 from pytest_tms.server.store.database import Database
 
 
@@ -50,15 +50,17 @@ def _enter(database: Database, limits: Limits, visitor: Visitor, text: str) -> V
     meter = limits.meter("logins", visitor.caller.address)
     if meter is not None and (error := meter.charge(1)):
         raise error
-    token = auth.find(database, text)
+    token = authentication.find(database, text)
     if meter is not None:
         meter.charge(-1)  # only wrong ones count
     # A new key, for somebody may have planted the old one.
     known = replace(visitor, caller=visitor.caller.by(token), key=new_key())
-    now = auth.now()
+    now = authentication.now()
     with database.write() as connection:
-        sessions.end(connection, auth.hashed(visitor.key))
-        sessions.add(connection, auth.hashed(known.key), auth.hashed(text), now, now + 1000 * LASTS)
+        page_sessions.end(connection, authentication.hashed(visitor.key))
+        page_sessions.add(
+            connection, authentication.hashed(known.key), authentication.hashed(text), now, now + 1000 * LASTS
+        )
     return known
 
 
@@ -66,7 +68,7 @@ def _enter(database: Database, limits: Limits, visitor: Visitor, text: str) -> V
 def logout(database: Database, visitor: Visitor) -> Response[Any]:
     """Log out: the cookie opens nothing any more, wherever it was copied to."""
     with database.write() as connection:
-        sessions.end(connection, auth.hashed(visitor.key))
+        page_sessions.end(connection, authentication.hashed(visitor.key))
     return Redirect("/login", status_code=303)
 
 

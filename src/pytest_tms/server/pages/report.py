@@ -13,15 +13,15 @@ from litestar import Response, get
 from litestar.response import Redirect
 
 from pytest_tms import wire
-from pytest_tms.server.api import auth
+from pytest_tms.server.api import authentication
 from pytest_tms.server.api.executions import reports as still_reports
-from pytest_tms.server.model import states
-from pytest_tms.server.model.execution import Execution, Shard
-from pytest_tms.server.model.outlook import Outlook, outlook
+from pytest_tms.server.domain import states
+from pytest_tms.server.domain.executions import Execution, Shard
+from pytest_tms.server.domain.forecast import Outlook, outlook
+from pytest_tms.server.pages.page_session import Visitor
 from pytest_tms.server.pages.templates import page
-from pytest_tms.server.pages.visitor import Visitor
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import executions, reports
+from pytest_tms.server.store import executions, page_queries
 from pytest_tms.server.store.database import Database
 from pytest_tms.text import is_notable_exit, stopped_early
 
@@ -76,10 +76,10 @@ def _report(
 ) -> Response[str]:
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
-        shards = reports.shards(connection, execution_id, limit=SHARDS)
-        failures = reports.failing(connection, execution_id, after=start, limit=FAILURES + 1)
-        slowest = reports.slowest(connection, execution_id, limit=SLOWEST)
-        is_reporting = still_reports(connection, settings, execution, auth.now())
+        shards = page_queries.shards(connection, execution_id, limit=SHARDS)
+        failures = page_queries.failing(connection, execution_id, after=start, limit=FAILURES + 1)
+        slowest = page_queries.slowest(connection, execution_id, limit=SLOWEST)
+        is_reporting = still_reports(connection, settings, execution, authentication.now())
     expected = _expected(execution, shards)
     not_run = expected.not_run or 0
     return page(
@@ -159,7 +159,7 @@ def unfinished(shards: list[Shard], missing: Mapping[str, int]) -> list[Names]:
 
 def _expected(execution: Execution, shards: list[Shard]) -> Outlook:
     """What is known of all shards; of one with more than the page shows, what was stored at its end."""
-    found = outlook(shards, execution.results, auth.now())
+    found = outlook(shards, execution.results, authentication.now())
     if execution.shards_seen <= SHARDS:
         return found
     return Outlook(execution.tests_expected, execution.not_run or None, found.reason)

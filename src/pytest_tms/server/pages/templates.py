@@ -11,8 +11,8 @@ from litestar import Response
 from litestar.enums import MediaType
 
 from pytest_tms import wire
-from pytest_tms.server.model.details import MAX_NAME, shorten
-from pytest_tms.server.pages.visitor import Visitor
+from pytest_tms.server.domain.page_details import MAX_NAME, shorten
+from pytest_tms.server.pages.page_session import Visitor
 
 
 def page(visitor: Visitor, template: str, status: int = 200, **values: Any) -> Response[str]:

@@ -10,15 +10,15 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from pytest_tms import wire
-from pytest_tms.server.api import auth
+from pytest_tms.server.api import authentication
 from pytest_tms.server.api.webhooks import replay
-from pytest_tms.server.model.targets import masked
-from pytest_tms.server.model.webhooks import Webhook
+from pytest_tms.server.domain.delivery_policy import Webhook
+from pytest_tms.server.domain.egress import masked
+from pytest_tms.server.pages.page_session import WEBHOOKS, Visitor
 from pytest_tms.server.pages.templates import page
-from pytest_tms.server.pages.visitor import WEBHOOKS, Visitor
 from pytest_tms.server.store import audit, webhooks
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.webhooks.worker import Worker
+from pytest_tms.server.webhooks.delivery_worker import Worker
 
 LISTED = 50
 """Webhooks on one page."""
@@ -112,7 +112,7 @@ def activate(database: Database, worker: Worker, visitor: Visitor, webhook_id: s
 def _become(
     database: Database, worker: Worker, visitor: Visitor, webhook_id: str, status: wire.WebhookStatus
 ) -> Response[Any]:
-    now = auth.now()
+    now = authentication.now()
     with database.write() as connection:
         webhook = webhooks.lock(connection, webhook_id)
         webhooks.save(connection, webhook.became(status, now))

@@ -8,8 +8,8 @@ from itertools import count
 
 from sqlalchemy import Connection
 
-from pytest_tms.server.model import attempts, states
-from pytest_tms.server.model.execution import Execution, Shard
+from pytest_tms.server.domain import attempts, states
+from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.store import earlier_attempts, executions, runners
 from pytest_tms.server.store.runners import Assignment
 

@@ -10,11 +10,11 @@ import msgspec
 from sqlalchemy import Connection
 
 from pytest_tms import wire
-from pytest_tms.server.model import counts, states
-from pytest_tms.server.model.columns import plain
-from pytest_tms.server.model.execution import Execution, Shard
-from pytest_tms.server.model.metadata import merged
-from pytest_tms.server.model.outlook import outlook
+from pytest_tms.server.domain import counts, states
+from pytest_tms.server.domain.column_values import plain
+from pytest_tms.server.domain.executions import Execution, Shard
+from pytest_tms.server.domain.forecast import outlook
+from pytest_tms.server.domain.metadata_limits import merged
 from pytest_tms.server.services.claims import Claim, Origin, claim
 from pytest_tms.server.store import earlier_attempts, executions, results
 from pytest_tms.server.store.results import TestRow

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, and_, delete, insert, select
 
-from pytest_tms.server.model.actors import Actor
+from pytest_tms.server.domain.actors import Actor
 from pytest_tms.server.store import tables
 
 FAILED = "authentication.failed"

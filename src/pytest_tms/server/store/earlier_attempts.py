@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from pytest_tms import wire
-from pytest_tms.server.model import counts
+from pytest_tms.server.domain import counts
 from pytest_tms.server.store import tables
 from pytest_tms.server.store.results import KEYS_AT_ONCE, TestRow
 

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Row, Select, func, insert, or_, select, updat
 
 from pytest_tms import wire
 from pytest_tms.errors import NotFound
-from pytest_tms.server.model import states
-from pytest_tms.server.model.execution import Execution, Shard
+from pytest_tms.server.domain import states
+from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.store import tables
 
 COUNTS = wire.Counts.__struct_fields__

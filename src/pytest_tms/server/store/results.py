@@ -10,7 +10,7 @@ from sqlalchemy import Connection, exists, func, insert, select, text
 from sqlalchemy.exc import OperationalError
 
 from pytest_tms import wire
-from pytest_tms.server.model import counts
+from pytest_tms.server.domain import counts
 from pytest_tms.server.store import tables
 
 KEYS_AT_ONCE = 1000

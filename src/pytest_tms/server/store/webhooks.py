@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from pytest_tms import wire
 from pytest_tms.errors import NotFound
-from pytest_tms.server.model.webhooks import DAY, Webhook
+from pytest_tms.server.domain.delivery_policy import DAY, Webhook
 from pytest_tms.server.store import tables
 
 KEPT = {"delivered": 3 * DAY, "failed": 30 * DAY}

@@ -14,11 +14,11 @@ import msgspec
 from sqlalchemy import Connection
 
 from pytest_tms import wire
-from pytest_tms.server.model import states
-from pytest_tms.server.model.addresses import Addresses
-from pytest_tms.server.model.execution import Execution, Shard
-from pytest_tms.server.model.ids import new_id
-from pytest_tms.server.model.outlook import outlook
+from pytest_tms.server.domain import states
+from pytest_tms.server.domain.executions import Execution, Shard
+from pytest_tms.server.domain.forecast import outlook
+from pytest_tms.server.domain.ids import new_id
+from pytest_tms.server.domain.urls import Addresses
 from pytest_tms.server.store import deadlines, executions, webhooks
 from pytest_tms.server.store.webhooks import NewDelivery
 

@@ -13,13 +13,13 @@ from functools import partial
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from pytest_tms.server.api.auth import hashed, new_token
+from pytest_tms.server.api.authentication import hashed, new_token
 from pytest_tms.server.app import create_app
 from pytest_tms.server.asgi.connections import Connection
 from pytest_tms.server.asgi.headers import MAX_HEAD
 from pytest_tms.server.asgi.middleware import Middleware
+from pytest_tms.server.domain.actors import Actor
 from pytest_tms.server.local import EMBEDDED, Sessions, retire, write_state
-from pytest_tms.server.model.actors import Actor
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
 from pytest_tms.server.store.database import Database, alone

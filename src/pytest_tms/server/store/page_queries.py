@@ -10,9 +10,9 @@ import msgspec
 from sqlalchemy import Connection, and_, case, func, select, union_all
 
 from pytest_tms import wire
-from pytest_tms.server.model import counts
-from pytest_tms.server.model.details import MAX_NAME, Details, Files, details, files, shorten
-from pytest_tms.server.model.execution import Shard, runtime
+from pytest_tms.server.domain import counts
+from pytest_tms.server.domain.executions import Shard, runtime
+from pytest_tms.server.domain.page_details import MAX_NAME, Details, Files, details, files, shorten
 from pytest_tms.server.store import executions, tables
 
 COUNTS = wire.Counts.__struct_fields__

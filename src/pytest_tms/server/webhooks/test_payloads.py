@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from pytest_tms import wire
-from pytest_tms.server.model.ids import new_id
-from pytest_tms.server.model.targets import Targets
-from pytest_tms.server.model.webhooks import Response, Webhook
-from pytest_tms.server.webhooks.keys import Credentials
-from pytest_tms.server.webhooks.sender import Lookups, Sender
+from pytest_tms.server.domain.delivery_policy import Response, Webhook
+from pytest_tms.server.domain.egress import Targets
+from pytest_tms.server.domain.ids import new_id
+from pytest_tms.server.webhooks.encryption import Credentials
+from pytest_tms.server.webhooks.http_sender import Lookups, Sender
 
 LOOKUPS = 16
 """Threads that look up names for validations."""

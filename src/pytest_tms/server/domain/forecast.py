@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pytest_tms import wire
-from pytest_tms.server.model import states
-from pytest_tms.server.model.execution import Shard
+from pytest_tms.server.domain import states
+from pytest_tms.server.domain.executions import Shard
 
 LONGEST_WAIT = 366 * 86_400_000
 """Milliseconds; an end that is further away is not estimated."""

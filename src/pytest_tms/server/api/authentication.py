@@ -17,9 +17,9 @@ from anyio.to_thread import run_sync
 from pytest_tms import calls
 from pytest_tms.calls import Call, Scope
 from pytest_tms.errors import Forbidden, NotFound, Unauthorized
-from pytest_tms.server.api.visits import Visits
-from pytest_tms.server.model.actors import Actor
-from pytest_tms.server.model.ids import new_id
+from pytest_tms.server.api.token_usage import Visits
+from pytest_tms.server.domain.actors import Actor
+from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.store import executions, tokens, webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.tokens import ApiToken

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_tms import masking
 from pytest_tms.plugin.activation import unusable
-from pytest_tms.plugin.offline import give_back_tests
+from pytest_tms.plugin.offline_option import give_back_tests
 from pytest_tms.plugin.settings import Resolved, ini_reader, is_on, misspelt, resolve, table, unused
 from pytest_tms.plugin.xdist.sharding import parse_shard
 

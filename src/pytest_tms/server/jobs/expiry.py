@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from pytest_tms.server.store import idempotency, webhooks
+from pytest_tms.server.store import idempotency_keys, webhooks
 from pytest_tms.server.store.database import Database
 
 LOG = logging.getLogger("pytest_tms.server")
@@ -59,8 +59,8 @@ class Cleanup:
         """Delete everything that has expired."""
         now = time.time_ns() // 1_000_000
         self._each(
-            lambda connection: idempotency.expired(connection, now, BATCH),
-            lambda connection, keys: idempotency.forget(connection, keys, now),
+            lambda connection: idempotency_keys.expired(connection, now, BATCH),
+            lambda connection, keys: idempotency_keys.forget(connection, keys, now),
         )
         self._each(lambda connection: webhooks.ended(connection, now, BATCH), webhooks.forget)
 

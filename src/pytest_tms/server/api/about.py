@@ -8,7 +8,7 @@ from typing import Any
 from litestar import Request, get
 
 from pytest_tms import calls, wire
-from pytest_tms.server.api import auth
+from pytest_tms.server.api import authentication
 from pytest_tms.server.api.openapi import document
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.settings import ServerSettings
@@ -24,7 +24,7 @@ def describe_service(
     request: Request[Any, Any, Any], database: Database, settings: ServerSettings
 ) -> wire.ServiceInfo:
     """What this server is, and what it allows the token of the request to do."""
-    token = auth.carried(request, database)
+    token = authentication.carried(request, database)
     return wire.ServiceInfo(
         service="pytest-tms",
         version=version("pytest-tms"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import filelock
 from sqlalchemy import Connection
 
-from pytest_tms.server.model.webhooks import Webhook
+from pytest_tms.server.domain.delivery_policy import Webhook
 from pytest_tms.server.store import key_check, webhooks
 from pytest_tms.server.store.database import Database, alone
 

@@ -14,9 +14,9 @@ from litestar import Request
 from sqlalchemy import Connection
 
 from pytest_tms.errors import Problem, Unprocessable
-from pytest_tms.server.api import auth
-from pytest_tms.server.api.limits import Meter
-from pytest_tms.server.store import idempotency
+from pytest_tms.server.api import authentication
+from pytest_tms.server.api.rate_limits import Meter
+from pytest_tms.server.store import idempotency_keys
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class Once:
         # With the token as the key, so that nobody can try what a body with a secret may have been.
         content = self.path.encode() + b"\0" + body
         request = hashlib.blake2b(content, digest_size=16, key=self._derived("request")).hexdigest()
-        earlier = idempotency.claim(connection, self._owner, self.key, request, auth.now())
+        earlier = idempotency_keys.claim(connection, self._owner, self.key, request, authentication.now())
         if earlier is None:
             return None
         if earlier[0] != request:
@@ -61,18 +61,18 @@ class Once:
     def keep(self, connection: Connection, answer: T) -> T:
         """Keep the answer for the next request of this key, and give it."""
         if self.key:
-            idempotency.keep(connection, self._owner, self.key, msgspec.json.encode(answer).decode())
+            idempotency_keys.keep(connection, self._owner, self.key, msgspec.json.encode(answer).decode())
         return answer
 
     def free(self, connection: Connection) -> None:
         """Give the key back, after a ``recall`` that was committed and came to nothing."""
         if self.key:
-            idempotency.free(connection, self._owner, self.key)
+            idempotency_keys.free(connection, self._owner, self.key)
 
     def webhook_token(self, execution_id: str) -> str:
         """A token for a new execution: the same again for the same key, without being kept anywhere."""
         if not self.key:
-            return auth.new_webhook_token()
+            return authentication.new_webhook_token()
         return f"wh_token_{self._derived(execution_id).hex()}"
 
     def webhook_secret(self, webhook_id: str) -> str:
@@ -85,11 +85,11 @@ class Once:
 
     @property
     def _owner(self) -> str:
-        return auth.hashed(self.token)
+        return authentication.hashed(self.token)
 
 
 def once(request: Request[Any, Any, Any]) -> Once:
     """The key that a request carries."""
     meter = request.scope["state"].get("meter")
     key = request.headers.get("Idempotency-Key", "")
-    return Once(key, auth.bearer(request), request.scope["path"], meter)
+    return Once(key, authentication.bearer(request), request.scope["path"], meter)

@@ -17,9 +17,9 @@ from jsonschema.validators import extend
 
 from pytest_tms import wire
 from pytest_tms.errors import ApiError, BadRequest, Problem, TooLarge, Unprocessable
-from pytest_tms.server.api.shape import check_depth, check_values, too_deep
-from pytest_tms.server.model import counts
-from pytest_tms.server.model.metadata import size_problems
+from pytest_tms.server.api.json_limits import check_depth, check_values, too_deep
+from pytest_tms.server.domain import counts
+from pytest_tms.server.domain.metadata_limits import size_problems
 
 T = TypeVar("T")
 

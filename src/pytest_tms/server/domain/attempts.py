@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pytest_tms.server.model.execution import Shard
+from pytest_tms.server.domain.executions import Shard
 
 Claim = Literal["own", "next", "late", "separate"]
 """The shard is the runner's; the runner is its next attempt; the runner belongs to an earlier attempt; the

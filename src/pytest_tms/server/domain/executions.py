@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_tms import wire
-from pytest_tms.server.model import counts, states
+from pytest_tms.server.domain import counts, states
 
 
 @dataclass(frozen=True, kw_only=True)

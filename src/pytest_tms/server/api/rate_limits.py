@@ -16,9 +16,9 @@ from litestar.handlers import BaseRouteHandler
 
 from pytest_tms.calls import Call
 from pytest_tms.errors import RateLimited
-from pytest_tms.server.api import auth
-from pytest_tms.server.model.rates import Rate
-from pytest_tms.server.store import idempotency
+from pytest_tms.server.api import authentication
+from pytest_tms.server.domain.rates import Rate
+from pytest_tms.server.store import idempotency_keys
 from pytest_tms.server.store.database import Database
 
 LOG = logging.getLogger("pytest_tms.server")
@@ -128,7 +128,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     # The events of an execution are counted together, whichever token opens them.
     of_execution = call.limit == "events"
     caller = connection.path_params["execution_id"][:100] if of_execution else connection.state.caller.id
-    meter = limits.meter(call.limit, auth.hashed(caller))
+    meter = limits.meter(call.limit, authentication.hashed(caller))
     if meter is not None:
         connection.scope["state"]["meter"] = meter
         await run_sync(_charge, meter, call, connection)
@@ -143,7 +143,12 @@ def _charge(meter: Meter, call: Call[Any, Any], connection: ASGIConnection[Any, 
     database: Database = connection.app.state.database
     if key:
         with database.read() as transaction:
-            if idempotency.is_known(transaction, auth.hashed(auth.bearer(connection)), key, auth.now()):
+            if idempotency_keys.is_known(
+                transaction,
+                authentication.hashed(authentication.bearer(connection)),
+                key,
+                authentication.now(),
+            ):
                 return
     raise error
 

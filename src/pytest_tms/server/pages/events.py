@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 from litestar import Response, get
 
+from pytest_tms.server.pages.page_session import Visitor
 from pytest_tms.server.pages.templates import page
-from pytest_tms.server.pages.visitor import Visitor
-from pytest_tms.server.store import executions, reports
+from pytest_tms.server.store import executions, page_queries
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.store.reports import ShownEvent
+from pytest_tms.server.store.page_queries import ShownEvent
 
 EVENTS = 100
 """Events on one page."""
@@ -25,7 +25,7 @@ def logs(database: Database, visitor: Visitor, execution_id: str, after: str = "
     start = int(after) if after.isdecimal() and len(after) < 19 else 0
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
-        rows = reports.events(connection, execution_id, after=start, limit=EVENTS + 1, length=LONGEST)
+        rows = page_queries.events(connection, execution_id, after=start, limit=EVENTS + 1, length=LONGEST)
     return page(
         visitor,
         "logs.html",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from litestar import Response, get
 
+from pytest_tms.server.pages.page_session import Visitor
 from pytest_tms.server.pages.report import verdict
 from pytest_tms.server.pages.templates import page
-from pytest_tms.server.pages.visitor import Visitor
-from pytest_tms.server.store import reports
+from pytest_tms.server.store import page_queries
 from pytest_tms.server.store.database import Database
 
 EXECUTIONS = 50
@@ -19,7 +19,7 @@ def home(database: Database, visitor: Visitor, before: str = "") -> Response[str
     """The executions that the visitor may see, the newest first."""
     start = before if before.isascii() and before.isprintable() else ""
     with database.read() as connection:
-        rows = reports.latest(
+        rows = page_queries.latest(
             connection, environments=visitor.environments, before=start or None, limit=EXECUTIONS + 1
         )
     return page(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from anyio.to_thread import run_sync
 
-from pytest_tms.server.model.actors import Actor
+from pytest_tms.server.domain.actors import Actor
 from pytest_tms.server.store import audit, tokens
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.tokens import ApiToken

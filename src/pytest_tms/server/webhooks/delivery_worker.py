@@ -21,14 +21,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from pytest_tms.errors import ApiError
-from pytest_tms.server.model.targets import Targets
-from pytest_tms.server.model.webhooks import Response, Webhook, judge
+from pytest_tms.server.domain.delivery_policy import Response, Webhook, judge
+from pytest_tms.server.domain.egress import Targets
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.webhooks import Due, Outcome
-from pytest_tms.server.webhooks.keys import Credentials, Keys
-from pytest_tms.server.webhooks.sender import Lookups, Sender
+from pytest_tms.server.webhooks.encryption import Credentials, Keys
+from pytest_tms.server.webhooks.http_sender import Lookups, Sender
 
 LOG = logging.getLogger("pytest_tms.server")
 LEASE = 6.0

@@ -18,12 +18,12 @@ from litestar.datastructures import Cookie
 from litestar.handlers import BaseRouteHandler
 
 from pytest_tms.errors import Forbidden, Unauthorized
-from pytest_tms.server.api import auth
-from pytest_tms.server.api.auth import Caller
-from pytest_tms.server.api.visits import Visits
-from pytest_tms.server.pages.peers import owner
+from pytest_tms.server.api import authentication
+from pytest_tms.server.api.authentication import Caller
+from pytest_tms.server.api.token_usage import Visits
+from pytest_tms.server.pages.local_users import owner
 from pytest_tms.server.settings import ServerSettings, is_loopback
-from pytest_tms.server.store import sessions, tokens
+from pytest_tms.server.store import page_sessions, tokens
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.tokens import ApiToken
 
@@ -119,11 +119,11 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         not settings.asks_for_login and is_direct(connection) and await run_sync(_is_own_user, connection)
     )
     key = connection.cookies.get(cookie_name(is_secure), "")
-    caller = auth.stranger(connection)
+    caller = authentication.stranger(connection)
     if key and not is_trusted and (token := await run_sync(_token, database, key)):
         caller = caller.by(token)
         visits: Visits = connection.app.state.visits
-        visits.used(token, auth.now())
+        visits.used(token, authentication.now())
     visitor = Visitor(
         caller=caller,
         key=key or new_key(),
@@ -137,7 +137,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         if visitor.token is None:
             raise Unauthorized("Log in to see this page.")
         raise Forbidden(f"The token that you logged in with lacks the scope {scope}: log in with another.")
-    await run_sync(auth.check_reach, database, caller, connection.path_params)
+    await run_sync(authentication.check_reach, database, caller, connection.path_params)
     request = cast("Request[Any, Any, Any]", connection)
     if request.method == "POST":
         form = await _form(request)
@@ -181,7 +181,7 @@ def _hostname(host: str) -> str:
 
 def visitor(request: Request[Any, Any, Any]) -> Visitor:
     """The visitor that the guard found; a stranger where it came to no end."""
-    found: Visitor = request.scope["state"].get("visitor") or Visitor(caller=auth.stranger(request))
+    found: Visitor = request.scope["state"].get("visitor") or Visitor(caller=authentication.stranger(request))
     return found
 
 
@@ -199,8 +199,8 @@ async def _form(request: Request[Any, Any, Any]) -> dict[str, str]:
 
 
 def _token(database: Database, key: str) -> ApiToken | None:
-    now = auth.now()
+    now = authentication.now()
     with database.read() as connection:
-        hashed = sessions.token_hash(connection, auth.hashed(key), now)
+        hashed = page_sessions.token_hash(connection, authentication.hashed(key), now)
         token = tokens.find(connection, hashed) if hashed else None
     return token if token is not None and token.is_valid(now) else None

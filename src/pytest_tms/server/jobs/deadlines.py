@@ -15,14 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from pytest_tms.errors import NotFound
-from pytest_tms.server.model.addresses import Addresses
-from pytest_tms.server.model.execution import Execution, Shard
+from pytest_tms.server.domain.executions import Execution, Shard
+from pytest_tms.server.domain.urls import Addresses
 from pytest_tms.server.services import shard_reports
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import deadlines, executions, webhooks
 from pytest_tms.server.store.database import Database
+from pytest_tms.server.webhooks.delivery_worker import Worker
 from pytest_tms.server.webhooks.outbox import announce, announce_progress
-from pytest_tms.server.webhooks.worker import Worker
 
 LOG = logging.getLogger("pytest_tms.server")
 TICK = 1.0

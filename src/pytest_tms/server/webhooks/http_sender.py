@@ -18,8 +18,8 @@ from types import MappingProxyType
 import h11
 
 from pytest_tms import signing
-from pytest_tms.server.model.targets import SUBNETS_REMEDY, Address, Target, Targets
-from pytest_tms.server.model.webhooks import Response
+from pytest_tms.server.domain.delivery_policy import Response
+from pytest_tms.server.domain.egress import SUBNETS_REMEDY, Address, Target, Targets
 
 TIMEOUT = 15.0
 """Seconds from the name's resolution to the end of the answer."""

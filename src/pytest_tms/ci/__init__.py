@@ -1,0 +1,1 @@
+"""What CI systems and git report about a build."""

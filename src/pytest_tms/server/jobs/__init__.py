@@ -1,0 +1,1 @@
+"""Background jobs: what the server does by the clock."""
