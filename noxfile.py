@@ -10,7 +10,11 @@ nox.options.sessions = ["lowest", "tests"]
 
 PYTHONS = [python for python in ("3.10", "3.11", "3.12", "3.13") if shutil.which(f"python{python}")]
 
-LOWEST = ["tests/unit/test_client.py", "tests/server/test_command.py", "tests/test_smoke.py"]
+LOWEST = [
+    "tests/unit/client/test_client.py",
+    "tests/integration/cli/test_command.py",
+    "tests/e2e/test_smoke.py",
+]
 """Tests that load every dependency, in under a minute."""
 
 

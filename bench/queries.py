@@ -13,7 +13,7 @@ from pytest_tms.server.api import authentication
 from pytest_tms.server.store import webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.webhooks import NewDelivery
-from tests.server.filled import EXECUTION, PAUSED, fill
+from tests.helpers.filled_databases import EXECUTION, PAUSED, fill
 
 WEBHOOKS = 50
 TIMES = 20

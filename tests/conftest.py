@@ -4,45 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from pytest_tms.client import TmsClient
+from tests.helpers.api import Api, Serve, running, scratch_database
+from tests.helpers.processes import Tms, run_tms, serve
 
 pytest_plugins = ["pytester"]
 
 T = TypeVar("T")
-
-TMS = [sys.executable, "-c", "from pytest_tms.cli import main; main()"]
-"""The command `tms`, by this interpreter."""
-
-
-TOKEN = re.compile(r"tms_\w{36}")
-"""What a server shows at its first start, if it has a terminal."""
-
-
-def first_token(data_dir: Path) -> str:
-    """The token that a server without a terminal wrote at its first start."""
-    file = data_dir / "first-token"
-    return wait_for(lambda: file.exists() and file.read_text()).strip()
-
-
-def peak_memory(pid: int) -> int:
-    """The most bytes of memory that a process has had."""
-    status = Path(f"/proc/{pid}/status")
-    if not status.exists():
-        pytest.skip("this system does not tell how much memory a process takes")
-    return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
 
 
 @pytest.fixture(autouse=True)
@@ -51,71 +27,6 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("TMS_") or name == "CI":
             monkeypatch.delenv(name)
-
-
-def outside(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment as it is outside of a test: a pytest that finds itself in one reports only if asked."""
-    return {name: value for name, value in environ.items() if name != "PYTEST_CURRENT_TEST"}
-
-
-@dataclass(frozen=True)
-class Tms:
-    """A running TMS."""
-
-    url: str
-    token: str
-    data_dir: Path
-
-    @property
-    def root(self) -> str:
-        """The address of its pages."""
-        return self.url.removesuffix("/api")
-
-    def client(self) -> TmsClient:
-        return TmsClient(self.url, self.token, retries=0)
-
-
-def run_tms(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the command `tms` to its end."""
-    return subprocess.run(
-        [*TMS, *arguments], capture_output=True, text=True, env={**os.environ, **environ}, check=False
-    )
-
-
-def serve(data_dir: Path, *options: str, **environ: str) -> tuple[subprocess.Popen[bytes], str]:
-    """Start `tms serve` on a free port; the process and its base URL. What it says goes to data_dir/serve.log.
-
-    Tests share its token, so it limits nothing unless TMS_SERVER_RATE_LIMITS says so.
-    """
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    log = data_dir / "serve.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir), *options],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={
-                "TMS_SERVER_RATE_LIMITS": "off",
-                **os.environ,
-                **environ,
-                "PYTHONUNBUFFERED": "1",
-                "PYTHONFAULTHANDLER": "1",
-            },
-        )
-    found = wait_for(
-        lambda: re.search(r"(https?://\S+/api)\ndata .*\n", log.read_text()) or process.poll() is not None
-    )
-    assert isinstance(found, re.Match), f"tms serve did not start: {log.read_text()}"
-    return process, found[1]
-
-
-def wait_for(condition: Callable[[], T], seconds: float = 30) -> T:
-    """Ask until ``condition`` is true, and give what it answered; fail after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
-        time.sleep(0.02)
-    return answer
 
 
 @pytest.fixture(scope="session")
@@ -185,3 +96,52 @@ def foreign() -> Iterator[Foreign]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture(scope="session")
+def sqlite_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A server on SQLite."""
+    with running(tmp_path_factory.mktemp("sqlite") / "data") as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def postgres_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A server on PostgreSQL."""
+    folder = tmp_path_factory.mktemp("postgres") / "data"
+    with scratch_database() as url, running(folder, "--database-url", url) as api:
+        yield api
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def server(request: pytest.FixtureRequest) -> Api:
+    """A server on each database in turn."""
+    name = "sqlite_api" if request.param == "sqlite" else "postgres_api"
+    found: Api = request.getfixturevalue(name)
+    return found
+
+
+@pytest.fixture
+def api(server: Api) -> Iterator[Api]:
+    """A server on each database in turn, which writes nothing to its terminal while it is asked."""
+    before = server.said()
+    yield server
+    server.forget_webhooks()
+    assert server.said() == before
+
+
+@pytest.fixture
+def start() -> Iterator[Serve]:
+    """Start `tms serve`; what a failing test leaves running is stopped."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def one(*arguments: Any, **environ: str) -> tuple[subprocess.Popen[bytes], str]:
+        process, url = serve(*arguments, **environ)
+        started.append(process)
+        return process, url
+
+    yield one
+    for process in started:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(timeout=20)

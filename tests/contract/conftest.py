@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.conftest import Tms
-from tests.contract.document import Document
-from tests.server.conftest import running
+from tests.helpers.api import running
+from tests.helpers.document import Document
+from tests.helpers.processes import Tms
 
 DOCUMENT = Path(__file__).parents[3] / "shared" / "tms-integration-api.md"
 Run = Callable[..., subprocess.CompletedProcess[str]]

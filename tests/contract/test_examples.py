@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from tests.conftest import Foreign
 from tests.contract.conftest import Api, Place, Run
-from tests.contract.document import Document
+from tests.helpers.document import Document
 
 REPOSITORY = Path(__file__).parents[2]
 STEP_1 = "Step 1: Create Execution"

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.contract.conftest import Api
-from tests.contract.document import Document
+from tests.helpers.document import Document
 
 ENDPOINTS = (
     "Create Test Execution",

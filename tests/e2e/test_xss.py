@@ -1,0 +1,163 @@
+"""Every field that a runner, an owner or a subscriber fills, on every page, in a real browser under the CSP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.e2e.test_browser import PAGES, browser  # noqa: F401  # a fixture
+from tests.helpers.api import Api, good, running
+from tests.helpers.processes import wait_for
+from tests.helpers.subscribers import Got, subscribing
+from tests.integration.webhooks.conftest import deliveries
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.browser
+VECTORS = (
+    "<script>window.owned='{0}'</script>",
+    "\"'><img src=x onerror=window.owned='{0}'>",
+    "<svg/onload=window.owned='{0}'>",
+    "</title></style></textarea></pre></option></template><script>window.owned='{0}'</script>",
+    "javascript:window.owned='{0}'//",
+    "' autofocus onfocus=window.owned='{0}' x='",
+    "<iframe srcdoc='<script>parent.owned=1</script>'></iframe>",
+    "<meta http-equiv=refresh content='0;url=data:text/html,owned'>",
+    "<base href=//evil.example/><link rel=stylesheet href=//evil.example/{0}>",
+    "--><!--<![CDATA[<form action=//evil.example><button>{0}",
+    "\u202e\u2066&lt;script&gt;{{{{7*7}}}}${{7*7}}",
+)
+WATCH = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", event => window.violations.push(event.violatedDirective));
+"""
+SHOWN = {
+    "branch", "commit", "buildNumber", "triggeredBy", "provider", "title", "file", "error", "longrepr", "stdout",
+    "tags", "shardId", "logs",
+}  # fmt: skip
+"""Fields of a runner that some page shows."""
+
+
+def texts(vector: str) -> Any:
+    """What each field says: its own name, then the vector."""
+
+    class Texts(dict[str, str]):
+        def __missing__(self, name: str) -> str:
+            self[name] = f"@{name}@ {vector.format(name)}"
+            return self[name]
+
+    return Texts()
+
+
+def execution(api: Api, text: Any) -> str:
+    """The id of an execution that says something hostile in each of its fields."""
+    names = ("branch", "commit", "buildNumber", "triggeredBy", "other")
+    created = api.create(
+        provider=text["provider"],
+        configuration={"shards": 2, "browsers": [text["browsers"]], text["key"]: text["value"]},
+        metadata={**{name: text[name] for name in names}, text["key"]: text["value"]},
+        **{text["key"]: text["value"]},
+    )
+    plain = (
+        "title",
+        "file",
+        "error",
+        "nodeId",
+        "outcome",
+        "startedAt",
+        "worker",
+        "longrepr",
+        "stdout",
+        "stderr",
+        "log",
+    )
+    test = {
+        **{name: text[name] for name in plain},
+        "status": "failed",
+        "tags": [text["tags"]],
+        "parameters": {text["key"]: text["value"]},
+        "properties": {text["key"]: text["value"]},
+        "artifacts": [{name: text[name] for name in ("name", "kind", "path")}],
+        "attempts": [{name: text[name] for name in ("outcome", "error", "longrepr", "startedAt")}],
+        "subtests": [{"title": text["subtest"], "status": "failed", "error": text["error"]}],
+    }
+    shard = text["shardId"]
+    api.send(created, "execution.progress", shardId=shard, running=[text["running"]], tests=[test])
+    api.send(
+        created,
+        "shard.completed",
+        shardId=shard,
+        status=text["status"],
+        metadata={text["key"]: text["value"]},
+    )
+    files = {kind: [text[kind]] for kind in ("screenshots", "videos", "traces", "logs")}
+    api.submit(
+        created, shard, provider=text["provider"], tests=[test], artifacts={**files, text["key"]: ["x"]}
+    )
+    api.send(created, "execution.cancelled", reason=text["reason"])
+    return str(created["executionId"])
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A server that sends to this machine."""
+    folder = tmp_path_factory.mktemp("xss") / "data"
+    with running(folder, TMS_SERVER_ALLOW_INSECURE_WEBHOOKS="1", TMS_SERVER_SUITES="all") as api:
+        yield api
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=range(len(VECTORS)))
+def test_no_field_of_anybody_runs_on_any_page(api: Api, browser: Browser, vector: str) -> None:  # noqa: F811
+    text = texts(vector)
+
+    async def answers(_: Got, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 500 {vector.format('phrase')}\r\nX-Y: {vector}\r\n\r\n".encode())
+        writer.close()
+
+    with subscribing() as subscribers:
+        address = f"{quote(text['path'], safe='')}?q={quote(text['query'], safe='')}"
+        subscribers.behave[address] = answers
+        body = {
+            "url": subscribers.url(address),
+            "events": ["execution.cancelled"],
+            "retryPolicy": {"maxRetries": 0},
+            text["key"]: text["value"],
+        }
+        hook = good(api.ask("POST", "/webhooks", body), 201)
+        execution_id = execution(api, text)
+        wait_for(lambda: deliveries(api, hook, "failed"), 10)
+    # Filters name only suites that the operator lists, so that they hold nothing of a stranger.
+    good(api.ask("PATCH", f"/webhooks/{hook['webhookId']}", {"filters": {"testSuites": ["all"]}}), 200)
+    strange = quote(text["strange"], safe="")
+    paths = [path.format(execution_id, hook=hook["webhookId"]) for path in PAGES]
+    paths += [
+        f"{paths[1]}?after={strange}",
+        f"/reports/{strange}",
+        f"/webhooks/{strange}",
+        f"/login?to=/{strange}",
+    ]
+    context = browser.new_context(viewport={"width": 360, "height": 740})
+    context.add_init_script(WATCH)
+    tab = context.new_page()
+    wrong: list[str] = []
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+    tab.on("request", lambda asked: wrong.append(asked.url) if not asked.url.startswith(api.root) else None)
+    seen = ""
+    for path in paths:
+        tab.goto(f"{api.root}{path}")
+        for summary in tab.locator("summary").all():
+            summary.click()
+        assert tab.evaluate("[window.owned, window.violations]") == [None, []], path
+        assert tab.locator("script, iframe, object, embed, img, base").count() == 0, path
+        assert tab.evaluate("document.scrollingElement.scrollWidth") <= 360, path
+        assert tab.url.startswith(api.root)
+        seen += tab.locator("body").inner_text()
+    assert wrong == []
+    assert {name for name in text if f"@{name}@" in seen} >= SHOWN
+    context.close()

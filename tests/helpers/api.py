@@ -1,0 +1,155 @@
+"""A real server on either database, and the calls that tests make to it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.helpers.processes import run_tms, serve
+
+Serve = Callable[..., tuple[subprocess.Popen[bytes], str]]
+POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432"
+KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+"""A key for TMS_SERVER_KEYS, which servers of one PostgreSQL database need in common."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """A running server, asked as any runner could."""
+
+    url: str
+    token: str
+    data_dir: Path
+    database: tuple[str, ...] = ()
+    session: requests.Session = field(default_factory=requests.Session)
+
+    @property
+    def root(self) -> str:
+        return self.url.removesuffix("/api")
+
+    def ask(
+        self, method: str, path: str, body: object = None, *, token: str | None = None, **headers: str
+    ) -> requests.Response:
+        """One request; bytes go as they are, anything else as JSON; no token where it is empty."""
+        sent: dict[str, str] = {"Content-Type": "application/json"}
+        if token is None or token:
+            sent["Authorization"] = f"Bearer {token or self.token}"
+        sent.update({name.replace("_", "-"): value for name, value in headers.items()})
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        url = path if path.startswith("http") else f"{self.url}{path}"
+        return self.session.request(method, url, data=data, headers=sent, timeout=60)
+
+    def create(self, **fields: Any) -> dict[str, Any]:
+        body = {"testSuite": "all", "environment": "dev", **fields}
+        return good(self.ask("POST", "/executions", body), 201)
+
+    def send(self, execution: dict[str, Any], event: str, **data: Any) -> dict[str, Any]:
+        """An event by the execution's own token."""
+        body = {"event": event, "executionId": execution["executionId"], "data": data}
+        answer = self.ask("POST", execution["webhookUrl"], body, token=execution["webhookToken"])
+        return good(answer, 202)
+
+    def submit(self, execution: dict[str, Any], shard: str = "1", **fields: Any) -> dict[str, Any]:
+        body = {"executionId": execution["executionId"], "shardId": shard, **fields}
+        return good(self.ask("POST", "/results", body), 201)
+
+    def status(self, execution: dict[str, Any]) -> dict[str, Any]:
+        return good(self.ask("GET", f"/executions/{execution['executionId']}"), 200)
+
+    def shard(self, execution: dict[str, Any], shard: str = "1") -> dict[str, Any]:
+        shards = self.status(execution)["shardResults"]
+        return next(each for each in shards if each["shardId"] == shard)
+
+    def tests(self, execution: dict[str, Any]) -> list[dict[str, Any]]:
+        """Every test of an execution, over all pages."""
+        path = f"/executions/{execution['executionId']}/tests?limit=200"
+        page = good(self.ask("GET", path), 200)
+        found = page["tests"]
+        while page["cursor"]:
+            page = good(self.ask("GET", f"{path}&cursor={page['cursor']}"), 200)
+            found += page["tests"]
+        return found
+
+    def forget_webhooks(self) -> None:
+        """Delete the webhooks that a test left: they would be sent all that later tests do."""
+        for webhook in good(self.ask("GET", "/webhooks"), 200)["webhooks"]:
+            good(self.ask("DELETE", f"/webhooks/{webhook['webhookId']}"), 200)
+
+    def page(self, path: str) -> requests.Response:
+        return self.session.get(f"{self.root}{path}", timeout=60)
+
+    def said(self) -> str:
+        """What the server wrote to its terminal."""
+        return (self.data_dir / "serve.log").read_text()
+
+
+def good(answer: requests.Response, status: int) -> dict[str, Any]:
+    assert answer.status_code == status, f"{answer.status_code}: {answer.text[:2000]}"
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def refused(answer: requests.Response, status: int) -> dict[str, Any]:
+    """The error of an answer that has the documented shape and this status."""
+    assert answer.status_code == status, f"{answer.status_code}: {answer.text[:2000]}"
+    assert answer.headers["Content-Type"].partition(";")[0] == "application/json"
+    document = answer.json()
+    assert set(document) == {"error"}
+    error: dict[str, Any] = document["error"]
+    assert set(error) == {"code", "message", "details", "requestId", "timestamp"}
+    assert error["requestId"].startswith("req_")
+    assert error["requestId"] == answer.headers["X-Request-Id"]
+    assert error["message"]
+    return error
+
+
+def fields(answer: requests.Response) -> set[str]:
+    """The fields that a 422 names."""
+    return {problem["field"] for problem in refused(answer, 422)["details"]}
+
+
+def result(title: str = "t", status: str = "passed", **more: Any) -> dict[str, Any]:
+    return {"title": title, "status": status, **more}
+
+
+@contextmanager
+def scratch_database() -> Iterator[str]:
+    """The URL of an empty PostgreSQL database; skips where no PostgreSQL answers."""
+    psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
+    try:
+        with socket.create_connection(("127.0.0.1", 5432), timeout=1):
+            pass
+    except OSError:
+        pytest.skip("no PostgreSQL answers on 127.0.0.1:5432")
+    name = f"tms_test_{secrets.token_hex(6)}"
+    with psycopg.connect(f"{POSTGRES.replace('+psycopg', '')}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        try:
+            yield f"{POSTGRES}/{name}"
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def running(data_dir: Path, *database: str, options: Sequence[str] = (), **environ: str) -> Iterator[Api]:
+    process, url = serve(data_dir, *database, *options, **environ)
+    url = url.replace("//0.0.0.0:", "//127.0.0.1:")
+    try:
+        made = run_tms("token", "create", "--name", "tests", "--json", "--data-dir", str(data_dir), *database)
+        assert made.returncode == 0, made.stderr
+        api = Api(url, json.loads(made.stdout)["token"], data_dir, database)
+        yield api
+        api.session.close()
+    finally:
+        process.terminate()
+        process.wait(timeout=20)

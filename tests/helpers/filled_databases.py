@@ -1,0 +1,105 @@
+"""Databases with many rows of each kind, made by SQL alone, and the server that uses one within this process."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from sqlalchemy import text
+
+from pytest_tms.server.api import authentication
+from pytest_tms.server.app import create_app
+from pytest_tms.server.listeners import listen
+from pytest_tms.server.settings import ServerSettings
+from pytest_tms.server.store import tokens
+from pytest_tms.server.store.database import Database
+from tests.helpers.api import Api
+from tests.helpers.processes import wait_for
+
+BIG = ("executions", "shards", "submissions", "tests", "events", "answers", "deliveries", "sessions")
+"""Tables with many rows."""
+EXECUTION = "exec_0"
+"""The execution that has all tests, events and submissions, and is running."""
+PAUSED, IDLE = "wh_paused", "wh_idle"
+"""The webhook that has all pending deliveries, and the one that has all others."""
+
+
+def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
+    """Write ``rows`` rows of each kind. The database has no statistics, then or later."""
+    now = authentication.now()
+    series = (
+        f"generate_series(0, {rows - 1}) AS n(i)"
+        if database.engine.dialect.name == "postgresql"
+        else f"(WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i < {rows - 1}) SELECT i FROM s) AS n"
+    )
+    hook = "'https://example.com/', '[]', '', '{}', '{}', '{}'"
+    statements = [
+        "INSERT INTO executions (id, status, test_suite, environment, provider, trigger_source, configuration, "
+        "metadata, extra, token_hash, created_at, started_at, deadline_at, shards_total) "
+        "SELECT 'exec_' || i, CASE i WHEN 0 THEN 'running' ELSE 'completed' END, 'all', "
+        "CASE i % 2 WHEN 0 THEN 'dev' ELSE 'staging' END, 'custom', 'api', '{}', '{}', '{}', '', "
+        f"{now}, {now}, {now + 10**9}, 1 FROM {series}",
+        "INSERT INTO shards (execution_id, shard_id, status, silent_at) "
+        f"SELECT 'exec_' || i, '1', CASE i WHEN 0 THEN 'running' ELSE 'completed' END, {now + 10**9} FROM {series}",
+        "INSERT INTO submissions (id, execution_id, shard_id, received_at, tests, document) "
+        f"SELECT 'sub_' || i, '{EXECUTION}', '1', {now}, 1, '{{}}' FROM {series}",
+        "INSERT INTO tests (execution_id, shard_id, test_key, status, title, file, duration, retries, document) "
+        f"SELECT '{EXECUTION}', '1', 'test ' || i, CASE i % 100 WHEN 0 THEN 'failed' WHEN 1 THEN 'skipped' ELSE "
+        f"'passed' END, 'test ' || i, '', i, 0, '{{\"title\": \"t\", \"status\": \"passed\"}}' FROM {series}",
+        "INSERT INTO events (execution_id, event, received_at, document) "
+        f"SELECT '{EXECUTION}', 'execution.progress', {now}, '{{}}' FROM {series}",
+        "INSERT INTO answers (owner, key, request, answer, created_at) "
+        f"SELECT 'me', 'key ' || i, '', '{{}}', {now} FROM {series}",
+        "INSERT INTO sessions (hash, token_hash, created_at, expires_at) "
+        f"SELECT 'hash ' || i, '', {now}, {now + 10**9} FROM {series}",
+        "INSERT INTO webhooks (id, url, events, secret, retry, filters, extra, status, created_at) "
+        f"SELECT CASE i WHEN 0 THEN '{PAUSED}' WHEN 1 THEN '{IDLE}' ELSE 'wh_' || i END, {hook}, "
+        f"CASE i WHEN 0 THEN 'paused' ELSE 'active' END, {now} FROM {series} WHERE i < {webhooks}",
+        *(
+            "INSERT INTO deliveries (id, webhook_id, execution_id, event, body, status, created_at, due_at) "
+            f"SELECT 'msg_{status}_' || i, '{webhook}', '{EXECUTION}', 'execution.started', '{{}}', '{status}', "
+            f"{now}, {now} FROM {series} WHERE i < {number}"
+            for webhook, status, number in (
+                (PAUSED, "pending", rows),
+                (IDLE, "delivered", rows),
+                (IDLE, "failed", 10),
+            )
+        ),
+    ]
+    with database.write() as connection:
+        if connection.dialect.name == "postgresql":
+            for table in BIG:
+                connection.execute(text(f"ALTER TABLE {table} SET (autovacuum_enabled = false)"))
+        for statement in statements:
+            connection.exec_driver_sql(statement.replace("%", "%%") if "generate" in statement else statement)
+
+
+@contextmanager
+def serving(database: Database, folder: Path, **settings: object) -> Iterator[Api]:
+    """A server on ``database`` in a thread of this process."""
+    given = ServerSettings.read(
+        {}, port=0, data_dir=folder, rate_limits="off", database_url=str(database.engine.url), **settings
+    )
+    token, secret = authentication.new_token("tests", authentication.SCOPES)
+    with database.write() as connection:
+        tokens.add(connection, token, authentication.hashed(secret))
+    with warnings.catch_warnings():  # tests elsewhere never load the framework
+        warnings.simplefilter("ignore", DeprecationWarning)
+        app = create_app(given, database)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on")
+    server = uvicorn.Server(config)
+    with listen(given) as sock:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
+        thread.start()
+        api = Api(f"http://127.0.0.1:{sock.getsockname()[1]}/api", secret, folder)
+        try:
+            wait_for(lambda: server.started)
+            yield api
+        finally:
+            api.session.close()
+            server.should_exit = True
+            thread.join()

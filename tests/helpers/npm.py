@@ -1,0 +1,44 @@
+"""Packages from npm that tests run, installed once and kept under .tms/npm."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+REPOSITORY = Path(__file__).parents[2]
+FOLDER = REPOSITORY / ".tms" / "npm"
+
+PACKAGES = {
+    "typescript": (
+        "@types/node@20.19.0",
+        "openapi-fetch@0.17.0",
+        "openapi-typescript@7.13.0",
+        "typescript@5.9.3",
+    ),
+    "redocly": ("@redocly/cli@2.77.0",),
+}
+"""What each folder has, in pinned versions."""
+
+
+def folder(name: str) -> Path:
+    """Return the folder with ``node_modules``, which is made if its packages are not there or changed."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        pytest.skip("Node.js and npm are not installed")
+    made = FOLDER / name
+    made.mkdir(parents=True, exist_ok=True)
+    ready, wanted = made / "ready", "\n".join(PACKAGES[name])
+    with FileLock(FOLDER / f"{name}.lock"):
+        if not ready.exists() or ready.read_text() != wanted:
+            (made / "package.json").write_text('{"private": true}')
+            command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--save-exact"]
+            done = subprocess.run(
+                [*command, *PACKAGES[name]], cwd=made, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            ready.write_text(wanted)
+    return made

@@ -1,0 +1,105 @@
+"""Processes of the command `tms` that tests start, and waiting for what they do."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from pytest_tms.client import TmsClient
+
+T = TypeVar("T")
+
+TMS = [sys.executable, "-c", "from pytest_tms.cli import main; main()"]
+"""The command `tms`, by this interpreter."""
+
+
+TOKEN = re.compile(r"tms_\w{36}")
+"""What a server shows at its first start, if it has a terminal."""
+
+
+def first_token(data_dir: Path) -> str:
+    """The token that a server without a terminal wrote at its first start."""
+    file = data_dir / "first-token"
+    return wait_for(lambda: file.exists() and file.read_text()).strip()
+
+
+def peak_memory(pid: int) -> int:
+    """The most bytes of memory that a process has had."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        pytest.skip("this system does not tell how much memory a process takes")
+    return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def outside(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment as it is outside of a test: a pytest that finds itself in one reports only if asked."""
+    return {name: value for name, value in environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+@dataclass(frozen=True)
+class Tms:
+    """A running TMS."""
+
+    url: str
+    token: str
+    data_dir: Path
+
+    @property
+    def root(self) -> str:
+        """The address of its pages."""
+        return self.url.removesuffix("/api")
+
+    def client(self) -> TmsClient:
+        return TmsClient(self.url, self.token, retries=0)
+
+
+def run_tms(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the command `tms` to its end."""
+    return subprocess.run(
+        [*TMS, *arguments], capture_output=True, text=True, env={**os.environ, **environ}, check=False
+    )
+
+
+def serve(data_dir: Path, *options: str, **environ: str) -> tuple[subprocess.Popen[bytes], str]:
+    """Start `tms serve` on a free port; the process and its base URL. What it says goes to data_dir/serve.log.
+
+    Tests share its token, so it limits nothing unless TMS_SERVER_RATE_LIMITS says so.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    log = data_dir / "serve.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir), *options],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={
+                "TMS_SERVER_RATE_LIMITS": "off",
+                **os.environ,
+                **environ,
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONFAULTHANDLER": "1",
+            },
+        )
+    found = wait_for(
+        lambda: re.search(r"(https?://\S+/api)\ndata .*\n", log.read_text()) or process.poll() is not None
+    )
+    assert isinstance(found, re.Match), f"tms serve did not start: {log.read_text()}"
+    return process, found[1]
+
+
+def wait_for(condition: Callable[[], T], seconds: float = 30) -> T:
+    """Ask until ``condition`` is true, and give what it answered; fail after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
+        time.sleep(0.02)
+    return answer

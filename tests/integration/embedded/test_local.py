@@ -1,0 +1,348 @@
+"""The embedded server: found or started by whoever asks, one per data dir, and gone when nobody needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+import pytest_tms
+from tests.helpers.api import Serve
+from tests.helpers.processes import first_token, run_tms, wait_for
+
+FIND = [sys.executable, "-m", "pytest_tms.server.local", "--session"]
+
+
+class Place:
+    """A data dir, and those who ask for its server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.sessions: list[subprocess.Popen[bytes]] = []
+
+    def session(self) -> subprocess.Popen[bytes]:
+        """A process that stands for a pytest run."""
+        process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        self.sessions.append(process)
+        return process
+
+    def ask(self, session: int, *, ci: bool = True, **more: str) -> subprocess.Popen[str]:
+        environ = {
+            **os.environ,
+            "TMS_SERVER_DATA_DIR": str(self.folder),
+            **({"CI": "true"} if ci else {}),
+            **more,
+        }
+        return subprocess.Popen(
+            [*FIND, str(session)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
+        )
+
+    def find(self, session: int | None = None) -> dict[str, str]:
+        """The answer to one who asks, in CI."""
+        return answer(self.ask(os.getpid() if session is None else session))
+
+    def tms(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_tms("local", *arguments, TMS_SERVER_DATA_DIR=str(self.folder))
+
+    def state(self) -> dict[str, Any]:
+        try:
+            document: dict[str, Any] = json.loads((self.folder / "local.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return document
+
+    def log(self) -> str:
+        return (self.folder / "local.log").read_text()
+
+    def close(self) -> None:
+        for process in self.sessions:
+            process.kill()
+            process.communicate()
+        if pid := self.state().get("pid"):
+            end(pid)
+
+
+def answer(process: subprocess.Popen[str]) -> dict[str, str]:
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    document: dict[str, str] = json.loads(out)
+    assert set(document) == {"url", "token"}
+    return document
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and that nobody waits for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def end(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    wait_for(lambda: not alive(pid))
+
+
+def works(found: dict[str, str]) -> bool:
+    headers = {"Authorization": f"Bearer {found['token']}"}
+    body = {"testSuite": "all", "environment": "dev"}
+    answered = requests.post(f"{found['url']}/executions", json=body, headers=headers, timeout=20)
+    return answered.status_code == 201
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    found = Place(tmp_path / "data")
+    yield found
+    found.close()
+
+
+def test_ten_that_ask_at_once_share_one_server(place: Place) -> None:
+    asking = [place.ask(os.getpid()) for _ in range(10)]
+    found = [answer(process) for process in asking]
+    assert len({json.dumps(each) for each in found}) == 1
+    assert works(found[0])
+    assert place.find() == found[0]
+
+
+def test_a_running_server_is_found_without_its_framework(place: Place) -> None:
+    place.find()
+    code = f"""
+import sys
+sys.argv = ["local", "--session", "{os.getpid()}"]
+from pytest_tms.server.local import main
+assert main() == 0
+print(sorted({{"litestar", "sqlalchemy", "alembic", "uvicorn", "pytest"}} & set(sys.modules)))
+"""
+    environ = {**os.environ, "TMS_SERVER_DATA_DIR": str(place.folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environ, check=True
+    )
+    assert done.stdout.endswith("[]\n"), done.stdout
+
+
+def test_a_killed_server_is_replaced_on_its_port_and_keeps_its_data(place: Place) -> None:
+    first = place.find()
+    assert works(first)
+    end(place.state()["pid"])
+    second = place.find()
+    assert second["url"] == first["url"]
+    assert second["token"] != first["token"]
+    assert works(second)
+    headers = {"Authorization": f"Bearer {first['token']}"}
+    assert requests.get(f"{second['url']}/executions/x", headers=headers, timeout=20).status_code == 401
+
+
+def test_another_port_is_taken_where_the_former_one_is_in_use(place: Place) -> None:
+    first = place.find()
+    pid = place.state()["pid"]
+    os.kill(pid, signal.SIGSTOP)  # it holds its port, and answers nobody
+    state = {**place.state(), "pid": 2**22 + 1}
+    (place.folder / "local.json").write_text(json.dumps(state))
+    second = place.find()
+    end(pid)
+    assert second["url"] != first["url"]
+    assert works(second)
+
+
+def test_it_stays_while_a_session_lives_and_goes_soon_after_in_ci(place: Place) -> None:
+    session, other = place.session(), place.session()
+    found = place.find(session.pid)
+    place.find(other.pid)
+    pid = place.state()["pid"]
+    other.kill()
+    other.wait()
+    # The file of the session that ended is gone: the server has looked, and found the one that lives.
+    wait_for(lambda: [entry.name for entry in (place.folder / "sessions").iterdir()] == [str(session.pid)])
+    assert alive(pid)
+    assert works(found)
+    session.kill()
+    session.wait()
+    wait_for(lambda: not alive(pid))
+    assert place.state() == {"url": found["url"]}
+    assert "Traceback" not in place.log()
+    assert place.find()["url"] == found["url"]
+
+
+def test_it_waits_long_for_the_next_run_outside_ci(place: Place) -> None:
+    session = place.session()
+    found = answer(place.ask(session.pid, ci=False))
+    session.kill()
+    session.wait()
+    wait_for(lambda: not list((place.folder / "sessions").iterdir()))
+    assert works(found)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"url": 1, "token": [], "pid": "x"}',
+        b'{"url": "nonsense", "token": "t", "pid": 1}',
+        b'{"url": "http://127.0.0.1:99999/api", "token": "t", "pid": 1}',
+        b'{"url": "http://127.0.0.1:x/api", "token": "t", "pid": -1}',
+        b'{"url": "http://127.0.0.1:1/api", "token": "t", "pid": 99999999999999999999}',
+    ],
+)
+def test_a_state_file_that_says_nothing_useful_is_replaced(tmp_path: Path, content: bytes) -> None:
+    from pytest_tms.server import local
+
+    (tmp_path / "local.json").write_bytes(content)
+    state = local._read(tmp_path)
+    assert not local._answers(state)
+    assert 0 <= local._port(state) <= 65535
+
+
+def test_a_server_is_started_beside_a_corrupted_state_file(place: Place) -> None:
+    place.folder.mkdir()
+    (place.folder / "local.json").write_bytes(b'{"url": "http://[", "token": 1')
+    assert works(place.find())
+
+
+def test_what_it_writes_is_its_owners_alone(place: Place) -> None:
+    place.find()
+    for path in [place.folder, *place.folder.rglob("*")]:
+        allowed = stat.S_IMODE(path.stat().st_mode)
+        if path.is_dir() or path.name in ("local.json", "local.log") or path.name.startswith("tms.sqlite3"):
+            assert allowed & 0o077 == 0, f"{path} {allowed:o}"
+
+
+def test_a_server_that_cannot_start_is_one_line(place: Place) -> None:
+    place.folder.mkdir()
+    (place.folder / "tms.sqlite3").write_text("no database " * 1000)
+    process = place.ask(os.getpid())
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert not out
+    assert "not a database" in err
+    assert err.count("\n") == 1
+
+
+def test_it_takes_no_token_away_and_does_not_hide_the_first(place: Place) -> None:
+    found = place.find()
+    made = run_tms("token", "create", "--name", "local", "--json", "--data-dir", str(place.folder))
+    mine = {"url": found["url"], "token": json.loads(made.stdout)["token"]}
+    assert works(mine)
+    assert works(found)
+
+
+def test_a_server_for_people_still_makes_its_first_token(place: Place, start: Serve) -> None:
+    place.find()
+    assert not (place.folder / "first-token").exists()
+    start(place.folder)
+    assert first_token(place.folder)
+
+
+def installed(folder: Path, version: str) -> str:
+    """The package as pip installs it, with this version; PYTHONPATH for those who shall use it."""
+    shutil.copytree(Path(pytest_tms.__file__).parent, folder / "pytest_tms")
+    metadata = folder / f"pytest_tms-{version}.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: pytest-tms\nVersion: {version}\n")
+    return str(folder)
+
+
+def test_a_newer_version_replaces_a_running_server_that_no_other_session_uses(
+    place: Place, tmp_path: Path
+) -> None:
+    mine, other = place.session(), place.session()
+    old = answer(place.ask(other.pid, ci=False))
+    place.find(mine.pid)
+    pid = place.state()["pid"]
+    newer = {"PYTHONPATH": installed(tmp_path / "site", "9.9")}
+    assert answer(place.ask(mine.pid, ci=False, **newer)) == old  # the other session keeps its server
+    assert place.state()["pid"] == pid
+    other.kill()
+    other.wait()
+    new = answer(place.ask(mine.pid, ci=False, **newer))
+    assert new["url"] == old["url"]
+    assert works(new)
+    assert not alive(pid)
+    assert json.loads(place.tms("status", "--json").stdout)["version"] == "9.9"
+    assert place.find(mine.pid) == new  # an older version uses the newer server
+
+
+def test_a_server_stops_when_its_package_is_uninstalled_though_a_session_lives(
+    place: Place, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    answer(place.ask(os.getpid(), ci=False, PYTHONPATH=installed(site, "0.1.0")))
+    pid = place.state()["pid"]
+    shutil.rmtree(site)
+    wait_for(lambda: not alive(pid))
+    assert "pid" not in place.state()
+    assert "Traceback" not in place.log()
+
+
+def test_a_server_whose_package_was_replaced_stops_soon_after_its_last_session(
+    place: Place, tmp_path: Path
+) -> None:
+    site, session = tmp_path / "site", place.session()
+    found = answer(place.ask(session.pid, ci=False, PYTHONPATH=installed(site, "0.1.0")))
+    pid = place.state()["pid"]
+    shutil.rmtree(site / "pytest_tms-0.1.0.dist-info")
+    (site / "pytest_tms-9.9.dist-info").mkdir()
+    (site / "pytest_tms-9.9.dist-info" / "METADATA").write_text("Name: pytest-tms\nVersion: 9.9\n")
+    assert works(found)
+    session.kill()
+    session.wait()
+    wait_for(lambda: not alive(pid))
+
+
+def test_the_command_shows_and_stops_the_server(place: Place) -> None:
+    path = str(place.folder)
+    assert place.tms("path").stdout == f"{path}\n"
+    assert json.loads(place.tms("path", "--json").stdout) == {"path": path}
+    nothing = {"running": False, "url": None, "pid": None, "version": None, "sessions": None, "path": path}
+    assert json.loads(place.tms("status", "--json").stdout) == nothing
+    assert place.tms("status").stdout == f"not running, data in {path}\n"
+    assert json.loads(place.tms("stop", "--json").stdout) == {"stopped": False}
+    assert not place.folder.exists()  # asking creates nothing
+    session = place.session()
+    found = answer(place.ask(session.pid, ci=False))
+    pid = place.state()["pid"]
+    shown = place.tms("status")
+    assert found["url"] in shown.stdout
+    assert found["token"] not in shown.stdout
+    status = json.loads(place.tms("status", "--json").stdout)
+    assert status == {
+        "running": True,
+        "url": found["url"],
+        "pid": pid,
+        "version": metadata.version("pytest-tms"),
+        "sessions": [session.pid],
+        "path": path,
+    }
+    assert place.tms("stop").stdout == "stopped\n"
+    assert not alive(pid)
+    assert json.loads(place.tms("status", "--json").stdout) == nothing
+    assert place.tms("stop").stdout == "it was not running\n"
+    assert answer(place.ask(session.pid, ci=False))["url"] == found["url"]
+
+
+def test_a_process_that_took_the_place_of_a_server_is_not_stopped(place: Place, start: Serve) -> None:
+    process, url = start(place.folder)
+    state = {"url": url, "token": first_token(place.folder), "pid": process.pid}
+    (place.folder / "local.json").write_text(json.dumps(state))
+    assert json.loads(place.tms("stop", "--json").stdout) == {"stopped": False}
+    assert process.poll() is None
+    (place.folder / "local.json").unlink()

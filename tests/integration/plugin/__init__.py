@@ -1,0 +1,1 @@
+"""What a run stores, compared test by test with the results of pytest's own reporters."""

@@ -1,0 +1,289 @@
+"""Every token against every call: the calls come from the table, so that a new one cannot be forgotten."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from litestar import Litestar
+from sqlalchemy import event, update
+
+from pytest_tms import calls
+from pytest_tms.calls import Call
+from pytest_tms.errors import Unauthorized
+from pytest_tms.server.api import authentication
+from pytest_tms.server.app import create_app
+from pytest_tms.server.settings import ServerSettings
+from pytest_tms.server.store import tables, tokens
+from pytest_tms.server.store.database import Database
+from tests.helpers.api import Api, Serve, good, refused, result
+from tests.helpers.processes import wait_for
+from tests.integration.server.test_tokens import stored, written
+
+HOOK = {
+    "url": "https://hooks.invalid/",
+    "events": ["execution.completed"],
+    "filters": {"environments": ["dev"]},
+}
+BODIES: dict[str, dict[str, Any]] = {
+    "create_execution": {"testSuite": "all", "environment": "dev"},
+    "submit_results": {"shardId": "1"},
+    "send_event": {"event": "execution.progress"},
+    "create_webhook": HOOK,
+    "update_webhook": {"status": "paused"},
+    "rotate_webhook_secret": {},
+    "replay_deliveries": {},
+}
+"""A good body for each call that takes one."""
+OF_EXECUTIONS = ("submit_results", "send_event")
+"""Calls whose body names the execution."""
+LISTS = ("list_webhooks",)
+"""Calls that show a token that is bound to other environments nothing, rather than refuse it."""
+EVERY = [pytest.param(call, id=call.name) for call in calls.ALL]
+GUARDED = [pytest.param(call, id=call.name) for call in calls.ALL if call.scope is not None]
+
+Attempt = Callable[[str], requests.Response]
+
+
+@pytest.fixture
+def attempt(sqlite_api: Api, call: Call[Any, Any]) -> Iterator[Attempt]:
+    """Makes the call with a token, each time on an execution and a webhook of its own."""
+
+    def make(token: str) -> requests.Response:
+        execution = sqlite_api.create()["executionId"]
+        path = call.path.replace("{execution_id}", execution)
+        if "{webhook_id}" in path:
+            made = good(sqlite_api.ask("POST", "/webhooks", HOOK), 201)
+            path = path.replace("{webhook_id}", made["webhookId"])
+        body = None if call.takes is type(None) else dict(BODIES[call.name])
+        if body is not None and call.name in OF_EXECUTIONS:
+            body["executionId"] = execution
+        return sqlite_api.ask(call.method, path, body, token=token)
+
+    yield make
+    sqlite_api.forget_webhooks()
+
+
+@pytest.mark.parametrize("call", EVERY)
+def test_each_call_opens_to_its_scope_and_to_admin_alone(
+    sqlite_api: Api, call: Call[Any, Any], attempt: Attempt
+) -> None:
+    for scope in authentication.SCOPES:
+        answer = attempt(stored(sqlite_api, scope))
+        if call.scope is None or scope in (call.scope, "admin"):
+            good(answer, call.status)
+        else:
+            assert call.scope in refused(answer, 403)["message"]
+
+
+@pytest.mark.parametrize("call", GUARDED)
+def test_each_call_refuses_whoever_has_no_valid_token(
+    sqlite_api: Api, call: Call[Any, Any], attempt: Attempt
+) -> None:
+    revoked = stored(sqlite_api, "admin")
+    with written(sqlite_api) as connection:
+        found = tokens.find(connection, authentication.hashed(revoked))
+        assert found is not None
+        tokens.revoke(connection, found.id, authentication.now())
+    other = sqlite_api.create()["webhookToken"]
+    for worthless in (
+        "",
+        "nonsense",
+        authentication.new_text(),
+        stored(sqlite_api, "admin", expires_at=authentication.now() - 1),
+        revoked,
+        other,
+        authentication.new_webhook_token(),
+    ):
+        answer = attempt(worthless)
+        refused(answer, 401)
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("call", GUARDED)
+def test_each_call_refuses_a_token_of_another_environment(
+    sqlite_api: Api, call: Call[Any, Any], attempt: Attempt
+) -> None:
+    good(attempt(stored(sqlite_api, environments=("dev", "staging"))), call.status)
+    answer = attempt(stored(sqlite_api, environments=("staging",)))
+    if call.name in LISTS:
+        assert list(good(answer, call.status).values()) == [[]]
+    else:
+        assert "is bound to staging" in refused(answer, 403)["message"]
+
+
+@pytest.mark.parametrize("call", GUARDED)
+def test_an_executions_own_token_opens_its_events_alone(sqlite_api: Api, call: Call[Any, Any]) -> None:
+    execution = sqlite_api.create()
+    path = call.path.replace("{execution_id}", execution["executionId"]).replace("{webhook_id}", "wh_x")
+    body = (
+        None if call.takes is type(None) else {**BODIES[call.name], "executionId": execution["executionId"]}
+    )
+    answer = sqlite_api.ask(call.method, path, body, token=execution["webhookToken"])
+    assert answer.status_code == (202 if call == calls.SEND_EVENT else 401)
+
+
+@pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")  # of Litestar 3
+def test_every_route_of_the_api_is_a_call_of_the_table_behind_its_guard(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'x.sqlite3'}")
+    app = create_app(ServerSettings(data_dir=tmp_path), database)._app
+    assert isinstance(app, Litestar)
+    handlers = {
+        str(handler): handler
+        for route in app.routes
+        for handler in getattr(route, "route_handlers", ())
+        if route.path.startswith("/api") and handler.http_methods != {"OPTIONS"}
+    }
+    known = {
+        handler.opt["call"].name
+        for handler in handlers.values()
+        if authentication.guard in (handler.guards or ())
+    }
+    assert known == {call.name for call in calls.ALL}
+    assert len(handlers) == len(known) + 1  # and the OpenAPI document, which is for everybody
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda text: text[:-1] + ("0" if text[-1] != "0" else "1"),
+        lambda text: "tms_" + ("0" if text[4] != "0" else "1") + text[5:],
+        lambda text: text[:-1],
+        lambda text: text[:4] + text[34:],
+        lambda text: text + "0",
+        lambda text: text * 2,
+        lambda text: text.swapcase(),
+        lambda text: text.replace("tms_", "tms-"),
+        lambda text: text[4:],
+        lambda text: f"wh_token_{text}",
+        lambda text: f"Bearer {text}",
+        lambda text: f'"{text}"',
+        lambda text: f"{text},{text}",
+        lambda text: f"{text}\u00e9",
+        lambda text: text[:10] + "\u00b2" + text[11:],
+        lambda text: "tms_" + "\u00e9" * 36,
+        lambda text: "tms_" + "0" * 30_000,
+        lambda text: "' OR 1=1 --",
+        lambda text: "%",
+        authentication.hashed,
+        lambda text: f"tms_{authentication.hashed(text)[:36]}",
+    ],
+)  # fmt: skip
+def test_a_forged_token_opens_nothing(api: Api, forge: Callable[[str], str]) -> None:
+    text = stored(api, "admin")
+    forged = forge(text).encode("latin-1")
+    answer = api.session.get(
+        f"{api.url}/webhooks", headers={"Authorization": b"Bearer " + forged}, timeout=60
+    )
+    refused(answer, 401)
+    assert text not in answer.text
+    good(api.ask("GET", "/webhooks", token=text), 200)
+
+
+@pytest.mark.parametrize("scheme", ["", "Basic ", "Token ", "Bearer", "Bearer\u00a0"])
+def test_a_token_without_its_scheme_opens_nothing(api: Api, scheme: str) -> None:
+    sent = f"{scheme}{api.token}".encode("latin-1")
+    refused(api.session.get(f"{api.url}/webhooks", headers={"Authorization": sent}, timeout=60), 401)
+
+
+def test_the_database_is_asked_for_a_hash_and_never_for_a_text(sqlite_api: Api) -> None:
+    # So the time that an answer takes depends on the hash, which nobody can choose, and tells nothing of the text.
+    text, unknown = stored(sqlite_api), authentication.new_text()
+    database = Database(f"sqlite:///{sqlite_api.data_dir / 'tms.sqlite3'}")
+    asked: list[str] = []
+    listen = (database.engine, "before_cursor_execute", lambda *seen: asked.append(repr(seen[2:4])))
+    event.listen(*listen)
+    authentication.find(database, text)
+    for wrong in (unknown, text[:-1], ""):
+        with pytest.raises(Unauthorized):
+            authentication.find(database, wrong)
+    event.remove(*listen)
+    database.close()
+    lookups = [statement for statement in asked if "tokens" in statement]
+    assert len(lookups) == 2  # what cannot be a token is not looked for
+    for each, sent in zip(lookups, (text, unknown), strict=True):
+        assert authentication.hashed(sent) in each
+        assert text[4:12] not in each
+        assert unknown[4:12] not in each
+
+
+def test_what_is_compared_in_memory_is_compared_in_constant_time(
+    sqlite_api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution = sqlite_api.create()
+    database = Database(f"sqlite:///{sqlite_api.data_dir / 'tms.sqlite3'}")
+    seen: list[tuple[Any, Any]] = []
+
+    def spy(one: Any, other: Any) -> bool:
+        seen.append((one, other))
+        return compare(one, other)
+
+    compare = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", spy)
+    authentication._check_own(database, execution["webhookToken"], execution["executionId"], 0)
+    with pytest.raises(Unauthorized):
+        authentication._check_own(database, "wh_token_wrong", execution["executionId"], 0)
+    own = authentication.hashed(execution["webhookToken"])
+    assert seen == [(own, own), (own, authentication.hashed("wh_token_wrong"))]
+    text = authentication.new_text()
+    assert authentication._is_whole(text)
+    assert seen[2:] == [(text[34:], text[34:])]
+    database.close()
+
+
+def ended(api: Api, execution: dict[str, Any], ago: int, created_ago: int) -> None:
+    """Let an execution have ended some milliseconds ago."""
+    table = tables.executions
+    times = {"ended_at": authentication.now() - ago, "created_at": authentication.now() - created_ago}
+    with written(api) as connection:
+        connection.execute(update(table).where(table.c.id == execution["executionId"]).values(**times))
+
+
+def test_an_executions_own_token_takes_what_is_late_for_a_day(api: Api) -> None:
+    hour = 3_600_000
+    execution = api.create()
+    api.send(execution, "execution.completed")
+    late = {
+        "event": "execution.progress",
+        "executionId": execution["executionId"],
+        "data": {"shardId": "1", "tests": [result("late")]},
+    }
+    ended(api, execution, 23 * hour, 24 * hour)
+    good(api.ask("POST", execution["webhookUrl"], late, token=execution["webhookToken"]), 202)
+    assert [test["title"] for test in api.tests(execution)] == ["late"]
+    ended(api, execution, 25 * hour, 26 * hour)
+    answer = api.ask("POST", execution["webhookUrl"], late, token=execution["webhookToken"])
+    assert "with an API token" in refused(answer, 401)["message"]
+    refused(api.ask("POST", execution["webhookUrl"], late, token="wh_token_other"), 401)
+    good(api.ask("POST", execution["webhookUrl"], late), 202)
+
+
+def test_a_replay_of_long_ago_may_finish(api: Api) -> None:
+    execution = api.create()
+    then = {"happenedAt": "2020-01-01T00:00:00Z"}
+    for name in ("execution.started", "execution.completed", "execution.completed"):
+        body = {"event": name, "executionId": execution["executionId"], **then}
+        good(api.ask("POST", execution["webhookUrl"], body, token=execution["webhookToken"]), 202)
+
+
+def test_the_operator_sets_how_long_an_executions_own_token_outlives_it(
+    start: Serve, sqlite_api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMS_SERVER_TOKEN_GRACE", "0")
+    _, url = start(tmp_path, "--data-dir", str(sqlite_api.data_dir))
+    execution = sqlite_api.create()
+    sqlite_api.send(execution, "execution.completed")
+    event = {"event": "execution.completed", "executionId": execution["executionId"]}
+
+    def status() -> int:
+        path = f"{url}/webhooks/executions/{execution['executionId']}"
+        return sqlite_api.ask("POST", path, event, token=execution["webhookToken"]).status_code
+
+    wait_for(lambda: status() == 401)
+    api_token = sqlite_api.ask("POST", execution["webhookUrl"], event)
+    good(api_token, 202)

@@ -1,0 +1,257 @@
+"""Idempotency-Key: one effect and one answer, however often and however many at once."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from pytest_tms import TmsClient, calls, wire
+from pytest_tms.errors import InFlight
+from pytest_tms.server.jobs import expiry
+from pytest_tms.server.store import idempotency_keys
+from pytest_tms.server.store.database import Database
+from tests.conftest import Foreign
+from tests.helpers.api import KEY, Api, fields, good, refused, running, scratch_database
+from tests.helpers.processes import Tms
+
+
+def post(tms: Tms, path: str, body: dict[str, object], key: str) -> requests.Response:
+    headers = {"Authorization": f"Bearer {tms.token}", "Idempotency-Key": key}
+    return requests.post(f"{tms.url}{path}", json=body, headers=headers, timeout=30)
+
+
+CREATE = {"testSuite": "smoke", "environment": "dev"}
+
+
+def test_the_same_key_and_body_give_the_first_answer_again(tms: Tms) -> None:
+    first = post(tms, "/executions", CREATE, "first-1")
+    second = post(tms, "/executions", CREATE, "first-1")
+    assert first.status_code == second.status_code == 201
+    assert first.json() == second.json()
+
+
+def test_the_token_of_a_recalled_execution_still_opens_it(tms: Tms) -> None:
+    post(tms, "/executions", CREATE, "token-1")
+    created = post(tms, "/executions", CREATE, "token-1").json()
+    event = {"event": "execution.started", "executionId": created["executionId"]}
+    headers = {"Authorization": f"Bearer {created['webhookToken']}"}
+    assert requests.post(created["webhookUrl"], json=event, headers=headers, timeout=30).status_code == 202
+
+
+def test_another_body_under_the_same_key_is_refused(tms: Tms) -> None:
+    assert post(tms, "/executions", CREATE, "other-1").status_code == 201
+    refused = post(tms, "/executions", {**CREATE, "environment": "staging"}, "other-1")
+    assert refused.status_code == 422
+    assert refused.json()["error"]["details"][0]["field"] == "Idempotency-Key"
+
+
+def test_many_at_once_create_one_execution(tms: Tms) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: post(tms, "/executions", CREATE, "many-1"), range(16)))
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["executionId"] for answer in answers}) == 1
+
+
+def test_a_submission_sent_twice_is_one_submission(tms: Tms) -> None:
+    execution = post(tms, "/executions", CREATE, "sub-1").json()["executionId"]
+    body = {"executionId": execution, "shardId": "1", "tests": [{"title": "t", "status": "passed"}]}
+    first, second = (post(tms, "/results", body, "sub-2") for _ in range(2))
+    assert first.json()["submissionId"] == second.json()["submissionId"]
+
+
+def test_a_webhook_that_was_deleted_since_is_answered_as_it_was_at_first(tms: Tms) -> None:
+    body = {"url": "https://ci.example.com/", "events": ["execution.started"], "mine": 1}
+    first = post(tms, "/webhooks", body, "gone-1")
+    requests.delete(
+        f"{tms.url}/webhooks/{first.json()['webhookId']}",
+        headers={"Authorization": f"Bearer {tms.token}"},
+        timeout=30,
+    ).raise_for_status()
+    again = post(tms, "/webhooks", body, "gone-1")
+    assert again.status_code == 201
+    assert again.json() == first.json()
+
+
+def test_a_refused_request_frees_its_key(tms: Tms) -> None:
+    assert post(tms, "/executions", {"testSuite": "smoke"}, "free-1").status_code == 422
+    assert post(tms, "/executions", CREATE, "free-1").status_code == 201
+
+
+def test_an_execution_token_is_not_kept(tms: Tms) -> None:
+    created = post(tms, "/executions", CREATE, "secret-1").json()
+    stored = b"".join(path.read_bytes() for path in tms.data_dir.glob("tms.sqlite3*"))
+    assert created["executionId"].encode() in stored
+    assert created["webhookToken"].encode() not in stored
+
+
+POSTS = [call for call in calls.ALL if call.method == "POST"]
+WEBHOOK = {"url": "https://ci.invalid/hooks", "events": ["execution.completed"]}
+
+
+def request_of(call: calls.Call[Any, Any], api: Api) -> tuple[str, dict[str, Any]]:
+    """The path and a body of a call."""
+    execution = api.create()["executionId"]
+    webhook = good(api.ask("POST", "/webhooks", WEBHOOK), 201)["webhookId"]
+    bodies: dict[str, dict[str, Any]] = {
+        "create_execution": CREATE,
+        "submit_results": {"executionId": execution, "shardId": "1"},
+        "send_event": {"event": "execution.started", "executionId": execution},
+        "create_webhook": WEBHOOK,
+    }
+    return call.path.format(execution_id=execution, webhook_id=webhook), bodies.get(call.name, {})
+
+
+@pytest.mark.parametrize("call", POSTS, ids=lambda call: call.name)
+def test_every_post_has_one_answer_for_a_key_and_one_body(api: Api, call: calls.Call[Any, Any]) -> None:
+    path, body = request_of(call, api)
+    key = f"every-{call.name}"
+    first, again = (good(api.ask("POST", path, body, Idempotency_Key=key), call.status) for _ in range(2))
+    assert first == again
+    assert fields(api.ask("POST", path, {**body, "x": 1}, Idempotency_Key=key)) == {"Idempotency-Key"}
+    assert fields(api.ask("POST", path, body, Idempotency_Key="x" * 256)) == {"Idempotency-Key"}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def replicas(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Api]]:
+    """Two server processes on one database of each kind, asked with one token."""
+    folder = tmp_path_factory.mktemp("replicas")
+    with ExitStack() as stack:
+        url = f"sqlite:///{folder / 'shared.sqlite3'}"
+        if request.param == "postgresql":
+            url = stack.enter_context(scratch_database())
+        one, other = (
+            stack.enter_context(running(folder / name, "--database-url", url, TMS_SERVER_KEYS=KEY))
+            for name in ("one", "other")
+        )
+        yield [one, replace(other, token=one.token)]
+
+
+@pytest.mark.parametrize("call", ["create_execution", "submit_results", "create_webhook"])
+def test_many_at_once_over_two_processes_make_one_thing(replicas: list[Api], call: str) -> None:
+    path, body = request_of(next(each for each in POSTS if each.name == call), replicas[0])
+
+    def post(number: int) -> dict[str, Any]:
+        api = replicas[number % 2]
+        with requests.Session() as session:
+            answer = replace(api, session=session).ask("POST", path, body, Idempotency_Key=f"race-{call}")
+        return good(answer, 201)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(post, range(16)))
+    name = {
+        "create_execution": "executionId",
+        "submit_results": "submissionId",
+        "create_webhook": "webhookId",
+    }
+    assert len({answer[name[call]] for answer in answers}) == 1
+
+
+def test_one_whose_first_goes_on_too_long_is_409_and_may_ask_again(tmp_path: Path) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    with (
+        scratch_database() as url,
+        running(tmp_path / "data", "--database-url", f"{url}?options=-c%20lock_timeout%3D200") as api,
+        psycopg.connect(url.replace("+psycopg", "")) as elsewhere,
+    ):
+        owner = hashlib.sha256(api.token.encode()).hexdigest()
+        elsewhere.execute(
+            "INSERT INTO answers (owner, key, request, answer, created_at) VALUES (%s, 'slow', '', '', 0)",
+            [owner],
+        )
+        answer = api.ask("POST", "/executions", CREATE, Idempotency_Key="slow")
+        assert refused(answer, 409)["code"] == "CONFLICT"
+        assert answer.headers["Retry-After"] == "1"
+        elsewhere.rollback()
+        good(api.ask("POST", "/executions", CREATE, Idempotency_Key="slow"), 201)
+
+
+def test_the_client_asks_again_where_the_first_is_under_way(foreign: Foreign) -> None:
+    foreign.will_answer(409, {}, Retry_After="0")
+    foreign.will_answer(201, {"executionId": "exec_1"})
+    request = wire.ExecutionRequest(test_suite="all", environment="dev")
+    with TmsClient(foreign.url, "t") as client:
+        assert client.create_execution(request).execution_id == "exec_1"
+    assert len({each["headers"]["Idempotency-Key"] for each in foreign.requests}) == 1
+
+
+def test_no_secret_is_kept_with_an_answer(tms: Tms) -> None:
+    created = post(tms, "/webhooks", WEBHOOK, "webhook-secret").json()
+    rotated = post(tms, f"/webhooks/{created['webhookId']}/rotate", {}, "rotate-secret").json()
+    again = post(tms, f"/webhooks/{created['webhookId']}/rotate", {}, "rotate-secret").json()
+    assert rotated["secret"] == again["secret"] != created["secret"]
+    stored = b"".join(path.read_bytes() for path in tms.data_dir.glob("tms.sqlite3*"))
+    assert b"rotate-secret" in stored
+    assert created["secret"].encode() not in stored
+    assert rotated["secret"].encode() not in stored
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    with ExitStack() as stack:
+        url = f"sqlite:///{tmp_path / 'tms.sqlite3'}"
+        if request.param == "postgresql":
+            url = stack.enter_context(scratch_database())
+        database = Database(url)
+        stack.callback(database.close)
+        database.upgrade(tmp_path)
+        yield database
+
+
+def test_an_answer_is_kept_for_24_hours_and_then_the_key_is_new(database: Database) -> None:
+    with database.write() as connection:
+        assert idempotency_keys.claim(connection, "me", "key", "request", 0) is None
+        idempotency_keys.keep(connection, "me", "key", "answer")
+    with database.write() as connection:
+        assert idempotency_keys.is_known(connection, "me", "key", idempotency_keys.KEPT)
+        assert idempotency_keys.claim(connection, "me", "key", "request", idempotency_keys.KEPT) == (
+            "request",
+            "answer",
+        )
+        later = idempotency_keys.KEPT + 1
+        assert not idempotency_keys.is_known(connection, "me", "key", later)
+        assert idempotency_keys.claim(connection, "me", "key", "other", later) is None
+        idempotency_keys.keep(connection, "me", "key", "another answer")
+        assert idempotency_keys.claim(connection, "me", "key", "other", later) == ("other", "another answer")
+
+
+def test_the_cleanup_job_deletes_what_has_expired_and_nothing_else(database: Database) -> None:
+    now = time.time_ns() // 1_000_000
+    expired = now - idempotency_keys.KEPT - 60_000
+    number = 2 * expiry.BATCH + 1
+    with database.write() as connection:
+        for key in range(number):
+            assert idempotency_keys.claim(connection, "me", f"old {key}", "request", expired) is None
+        assert idempotency_keys.claim(connection, "me", "new", "request", now) is None
+        idempotency_keys.keep(connection, "me", "new", "answer")
+    with database.read() as connection:
+        assert len(idempotency_keys.expired(connection, now, 10 * number)) == number
+    expiry.Cleanup(database).clean()
+    with database.read() as connection:
+        assert idempotency_keys.expired(connection, now, 1) == []
+        assert idempotency_keys.is_known(connection, "me", "new", now)
+
+
+def test_a_claim_is_in_flight_until_it_is_answered_freed_or_forsaken(database: Database) -> None:
+    def claim(now: int) -> tuple[str, str] | None:
+        with database.write() as connection:
+            return idempotency_keys.claim(connection, "me", "key", "request", now)
+
+    assert claim(0) is None
+    with pytest.raises(InFlight):
+        claim(idempotency_keys.UNANSWERED)
+    with database.write() as connection:
+        assert not idempotency_keys.is_known(connection, "me", "key", 0)
+        idempotency_keys.free(connection, "me", "key")
+    assert claim(0) is None
+    assert claim(idempotency_keys.UNANSWERED + 1) is None  # whoever had it died
+    with pytest.raises(InFlight):
+        claim(idempotency_keys.UNANSWERED + 2)

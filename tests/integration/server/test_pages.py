@@ -1,0 +1,299 @@
+"""The pages over plain HTTP: what they say, that they escape it, and that no list is without end."""
+
+from __future__ import annotations
+
+import html
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from tests.helpers.api import Api, result
+
+HOSTILE = {
+    "script": "<script>document.title='owned'</script>",
+    "attribute": "\"'><img src=x onerror=alert(1)>",
+    "address": "javascript:alert(1)",
+    "right to left": "\u202egpj.exe\u2066\u200f\u05d0",
+    "terminal": "\x1b[31mred\x1b]8;;http://evil.example\x07link\x1b]8;;\x07",
+    "template": "{{ 7 * 7 }} {% raw %} ${7*7} #{7}",
+    "huge": "W" * 50_000,
+    "nul": "a\x00b\x01\x7f\ufffe",
+    "comment": "--><!--<![CDATA[</pre></title></style>",
+    "entities": "&lt;b&gt; &amp; &#x3c;",
+}
+MOST_ROWS = 200
+
+
+class Page(HTMLParser):
+    """The elements of a page, each with its attributes; and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.elements)
+
+    def links(self) -> list[str]:
+        return [attributes.get("href") or "" for tag, attributes in self.elements if tag in ("a", "link")]
+
+
+def page(api: Api, path: str) -> Page:
+    answer = api.page(path)
+    assert answer.status_code == 200, answer.text[:2000]
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    return Page(answer.text)
+
+
+def hostile(api: Api, text: str) -> dict[str, Any]:
+    """An execution with ``text`` in every field that a runner can send."""
+    short, some = text[:200], text[:9000]  # metadata and configuration may have 64 KB each
+    execution = api.create(
+        provider=short,
+        configuration={"shards": 2, "browsers": [some], some: some},
+        metadata={"branch": some, "commit": some, "buildNumber": some, "triggeredBy": some, some: some},
+        **{text: text},
+    )
+    test = {
+        **dict.fromkeys(
+            ("title", "file", "error", "nodeId", "outcome", "startedAt", "worker", "longrepr"), text
+        ),
+        **dict.fromkeys(("stdout", "stderr", "log", text), text),
+        "status": "failed",
+        "duration": 1500,
+        "retries": 1,
+        "tags": [text],
+        "parameters": {text: text},
+        "properties": {text: text},
+        "artifacts": [{"name": text, "kind": text, "path": text}],
+        "attempts": [{"outcome": text, "error": text, "longrepr": text}],
+        "subtests": [{"title": text, "status": "failed", "error": text}],
+    }
+    files = {kind: [text] for kind in ("screenshots", "videos", "traces", "logs", text)}
+    metadata = {some: some, "startTime": some, "endTime": some}
+    api.send(execution, "execution.progress", shardId=short, running=[text], tests=[test], **{text: text})
+    api.submit(
+        execution, short, provider=short, tests=[test], artifacts=files, metadata=metadata, **{text: text}
+    )
+    api.send(execution, "shard.completed", shardId=short, status=text, metadata=metadata)
+    api.send(execution, "execution.cancelled", reason=text)
+    return execution
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_no_text_of_a_runner_becomes_markup(api: Api, text: str) -> None:
+    bad = hostile(api, text)["executionId"]
+    good = hostile(api, "harmless")["executionId"]
+    for name in ("reports", "logs", "artifacts"):
+        shown, expected = page(api, f"/{name}/{bad}"), page(api, f"/{name}/{good}")
+        assert [tag for tag, _ in shown.elements] == [tag for tag, _ in expected.elements]
+        assert [sorted(attributes) for _, attributes in shown.elements] == [
+            sorted(attributes) for _, attributes in expected.elements
+        ]
+        assert not {"script", "iframe", "object", "embed", "base", "form"} & {
+            tag for tag, _ in shown.elements
+        }
+        assert all(link.startswith("/") for link in shown.links())
+    home = page(api, "/")
+    assert not {"script", "iframe", "object", "embed", "base", "form", "img", "b"} & {
+        tag for tag, _ in home.elements
+    }
+    assert all(link.startswith("/") for link in home.links())
+    if len(text) < 20_000:  # of more metadata than that, a list shows nothing
+        assert text[:100].strip() in home.words.replace("\ufffd", "\x00")
+    assert text[:100].strip() in page(api, f"/reports/{bad}").words.replace("\ufffd", "\x00")
+
+
+def test_every_page_comes_with_headers_that_let_no_script_in(api: Api) -> None:
+    execution_id = api.create()["executionId"]
+    for path in (
+        "/",
+        "/login",
+        "/webhooks",
+        f"/cancel/{execution_id}",
+        f"/reports/{execution_id}",
+        f"/logs/{execution_id}",
+        f"/artifacts/{execution_id}",
+        "/reports/none",
+    ):
+        headers = api.page(path).headers
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "same-origin"
+        assert headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("given", "end", "verdict"),
+    [
+        ([], None, "Waiting for the first shard"),
+        (["passed"], None, "Running"),
+        (["passed", "failed"], None, "Running, 1 test failed"),
+        ([], "execution.completed", "No tests ran"),
+        (["passed"], "execution.completed", "All tests passed"),
+        (["skipped"], "execution.completed", "All tests were skipped"),
+        (["failed", "failed"], "execution.completed", "2 tests failed"),
+        (["passed"], "execution.failed", "The run broke"),
+        (["failed"], "execution.failed", "The run broke, 1 test failed"),
+        (["passed"], "execution.cancelled", "Cancelled"),
+        (["failed"], "execution.cancelled", "Cancelled, 1 test failed"),
+    ],
+)
+def test_a_report_begins_with_its_verdict(api: Api, given: list[str], end: str | None, verdict: str) -> None:
+    execution = api.create()
+    tests = [result(f"t{number}", status) for number, status in enumerate(given)]
+    if tests:
+        api.send(execution, "execution.progress", shardId="1", tests=tests)
+    if end:
+        api.send(execution, end)
+    text = api.page(f"/reports/{execution['executionId']}").text
+    heading = re.search(r"<h1>(.*?)</h1>", text)
+    assert heading
+    assert html.unescape(heading[1]) == verdict
+
+
+def test_a_report_says_what_ran_and_shows_how_a_test_failed(api: Api) -> None:
+    execution = api.create(
+        metadata={"branch": "my-branch", "commit": "0123456789abcdef", "triggeredBy": "me"}
+    )
+    failing = result(
+        "test_pay", "failed", file="tests/test_pay.py", error="assert 1 == 2", longrepr="def test_pay():",
+        stdout="said", retries=2, tags=["@smoke"], duration=2500,
+    )  # fmt: skip
+    api.submit(execution, "7", tests=[failing, result("test_slow", duration=61_000)])
+    words = page(api, f"/reports/{execution['executionId']}").words
+    for shown in (
+        "my-branch",
+        "0123456789ab",
+        "me",
+        "test_pay",
+        "tests/test_pay.py",
+        "assert 1 == 2",
+        "@smoke",
+    ):
+        assert shown in words
+    for shown in ("def test_pay():", "said", "tried 3 times", "2.5 s", "1 min 1 s", "test_slow", "shard 7"):
+        assert shown in words
+    assert "0123456789abcdef" not in words
+
+
+def test_failures_are_paged_without_a_gap(api: Api) -> None:
+    execution = api.create()
+    api.submit(execution, tests=[result(f"t{n:03}", "failed" if n % 2 else "passed") for n in range(250)])
+    path = f"/reports/{execution['executionId']}"
+    seen: list[str] = []
+    while path:
+        shown = page(api, path)
+        titles = re.findall(r"<h3>(t\d+)</h3>", api.page(path).text)
+        assert 0 < len(titles) <= 50
+        seen += titles
+        path = next((link for link in shown.links() if "after=" in link), "")
+    assert seen == [f"t{n:03}" for n in range(1, 250, 2)]
+
+
+def test_events_and_artifacts_are_paged_without_a_gap(sqlite_api: Api) -> None:
+    api = sqlite_api
+    execution = api.create()
+    for number in range(45):
+        api.submit(execution, "1", artifacts={"logs": [f"log-{number:03}"]})
+    for number in range(210):
+        api.send(execution, "execution.progress", shardId=f"s{number:03}")
+    for name, pattern, expected in (
+        ("logs", r">(s\d{3})<", [f"s{n:03}" for n in range(210)]),
+        ("artifacts", r">(log-\d{3})<", [f"log-{n:03}" for n in range(45)]),
+    ):
+        path = f"/{name}/{execution['executionId']}"
+        seen: list[str] = []
+        while path:
+            seen += re.findall(pattern, api.page(path).text)
+            path = next((link for link in page(api, path).links() if "after=" in link), "")
+        assert seen == expected
+
+
+def test_the_start_page_lists_executions_the_newest_first_without_a_gap(api: Api) -> None:
+    made = [api.create(testSuite="smoke", metadata={"branch": f"b{n:03}"})["executionId"] for n in range(120)]
+    api.submit({"executionId": made[-1]}, tests=[result("a", "failed"), result("b")])
+    words = " ".join(page(api, "/").words.split())
+    assert "1 test failed smoke · dev · b119 ·" in words
+    path, seen = "/", []
+    while len(seen) < len(made):
+        shown = page(api, path)
+        rows = [link for link in shown.links() if link.startswith("/reports/")]
+        assert 0 < len(rows) <= 50
+        seen += rows
+        path = next((link for link in shown.links() if "before=" in link), "")
+    assert seen[: len(made)] == [f"/reports/{execution_id}" for execution_id in reversed(made)]
+
+
+def test_a_long_event_is_cut_on_the_log_page(api: Api) -> None:
+    execution = api.create()
+    for number in range(3):
+        api.send(execution, "execution.progress", shardId=f"s{number}", note="x" * 1_000_000)
+    answer = api.page(f"/logs/{execution['executionId']}")
+    assert answer.text.count("more characters") == 3
+    assert len(answer.content) < 30_000
+
+
+def test_no_page_has_a_list_without_end(sqlite_api: Api) -> None:
+    api = sqlite_api
+    execution = api.create(metadata={f"m{number}": "x" for number in range(1000)})
+    many = [f"n{number}" for number in range(3000)]
+    tests = [result(name, "failed", tags=many, duration=1000, longrepr="x" * 100_000) for name in many[:100]]
+    api.submit(execution, tests=tests, artifacts={"logs": many, **dict.fromkeys(many, many[:100])})
+    for number in range(250):
+        api.send(execution, "shard.started", shardId=str(number))
+    for name in ("reports", "logs", "artifacts"):
+        answer = api.page(f"/{name}/{execution['executionId']}")
+        shown = Page(answer.text)
+        assert shown.count("li") <= MOST_ROWS + 50
+        assert shown.count("tr") <= 2 * MOST_ROWS + 12
+        assert len(answer.content) < 5_000_000
+    assert "50 more shards are not shown" in page(api, f"/reports/{execution['executionId']}").words
+    assert "more are not shown" in page(api, f"/artifacts/{execution['executionId']}").words
+
+
+@pytest.mark.parametrize("name", ["reports", "logs", "artifacts"])
+def test_an_unknown_execution_is_a_page_that_says_so(api: Api, name: str) -> None:
+    answer = api.page(f"/{name}/exec_nope<b>")
+    assert answer.status_code == 404
+    assert "<h1>Not found</h1>" in answer.text
+    assert "<b>" not in answer.text
+
+
+def test_a_report_loads_nothing_from_elsewhere_and_everything_it_loads_is_there(api: Api) -> None:
+    execution_id = api.create()["executionId"]
+    links = page(api, f"/reports/{execution_id}").links()
+    assert "/static/tms.css" in links
+    for link in links:
+        assert api.page(link).status_code == 200, link
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/../settings.py", "/static/%2e%2e/settings.py", "/static//etc/passwd", "/static/"]
+)
+def test_only_static_files_are_served_as_such(api: Api, path: str) -> None:
+    assert api.page(path).status_code in (404, 405)
+
+
+def test_a_report_follows_its_run_until_it_ends(api: Api) -> None:
+    execution = api.create()
+    path = f"/reports/{execution['executionId']}"
+    refreshes = [attributes for tag, attributes in page(api, path).elements if tag == "meta"]
+    assert {"http-equiv": "refresh", "content": "3"} in refreshes
+    api.submit(execution, tests=[result("test_a", "passed")])
+    ended = [attributes for tag, attributes in page(api, path).elements if tag == "meta"]
+    assert all(attributes.get("http-equiv") != "refresh" for attributes in ended)

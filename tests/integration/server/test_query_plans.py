@@ -1,0 +1,194 @@
+"""Every statement that the server issues follows its index, on databases with many rows and no statistics."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from pytest_tms.server.store.database import Database
+from tests.helpers.api import Api, good, result, scratch_database
+from tests.helpers.filled_databases import BIG, EXECUTION, IDLE, PAUSED, fill, serving
+from tests.helpers.processes import wait_for
+from tests.helpers.subscribers import Subscribers, subscribing
+
+ROWS = int(os.environ.get("PLAN_ROWS", "20000"))
+EVENTS = [
+    "execution.started",
+    "execution.progress",
+    "shard.started",
+    "shard.completed",
+    "execution.completed",
+]
+OUTBOX = {
+    "AND deliveries.due_at <= ": "ix_deliveries_due",  # has a webhook anything to be sent?
+    "deliveries.due_at + ": "ix_deliveries_pending",  # what is sent next?
+    "waiting.webhook_id = webhooks.id": "ix_deliveries_waiting",  # after what is a new event sent?
+}
+"""Statements of the outbox by a part of each, and the index that each uses."""
+
+Issued = dict[str, Any]
+"""Statements with the parameters of one use."""
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A database with ROWS rows of each kind."""
+    folder = tmp_path_factory.mktemp("plans")
+    if request.param == "sqlite":
+        database = Database(f"sqlite:///{folder}/tms.sqlite3")
+        database.upgrade(folder)
+        fill(database, ROWS)
+        yield database
+        database.close()
+        return
+    with scratch_database() as url:
+        database = Database(url)
+        database.upgrade(folder)
+        fill(database, ROWS)
+        yield database
+        database.close()
+
+
+@pytest.fixture(scope="module")
+def issued(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Issued:
+    """The statements that a server issues for runners, people, webhooks and its own jobs."""
+    found: Issued = {}
+
+    def note(_: object, __: object, statement: str, parameters: Any, ___: object, many: bool) -> None:
+        found.setdefault(statement, parameters[0] if many else parameters)
+
+    folder = tmp_path_factory.mktemp("server")
+    event.listen(database.engine, "before_cursor_execute", note)
+    with (
+        subscribing() as subscribers,
+        serving(database, folder, allow_insecure_webhooks=True, progress_interval=1, shard_silence=5) as api,
+    ):
+        _use(api, subscribers)
+        wait_for(lambda: any("shards.silent_at <= " in each for each in found))
+        wait_for(lambda: any("answers.created_at BETWEEN" in each for each in found))
+    event.remove(database.engine, "before_cursor_execute", note)
+    return found
+
+
+def _use(api: Api, subscribers: Subscribers) -> None:
+    """Do what runners, people and subscribers do."""
+    hook = {"url": subscribers.url("plans"), "events": EVENTS}
+    webhook = good(api.ask("POST", "/webhooks", hook, Idempotency_Key="hook"), 201)["webhookId"]
+    execution = good(
+        api.ask("POST", "/executions", {"testSuite": "all", "environment": "dev"}, Idempotency_Key="one"), 201
+    )
+    api.send(execution, "execution.started", shardId="1")
+    api.send(execution, "execution.progress", shardId="1", tests=[result("a"), result("b", "failed")])
+    wait_for(lambda: any(got.payload["event"] == "execution.progress" for got in subscribers.of("plans")))
+    api.submit(execution, tests=[result("a"), result("c", "failed")])
+    for tests in (
+        [result("test 1", "failed"), result("new")],
+        [result(f"n{number}") for number in range(2000)],
+    ):
+        api.submit({"executionId": EXECUTION}, tests=tests)
+    for path in (
+        "",
+        "/tests",
+        "/tests?status=passed&cursor=10",
+        "/tests?status=failed",
+        "/tests?status=skipped",
+    ):
+        good(api.ask("GET", f"/executions/{EXECUTION}{path}"), 200)
+    for query in ("", "?status=pending", "?status=delivered", "?status=failed", "?cursor=10"):
+        for each in (PAUSED, IDLE):
+            good(api.ask("GET", f"/webhooks/{each}/deliveries{query}"), 200)
+    for path in (
+        "/",
+        "/?before=exec_5",
+        f"/reports/{EXECUTION}",
+        f"/reports/{EXECUTION}?after=10",
+        f"/logs/{EXECUTION}",
+        f"/logs/{EXECUTION}?after=10",
+        f"/artifacts/{EXECUTION}",
+        f"/artifacts/{EXECUTION}?after=sub_5",
+        "/webhooks",
+        f"/webhooks/{PAUSED}",
+        f"/webhooks/{PAUSED}?status=failed",
+        f"/webhooks/{IDLE}?status=delivered&before=10",
+    ):
+        assert api.page(path).status_code == 200, path
+    good(api.ask("PATCH", f"/webhooks/{webhook}", {"status": "paused"}), 200)
+    good(api.ask("POST", f"/webhooks/{webhook}/replay", {}), 200)
+    replayed = good(api.ask("GET", f"/webhooks/{webhook}/deliveries"), 200)["deliveries"][0]["deliveryId"]
+    good(api.ask("POST", f"/webhooks/{webhook}/replay", {"deliveryId": replayed}), 200)
+    good(
+        api.ask(
+            "DELETE",
+            f"/executions/{good(api.ask('POST', '/executions', {'testSuite': 'all', 'environment': 'dev'}), 201)['executionId']}",
+        ),
+        200,
+    )
+    good(api.ask("DELETE", f"/webhooks/{webhook}"), 200)
+
+
+def test_no_statement_reads_a_whole_table(database: Database, issued: Issued) -> None:
+    explained = {
+        statement: plan(database, statement, issued[statement]) for statement in issued if _reads(statement)
+    }
+    assert len(explained) > 40
+    for table in BIG:
+        assert any(table in line for lines in explained.values() for line in lines) or table == "sessions"
+    scans = {
+        statement: lines
+        for statement, lines in explained.items()
+        if any(re.search(rf"(SCAN|Seq Scan on) ({'|'.join(BIG)})\b(?! USING)", line) for line in lines)
+    }
+    assert scans == {}
+
+
+@pytest.mark.parametrize(("part", "index"), OUTBOX.items(), ids=OUTBOX.values())
+def test_the_outbox_follows_the_indexes_of_pending_deliveries(
+    database: Database, issued: Issued, part: str, index: str
+) -> None:
+    statements = [each for each in issued if part in each]
+    assert statements
+    for statement in statements:
+        lines = plan(database, statement, issued[statement])
+        used = {name for line in lines for name in re.findall(r"ix_deliveries_\w+", line)}
+        assert index in used, lines
+        assert used <= {"ix_deliveries_due", "ix_deliveries_pending", "ix_deliveries_waiting"}, lines
+        assert not any("TEMP B-TREE" in line or line.lstrip(" ->").startswith("Sort") for line in lines), (
+            lines
+        )
+
+
+def _reads(statement: str) -> bool:
+    return re.match(r"\s*(SELECT|UPDATE|DELETE|INSERT .* SELECT)\b", statement, re.DOTALL) is not None
+
+
+def plan(database: Database, statement: str, parameters: Any) -> Sequence[str]:
+    """The lines of a statement's plan. PostgreSQL's is the one for any values of the parameters."""
+    with database.read() as connection:
+        if connection.dialect.name == "sqlite":
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            return [row.detail for row in rows]
+        if "tms_sent" in statement:
+            connection.exec_driver_sql("CREATE TEMPORARY TABLE IF NOT EXISTS tms_sent (LIKE tests)")
+        names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
+        numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", statement)
+        values = ", ".join(_literal(parameters[name]) for name in names)
+        call = f"EXECUTE one ({values})" if names else "EXECUTE one"
+        lines: list[str] = []
+        connection.exec_driver_sql("PREPARE one AS " + numbered.replace("%%", "%").replace("%", "%%"))
+        for mode in ("force_generic_plan", "force_custom_plan"):
+            connection.exec_driver_sql(f"SET LOCAL plan_cache_mode = {mode}")
+            rows = connection.exec_driver_sql(f"EXPLAIN {call}".replace("%", "%%"))
+            lines += [row[0] for row in rows]
+        connection.exec_driver_sql("DEALLOCATE one")
+        return lines
+
+
+def _literal(value: object) -> str:
+    if value is None:
+        return "NULL"
+    return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"

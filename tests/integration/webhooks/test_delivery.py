@@ -1,0 +1,340 @@
+"""What subscribers receive, over a real server on each database."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from pytest_tms import signing
+from tests.helpers.api import Api, good, refused, result
+from tests.helpers.processes import wait_for
+from tests.helpers.subscribers import Got, Subscribers, answers, cuts, drips, floods, hangs
+from tests.integration.webhooks.conftest import EVENTS, SECRET, deliveries, subscribe
+
+QUICK = {"maxRetries": 2, "retryDelay": 20, "exponentialBackoff": False}
+
+
+@pytest.fixture
+def name() -> str:
+    return uuid4().hex[:10]
+
+
+def received(subscribers: Subscribers, name: str, number: int) -> list[Got]:
+    wait_for(lambda: len(subscribers.of(name)) >= number)
+    return subscribers.of(name)
+
+
+def told(got: list[Got], execution: dict[str, Any]) -> list[str]:
+    return [each.payload["event"] for each in got if each.payload["executionId"] == execution["executionId"]]
+
+
+def run(api: Api, shards: int = 1, **fields: Any) -> dict[str, Any]:
+    execution = api.create(configuration={"shards": shards}, **fields)
+    for shard in range(shards):
+        api.submit(
+            execution, str(shard + 1), tests=[result("a"), result("b", "failed", error="no", file="f.py")]
+        )
+    return execution
+
+
+def test_a_run_is_told_with_the_documented_payloads(hooks: Api, subscribers: Subscribers, name: str) -> None:
+    subscribe(hooks, subscribers.url(name))
+    execution = hooks.create(metadata={"branch": "main"}, provider="github-actions")
+    hooks.send(execution, "shard.started", shardId="1")
+    answer = hooks.submit(execution, tests=[result("a"), result("b", "failed", error="no", file="f.py")])
+    assert answer["summary"]["webhooksTriggered"] == 2
+    wait_for(lambda: told(subscribers.of(name), execution)[-1:] == ["execution.completed"])
+    payloads = {each.payload["event"]: each.payload for each in subscribers.of(name)}
+    order = [event for event in told(subscribers.of(name), execution) if event != "execution.progress"]
+    assert order == ["execution.started", "shard.started", "shard.completed", "execution.completed"]
+    started = payloads["execution.started"]["data"]
+    assert (started["testSuite"], started["environment"]) == ("all", "dev")
+    assert (started["provider"], started["metadata"]) == ("github-actions", {"branch": "main"})
+    assert started["configuration"]["shards"] == 1
+    shard = payloads["shard.completed"]["data"]
+    assert (shard["shardId"], shard["status"]) == ("1", "failed")
+    assert shard["artifacts"]["reportUrl"].endswith(f"/reports/{execution['executionId']}/shard-1")
+    assert hooks.session.get(shard["artifacts"]["reportUrl"], timeout=20).status_code == 200
+    ended = payloads["execution.completed"]["data"]
+    assert ended["failedTests"] == [{"title": "b", "file": "f.py", "error": "no", "shard": "1"}]
+    assert ended["failedTestsTotal"] == 1
+    assert ended["artifacts"]["reportUrl"] == execution["reportUrl"]
+    assert ended["results"] == {"total": 2, "passed": 1, "failed": 1, "skipped": 0, "flaky": 0}
+
+
+def test_progress_is_told_by_the_clock_and_ends_with_the_run(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
+    subscribe(hooks, subscribers.url(name), events=["execution.progress", "execution.cancelled"])
+    execution = hooks.create(configuration={"shards": 2})
+    hooks.submit(execution, tests=[result()])
+    data = next(
+        each.payload["data"]
+        for each in received(subscribers, name, 2)
+        if each.payload["executionId"] == execution["executionId"]
+    )
+    assert data["status"] == "running"
+    assert data["progress"]["startedAt"]
+    assert (data["progress"]["shardsCompleted"], data["progress"]["totalShards"]) == (1, 2)
+    assert data["results"]["total"] == 1
+    good(hooks.ask("DELETE", f"/executions/{execution['executionId']}"), 200)
+    wait_for(lambda: "execution.cancelled" in told(subscribers.of(name), execution))
+    assert told(subscribers.of(name), execution)[-1] == "execution.cancelled"
+
+
+def test_a_broken_run_and_a_cancelled_one_are_told(hooks: Api, subscribers: Subscribers, name: str) -> None:
+    subscribe(
+        hooks, subscribers.url(name), events=["execution.failed", "execution.cancelled", "execution.started"]
+    )
+    broken, never = hooks.create(), hooks.create()
+    hooks.submit(broken, status="error")
+    good(hooks.ask("DELETE", f"/executions/{never['executionId']}"), 200)
+    received(subscribers, name, 3)
+    assert told(subscribers.of(name), broken) == ["execution.started", "execution.failed"]
+    assert told(subscribers.of(name), never) == ["execution.cancelled"]
+
+
+def test_a_payload_stays_small_whatever_a_runner_sends(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
+    subscribe(
+        hooks, subscribers.url(name), events=["execution.started", "execution.completed", "shard.completed"]
+    )
+    nasty = "\x01\u2603" * 2000
+    execution = hooks.create(
+        configuration={"shards": 60, "x": nasty},
+        metadata={"branch": "main", **{str(n): nasty for n in range(3)}},
+    )
+    for shard in range(60):
+        tests = [result(f"{n}{nasty}", "failed", error=nasty, file=nasty) for n in range(5)]
+        hooks.submit(execution, f"{shard}{'s' * 180}", tests=tests)
+    got = received(subscribers, name, 62)
+    assert max(len(each.body) for each in got) < 20_000
+    assert got[0].payload["data"]["metadata"] == {"branch": "main"}
+    ended = got[-1].payload["data"]
+    assert ended["failedTestsTotal"] == 300
+    assert ended["shardResultsTotal"] == 60
+    assert 0 < len(ended["failedTests"]) <= 100
+
+
+def test_at_most_a_hundred_failed_tests_are_listed(hooks: Api, subscribers: Subscribers, name: str) -> None:
+    subscribe(hooks, subscribers.url(name), events=["execution.completed"])
+    hooks.submit(hooks.create(), tests=[result(str(n), "failed") for n in range(300)])
+    (got,) = received(subscribers, name, 1)
+    assert len(got.payload["data"]["failedTests"]) == 100
+    assert got.payload["data"]["failedTestsTotal"] == 300
+
+
+def test_deliveries_are_signed_and_filtered(hooks: Api, subscribers: Subscribers, name: str) -> None:
+    subscribe(hooks, subscribers.url(name), filters={"testSuites": ["smoke"], "environments": ["staging"]})
+    run(hooks)
+    wanted = run(hooks, testSuite="smoke", environment="staging")
+    run(hooks, testSuite="smoke")
+    got = received(subscribers, name, 4)
+    assert {each.payload["executionId"] for each in got} == {wanted["executionId"]}
+    for each in got:
+        assert signing.verify(SECRET, each.headers, each.body) == each.headers["webhook-id"]
+    assert len({each.headers["webhook-id"] for each in got}) == len(got)
+
+
+def test_a_rotated_secret_signs_beside_the_one_before(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
+    webhook = subscribe(hooks, subscribers.url(name), events=["execution.completed"])
+    rotated = good(hooks.ask("POST", f"/webhooks/{webhook['webhookId']}/rotate", {}), 200)
+    assert rotated["secret"].startswith("whsec_")
+    run(hooks)
+    (got,) = received(subscribers, name, 1)
+    assert len(got.headers["webhook-signature"].split()) == 2
+    signing.verify(SECRET, got.headers, got.body)
+    signing.verify(rotated["secret"], got.headers, got.body)
+
+
+def test_a_failing_endpoint_is_tried_again_in_order_and_with_the_same_id(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
+    async def fails_twice(got: Got, writer: Any) -> None:
+        code = 500 if len(subscribers.of(name)) <= 2 else 200
+        await answers(code)(got, writer)
+
+    subscribers.behave[name] = fails_twice
+    subscribe(
+        hooks, subscribers.url(name), retryPolicy=QUICK, events=["execution.started", "execution.completed"]
+    )
+    execution = run(hooks)
+    got = received(subscribers, name, 4)
+    assert told(got, execution) == ["execution.started"] * 3 + ["execution.completed"]
+    assert len({each.headers["webhook-id"] for each in got}) == 2
+    assert len({each.body for each in got}) == 2
+
+
+def test_what_never_succeeds_is_kept_and_sent_again_when_asked(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
+    subscribers.behave[name] = answers(500)
+    webhook = subscribe(hooks, subscribers.url(name), retryPolicy=QUICK, events=["execution.completed"])
+    run(hooks)
+    (failed,) = wait_for(lambda: deliveries(hooks, webhook, "failed"))
+    assert (failed["attempts"], failed["responseCode"]) == (3, 500)
+    assert failed["reason"] == "it answered 500"
+    shown = good(hooks.ask("GET", f"/webhooks/{webhook['webhookId']}"), 200)
+    assert shown["failingSince"]
+    del subscribers.behave[name]
+    for unknown in ("msg_nope", "a\x00b"):
+        body = {"deliveryId": unknown}
+        refused(hooks.ask("POST", f"/webhooks/{webhook['webhookId']}/replay", body), 404)
+    answer = good(hooks.ask("POST", f"/webhooks/{webhook['webhookId']}/replay", {}), 200)
+    assert answer["deliveries"] == 1
+    wait_for(lambda: deliveries(hooks, webhook, "delivered"))
+    assert {each.headers["webhook-id"] for each in subscribers.of(name)} == {failed["deliveryId"]}
+    shown = good(hooks.ask("GET", f"/webhooks/{webhook['webhookId']}"), 200)
+    assert shown["failingSince"] is None
+
+
+def test_gone_disables_and_only_becoming_active_revives(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
+    subscribers.behave[name] = answers(410)
+    webhook = subscribe(hooks, subscribers.url(name))
+    path = f"/webhooks/{webhook['webhookId']}"
+    run(hooks)
+    wait_for(lambda: hooks.ask("GET", path).json()["status"] == "disabled")
+    assert hooks.ask("GET", path).json()["reason"] == "The endpoint answered 410 Gone"
+    wait_for(lambda: not deliveries(hooks, webhook, "pending"))
+    number = len(deliveries(hooks, webhook))
+    run(hooks)
+    assert len(deliveries(hooks, webhook)) == number
+    refused(hooks.ask("POST", f"{path}/replay", {}), 409)
+    del subscribers.behave[name]
+    assert good(hooks.ask("PATCH", path, {"status": "active"}), 200)["reason"] is None
+    execution = run(hooks)
+    wait_for(lambda: "execution.completed" in told(subscribers.of(name), execution))
+
+
+def test_a_paused_webhook_hears_later(hooks: Api, subscribers: Subscribers, name: str) -> None:
+    webhook = subscribe(hooks, subscribers.url(name), events=["execution.completed"])
+    path = f"/webhooks/{webhook['webhookId']}"
+    assert good(hooks.ask("PATCH", path, {"status": "paused"}), 200)["status"] == "paused"
+    run(hooks)
+    assert [each["status"] for each in deliveries(hooks, webhook)] == ["pending"]
+    assert subscribers.of(name) == []
+    good(hooks.ask("PATCH", path, {"status": "active"}), 200)
+    received(subscribers, name, 1)
+
+
+@pytest.mark.parametrize("code", [429, 502, 504])
+def test_a_busy_endpoint_rests_for_as_long_as_it_asks(
+    hooks: Api, subscribers: Subscribers, name: str, code: int
+) -> None:
+    subscribers.behave[name] = answers(code, Retry_After="3600")
+    webhook = subscribe(hooks, subscribers.url(name), events=["execution.completed"])
+    run(hooks)
+    wait_for(lambda: deliveries(hooks, webhook)[0]["attempts"] == 1)
+    run(hooks)
+    other = subscribe(hooks, subscribers.url(f"{name}-other"), events=["execution.completed"])
+    run(hooks)
+    wait_for(lambda: deliveries(hooks, other, "delivered"))
+    assert len(subscribers.of(name)) == 1
+    assert [each["status"] for each in deliveries(hooks, webhook)] == ["pending"] * 3
+
+
+def test_a_change_replaces_what_it_names_and_nothing_else(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
+    webhook = subscribe(hooks, subscribers.url(f"{name}-old"), filters={"testSuites": ["smoke"]}, mine=1)
+    path = f"/webhooks/{webhook['webhookId']}"
+    change = {
+        "url": subscribers.url(name),
+        "events": ["execution.completed"],
+        "filters": {"environments": ["dev"]},
+        "retryPolicy": QUICK,
+    }
+    changed = good(hooks.ask("PATCH", path, change), 200)
+    assert changed == {
+        **webhook,
+        **change,
+        "url": changed["url"],  # which is masked in every answer but the first
+        "filters": {"testSuites": None, "environments": ["dev"]},
+    }
+    assert good(hooks.ask("PATCH", path, {}), 200) == changed
+    run(hooks)
+    run(hooks, environment="staging")
+    assert [each.payload["event"] for each in received(subscribers, name, 1)] == ["execution.completed"]
+    assert subscribers.of(f"{name}-old") == []
+    good(hooks.ask("DELETE", path), 200)
+    refused(hooks.ask("GET", path), 404)
+
+
+def test_bad_subscribers_fail_with_a_reason_and_delay_nobody(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
+    bad = {
+        "hangs": (hangs, "no whole answer came within 15 s"),
+        "drips": (drips, "no whole answer came within 15 s"),
+        "cuts": (cuts, "the connection was cut off"),
+        "redirects": (
+            answers(302, Location=subscribers.url(f"{name}-target")),
+            "it redirects (302), which is not followed",
+        ),
+    }
+    made = {}
+    for kind, (behave, _) in bad.items():
+        subscribers.behave[f"{name}-{kind}"] = behave
+        made[kind] = subscribe(hooks, subscribers.url(f"{name}-{kind}"), retryPolicy={"maxRetries": 0})
+    subscribers.behave[f"{name}-floods"] = floods
+    flooded = subscribe(hooks, subscribers.url(f"{name}-floods"), events=["execution.completed"])
+    refusing = subscribe(hooks, "http://127.0.0.1:1/", retryPolicy={"maxRetries": 0})
+    good_one = subscribe(hooks, subscribers.url(name), events=["execution.completed"])
+    for _ in range(3):
+        run(hooks)
+    wait_for(lambda: len(deliveries(hooks, good_one, "delivered")) == 3)
+    assert not deliveries(hooks, made["hangs"], "failed")  # the others did not wait for it
+    wait_for(lambda: len(deliveries(hooks, flooded, "delivered")) == 3)
+    for kind, (_, reason) in bad.items():
+        assert wait_for(lambda kind=kind: deliveries(hooks, made[kind], "failed"))[-1]["reason"] == reason  # type: ignore[misc]
+    assert (
+        wait_for(lambda: deliveries(hooks, refusing, "failed"))[-1]["reason"] == "the connection is refused"
+    )
+    assert subscribers.of(f"{name}-target") == []
+    for webhook in (*made.values(), flooded, refusing, good_one):
+        good(hooks.ask("DELETE", f"/webhooks/{webhook['webhookId']}"), 200)
+
+
+def test_a_validation_says_what_happened(hooks: Api, subscribers: Subscribers, name: str) -> None:
+    webhook = subscribe(hooks, subscribers.url(name))
+    path = f"/webhooks/{webhook['webhookId']}/validate"
+    answer = good(hooks.ask("POST", path), 200)
+    assert (answer["status"], answer["responseCode"], answer["reason"]) == ("valid", 200, None)
+    (got,) = subscribers.of(name)
+    signing.verify(SECRET, got.headers, got.body)
+    subscribers.behave[name] = answers(500)
+    answer = good(hooks.ask("POST", path), 200)
+    assert (answer["status"], answer["responseCode"], answer["reason"]) == ("invalid", 500, "it answered 500")
+    assert answer["responseTime"] >= 0
+    shown = good(hooks.ask("GET", path.removesuffix("/validate")), 200)
+    assert shown["lastValidatedAt"] == answer["lastValidatedAt"]
+    first = good(hooks.ask("POST", path, Idempotency_Key=name), 200)
+    del subscribers.behave[name]
+    assert good(hooks.ask("POST", path, Idempotency_Key=name), 200) == first
+
+
+def test_secrets_are_shown_once_and_kept_nowhere_as_they_are(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
+    body = {"url": subscribers.url(name), "events": EVENTS[:1], "mine": {"a": 1}}
+    first = good(hooks.ask("POST", "/webhooks", body, Idempotency_Key=name), 201)
+    again = good(hooks.ask("POST", "/webhooks", body, Idempotency_Key=name), 201)
+    assert first == again
+    assert first["secret"].startswith("whsec_")
+    assert first["mine"] == {"a": 1}
+    shown = good(hooks.ask("GET", f"/webhooks/{first['webhookId']}"), 200)
+    assert shown["secret"] is None
+    assert first["secret"] not in json.dumps(good(hooks.ask("GET", "/webhooks"), 200))
+    key = hooks.data_dir / "secrets.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    for file in hooks.data_dir.glob("*"):
+        if file.is_file():
+            assert first["secret"].encode() not in file.read_bytes()

@@ -1,0 +1,74 @@
+"""docs/webhooks.md: each payload is one that the server sends, and its receivers believe our signatures."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from pytest_tms import signing
+from tests.helpers.api import Api, good, result
+from tests.helpers.processes import wait_for
+from tests.helpers.subscribers import Subscribers
+from tests.integration.webhooks.conftest import EVENTS, SECRET, subscribe
+
+PAGE = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text(encoding="utf-8")
+FREE = ("configuration", "metadata")
+"""Objects whose fields are the runner's own."""
+
+
+def test_every_documented_payload_has_the_fields_of_the_one_that_is_sent(
+    hooks: Api, subscribers: Subscribers
+) -> None:
+    documented = {
+        each["event"]: each for each in map(json.loads, re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL))
+    }
+    assert set(documented) == {*EVENTS, "webhook.test"}
+    name = f"documented-{hooks.data_dir.parent.name}"
+    webhook = subscribe(hooks, subscribers.url(name))
+    good(hooks.ask("POST", f"/webhooks/{webhook['webhookId']}/validate", {}), 200)
+    failing = [result("a"), result("b", "failed", error="no", file="f.py")]
+    completed, failed, cancelled = (hooks.create(configuration={"shards": 2}) for _ in range(3))
+    for execution in (completed, failed, cancelled):
+        hooks.submit(execution, "1", tests=failing)
+    wait_for(lambda: any(got.payload["event"] == "execution.progress" for got in subscribers.of(name)))
+    hooks.submit(completed, "2", tests=failing)
+    hooks.submit(failed, "2", status="error", tests=failing)
+    good(hooks.ask("DELETE", f"/executions/{cancelled['executionId']}"), 200)
+    wait_for(lambda: {got.payload["event"] for got in subscribers.of(name)} == set(documented))
+    sent = {got.payload["event"]: got.payload for got in subscribers.of(name)}
+    assert {event: shape(each) for event, each in sent.items()} == {
+        event: shape(each) for event, each in documented.items()
+    }
+    headers = set(subscribers.of(name)[0].headers)
+    assert headers >= set(re.findall(r"^\| `(webhook-\w+)` \|", PAGE, re.MULTILINE)) != set()
+
+
+def shape(value: Any) -> Any:
+    """The names in a payload, without its values."""
+    if isinstance(value, dict):
+        return {name: "free" if name in FREE else shape(each) for name, each in value.items()}
+    return [shape(value[0])] if isinstance(value, list) and value else None
+
+
+@pytest.mark.parametrize("receiver", ["receive", "receive_with_the_standard_library"])
+def test_the_documented_receivers_take_our_deliveries_and_no_others(receiver: str) -> None:
+    names: dict[str, Any] = {}
+    for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(code.replace("whsec_…", SECRET), names)
+    body = b'{"event": "webhook.test"}'
+    headers = signing.sign([SECRET], "msg_1", int(time.time()), body)
+    if receiver == "receive":
+        seen: set[str] = set()
+        assert names[receiver](headers, body, seen) == 204
+        assert seen == {"msg_1"}
+        assert names[receiver](headers, body + b" ", seen) == 401
+    else:
+        assert names[receiver](headers, body) == {"event": "webhook.test"}
+        with pytest.raises(WebhookVerificationError):
+            names[receiver](headers, body + b" ")

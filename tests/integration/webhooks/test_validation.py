@@ -1,0 +1,45 @@
+"""POST /webhooks/{id}/validate under a key: one payload, however many ask."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import requests
+
+from tests.helpers.api import Api, good, refused
+from tests.helpers.processes import wait_for
+from tests.helpers.subscribers import OK, Got, Subscribers
+from tests.integration.webhooks.conftest import subscribe
+
+
+def test_many_at_once_with_one_key_send_one_payload_and_those_after_get_its_answer(
+    hooks: Api, subscribers: Subscribers
+) -> None:
+    name = f"once-{hooks.data_dir.parent.name}"
+    answer_now = threading.Event()
+
+    async def waits(_: Got, writer: asyncio.StreamWriter) -> None:
+        await asyncio.to_thread(answer_now.wait)
+        writer.write(OK)
+
+    subscribers.behave[name] = waits
+    path = f"/webhooks/{subscribe(hooks, subscribers.url(name))['webhookId']}/validate"
+
+    def validate() -> requests.Response:
+        with requests.Session() as session:
+            return replace(hooks, session=session).ask("POST", path, Idempotency_Key="once")
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(validate)
+        wait_for(lambda: subscribers.of(name))
+        meanwhile = validate()
+        assert refused(meanwhile, 409)["code"] == "CONFLICT"
+        assert meanwhile.headers["Retry-After"] == "1"
+        answer_now.set()
+        answer = good(first.result(), 200)
+    assert answer["status"] == "valid"
+    assert good(validate(), 200) == answer
+    assert len(subscribers.of(name)) == 1
