@@ -32,12 +32,12 @@ def reset(data_dir: Path | None, database_url: str | None) -> None:
     from pytest_tms.server.api import authentication
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store import audit
-    from pytest_tms.server.webhooks.encryption import Keys
+    from pytest_tms.server.webhooks.encryption import SecretEncryption
 
     settings = ServerSettings.read(data_dir=data_dir, database_url=database_url)
     database = open_database(data_dir, database_url)
     with database.write() as connection:
-        Keys(settings.keys, settings.data_dir).register(connection)
+        SecretEncryption(settings.keys, settings.data_dir).register(connection)
         audit.add(connection, operator(), "key.reset", "", authentication.now())
     click.echo("servers with the key of this one may start")
     show_database(database)
@@ -53,11 +53,11 @@ def rotate(data_dir: Path | None, database_url: str | None) -> None:
     from pytest_tms.server.api import authentication
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store import audit, webhooks
-    from pytest_tms.server.webhooks.encryption import Keys
+    from pytest_tms.server.webhooks.encryption import SecretEncryption
 
     settings = ServerSettings.read(data_dir=data_dir, database_url=database_url)
     database = open_database(data_dir, database_url)
-    keys = Keys(settings.keys, settings.data_dir)
+    keys = SecretEncryption(settings.keys, settings.data_dir)
     keys.check(database)
     if not keys.are_given:
         keys.add()

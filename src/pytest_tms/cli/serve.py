@@ -45,7 +45,7 @@ def serve(
     from pytest_tms.server import listeners
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store.database import Database
-    from pytest_tms.server.webhooks.encryption import Keys
+    from pytest_tms.server.webhooks.encryption import SecretEncryption
 
     if embedded:  # a server of this machine alone, whatever the environment says of one for others
         host, public_url, workers, tls_cert, tls_key = "127.0.0.1", "", 1, "", ""
@@ -66,7 +66,7 @@ def serve(
     settings.prepare()
     database = Database(settings.database)
     database.upgrade(settings.data_dir)
-    Keys(settings.keys, settings.data_dir).check(database)
+    SecretEncryption(settings.keys, settings.data_dir).check(database)
     try:
         sock = listeners.listen(settings, any_port=embedded)
     except OSError as error:

@@ -17,18 +17,18 @@ from pytest_tms.server import pages
 from pytest_tms.server.api import about, events, executions, rate_limits, results, routes, webhooks
 from pytest_tms.server.api.authentication import caller
 from pytest_tms.server.api.idempotency import once
-from pytest_tms.server.api.token_usage import Visits
+from pytest_tms.server.api.token_usage import TokenUsage
 from pytest_tms.server.asgi.body_limits import LARGEST_BODY
 from pytest_tms.server.asgi.middleware import Middleware
 from pytest_tms.server.domain import rates
-from pytest_tms.server.domain.egress import Targets
-from pytest_tms.server.jobs.deadlines import Timekeeper
-from pytest_tms.server.jobs.expiry import Cleanup
+from pytest_tms.server.domain.egress import EgressPolicy
+from pytest_tms.server.jobs.deadlines import DeadlineJob
+from pytest_tms.server.jobs.expiry import ExpiryJob
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.webhooks.delivery_worker import Worker
-from pytest_tms.server.webhooks.encryption import Keys
-from pytest_tms.server.webhooks.test_payloads import Validations
+from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
+from pytest_tms.server.webhooks.encryption import SecretEncryption
+from pytest_tms.server.webhooks.test_payloads import TestPayloads
 
 HANDLERS = 64
 """Requests of one process that are handled at a time."""
@@ -37,12 +37,12 @@ HANDLERS = 64
 def create_app(settings: ServerSettings, database: Database) -> Middleware:
     """The ASGI application of one server process, on a database whose schema is up to date."""
     calls.learn()
-    keys = Keys(settings.keys, settings.data_dir)
-    targets = Targets(settings.allow_insecure_webhooks, settings.webhook_subnets)
-    worker = Worker(settings, database, keys, targets)
-    validations = Validations(targets)
-    counted = rate_limits.Limits(rates.parse(settings.rate_limits), settings.redis_url)
-    visits = Visits(database)
+    keys = SecretEncryption(settings.keys, settings.data_dir)
+    targets = EgressPolicy(settings.allow_insecure_webhooks, settings.webhook_subnets)
+    worker = DeliveryWorker(settings, database, keys, targets)
+    validations = TestPayloads(targets)
+    counted = rate_limits.RateLimits(rates.parse(settings.rate_limits), settings.redis_url)
+    visits = TokenUsage(database)
     api = Router(
         path="/api",
         route_handlers=[
@@ -79,8 +79,8 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
         lifespan=[
             _handler_threads,
             worker.running,
-            Timekeeper(settings, database, worker).running,
-            Cleanup(database).running,
+            DeadlineJob(settings, database, worker).running,
+            ExpiryJob(database).running,
             visits.running,
         ],
         openapi_config=None,

@@ -20,7 +20,7 @@ from sqlalchemy import BigInteger, Integer, insert
 from pytest_tms.errors import ServiceUnavailable
 from pytest_tms.server.store import tables
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.webhooks.encryption import Keys
+from pytest_tms.server.webhooks.encryption import SecretEncryption
 from tests.helpers.api import KEY, Api, Serve, result, running, scratch_database
 from tests.helpers.processes import TMS, TOKEN, first_token, run_tms, wait_for
 from tests.integration.server.test_tokens import one_line
@@ -146,7 +146,7 @@ def test_a_server_whose_database_has_secrets_of_another_key_does_not_register_it
                 for column in tables.webhooks.c
                 if isinstance(column.type, BigInteger | Integer)
             }
-            secret = {"secret": Keys(KEY, tmp_path).encrypt("x")}
+            secret = {"secret": SecretEncryption(KEY, tmp_path).encrypt("x")}
             connection.execute(insert(tables.webhooks).values({**values, **numbers, **secret}))
         database.close()
         done = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path), "--database-url", url)

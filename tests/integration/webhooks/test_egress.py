@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from pytest_tms.server.domain.egress import Targets
-from pytest_tms.server.webhooks.http_sender import Sender
+from pytest_tms.server.domain.egress import EgressPolicy
+from pytest_tms.server.webhooks.http_sender import HttpSender
 from tests.helpers.subscribers import Subscribers
 
 REFUSED = [
@@ -93,19 +93,19 @@ TAKEN = [
 @pytest.mark.parametrize("url", REFUSED)
 def test_a_webhook_may_not_go_there(url: str) -> None:
     with pytest.raises(ValueError, match=r"^Must "):
-        Targets().parse(url)
+        EgressPolicy().parse(url)
 
 
 @pytest.mark.parametrize("url", TAKEN)
 def test_a_webhook_may_go_there(url: str) -> None:
-    assert Targets().parse(url).scheme == "https"
+    assert EgressPolicy().parse(url).scheme == "https"
 
 
 def test_an_operator_may_allow_more_and_no_more_than_that() -> None:
-    insecure = Targets(insecure=True)
+    insecure = EgressPolicy(insecure=True)
     for url in ("http://ci.example.com/", "http://localhost:1/", "http://127.0.0.1/", "http://[::1]/"):
         insecure.parse(url)
-    subnet = Targets(subnets=("10.1.0.0/16",))
+    subnet = EgressPolicy(subnets=("10.1.0.0/16",))
     for url in ("https://10.1.2.3/", "https://[::ffff:10.1.2.3]/"):
         subnet.parse(url)
     for targets, url in (
@@ -133,7 +133,7 @@ class Rebinding:
 
 def test_a_name_that_leads_inside_is_refused_at_each_connection(subscribers: Subscribers) -> None:
     async def send(resolver: Rebinding) -> list[str | None]:
-        sender = Sender(Targets(subnets=("127.0.0.2/32",), insecure=False), resolver)
+        sender = HttpSender(EgressPolicy(subnets=("127.0.0.2/32",), insecure=False), resolver)
         urls = [f"https://rebinding.example:{subscribers.port}/x"] * 2
         return [(await sender.send(url, ["s"], "msg_1", b"{}")).reason for url in urls]
 
@@ -150,7 +150,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(subscribers: Subscr
     resolver = Rebinding(["127.0.0.1"], ["127.0.0.9"])
 
     async def send() -> list[int]:
-        sender = Sender(Targets(insecure=True), resolver)
+        sender = HttpSender(EgressPolicy(insecure=True), resolver)
         url = f"http://pinned.example:{subscribers.port}/pinned"
         codes = [(await sender.send(url, ["s"], "msg_1", b"{}")).code for _ in range(2)]
         await sender.close()

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from pytest_tms.server.domain.delivery_policy import Response
-from pytest_tms.server.domain.egress import Targets
-from pytest_tms.server.webhooks.http_sender import Sender
+from pytest_tms.server.domain.egress import EgressPolicy
+from pytest_tms.server.webhooks.http_sender import HttpSender
 from tests.helpers.subscribers import Subscribers
 
 NAME = "hooks.example"
@@ -80,7 +80,7 @@ async def pinned(host: str, port: int) -> Sequence[str]:
 
 
 def send(
-    serving: ssl.SSLContext, sender: Sender, host: str
+    serving: ssl.SSLContext, sender: HttpSender, host: str
 ) -> tuple[Response, list[str | None], Subscribers]:
     """Send once to a server with this TLS, at this machine's address; the names that it was asked for."""
     asked: list[str | None] = []
@@ -99,7 +99,7 @@ def send(
 
 def test_the_name_is_asked_for_and_checked_at_the_pinned_address(authority: Authority) -> None:
     serving = authority.serving(x509.DNSName(NAME))
-    sender = Sender(Targets(insecure=True), pinned, authority.trusted)
+    sender = HttpSender(EgressPolicy(insecure=True), pinned, authority.trusted)
     response, asked, known = send(serving, sender, NAME)
     assert (response.code, response.reason) == (200, None)
     assert asked == [NAME]
@@ -108,7 +108,7 @@ def test_the_name_is_asked_for_and_checked_at_the_pinned_address(authority: Auth
 
 def test_a_certificate_for_the_address_or_another_name_is_not_accepted(authority: Authority) -> None:
     for name in (x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("other.example")):
-        sender = Sender(Targets(insecure=True), pinned, authority.trusted)
+        sender = HttpSender(EgressPolicy(insecure=True), pinned, authority.trusted)
         response, _, known = send(authority.serving(name), sender, NAME)
         assert response.code == 0
         assert response.reason is not None
@@ -118,14 +118,14 @@ def test_a_certificate_for_the_address_or_another_name_is_not_accepted(authority
 
 def test_an_authority_that_the_system_does_not_know_is_not_believed(authority: Authority) -> None:
     serving = authority.serving(x509.DNSName(NAME))
-    response, _, known = send(serving, Sender(Targets(insecure=True), pinned), NAME)
+    response, _, known = send(serving, HttpSender(EgressPolicy(insecure=True), pinned), NAME)
     assert response.reason == "its TLS certificate is not accepted: unable to get local issuer certificate"
     assert known.got == {}
 
 
 def test_an_address_as_host_needs_a_certificate_for_it(authority: Authority) -> None:
     serving = authority.serving(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
-    sender = Sender(Targets(insecure=True), tls=authority.trusted)
+    sender = HttpSender(EgressPolicy(insecure=True), tls=authority.trusted)
     response, asked, _ = send(serving, sender, "127.0.0.1")
     assert (response.code, response.reason) == (200, None)
     assert asked == [None]

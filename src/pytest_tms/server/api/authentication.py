@@ -17,7 +17,7 @@ from anyio.to_thread import run_sync
 from pytest_tms import calls
 from pytest_tms.calls import Call, Scope
 from pytest_tms.errors import Forbidden, NotFound, Unauthorized
-from pytest_tms.server.api.token_usage import Visits
+from pytest_tms.server.api.token_usage import TokenUsage
 from pytest_tms.server.domain.actors import Actor
 from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.store import executions, tokens, webhooks
@@ -106,7 +106,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     if call.scope is None:
         return
     state = connection.app.state
-    visits: Visits = state.visits
+    visits: TokenUsage = state.visits
     anyone = stranger(connection)
     text = bearer(connection)
     try:

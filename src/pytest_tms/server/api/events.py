@@ -14,8 +14,8 @@ from pytest_tms import calls, wire
 from pytest_tms.errors import Problem
 from pytest_tms.server.api import authentication
 from pytest_tms.server.api.authentication import Caller
-from pytest_tms.server.api.idempotency import Once
-from pytest_tms.server.api.rate_limits import Limits
+from pytest_tms.server.api.idempotency import IdempotencyGuard
+from pytest_tms.server.api.rate_limits import RateLimits
 from pytest_tms.server.api.results import test_rows
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.api.validation import count_problems, decode, happened, time_problems
@@ -23,7 +23,7 @@ from pytest_tms.server.domain import counts, states
 from pytest_tms.server.domain.column_values import plain
 from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.metadata_limits import size_problems
-from pytest_tms.server.domain.urls import Addresses
+from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import shard_reports
 from pytest_tms.server.services.claims import Origin
 from pytest_tms.server.services.shard_reports import ShardReport
@@ -31,7 +31,7 @@ from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, deadlines, executions, runners
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.results import TestRow
-from pytest_tms.server.webhooks.delivery_worker import Worker
+from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 from pytest_tms.server.webhooks.outbox import announce
 
 OF_SHARDS = ("execution.started", "execution.progress", "shard.started", "shard.completed")
@@ -45,10 +45,10 @@ def send_event(
     body: bytes,
     database: Database,
     settings: ServerSettings,
-    addresses: Addresses,
-    worker: Worker,
-    once: Once,
-    limits: Limits,
+    addresses: Urls,
+    worker: DeliveryWorker,
+    once: IdempotencyGuard,
+    limits: RateLimits,
     caller: Caller,
     execution_id: str,
 ) -> wire.EventAccepted:

@@ -13,21 +13,21 @@ from pytest_tms.errors import Problem, Unprocessable
 from pytest_tms.server.api import authentication
 from pytest_tms.server.api.about import CAPABILITIES
 from pytest_tms.server.api.authentication import Caller
-from pytest_tms.server.api.idempotency import Once
+from pytest_tms.server.api.idempotency import IdempotencyGuard
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.api.validation import decode, unknown_fields
 from pytest_tms.server.domain import attempts, states
 from pytest_tms.server.domain.column_values import plain
 from pytest_tms.server.domain.executions import Execution, Shard
-from pytest_tms.server.domain.forecast import outlook
+from pytest_tms.server.domain.forecast import forecast
 from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.domain.metadata_limits import size_problems
-from pytest_tms.server.domain.urls import Addresses
+from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import shard_reports
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, executions, results
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.webhooks.delivery_worker import Worker
+from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 from pytest_tms.server.webhooks.outbox import announce
 
 CANCELLED_BY_CALL = "User requested cancellation"
@@ -40,8 +40,8 @@ def create_execution(
     body: bytes,
     database: Database,
     settings: ServerSettings,
-    addresses: Addresses,
-    once: Once,
+    addresses: Urls,
+    once: IdempotencyGuard,
     caller: Caller,
 ) -> wire.ExecutionCreated:
     """Create an execution, with a token of its own for its events."""
@@ -91,13 +91,13 @@ def create_execution(
 
 
 @route(calls.GET_EXECUTION)
-def get_execution(database: Database, addresses: Addresses, execution_id: str) -> dict[str, Any]:
+def get_execution(database: Database, addresses: Urls, execution_id: str) -> dict[str, Any]:
     """An execution's status, with the unknown fields that it was created with."""
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
         shards = executions.shards(connection, execution_id)
     now = authentication.now()
-    expected = outlook(shards, execution.results, now)
+    expected = forecast(shards, execution.results, now)
     status = wire.ExecutionStatus(
         execution_id=execution.id,
         status=execution.status,
@@ -132,8 +132,8 @@ def get_execution(database: Database, addresses: Addresses, execution_id: str) -
 def cancel_execution(
     database: Database,
     settings: ServerSettings,
-    addresses: Addresses,
-    worker: Worker,
+    addresses: Urls,
+    worker: DeliveryWorker,
     caller: Caller,
     execution_id: str,
 ) -> wire.ExecutionCancelled:
@@ -149,8 +149,8 @@ def cancel_execution(
 def cancel(
     database: Database,
     settings: ServerSettings,
-    addresses: Addresses,
-    worker: Worker,
+    addresses: Urls,
+    worker: DeliveryWorker,
     caller: Caller,
     execution_id: str,
 ) -> Execution:

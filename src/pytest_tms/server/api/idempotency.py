@@ -25,8 +25,8 @@ LONGEST_KEY = 255
 
 
 @dataclass(frozen=True)
-class Once:
-    """The key of one request; an empty one lets everything through. Keys of different tokens never meet."""
+class IdempotencyGuard:
+    """The key of one request; an empty one lets everything through. Keys of different tokens are separate."""
 
     key: str
     token: str
@@ -88,8 +88,8 @@ class Once:
         return authentication.hashed(self.token)
 
 
-def once(request: Request[Any, Any, Any]) -> Once:
+def once(request: Request[Any, Any, Any]) -> IdempotencyGuard:
     """The key that a request carries."""
     meter = request.scope["state"].get("meter")
     key = request.headers.get("Idempotency-Key", "")
-    return Once(key, authentication.bearer(request), request.scope["path"], meter)
+    return IdempotencyGuard(key, authentication.bearer(request), request.scope["path"], meter)

@@ -30,7 +30,7 @@ SHORTEST_INTERVAL = 1000
 """Milliseconds that a runner waits at least between two reports of its progress."""
 
 
-class Limits:
+class RateLimits:
     """Counts requests in fixed windows, in Redis where there is a ``redis_url``, else for this process alone.
 
     While Redis is away the process counts alone, too, and no request waits: one thread looks for its return.
@@ -93,7 +93,7 @@ class Meter:
     have the names of the limits.
     """
 
-    def __init__(self, limits: Limits, name: str, rate: Rate, key: str) -> None:
+    def __init__(self, limits: RateLimits, name: str, rate: Rate, key: str) -> None:
         self._limits = limits
         self._name = name
         self._rate = rate
@@ -124,7 +124,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     call: Call[Any, Any] = handler.opt["call"]
     if call.limit is None:
         return
-    limits: Limits = connection.app.state.limits
+    limits: RateLimits = connection.app.state.limits
     # The events of an execution are counted together, whichever token opens them.
     of_execution = call.limit == "events"
     caller = connection.path_params["execution_id"][:100] if of_execution else connection.state.caller.id

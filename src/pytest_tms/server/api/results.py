@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from pytest_tms import calls, wire
 from pytest_tms.server.api import authentication
 from pytest_tms.server.api.authentication import Caller
-from pytest_tms.server.api.idempotency import Once
+from pytest_tms.server.api.idempotency import IdempotencyGuard
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.api.validation import decode_results, happened
 from pytest_tms.server.domain import test_keys
@@ -20,7 +20,7 @@ from pytest_tms.server.domain.column_values import plain
 from pytest_tms.server.domain.executions import Shard
 from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.domain.page_details import details, files
-from pytest_tms.server.domain.urls import Addresses
+from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import shard_reports
 from pytest_tms.server.services.claims import Origin
 from pytest_tms.server.services.shard_reports import ShardReport
@@ -28,7 +28,7 @@ from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import executions, results
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.results import Submission, TestRow
-from pytest_tms.server.webhooks.delivery_worker import Worker
+from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 from pytest_tms.server.webhooks.outbox import announce
 
 MOST_RETRIES = 2**31 - 1
@@ -40,9 +40,9 @@ def submit_results(
     body: bytes,
     database: Database,
     settings: ServerSettings,
-    addresses: Addresses,
-    worker: Worker,
-    once: Once,
+    addresses: Urls,
+    worker: DeliveryWorker,
+    once: IdempotencyGuard,
     caller: Caller,
 ) -> wire.SubmissionAccepted:
     """Keep a shard's tests, close the shard, and complete the execution where it was the last one."""

@@ -17,7 +17,7 @@ from pytest_tms.calls import Call
 from pytest_tms.errors import BadRequest, Problem
 from pytest_tms.server.api import authentication, rate_limits
 from pytest_tms.server.api.validation import refuse
-from pytest_tms.server.domain.urls import Addresses
+from pytest_tms.server.domain.urls import Urls
 
 Gives = TypeVar("Gives")
 Answered = Union[Gives, dict[str, Any], Coroutine[Any, Any, Gives]]  # noqa: UP007  # generic
@@ -25,14 +25,14 @@ HOST = re.compile(r"([a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?", re
 """A Host header; what it says stands in links of pages and payloads."""
 
 
-def addresses(request: Request[Any, Any, Any]) -> Addresses:
+def addresses(request: Request[Any, Any, Any]) -> Urls:
     """The public URL that the operator set, else the one that was asked. Raises BadRequest."""
     if public := request.app.state.settings.public_url:
-        return Addresses(public)
+        return Urls(public)
     host = request.headers.get("Host", "")
     if not HOST.fullmatch(host):
         raise BadRequest(f"The Host header names no host: {host[:100]!r}.")
-    return Addresses(f"{request.scope['scheme']}://{host}")
+    return Urls(f"{request.scope['scheme']}://{host}")
 
 
 def check_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

@@ -34,7 +34,7 @@ class Failures:
     times: int
 
 
-class Visits:
+class TokenUsage:
     """Held in memory for a moment and written by a task of its own: no request waits or fails by it."""
 
     def __init__(self, database: Database) -> None:

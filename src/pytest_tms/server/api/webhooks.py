@@ -16,12 +16,12 @@ from pytest_tms import calls, wire
 from pytest_tms.errors import Conflict, Problem
 from pytest_tms.server.api import authentication
 from pytest_tms.server.api.authentication import Caller
-from pytest_tms.server.api.idempotency import Once
+from pytest_tms.server.api.idempotency import IdempotencyGuard
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.api.validation import decode, refuse, unknown_fields
 from pytest_tms.server.domain.column_values import plain
 from pytest_tms.server.domain.delivery_policy import OVERLAP, Response, Webhook
-from pytest_tms.server.domain.egress import Targets, masked
+from pytest_tms.server.domain.egress import EgressPolicy, masked
 from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.domain.subscriptions import (
     MASK,
@@ -33,9 +33,9 @@ from pytest_tms.server.domain.subscriptions import (
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, webhooks
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.webhooks.delivery_worker import Worker
-from pytest_tms.server.webhooks.encryption import Keys
-from pytest_tms.server.webhooks.test_payloads import Validations
+from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
+from pytest_tms.server.webhooks.encryption import SecretEncryption
+from pytest_tms.server.webhooks.test_payloads import TestPayloads
 
 LOG = logging.getLogger("pytest_tms.server")
 
@@ -45,9 +45,9 @@ def create_webhook(
     body: bytes,
     database: Database,
     settings: ServerSettings,
-    keys: Keys,
-    targets: Targets,
-    once: Once,
+    keys: SecretEncryption,
+    targets: EgressPolicy,
+    once: IdempotencyGuard,
     caller: Caller,
 ) -> dict[str, Any]:
     """Register a webhook; it is sent the events from now on."""
@@ -107,9 +107,9 @@ def update_webhook(
     body: bytes,
     database: Database,
     settings: ServerSettings,
-    keys: Keys,
-    targets: Targets,
-    worker: Worker,
+    keys: SecretEncryption,
+    targets: EgressPolicy,
+    worker: DeliveryWorker,
     caller: Caller,
     webhook_id: str,
 ) -> dict[str, Any]:
@@ -152,10 +152,10 @@ def delete_webhook(database: Database, caller: Caller, webhook_id: str) -> wire.
 def rotate_webhook_secret(
     body: bytes,
     database: Database,
-    keys: Keys,
+    keys: SecretEncryption,
     settings: ServerSettings,
-    targets: Targets,
-    once: Once,
+    targets: EgressPolicy,
+    once: IdempotencyGuard,
     caller: Caller,
     webhook_id: str,
 ) -> dict[str, Any]:
@@ -181,7 +181,12 @@ def rotate_webhook_secret(
 
 @route(calls.VALIDATE_WEBHOOK)
 async def validate_webhook(
-    body: bytes, database: Database, keys: Keys, validations: Validations, once: Once, webhook_id: str
+    body: bytes,
+    database: Database,
+    keys: SecretEncryption,
+    validations: TestPayloads,
+    once: IdempotencyGuard,
+    webhook_id: str,
 ) -> wire.WebhookValidation:
     """Send a test payload, whatever the webhook's state, and say how that went.
 
@@ -205,7 +210,7 @@ async def validate_webhook(
 
 
 def _begin_validation(
-    body: bytes, database: Database, once: Once, webhook_id: str
+    body: bytes, database: Database, once: IdempotencyGuard, webhook_id: str
 ) -> wire.WebhookValidation | Webhook:
     with database.write() as connection:
         earlier = once.recall(connection, body, wire.WebhookValidation)
@@ -213,7 +218,7 @@ def _begin_validation(
 
 
 def _end_validation(
-    database: Database, once: Once, webhook_id: str, response: Response
+    database: Database, once: IdempotencyGuard, webhook_id: str, response: Response
 ) -> wire.WebhookValidation:
     now = authentication.now()
     with database.write() as connection:
@@ -229,7 +234,7 @@ def _end_validation(
         return once.keep(connection, answer)
 
 
-def _free(database: Database, once: Once) -> None:
+def _free(database: Database, once: IdempotencyGuard) -> None:
     with database.write() as connection:
         once.free(connection)
 
@@ -278,7 +283,12 @@ def list_deliveries(
 
 @route(calls.REPLAY_DELIVERIES)
 def replay_deliveries(
-    body: bytes, database: Database, worker: Worker, once: Once, caller: Caller, webhook_id: str
+    body: bytes,
+    database: Database,
+    worker: DeliveryWorker,
+    once: IdempotencyGuard,
+    caller: Caller,
+    webhook_id: str,
 ) -> wire.Replayed:
     """Send again; each delivery keeps its id, so that a receiver knows what it has had."""
     request, _ = decode(body, wire.ReplayRequest, lambda _: ())
@@ -317,7 +327,7 @@ HANDLERS = (
 )
 
 
-def _problems(targets: Targets, settings: ServerSettings, kind: type[msgspec.Struct]) -> Any:
+def _problems(targets: EgressPolicy, settings: ServerSettings, kind: type[msgspec.Struct]) -> Any:
     """What no schema says: where the URL leads, how strong the secret is, what would never be used."""
 
     def found(document: Mapping[str, Any]) -> Iterator[Problem]:
@@ -341,7 +351,9 @@ def _problems(targets: Targets, settings: ServerSettings, kind: type[msgspec.Str
     return found
 
 
-def _encrypted(keys: Keys, headers: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+def _encrypted(
+    keys: SecretEncryption, headers: Mapping[str, str], known: Mapping[str, str]
+) -> dict[str, str]:
     """Headers as they are stored; of one whose value is masked, the ``known`` value."""
     return {
         name: known[name] if value == MASK and name in known else keys.encrypt(value)

@@ -74,7 +74,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Targets:
+class EgressPolicy:
     """What the operator allows: ``insecure`` is plain http, and this machine; ``subnets`` is what else."""
 
     insecure: bool = False

@@ -120,7 +120,7 @@ class Execution:
     ``root`` is the server's address as its creator reached it, ``deadline_at`` the end of its timeout, which
     its creator set if ``timeout_given``. ``longest`` is the longest time of a shard in milliseconds.
     ``cancelled_by_user`` says that a person cancelled it, not its runner. ``tests_expected`` and ``not_run``
-    are set at its end, see ``outlook``.
+    are set at its end, see ``forecast``.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""The outlook of an execution: how many tests it will run, which did not run, and when it will have ended.
+"""The forecast of an execution: how many tests it will run, which did not run, and when it will have ended.
 
 Runners that announce ``expected`` send what they collected. One runner may have several shards, and send its
 whole number with the first: what is expected is compared with what was done for each runner, not each shard.
@@ -18,7 +18,7 @@ LONGEST_WAIT = 366 * 86_400_000
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Forecast:
     """``expected`` and ``not_run`` are numbers of tests, or None if nothing is known of them.
 
     ``reason`` is why tests did not run; ``ends_at`` is estimated, in milliseconds since 1970. ``missing`` has
@@ -32,8 +32,8 @@ class Outlook:
     missing: Mapping[str, int] = field(default_factory=dict)
 
 
-def outlook(shards: Iterable[Shard], results: wire.Counts, now: int) -> Outlook:
-    """Return the outlook of an execution with these shards and these results."""
+def forecast(shards: Iterable[Shard], results: wire.Counts, now: int) -> Forecast:
+    """Return the forecast of an execution with these shards and these results."""
     runs: dict[str, list[Shard]] = {}
     for shard in shards:
         key = f"shard {shard.shard_id}" if shard.runner is None else f"runner {shard.runner}"
@@ -52,7 +52,7 @@ def outlook(shards: Iterable[Shard], results: wire.Counts, now: int) -> Outlook:
         for shard in run
         if (number := _missing(run, shard)) is not None
     }
-    return Outlook(expected, not_run, reasons[0] if reasons else None, max(ends, default=None), by_shard)
+    return Forecast(expected, not_run, reasons[0] if reasons else None, max(ends, default=None), by_shard)
 
 
 def _collected(run: list[Shard]) -> int | None:

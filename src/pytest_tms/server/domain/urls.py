@@ -9,7 +9,7 @@ from pytest_tms import wire
 
 
 @dataclass(frozen=True)
-class Addresses:
+class Urls:
     """Where this server's pages and calls are, as the caller reaches it."""
 
     root: str

@@ -16,12 +16,12 @@ from dataclasses import replace
 
 from pytest_tms.errors import NotFound
 from pytest_tms.server.domain.executions import Execution, Shard
-from pytest_tms.server.domain.urls import Addresses
+from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import shard_reports
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import deadlines, executions, webhooks
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.webhooks.delivery_worker import Worker
+from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 from pytest_tms.server.webhooks.outbox import announce, announce_progress
 
 LOG = logging.getLogger("pytest_tms.server")
@@ -31,14 +31,14 @@ GAP = 5_000
 """Milliseconds without a look after which this process did not listen: it slept, or the database was away."""
 
 
-class Timekeeper:
+class DeadlineJob:
     """Keeps time for one process.
 
     Who could not be heard is not called silent: a process judges what fell due before it listened only after
     it has listened for as long as a shard may be silent.
     """
 
-    def __init__(self, settings: ServerSettings, database: Database, worker: Worker) -> None:
+    def __init__(self, settings: ServerSettings, database: Database, worker: DeliveryWorker) -> None:
         self._settings = settings
         self._database = database
         self._worker = worker
@@ -116,8 +116,8 @@ class Timekeeper:
             executions.save(connection, after)
             return announce(connection, self._addresses(after), before, after, changed)
 
-    def _addresses(self, execution: Execution) -> Addresses:
-        return Addresses(self._settings.public_url or execution.root)
+    def _addresses(self, execution: Execution) -> Urls:
+        return Urls(self._settings.public_url or execution.root)
 
 
 def _now() -> int:

@@ -26,7 +26,7 @@ BATCH = 500
 """Rows that one transaction deletes."""
 
 
-class Cleanup:
+class ExpiryJob:
     """The job of one process. Several processes may run it at once."""
 
     def __init__(self, database: Database) -> None:

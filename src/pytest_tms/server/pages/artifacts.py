@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar import Response, get
 
-from pytest_tms.server.pages.page_session import Visitor
+from pytest_tms.server.pages.page_session import PageSession
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.store import executions, page_queries
 from pytest_tms.server.store.database import Database
@@ -16,7 +16,7 @@ FILES = 200
 
 
 @get("/artifacts/{execution_id:str}", sync_to_thread=True)
-def artifacts(database: Database, visitor: Visitor, execution_id: str, after: str = "") -> Response[str]:
+def artifacts(database: Database, visitor: PageSession, execution_id: str, after: str = "") -> Response[str]:
     """The artifacts page: names by shard and kind. Files are not uploaded yet."""
     start = after if after.isascii() and after.isprintable() else ""
     with database.read() as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar import Response, get
 
-from pytest_tms.server.pages.page_session import ADMIN, Visitor
+from pytest_tms.server.pages.page_session import ADMIN, PageSession
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.store import audit
 from pytest_tms.server.store.audit import Entry
@@ -17,7 +17,7 @@ PLACES = {"exec": "/reports/", "wh": "/webhooks/"}
 
 
 @get("/audit", opt={"scope": ADMIN}, sync_to_thread=True)
-def show_audit(database: Database, visitor: Visitor, before: str = "") -> Response[str]:
+def show_audit(database: Database, visitor: PageSession, before: str = "") -> Response[str]:
     """The log, the newest first."""
     start = int(before) if before.isdecimal() and len(before) < 19 else None
     with database.read() as connection:

@@ -11,18 +11,18 @@ from litestar.response import Redirect
 from pytest_tms.server.api import authentication
 from pytest_tms.server.api.executions import cancel, reports
 from pytest_tms.server.domain import states
-from pytest_tms.server.domain.urls import Addresses
-from pytest_tms.server.pages.page_session import WRITES, Visitor
+from pytest_tms.server.domain.urls import Urls
+from pytest_tms.server.pages.page_session import WRITES, PageSession
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import executions
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.webhooks.delivery_worker import Worker
+from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 
 
 @get("/cancel/{execution_id:str}", opt={"scope": WRITES}, sync_to_thread=True)
 def cancel_form(
-    database: Database, settings: ServerSettings, visitor: Visitor, execution_id: str
+    database: Database, settings: ServerSettings, visitor: PageSession, execution_id: str
 ) -> Response[Any]:
     """Ask for a confirmation, while there is anything to cancel."""
     with database.read() as connection:
@@ -37,9 +37,9 @@ def cancel_form(
 def cancel_execution(
     database: Database,
     settings: ServerSettings,
-    addresses: Addresses,
-    worker: Worker,
-    visitor: Visitor,
+    addresses: Urls,
+    worker: DeliveryWorker,
+    visitor: PageSession,
     execution_id: str,
 ) -> Response[Any]:
     """Cancel it: every pytest that reports to it stops with its next report."""

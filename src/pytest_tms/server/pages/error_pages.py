@@ -7,7 +7,7 @@ from litestar.types import Scope
 from pytest_tms.errors import ApiError
 from pytest_tms.server.api.authentication import Caller
 from pytest_tms.server.domain.content_negotiation import weights
-from pytest_tms.server.pages.page_session import Visitor
+from pytest_tms.server.pages.page_session import PageSession
 from pytest_tms.server.pages.templates import page
 
 TITLES = {
@@ -40,5 +40,5 @@ def title(status: int) -> str:
 
 def render(error: ApiError) -> str:
     """Render the page of an error about which no visitor is known."""
-    visitor = Visitor(caller=Caller(id="anyone"))
+    visitor = PageSession(caller=Caller(id="anyone"))
     return page(visitor, "error.html", error.status, title=title(error.status), message=error.message).content

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from litestar import Response, get
 
-from pytest_tms.server.pages.page_session import Visitor
+from pytest_tms.server.pages.page_session import PageSession
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.store import executions, page_queries
 from pytest_tms.server.store.database import Database
@@ -20,7 +20,7 @@ LONGEST = 5000
 
 
 @get("/logs/{execution_id:str}", sync_to_thread=True)
-def logs(database: Database, visitor: Visitor, execution_id: str, after: str = "0") -> Response[str]:
+def logs(database: Database, visitor: PageSession, execution_id: str, after: str = "0") -> Response[str]:
     """The log page, in the order of arrival."""
     start = int(after) if after.isdecimal() and len(after) < 19 else 0
     with database.read() as connection:

@@ -13,10 +13,10 @@ from litestar.response import Redirect
 
 from pytest_tms.errors import BY_STATUS, ApiError, InternalError, Unauthorized
 from pytest_tms.server.api import authentication, errors
-from pytest_tms.server.api.rate_limits import Limits
-from pytest_tms.server.api.token_usage import Visits
+from pytest_tms.server.api.rate_limits import RateLimits
+from pytest_tms.server.api.token_usage import TokenUsage
 from pytest_tms.server.pages import error_pages
-from pytest_tms.server.pages.page_session import LASTS, Visitor, new_key
+from pytest_tms.server.pages.page_session import LASTS, PageSession, new_key
 from pytest_tms.server.pages.page_session import visitor as visitor_of
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.store import page_sessions
@@ -24,7 +24,7 @@ from pytest_tms.server.store.database import Database
 
 
 @get("/login", opt={"scope": None}, sync_to_thread=False)
-def login_form(visitor: Visitor, to: str = "/") -> Response[Any]:
+def login_form(visitor: PageSession, to: str = "/") -> Response[Any]:
     """The login page."""
     if visitor.is_trusted or visitor.token is not None:
         return Redirect(_inside(to))
@@ -33,7 +33,7 @@ def login_form(visitor: Visitor, to: str = "/") -> Response[Any]:
 
 @post("/login", opt={"scope": None})
 async def login(
-    database: Database, limits: Limits, visits: Visits, visitor: Visitor, form: dict[str, str]
+    database: Database, limits: RateLimits, visits: TokenUsage, visitor: PageSession, form: dict[str, str]
 ) -> Response[Any]:
     """Log in, and go on to the page that was asked for."""
     to = _inside(form.get("to", "/"))
@@ -45,7 +45,7 @@ async def login(
     return Redirect(to, status_code=303, cookies=[known.cookie])
 
 
-def _enter(database: Database, limits: Limits, visitor: Visitor, text: str) -> Visitor:
+def _enter(database: Database, limits: RateLimits, visitor: PageSession, text: str) -> PageSession:
     """The visitor, logged in with a token. Raises Unauthorized, and RateLimited after too many wrong ones."""
     meter = limits.meter("logins", visitor.caller.address)
     if meter is not None and (error := meter.charge(1)):
@@ -65,7 +65,7 @@ def _enter(database: Database, limits: Limits, visitor: Visitor, text: str) -> V
 
 
 @post("/logout", opt={"scope": None}, sync_to_thread=True)
-def logout(database: Database, visitor: Visitor) -> Response[Any]:
+def logout(database: Database, visitor: PageSession) -> Response[Any]:
     """Log out: the cookie opens nothing any more, wherever it was copied to."""
     with database.write() as connection:
         page_sessions.end(connection, authentication.hashed(visitor.key))

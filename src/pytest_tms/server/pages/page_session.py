@@ -20,7 +20,7 @@ from litestar.handlers import BaseRouteHandler
 from pytest_tms.errors import Forbidden, Unauthorized
 from pytest_tms.server.api import authentication
 from pytest_tms.server.api.authentication import Caller
-from pytest_tms.server.api.token_usage import Visits
+from pytest_tms.server.api.token_usage import TokenUsage
 from pytest_tms.server.pages.local_users import owner
 from pytest_tms.server.settings import ServerSettings, is_loopback
 from pytest_tms.server.store import page_sessions, tokens
@@ -47,7 +47,7 @@ FORWARDING = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Visitor:
+class PageSession:
     """Who looks at a page; ``caller`` has a token where somebody logged in.
 
     ``key`` is the secret that the browser keeps in its cookie, ``is_trusted`` whether the request needs no
@@ -122,9 +122,9 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     caller = authentication.stranger(connection)
     if key and not is_trusted and (token := await run_sync(_token, database, key)):
         caller = caller.by(token)
-        visits: Visits = connection.app.state.visits
+        visits: TokenUsage = connection.app.state.visits
         visits.used(token, authentication.now())
-    visitor = Visitor(
+    visitor = PageSession(
         caller=caller,
         key=key or new_key(),
         is_trusted=is_trusted,
@@ -179,9 +179,11 @@ def _hostname(host: str) -> str:
     return name.removeprefix("[").removesuffix("]").rstrip(".").lower()
 
 
-def visitor(request: Request[Any, Any, Any]) -> Visitor:
+def visitor(request: Request[Any, Any, Any]) -> PageSession:
     """The visitor that the guard found; a stranger where it came to no end."""
-    found: Visitor = request.scope["state"].get("visitor") or Visitor(caller=authentication.stranger(request))
+    found: PageSession = request.scope["state"].get("visitor") or PageSession(
+        caller=authentication.stranger(request)
+    )
     return found
 
 

@@ -17,8 +17,8 @@ from pytest_tms.server.api import authentication
 from pytest_tms.server.api.executions import reports as still_reports
 from pytest_tms.server.domain import states
 from pytest_tms.server.domain.executions import Execution, Shard
-from pytest_tms.server.domain.forecast import Outlook, outlook
-from pytest_tms.server.pages.page_session import Visitor
+from pytest_tms.server.domain.forecast import Forecast, forecast
+from pytest_tms.server.pages.page_session import PageSession
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import executions, page_queries
@@ -61,7 +61,7 @@ class Names:
 async def report(
     database: Database,
     settings: ServerSettings,
-    visitor: Visitor,
+    visitor: PageSession,
     execution_id: str,
     report_limit: CapacityLimiter,
     after: str = "0",
@@ -72,7 +72,7 @@ async def report(
 
 
 def _report(
-    database: Database, settings: ServerSettings, visitor: Visitor, execution_id: str, start: int
+    database: Database, settings: ServerSettings, visitor: PageSession, execution_id: str, start: int
 ) -> Response[str]:
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
@@ -157,12 +157,12 @@ def unfinished(shards: list[Shard], missing: Mapping[str, int]) -> list[Names]:
     return lists
 
 
-def _expected(execution: Execution, shards: list[Shard]) -> Outlook:
+def _expected(execution: Execution, shards: list[Shard]) -> Forecast:
     """What is known of all shards; of one with more than the page shows, what was stored at its end."""
-    found = outlook(shards, execution.results, authentication.now())
+    found = forecast(shards, execution.results, authentication.now())
     if execution.shards_seen <= SHARDS:
         return found
-    return Outlook(execution.tests_expected, execution.not_run or None, found.reason)
+    return Forecast(execution.tests_expected, execution.not_run or None, found.reason)
 
 
 def _exit(shard: Shard) -> int | None:

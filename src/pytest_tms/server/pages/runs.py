@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar import Response, get
 
-from pytest_tms.server.pages.page_session import Visitor
+from pytest_tms.server.pages.page_session import PageSession
 from pytest_tms.server.pages.report import verdict
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.store import page_queries
@@ -15,7 +15,7 @@ EXECUTIONS = 50
 
 
 @get("/", sync_to_thread=True)
-def home(database: Database, visitor: Visitor, before: str = "") -> Response[str]:
+def home(database: Database, visitor: PageSession, before: str = "") -> Response[str]:
     """The executions that the visitor may see, the newest first."""
     start = before if before.isascii() and before.isprintable() else ""
     with database.read() as connection:

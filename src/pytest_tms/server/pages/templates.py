@@ -12,10 +12,10 @@ from litestar.enums import MediaType
 
 from pytest_tms import wire
 from pytest_tms.server.domain.page_details import MAX_NAME, shorten
-from pytest_tms.server.pages.page_session import Visitor
+from pytest_tms.server.pages.page_session import PageSession
 
 
-def page(visitor: Visitor, template: str, status: int = 200, **values: Any) -> Response[str]:
+def page(visitor: PageSession, template: str, status: int = 200, **values: Any) -> Response[str]:
     """A rendered page; a browser that is new here gets its cookie with it."""
     text = _environment().get_template(template).render(visitor=visitor, **values)
     cookies = [] if visitor.has_cookie else [visitor.cookie]

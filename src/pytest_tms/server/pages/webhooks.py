@@ -14,11 +14,11 @@ from pytest_tms.server.api import authentication
 from pytest_tms.server.api.webhooks import replay
 from pytest_tms.server.domain.delivery_policy import Webhook
 from pytest_tms.server.domain.egress import masked
-from pytest_tms.server.pages.page_session import WEBHOOKS, Visitor
+from pytest_tms.server.pages.page_session import WEBHOOKS, PageSession
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.store import audit, webhooks
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.webhooks.delivery_worker import Worker
+from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 
 LISTED = 50
 """Webhooks on one page."""
@@ -46,7 +46,7 @@ class Shown:
 
 
 @get("/webhooks", opt={"scope": WEBHOOKS}, sync_to_thread=True)
-def list_webhooks(database: Database, visitor: Visitor, after: str = "") -> Response[str]:
+def list_webhooks(database: Database, visitor: PageSession, after: str = "") -> Response[str]:
     """The webhooks that the visitor may see, the oldest first."""
     start = after if after.isascii() and after.isprintable() else ""
     with database.read() as connection:
@@ -66,7 +66,7 @@ def list_webhooks(database: Database, visitor: Visitor, after: str = "") -> Resp
 
 @get("/webhooks/{webhook_id:str}", opt={"scope": WEBHOOKS}, sync_to_thread=True)
 def show_webhook(
-    database: Database, visitor: Visitor, webhook_id: str, status: str = "", before: str = ""
+    database: Database, visitor: PageSession, webhook_id: str, status: str = "", before: str = ""
 ) -> Response[str]:
     """One webhook and its deliveries, the newest first."""
     chosen = status if status in STATUSES else None
@@ -89,7 +89,9 @@ def show_webhook(
 
 
 @post("/webhooks/{webhook_id:str}/replay", opt={"scope": WEBHOOKS}, sync_to_thread=True)
-def replay_failed(database: Database, worker: Worker, visitor: Visitor, webhook_id: str) -> Response[Any]:
+def replay_failed(
+    database: Database, worker: DeliveryWorker, visitor: PageSession, webhook_id: str
+) -> Response[Any]:
     """Send what failed again."""
     with database.write() as connection:
         replay(connection, visitor.caller, webhook_id)
@@ -98,19 +100,25 @@ def replay_failed(database: Database, worker: Worker, visitor: Visitor, webhook_
 
 
 @post("/webhooks/{webhook_id:str}/pause", opt={"scope": WEBHOOKS}, sync_to_thread=True)
-def pause(database: Database, worker: Worker, visitor: Visitor, webhook_id: str) -> Response[Any]:
+def pause(database: Database, worker: DeliveryWorker, visitor: PageSession, webhook_id: str) -> Response[Any]:
     """Send nothing until it is active again."""
     return _become(database, worker, visitor, webhook_id, "paused")
 
 
 @post("/webhooks/{webhook_id:str}/activate", opt={"scope": WEBHOOKS}, sync_to_thread=True)
-def activate(database: Database, worker: Worker, visitor: Visitor, webhook_id: str) -> Response[Any]:
+def activate(
+    database: Database, worker: DeliveryWorker, visitor: PageSession, webhook_id: str
+) -> Response[Any]:
     """Send again, after a pause or after it was disabled."""
     return _become(database, worker, visitor, webhook_id, "active")
 
 
 def _become(
-    database: Database, worker: Worker, visitor: Visitor, webhook_id: str, status: wire.WebhookStatus
+    database: Database,
+    worker: DeliveryWorker,
+    visitor: PageSession,
+    webhook_id: str,
+    status: wire.WebhookStatus,
 ) -> Response[Any]:
     now = authentication.now()
     with database.write() as connection:

@@ -13,7 +13,7 @@ from pytest_tms import wire
 from pytest_tms.server.domain import counts, states
 from pytest_tms.server.domain.column_values import plain
 from pytest_tms.server.domain.executions import Execution, Shard
-from pytest_tms.server.domain.forecast import outlook
+from pytest_tms.server.domain.forecast import forecast
 from pytest_tms.server.domain.metadata_limits import merged
 from pytest_tms.server.services.claims import Claim, Origin, claim
 from pytest_tms.server.store import earlier_attempts, executions, results
@@ -104,7 +104,7 @@ def close(connection: Connection, execution: Execution, now: int) -> Execution:
     """Return an execution with the tests that did not run, once it has ended."""
     if execution.status not in states.ENDED or not executions.has_expectations(connection, execution.id):
         return execution
-    found = outlook(executions.shards(connection, execution.id), execution.results, now)
+    found = forecast(executions.shards(connection, execution.id), execution.results, now)
     return replace(execution, tests_expected=found.expected, not_run=found.not_run or 0)
 
 

@@ -14,7 +14,7 @@ from pytest_tms.server.domain import counts
 from pytest_tms.server.store import tables
 
 KEYS_AT_ONCE = 1000
-"""Keys that one query names."""
+"""SecretEncryption that one query names."""
 
 
 class TestRow(NamedTuple):

@@ -22,13 +22,13 @@ from dataclasses import dataclass, field
 
 from pytest_tms.errors import ApiError
 from pytest_tms.server.domain.delivery_policy import Response, Webhook, judge
-from pytest_tms.server.domain.egress import Targets
+from pytest_tms.server.domain.egress import EgressPolicy
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.webhooks import Due, Outcome
-from pytest_tms.server.webhooks.encryption import Credentials, Keys
-from pytest_tms.server.webhooks.http_sender import Lookups, Sender
+from pytest_tms.server.webhooks.encryption import Credentials, SecretEncryption
+from pytest_tms.server.webhooks.http_sender import HttpSender, NameLookups
 
 LOG = logging.getLogger("pytest_tms.server")
 LEASE = 6.0
@@ -61,7 +61,7 @@ class Endpoint:
     """A webhook that this process holds: how it is reached, and its pace."""
 
     webhook: Webhook
-    sender: Sender
+    sender: HttpSender
     credentials: Credentials
     starts: deque[float]
     leased_until: float
@@ -84,10 +84,12 @@ class Endpoint:
         return (1 if self.is_failing else AT_ONCE) - len(self.busy)
 
 
-class Worker:
+class DeliveryWorker:
     """Delivers for one process; ``wake`` it after a commit that wrote events."""
 
-    def __init__(self, settings: ServerSettings, database: Database, keys: Keys, targets: Targets) -> None:
+    def __init__(
+        self, settings: ServerSettings, database: Database, keys: SecretEncryption, targets: EgressPolicy
+    ) -> None:
         self._settings = settings
         self._database = database
         self._keys = keys
@@ -97,7 +99,7 @@ class Worker:
         self._outcomes: list[Outcome] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sql_thread = ThreadPoolExecutor(1, "tms-webhooks")
-        self._lookups = Lookups(LOOKUPS, "tms-lookup")
+        self._lookups = NameLookups(LOOKUPS, "tms-lookup")
         self._woken = asyncio.Event()
         self._renewed = 0.0
 
@@ -160,7 +162,7 @@ class Worker:
             if endpoint is None:
                 rate = self._settings.webhook_rate
                 starts: deque[float] = deque(maxlen=rate)
-                sender = Sender(self._targets, self._lookups)
+                sender = HttpSender(self._targets, self._lookups)
                 endpoint = Endpoint(webhook, sender, credentials, starts, 0, begun)
                 endpoint.is_failing = webhook.failing_since is not None
                 self._endpoints[webhook_id] = endpoint

@@ -28,7 +28,7 @@ class Credentials(NamedTuple):
     headers: dict[str, str]
 
 
-class Keys:
+class SecretEncryption:
     """The keys of ``TMS_SERVER_KEYS``, else those in ``secrets.key`` of the data dir, made on first use.
 
     The file is read at every use, so that `tms key rotate` needs no restart.

@@ -19,7 +19,7 @@ import h11
 
 from pytest_tms import signing
 from pytest_tms.server.domain.delivery_policy import Response
-from pytest_tms.server.domain.egress import SUBNETS_REMEDY, Address, Target, Targets
+from pytest_tms.server.domain.egress import SUBNETS_REMEDY, Address, EgressPolicy, Target
 
 TIMEOUT = 15.0
 """Seconds from the name's resolution to the end of the answer."""
@@ -44,7 +44,7 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return [str(each[4][0]) for each in found]
 
 
-class Lookups:
+class NameLookups:
     """Resolves names on threads of its own, so that dead name servers hold up nothing else."""
 
     def __init__(self, threads: int, name: str) -> None:
@@ -67,7 +67,7 @@ def tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-class Sender:
+class HttpSender:
     """Sends to one webhook, over connections that stay open between deliveries. For one event loop.
 
     ``targets`` says where it may go. A name is resolved once for each connection, by ``resolve``, and the
@@ -75,7 +75,7 @@ class Sender:
     the name.
     """
 
-    def __init__(self, targets: Targets, resolve: Resolve = resolve, tls: Tls = tls) -> None:
+    def __init__(self, targets: EgressPolicy, resolve: Resolve = resolve, tls: Tls = tls) -> None:
         self._targets = targets
         self._resolve = resolve
         self._tls = tls

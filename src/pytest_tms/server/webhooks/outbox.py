@@ -16,9 +16,9 @@ from sqlalchemy import Connection
 from pytest_tms import wire
 from pytest_tms.server.domain import states
 from pytest_tms.server.domain.executions import Execution, Shard
-from pytest_tms.server.domain.forecast import outlook
+from pytest_tms.server.domain.forecast import forecast
 from pytest_tms.server.domain.ids import new_id
-from pytest_tms.server.domain.urls import Addresses
+from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.store import deadlines, executions, webhooks
 from pytest_tms.server.store.webhooks import NewDelivery
 
@@ -39,7 +39,7 @@ Events = Iterator[tuple[str, Callable[[], Any]]]
 
 def announce(
     connection: Connection,
-    addresses: Addresses,
+    addresses: Urls,
     before: Execution,
     after: Execution,
     shards: Sequence[tuple[Shard | None, Shard]] = (),
@@ -65,7 +65,7 @@ def announce_progress(connection: Connection, now: int, interval: int) -> int:
 
 def _changes(
     connection: Connection,
-    addresses: Addresses,
+    addresses: Urls,
     before: Execution,
     after: Execution,
     shards: Sequence[tuple[Shard | None, Shard]],
@@ -121,7 +121,7 @@ def _shard_started(shard: Shard) -> wire.ShardStartedData:
     return wire.ShardStartedData(shard_id=_cut(shard.shard_id))
 
 
-def _shard(addresses: Addresses, execution: Execution, shard: Shard) -> wire.ShardCompletedData:
+def _shard(addresses: Urls, execution: Execution, shard: Shard) -> wire.ShardCompletedData:
     return wire.ShardCompletedData(
         shard_id=_cut(shard.shard_id),
         status=shard.status,
@@ -142,9 +142,9 @@ def _progressing(execution: Execution) -> wire.ProgressData:
     return wire.ProgressData(status=execution.status, progress=progress, results=execution.results)
 
 
-def _ended(connection: Connection, addresses: Addresses, execution: Execution) -> wire.EndedData:
+def _ended(connection: Connection, addresses: Urls, execution: Execution) -> wire.EndedData:
     found = executions.shards(connection, execution.id)
-    expected = outlook(found, execution.results, 0)
+    expected = forecast(found, execution.results, 0)
     shards = [
         wire.ShardSummary(shard_id=_cut(shard.shard_id), status=shard.status, results=shard.results)
         for shard in found
