@@ -1,0 +1,162 @@
+"""Messages about executions: POST, GET and DELETE /executions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from pytest_tms.wire.base import MAX_COUNT, Answer, Count, Identifier, Request, TriggerSource
+
+
+class Configuration(Request, frozen=True, kw_only=True):
+    """How an execution is to run.
+
+    ``timeout`` is the milliseconds after its first report at which it fails. Without one, it fails once it
+    has sent nothing for 1800000 milliseconds.
+    """
+
+    browsers: list[str] | None = None
+    parallel: bool | None = False
+    shards: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = 1
+    timeout: Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)] | None = None
+    retries: Count | None = 0
+
+
+class ExecutionRequest(Request, frozen=True, kw_only=True):
+    """POST /executions. Only ``test_suite`` and ``environment`` are required."""
+
+    test_suite: Identifier
+    environment: Identifier
+    provider: Identifier | None = "custom"
+    trigger_source: TriggerSource | None = "api"
+    configuration: Configuration | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class ExecutionCreated(Answer, frozen=True, kw_only=True):
+    """The answer to POST /executions.
+
+    ``configuration`` gives back what was asked for, ``testSuite`` and ``environment`` included.
+    ``webhook_token`` opens ``webhook_url`` and nothing else, and is shown this once.
+    """
+
+    execution_id: str
+    status: str = "created"
+    created_at: str = ""
+    configuration: dict[str, Any] = {}
+    webhook_url: str = ""
+    webhook_token: str = ""
+    report_url: str = ""
+    capabilities: list[str] = []
+
+
+class Counts(Answer, frozen=True, kw_only=True):
+    """How many tests ended how: ``total`` is passed + failed + skipped; ``flaky`` is a part of passed."""
+
+    total: int = 0
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    flaky: int = 0
+
+
+class GivenCounts(Request, frozen=True, kw_only=True):
+    """Counts as a runner gives them; the server derives the missing ones from the tests."""
+
+    total: Count | None = None
+    passed: Count | None = None
+    failed: Count | None = None
+    skipped: Count | None = None
+    flaky: Count | None = None
+
+
+class Progress(Answer, frozen=True, kw_only=True):
+    """When an execution ran and how far it is; ``duration`` is in milliseconds.
+
+    ``tests_expected``, ``tests_not_run`` and ``estimated_end`` belong to the capability ``expected`` and are
+    null if the runners did not send what they are derived from.
+    """
+
+    started_at: str | None = None
+    completed_at: str | None = None
+    duration: int | None = None
+    shards_completed: int = 0
+    total_shards: int = 0
+    tests_expected: int | None = None
+    tests_not_run: int | None = None
+    estimated_end: str | None = None
+
+
+class TestInFlight(Answer, frozen=True, kw_only=True):
+    """A test that has begun and has no result yet: on which shard and xdist worker, and since when."""
+
+    __test__ = False
+
+    node_id: str
+    shard_id: str = ""
+    worker: str | None = None
+    started_at: str | None = None
+
+
+class ShardResult(Answer, frozen=True, kw_only=True):
+    """One shard of an execution: the documented fields, then additions.
+
+    ``attempt`` counts the runs of the shard in this execution, from 1. ``in_flight`` lists the tests that run
+    now, or ran when the shard ended as ``error``, ``lost`` or ``cancelled``. ``reason`` says why it ended so.
+    For the others see ``EventData``.
+    """
+
+    shard_id: str
+    status: str = "pending"
+    results: Counts = Counts()
+    duration: int | None = None
+    metadata: dict[str, Any] = {}
+    attempt: int = 1
+    collected: int | None = None
+    not_run: int | None = None
+    not_run_reason: str | None = None
+    not_run_tests: list[str] = []
+    exit_status: int | None = None
+    reason: str | None = None
+    in_flight: list[TestInFlight] = []
+
+
+class Links(Answer, frozen=True, kw_only=True):
+    """Pages about an execution."""
+
+    report_url: str = ""
+    logs_url: str = ""
+    artifacts_url: str = ""
+
+
+class ExecutionStatus(Answer, frozen=True, kw_only=True):
+    """The answer to GET /executions/{id}: the documented fields, then what the execution was created with.
+
+    ``reason`` says why it failed or was cancelled. ``running`` lists the tests in flight of shards that run.
+    """
+
+    execution_id: str
+    status: str = "created"
+    progress: Progress = Progress()
+    results: Counts = Counts()
+    shard_results: list[ShardResult] = []
+    running: list[TestInFlight] = []
+    artifacts: Links = Links()
+    reason: str | None = None
+    created_at: str = ""
+    test_suite: str = ""
+    environment: str = ""
+    provider: str = ""
+    trigger_source: str = ""
+    configuration: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+
+
+class ExecutionCancelled(Answer, frozen=True, kw_only=True):
+    """The answer to DELETE /executions/{id}."""
+
+    execution_id: str
+    status: str = "cancelled"
+    cancelled_at: str = ""
+    reason: str = ""

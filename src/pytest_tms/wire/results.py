@@ -1,0 +1,171 @@
+"""Messages about results: POST /results and GET /executions/{id}/tests."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+
+from pytest_tms.wire.base import (
+    Answer,
+    Count,
+    ExitStatus,
+    Identifier,
+    Milliseconds,
+    NotRunTests,
+    Request,
+    SubmittedStatus,
+    TestStatus,
+    Text,
+    Time,
+)
+from pytest_tms.wire.executions import GivenCounts
+
+Test = TypeVar("Test")
+
+
+class Artifact(Request, frozen=True, kw_only=True):
+    """A file that a test left."""
+
+    name: Text
+    kind: Text
+    path: Text
+
+
+class Section(Request, frozen=True, kw_only=True):
+    """A text that a plugin added to a test's report, as the log of a browser; ``name`` is its heading."""
+
+    name: Text
+    text: Text
+
+
+class Attempt(Request, frozen=True, kw_only=True):
+    """One try of a test that was tried more than once; the last one is the test's own.
+
+    Each has its own output and files.
+    """
+
+    outcome: Text
+    duration: int | None = None
+    error: Text | None = None
+    longrepr: Text | None = None
+    started_at: Text | None = None
+    artifacts: list[Artifact] | None = None
+    stdout: Text | None = None
+    stderr: Text | None = None
+    log: Text | None = None
+    sections: list[Section] | None = None
+
+
+class Subtest(Request, frozen=True, kw_only=True):
+    """One part of a test that has parts: ``title`` is its message and parameters."""
+
+    title: Text
+    status: TestStatus
+    duration: int | None = None
+    error: Text | None = None
+    longrepr: Text | None = None
+
+
+class TestResult(Request, frozen=True, kw_only=True):
+    """One test of POST /results: the documented fields, then what we add.
+
+    ``duration`` is in milliseconds over setup, call and teardown. ``error`` is the message of the exception
+    (the reason if a test was skipped), of at most 1000 characters; ``longrepr`` is the traceback.
+    ``outcome`` is pytest's own word (passed, failed, error, skipped, xfailed, xpassed, crashed), ``timeout``,
+    or the word that a plugin of the user's gave to the report. ``node_id`` identifies the test over runs.
+    ``sections`` are the texts that plugins added to the report.
+    """
+
+    __test__ = False
+
+    title: Annotated[str, msgspec.Meta(min_length=1, max_length=10_000_000)]
+    status: TestStatus
+    file: Text | None = None
+    duration: Milliseconds | None = None
+    error: Text | None = None
+    retries: Count | None = None
+    tags: list[Text] | None = None
+    node_id: Text | None = None
+    outcome: Text | None = None
+    started_at: Text | None = None
+    worker: Text | None = None
+    owner: Text | None = None
+    longrepr: Text | None = None
+    stdout: Text | None = None
+    stderr: Text | None = None
+    log: Text | None = None
+    sections: list[Section] | None = None
+    parameters: dict[str, Any] | None = None
+    properties: dict[str, Any] | None = None
+    artifacts: list[Artifact] | None = None
+    attempts: list[Attempt] | None = None
+    subtests: list[Subtest] | None = None
+
+
+class ArtifactNames(Request, frozen=True, kw_only=True):
+    """The files of a shard, by kind."""
+
+    screenshots: list[str] | None = None
+    videos: list[str] | None = None
+    traces: list[str] | None = None
+    logs: list[str] | None = None
+
+
+class ResultsSubmission(Request, Generic[Test], frozen=True, kw_only=True):
+    """POST /results. Only ``execution_id`` and ``shard_id`` are required.
+
+    Generic over its tests, because the server decodes them one by one (``msgspec.Raw``) to keep
+    fields that it does not know; everyone else writes ``TestResult``. ``happened_at`` is when the shard
+    ended, if it is sent afterwards; it belongs to the capability ``replay``. ``runner`` belongs to the
+    capability ``attempts``; ``collected``, ``not_run…`` and ``exit_status`` belong to ``expected``: see
+    ``EventData``.
+    """
+
+    execution_id: Identifier
+    shard_id: Identifier
+    provider: str | None = "custom"
+    status: SubmittedStatus | None = None
+    results: GivenCounts | None = None
+    tests: list[Test] | None = None
+    artifacts: ArtifactNames | None = None
+    metadata: dict[str, Any] | None = None
+    happened_at: Time | None = None
+    runner: Identifier | None = None
+    collected: Count | None = None
+    not_run: Count | None = None
+    not_run_reason: Text | None = None
+    not_run_tests: NotRunTests | None = None
+    exit_status: ExitStatus | None = None
+
+
+class SubmissionSummary(Answer, frozen=True, kw_only=True):
+    """What became of a submission."""
+
+    tests_processed: int = 0
+    artifacts_uploaded: int = 0
+    webhooks_triggered: int = 0
+
+
+class SubmissionAccepted(Answer, frozen=True, kw_only=True):
+    """The answer to POST /results."""
+
+    submission_id: str
+    execution_id: str = ""
+    shard_id: str = ""
+    status: str = "accepted"
+    processed_at: str = ""
+    summary: SubmissionSummary = SubmissionSummary()
+
+
+class TestPage(Answer, frozen=True, kw_only=True):
+    """The answer to GET /executions/{id}/tests: tests as they were sent, in the order of arrival.
+
+    ``cursor`` fetches the next page, and is null on the last one.
+    """
+
+    __test__ = False
+
+    execution_id: str
+    tests: list[dict[str, Any]] = []
+    cursor: str | None = None

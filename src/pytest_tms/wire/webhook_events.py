@@ -1,0 +1,100 @@
+"""Payloads of the events that webhooks deliver."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_tms.wire.base import Answer
+from pytest_tms.wire.executions import Counts, Links, Progress
+
+
+class FailedTest(Answer, frozen=True, kw_only=True):
+    """A failed test in ``execution.completed``; long texts are cut."""
+
+    title: str
+    file: str = ""
+    error: str | None = None
+    shard: str = ""
+
+
+class StartedData(Answer, frozen=True, kw_only=True):
+    """``data`` of an outbound ``execution.started``."""
+
+    test_suite: str
+    environment: str
+    provider: str
+    configuration: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+class ShardStartedData(Answer, frozen=True, kw_only=True):
+    """``data`` of an outbound ``shard.started``."""
+
+    shard_id: str
+    status: str = "running"
+
+
+class ShardLink(Answer, frozen=True, kw_only=True):
+    """The page about a shard."""
+
+    report_url: str
+
+
+class ShardCompletedData(Answer, frozen=True, kw_only=True):
+    """``data`` of an outbound ``shard.completed``; ``duration`` is in milliseconds."""
+
+    shard_id: str
+    status: str
+    results: Counts
+    duration: int | None
+    artifacts: ShardLink
+
+
+class ProgressData(Answer, frozen=True, kw_only=True):
+    """``data`` of an outbound ``execution.progress``."""
+
+    status: str
+    progress: Progress
+    results: Counts
+
+
+class ShardSummary(Answer, frozen=True, kw_only=True):
+    """A shard in the event that ends its execution."""
+
+    shard_id: str
+    status: str
+    results: Counts
+
+
+class EndedData(Answer, frozen=True, kw_only=True):
+    """``data`` of an outbound ``execution.completed``, ``execution.failed`` or ``execution.cancelled``.
+
+    ``failed_tests`` has at most 100 and ``shard_results`` as many as fit; the totals count them all, and
+    ``artifacts.report_url`` shows them.
+    """
+
+    status: str
+    reason: str | None
+    results: Counts
+    duration: int | None
+    shard_results: list[ShardSummary]
+    shard_results_total: int
+    artifacts: Links
+    failed_tests: list[FailedTest]
+    failed_tests_total: int
+    not_run: int = 0
+    not_run_reason: str | None = None
+
+
+class OutboundEvent(Answer, frozen=True, kw_only=True):
+    """The payload of a webhook delivery.
+
+    ``sequence`` grows by one with each event of the execution, and is the same in every attempt to deliver
+    it: a receiver orders events by it. It has gaps for events that the webhook does not subscribe to.
+    """
+
+    event: str
+    timestamp: str
+    execution_id: str
+    sequence: int
+    data: StartedData | ShardStartedData | ShardCompletedData | ProgressData | EndedData | dict[str, Any]
