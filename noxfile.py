@@ -1,4 +1,4 @@
-"""The tests on every supported pytest and Python, from the built wheel: `nox` or `make nox`."""
+"""Run the tests from the built wheel on every supported pytest and Python: `nox` or `make nox`."""
 
 import shutil
 
@@ -15,12 +15,12 @@ LOWEST = [
     "tests/integration/cli/test_command.py",
     "tests/e2e/test_smoke.py",
 ]
-"""Tests that load every dependency, in under a minute."""
+"""Tests that load every dependency and take less than a minute."""
 
 
 @nox.session(venv_backend="uv")
 def lowest(session: nox.Session) -> None:
-    """Test every direct dependency at its declared minimum."""
+    """Test with the lowest supported version of every direct dependency."""
     pins = session.create_tmp() + "/lowest.txt"
     extras = ["--extra=server", "--extra=postgres", "--extra=redis", "--extra=xdist"]
     compiled = ["uv", "pip", "compile", "--quiet", "--no-annotate", "--upgrade", "--resolution=lowest-direct"]
