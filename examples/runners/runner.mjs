@@ -90,7 +90,7 @@ async function main(url, token) {
     metadata: { buildNumber: process.env.BUILD_NUMBER ?? "local" },
   });
   const { executionId, webhookUrl, webhookToken } = created;
-  if (!executionId) throw new TmsError(`The answer of ${url} is not a TMS's: it has no executionId.`);
+  if (!executionId) throw new TmsError(`The response of ${url} has no executionId: check that TMS_URL is the base URL of a TMS.`);
   const send = (event, data) =>
     call("POST", webhookUrl, webhookToken, { event, timestamp: new Date().toISOString(), executionId, data });
 

@@ -120,7 +120,7 @@ created=$(call POST "$TMS_URL/executions" "$TMS_API_TOKEN" '{
   "configuration": {"shards": '"${#shards[@]}"'},
   "metadata": {"buildNumber": '"$(quote "${BUILD_NUMBER:-local}")"'}
 }')
-execution_id=$(field executionId "$created") || die 1 "The answer of $TMS_URL is not a TMS's: it has no executionId."
+execution_id=$(field executionId "$created") || die 1 "The response of $TMS_URL has no executionId: check that TMS_URL is the base URL of a TMS."
 webhook_url=$(field webhookUrl "$created")
 webhook_token=$(field webhookToken "$created")
 
