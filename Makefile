@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: setup demo test coverage lint lowest nightly bench nox clean
+.PHONY: setup demo test coverage lint migration lowest nightly bench nox clean
 
 setup: $(VENV)/.ready
 
@@ -42,6 +42,12 @@ nightly: setup
 
 bench: setup
 	$(BIN)/python -m bench
+
+# The next revision of the database's schema, after a change of store/tables.py: make migration m="add …".
+migration: setup
+	$(BIN)/python tools/new_migration.py "$(m)"
+	$(BIN)/ruff check --quiet --fix src/pytest_tms/server/store/migrations/versions
+	$(BIN)/ruff format --quiet src/pytest_tms/server/store/migrations/versions
 
 # Test with the lowest supported version of every direct dependency.
 lowest: setup

@@ -81,7 +81,7 @@ def test_an_upgraded_database_has_the_tables_of_the_code(old: Database, tmp_path
         found = compare_metadata(MigrationContext.configure(connection), tables.metadata)
     if old.engine.dialect.name == "sqlite":  # of which SQLAlchemy reads no index on an expression
         found = [each for each in found if getattr(each[1], "name", "") != "ix_executions_running"]
-    assert found == []
+    assert found == [], 'the tables differ from the last revision: run make migration m="…"'
 
 
 def test_what_was_stored_before_is_shown_after_an_upgrade(old: Database, tmp_path: Path) -> None:
