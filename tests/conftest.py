@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -135,8 +136,8 @@ def start() -> Iterator[Serve]:
     """Start `tms serve`; what a failing test leaves running is stopped."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def one(*arguments: Any, **environ: str) -> tuple[subprocess.Popen[bytes], str]:
-        process, url = serve(*arguments, **environ)
+    def one(data_dir: Path, *options: str, **environ: str) -> tuple[subprocess.Popen[bytes], str]:
+        process, url = serve(data_dir, *options, **environ)
         started.append(process)
         return process, url
 

@@ -64,7 +64,7 @@ def node_modules() -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     with FileLock(directory / "lock"):
         if not (directory / "installed").exists():
-            command = ["npm", "install", "--prefix", directory, "--no-audit", "--no-fund", "axios"]
+            command = ["npm", "install", "--prefix", str(directory), "--no-audit", "--no-fund", "axios"]
             done = subprocess.run(command, capture_output=True, text=True, timeout=300)
             if done.returncode:
                 pytest.skip(f"npm cannot install axios: {done.stderr.strip().splitlines()[-1:]}")

@@ -74,7 +74,7 @@ class Api:
         """Every test of an execution, over all pages."""
         path = f"/executions/{execution['executionId']}/tests?limit=200"
         page = good(self.ask("GET", path), 200)
-        found = page["tests"]
+        found: list[dict[str, Any]] = page["tests"]
         while page["cursor"]:
             page = good(self.ask("GET", f"{path}&cursor={page['cursor']}"), 200)
             found += page["tests"]

@@ -32,6 +32,7 @@ def read(page: str) -> str:
 
 def code(page: str, language: str) -> str:
     """Return the only block of code in a language on a page."""
+    block: str
     (block,) = re.findall(rf"```{language}\n(.*?)```", read(page), re.DOTALL)
     return block
 

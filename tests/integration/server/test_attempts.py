@@ -378,7 +378,8 @@ def test_an_execution_that_a_person_cancelled_runs_again_for_a_newer_ci_attempt_
     api: Api, first: int | None, second: int | None, expected: str
 ) -> None:
     execution = api.create()
-    start(api, execution, "a", **({"attempt": first} if first else {}))
+    attempt: dict[str, Any] = {"attempt": first} if first else {}
+    start(api, execution, "a", **attempt)
     good(api.ask("DELETE", f"/executions/{execution['executionId']}"), 200)
     api.send(execution, "shard.completed", shardId="1", runner="a", status="cancelled")
     data = {"shardId": "1", "runner": "b", **({"attempt": second} if second else {})}

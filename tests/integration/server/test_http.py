@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from http.client import HTTPResponse
 from pathlib import Path
@@ -432,8 +433,12 @@ def test_an_answer_is_compressed_as_the_client_accepts(
     assert answer.headers.get("Content-Encoding") == coding
     assert "Accept-Encoding" in answer.headers["Vary"]
     assert int(answer.headers["Content-Length"]) == len(answer.content)
-    unpack = {None: bytes, "gzip": gzip.decompress, "zstd": zstd.decompress}[coding]
-    assert json.loads(unpack(answer.content)) == plain
+    unpack: dict[str | None, Callable[[bytes], bytes]] = {
+        None: bytes,
+        "gzip": gzip.decompress,
+        "zstd": zstd.decompress,
+    }
+    assert json.loads(unpack[coding](answer.content)) == plain
     if coding:
         assert len(answer.content) < 2000
 
@@ -536,7 +541,7 @@ def test_a_query_parameter_that_a_call_does_not_have_is_named_with_those_it_has(
     webhook = {"url": "https://ci.example.com/x", "events": ["execution.failed"]}
     webhook_id = good(api.ask("POST", "/webhooks", webhook), 201)["webhookId"]
     path = call.path.format(execution_id=api.create()["executionId"], webhook_id=webhook_id)
-    body = None if call.takes is type(None) else {}
+    body: dict[str, Any] | None = None if call.takes is type(None) else {}
     error = refused(api.ask(call.method, f"{path}?page=2&Limit=3", body), 422)
     names = [parameter.name for parameter in call.query]
     said = f"Unknown query parameter: {'use ' + ', '.join(names) if names else 'this call takes none'}"
@@ -582,10 +587,11 @@ def test_the_fields_of_the_ietf_draft_say_what_the_documented_ones_say(tmp_path:
             assert answer.headers["RateLimit-Policy"] == '"executions";q=3;w=3600'
             found = re.fullmatch(r'"executions";r=(\d+);t=(\d+)', answer.headers["RateLimit"])
             assert found
-            assert int(found[1]) == left == int(answer.headers["X-RateLimit-Remaining"])
-            assert 0 < int(found[2]) <= 3600
+            remaining, reset = map(int, found.groups())
+            assert remaining == left == int(answer.headers["X-RateLimit-Remaining"])
+            assert 0 < reset <= 3600
         refused(answer, 429)
-        assert abs(int(found[2]) - int(answer.headers["Retry-After"])) <= 1
+        assert abs(reset - int(answer.headers["Retry-After"])) <= 1
         assert "RateLimit" not in api.ask("GET", "/").headers
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,7 +24,7 @@ from tests.helpers.api import KEY, Api, fields, good, refused, running, scratch_
 from tests.helpers.processes import Tms
 
 
-def post(tms: Tms, path: str, body: dict[str, object], key: str) -> requests.Response:
+def post(tms: Tms, path: str, body: Mapping[str, object], key: str) -> requests.Response:
     headers = {"Authorization": f"Bearer {tms.token}", "Idempotency-Key": key}
     return requests.post(f"{tms.url}{path}", json=body, headers=headers, timeout=30)
 

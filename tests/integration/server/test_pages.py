@@ -229,7 +229,8 @@ def test_the_start_page_lists_executions_the_newest_first_without_a_gap(api: Api
     api.submit({"executionId": made[-1]}, tests=[result("a", "failed"), result("b")])
     words = " ".join(page(api, "/").words.split())
     assert "1 test failed smoke · dev · b119 ·" in words
-    path, seen = "/", []
+    path = "/"
+    seen: list[str] = []
     while len(seen) < len(made):
         shown = page(api, path)
         rows = [link for link in shown.links() if link.startswith("/reports/")]

@@ -148,7 +148,13 @@ def test_a_token_that_is_bound_to_environments_hears_of_no_other(api: Api) -> No
         api.ask("POST", "/webhooks", {**hook, "filters": {"environments": ["staging"]}}, token=bound), 201
     )
     theirs = good(api.ask("POST", "/webhooks", hook), 201)
-    for filters in (None, {}, {"environments": []}, {"environments": ["staging", "dev"]}):
+    wider: list[dict[str, list[str]] | None] = [
+        None,
+        {},
+        {"environments": []},
+        {"environments": ["staging", "dev"]},
+    ]
+    for filters in wider:
         refused(api.ask("POST", "/webhooks", {**hook, "filters": filters}, token=bound), 403)
         if filters is not None:
             path = f"/webhooks/{mine['webhookId']}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.helpers.api import Api, fields, good, refused, result
@@ -125,8 +127,9 @@ def test_a_message_says_what_a_field_must_be(api: Api) -> None:
 
 
 def test_a_thousand_problems_are_listed_and_the_rest_is_said_to_be(api: Api) -> None:
-    for wrong in ({"tests": [{}] * 2000}, {"tests": [result(tags=[1] * 2000)]}):
-        body = {"executionId": "any", "shardId": "1", **wrong}
+    lists: list[list[dict[str, Any]]] = [[{}] * 2000, [result(tags=[1] * 2000)]]
+    for tests in lists:
+        body = {"executionId": "any", "shardId": "1", "tests": tests}
         details = refused(api.ask("POST", "/results", body), 422)["details"]
         assert len(details) == 1001
         assert details[-1] == {"field": "", "message": "There are more than 1000 problems"}
@@ -150,8 +153,10 @@ def test_null_is_as_if_it_were_absent(api: Api) -> None:
     assert status["configuration"]["shards"] == 1
     assert status["configuration"]["timeout"] == 1_800_000
     assert status["metadata"] == {}
-    nulls = dict.fromkeys(("file", "duration", "error", "retries", "tags", "nodeId", "attempts", "subtests"))
-    submitted = dict.fromkeys(("provider", "status", "results", "artifacts", "metadata"))
+    nulls: dict[str, Any] = dict.fromkeys(
+        ("file", "duration", "error", "retries", "tags", "nodeId", "attempts", "subtests")
+    )
+    submitted: dict[str, Any] = dict.fromkeys(("provider", "status", "results", "artifacts", "metadata"))
     api.submit(execution, tests=[result(**nulls)], **submitted)
     assert api.status(execution)["results"]["passed"] == 1
     for absent in ({"tests": None}, {}):

@@ -54,7 +54,12 @@ def test_every_event_arrives_over_kills(
             options += ["--database-url", stack.enter_context(scratch_database())]
         process, url = serve(tmp_path, *options)
         token = first_token(tmp_path)
-        stack.callback(lambda: process.poll() is None and kill_all(process))
+
+        @stack.callback
+        def stop() -> None:
+            if process.poll() is None:
+                kill_all(process)
+
         port = url.split(":")[2].partition("/")[0]
         again = [*options, "--port", port]
         committed: set[str] = set()

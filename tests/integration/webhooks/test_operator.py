@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,8 +130,8 @@ def test_where_nothing_is_allowed_webhooks_go_to_public_https_alone(sqlite_api: 
     for url in ("http://ci.example.com/", "https://127.0.0.1/", "https://10.0.0.1/", "x"):
         body = {"url": url, "events": EVENTS}
         assert fields(sqlite_api.ask("POST", "/webhooks", body)) == {"url"}
-    body = {"url": "x", "events": ["nope"], "secret": "whsec_!", "retryPolicy": {"maxRetries": -1}}
-    named = fields(sqlite_api.ask("POST", "/webhooks", body))
+    wrong = {"url": "x", "events": ["nope"], "secret": "whsec_!", "retryPolicy": {"maxRetries": -1}}
+    named = fields(sqlite_api.ask("POST", "/webhooks", wrong))
     assert named == {"url", "events[0]", "secret", "retryPolicy.maxRetries"}
     for method, path in (
         ("GET", ""),
@@ -139,8 +140,8 @@ def test_where_nothing_is_allowed_webhooks_go_to_public_https_alone(sqlite_api: 
         ("POST", "/validate"),
         ("POST", "/replay"),
     ):
-        body = {} if method in ("PATCH", "POST") else None
-        refused(sqlite_api.ask(method, f"/webhooks/wh_nope{path}", body), 404)
+        empty: dict[str, Any] | None = {} if method in ("PATCH", "POST") else None
+        refused(sqlite_api.ask(method, f"/webhooks/wh_nope{path}", empty), 404)
 
 
 def test_the_commands_register_validate_list_and_replay(

@@ -136,7 +136,7 @@ def test_lines_of_unknown_types_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_collection_errors_are_failed_tests_and_break_the_shard(tmp_path: Path) -> None:
-    collected = {
+    collected: dict[str, Any] = {
         "nodeid": "test_b.py",
         "outcome": "failed",
         "longrepr": "E   ImportError: no",
