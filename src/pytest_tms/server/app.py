@@ -14,9 +14,10 @@ from litestar.di import Provide
 
 from pytest_tms import calls
 from pytest_tms.server import pages
-from pytest_tms.server.api import about, events, executions, rate_limits, results, routes, webhooks
+from pytest_tms.server.api import about, events, executions, results, routes, webhooks
 from pytest_tms.server.api.authentication import caller
-from pytest_tms.server.api.idempotency import once
+from pytest_tms.server.api.idempotency import idempotency_guard
+from pytest_tms.server.api.rate_limits import RateLimits
 from pytest_tms.server.api.token_usage import TokenUsage
 from pytest_tms.server.asgi.body_limits import LARGEST_BODY
 from pytest_tms.server.asgi.middleware import Middleware
@@ -37,12 +38,12 @@ HANDLERS = 64
 def create_app(settings: ServerSettings, database: Database) -> Middleware:
     """The ASGI application of one server process, on a database whose schema is up to date."""
     calls.learn()
-    keys = SecretEncryption(settings.keys, settings.data_dir)
-    targets = EgressPolicy(settings.allow_insecure_webhooks, settings.webhook_subnets)
-    worker = DeliveryWorker(settings, database, keys, targets)
-    validations = TestPayloads(targets)
-    counted = rate_limits.RateLimits(rates.parse(settings.rate_limits), settings.redis_url)
-    visits = TokenUsage(database)
+    encryption = SecretEncryption(settings.keys, settings.data_dir)
+    egress_policy = EgressPolicy(settings.allow_insecure_webhooks, settings.webhook_subnets)
+    delivery_worker = DeliveryWorker(settings, database, encryption, egress_policy)
+    test_payloads = TestPayloads(egress_policy)
+    rate_limits = RateLimits(rates.parse(settings.rate_limits), settings.redis_url)
+    token_usage = TokenUsage(database)
     api = Router(
         path="/api",
         route_handlers=[
@@ -60,28 +61,35 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
     )
     app = Litestar(
         [api, *pages.routes()],
-        state=State({"settings": settings, "database": database, "limits": counted, "visits": visits}),
+        state=State(
+            {
+                "settings": settings,
+                "database": database,
+                "rate_limits": rate_limits,
+                "token_usage": token_usage,
+            }
+        ),
         dependencies={
             "settings": Provide(lambda: settings, sync_to_thread=False),
             "database": Provide(lambda: database, sync_to_thread=False),
-            "addresses": Provide(routes.addresses, sync_to_thread=False),
-            "once": Provide(once, sync_to_thread=False),
-            "limits": Provide(lambda: counted, sync_to_thread=False),
-            "visits": Provide(lambda: visits, sync_to_thread=False),
+            "urls": Provide(routes.request_urls, sync_to_thread=False),
+            "idempotency": Provide(idempotency_guard, sync_to_thread=False),
+            "rate_limits": Provide(lambda: rate_limits, sync_to_thread=False),
+            "token_usage": Provide(lambda: token_usage, sync_to_thread=False),
             "caller": Provide(caller, sync_to_thread=False),
-            "keys": Provide(lambda: keys, sync_to_thread=False),
-            "targets": Provide(lambda: targets, sync_to_thread=False),
-            "worker": Provide(lambda: worker, sync_to_thread=False),
-            "validations": Provide(lambda: validations, sync_to_thread=False),
+            "encryption": Provide(lambda: encryption, sync_to_thread=False),
+            "egress_policy": Provide(lambda: egress_policy, sync_to_thread=False),
+            "delivery_worker": Provide(lambda: delivery_worker, sync_to_thread=False),
+            "test_payloads": Provide(lambda: test_payloads, sync_to_thread=False),
         },
         exception_handlers=pages.EXCEPTION_HANDLERS,
         on_shutdown=[database.close],
         lifespan=[
             _handler_threads,
-            worker.running,
-            DeadlineJob(settings, database, worker).running,
+            delivery_worker.running,
+            DeadlineJob(settings, database, delivery_worker).running,
             ExpiryJob(database).running,
-            visits.running,
+            token_usage.running,
         ],
         openapi_config=None,
         logging_config=None,

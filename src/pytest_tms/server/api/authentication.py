@@ -106,7 +106,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     if call.scope is None:
         return
     state = connection.app.state
-    visits: TokenUsage = state.visits
+    token_usage: TokenUsage = state.token_usage
     anyone = stranger(connection)
     text = bearer(connection)
     try:
@@ -117,10 +117,10 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         else:
             caller = await run_sync(_check, state.database, text, call, anyone, connection.path_params)
     except Unauthorized as error:
-        visits.failed(anyone, error.message)
+        token_usage.failed(anyone, error.message)
         raise
     if caller.token is not None:
-        visits.used(caller.token, now())
+        token_usage.used(caller.token, now())
     connection.state.caller = caller
 
 

@@ -45,10 +45,10 @@ def send_event(
     body: bytes,
     database: Database,
     settings: ServerSettings,
-    addresses: Urls,
-    worker: DeliveryWorker,
-    once: IdempotencyGuard,
-    limits: RateLimits,
+    urls: Urls,
+    delivery_worker: DeliveryWorker,
+    idempotency: IdempotencyGuard,
+    rate_limits: RateLimits,
     caller: Caller,
     execution_id: str,
 ) -> wire.EventAccepted:
@@ -64,7 +64,7 @@ def send_event(
     runner = None if data.runner is None else plain(data.runner)
     silence = settings.shard_silence * 1000
     with database.write() as connection:
-        if earlier := once.recall(connection, body, wire.EventAccepted):
+        if earlier := idempotency.recall(connection, body, wire.EventAccepted):
             state = executions.get(connection, execution_id).status
             return msgspec.structs.replace(earlier, execution_status=state)
         found = execution = executions.lock(connection, execution_id)
@@ -81,7 +81,7 @@ def send_event(
             execution = stored.execution
             changed.append((stored.before, stored.after))
         executions.add_event(connection, execution_id, event.event, kept, now)
-        asked = limits.interval(execution.expected_shards)
+        asked = rate_limits.interval(execution.expected_shards)
         until = 0
         if event.event == "execution.progress" and event.happened_at is None and silence:
             until = now + states.patience(silence, data.interval or asked)
@@ -99,7 +99,7 @@ def send_event(
         executions.save(connection, execution)
         if execution.status == "cancelled" != found.status:
             audit.add(connection, caller, "execution.cancelled", execution_id, now)
-        told = announce(connection, addresses, found, execution, changed)
+        told = announce(connection, urls, found, execution, changed)
         given = None
         if runner is not None and data.shard_id is not None:
             [given] = runners.given(connection, execution_id, runner, [plain(data.shard_id)])
@@ -110,9 +110,9 @@ def send_event(
             progress_interval=asked,
             shard_id=given,
         )
-        once.keep(connection, answer)
+        idempotency.keep(connection, answer)
     if told:
-        worker.wake()
+        delivery_worker.wake()
     return answer
 
 

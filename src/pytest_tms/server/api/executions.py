@@ -40,8 +40,8 @@ def create_execution(
     body: bytes,
     database: Database,
     settings: ServerSettings,
-    addresses: Urls,
-    once: IdempotencyGuard,
+    urls: Urls,
+    idempotency: IdempotencyGuard,
     caller: Caller,
 ) -> wire.ExecutionCreated:
     """Create an execution, with a token of its own for its events."""
@@ -49,7 +49,7 @@ def create_execution(
     caller.check_reach([request.environment])
     asked = request.configuration or wire.Configuration()
     execution_id = new_id("exec")
-    token = once.webhook_token(execution_id)
+    token = idempotency.webhook_token(execution_id)
     execution = Execution(
         id=execution_id,
         test_suite=request.test_suite,
@@ -64,14 +64,14 @@ def create_execution(
         metadata=request.metadata or {},
         extra=unknown_fields(document, wire.ExecutionRequest),
         token_hash=authentication.hashed(token),
-        root=addresses.root,
+        root=urls.root,
         created_at=authentication.now(),
         shards_total=asked.shards or 1,
         timeout_given=asked.timeout is not None,
     )
     execution = execution.timed(execution.created_at)
     with database.write() as connection:
-        answer = once.recall(connection, body, wire.ExecutionCreated)
+        answer = idempotency.recall(connection, body, wire.ExecutionCreated)
         if answer is None:
             executions.create(connection, execution)
             audit.add(connection, caller, "execution.created", execution.id, execution.created_at)
@@ -80,18 +80,18 @@ def create_execution(
                 status=execution.status,
                 created_at=_time(execution.created_at),
                 configuration=_configuration(execution),
-                webhook_url=f"{addresses.api}/webhooks/executions/{execution.id}",
-                report_url=addresses.report(execution.id),
+                webhook_url=f"{urls.api}/webhooks/executions/{execution.id}",
+                report_url=urls.report(execution.id),
                 capabilities=list(CAPABILITIES),
             )
-            once.keep(connection, answer)
+            idempotency.keep(connection, answer)
         else:
-            token = once.webhook_token(answer.execution_id)
+            token = idempotency.webhook_token(answer.execution_id)
     return msgspec.structs.replace(answer, webhook_token=token)
 
 
 @route(calls.GET_EXECUTION)
-def get_execution(database: Database, addresses: Urls, execution_id: str) -> dict[str, Any]:
+def get_execution(database: Database, urls: Urls, execution_id: str) -> dict[str, Any]:
     """An execution's status, with the unknown fields that it was created with."""
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
@@ -114,7 +114,7 @@ def get_execution(database: Database, addresses: Urls, execution_id: str) -> dic
         results=execution.results,
         shard_results=[_shard(shard, expected.missing.get(shard.shard_id)) for shard in shards],
         running=[test for shard in shards if shard.status == "running" for test in _in_flight(shard)],
-        artifacts=addresses.links(execution.id),
+        artifacts=urls.links(execution.id),
         reason=execution.reason,
         created_at=_time(execution.created_at),
         test_suite=execution.test_suite,
@@ -132,13 +132,13 @@ def get_execution(database: Database, addresses: Urls, execution_id: str) -> dic
 def cancel_execution(
     database: Database,
     settings: ServerSettings,
-    addresses: Urls,
-    worker: DeliveryWorker,
+    urls: Urls,
+    delivery_worker: DeliveryWorker,
     caller: Caller,
     execution_id: str,
 ) -> wire.ExecutionCancelled:
     """Cancel an execution; a repeated call gives the first answer again."""
-    execution = cancel(database, settings, addresses, worker, caller, execution_id)
+    execution = cancel(database, settings, urls, delivery_worker, caller, execution_id)
     return wire.ExecutionCancelled(
         execution_id=execution.id,
         cancelled_at=_time(execution.ended_at or execution.created_at),
@@ -149,8 +149,8 @@ def cancel_execution(
 def cancel(
     database: Database,
     settings: ServerSettings,
-    addresses: Urls,
-    worker: DeliveryWorker,
+    urls: Urls,
+    delivery_worker: DeliveryWorker,
     caller: Caller,
     execution_id: str,
 ) -> Execution:
@@ -167,9 +167,9 @@ def cancel(
             execution = shard_reports.close(connection, execution, now)
             executions.save(connection, execution)
             audit.add(connection, caller, "execution.cancelled", execution.id, now)
-        told = announce(connection, addresses, before, execution)
+        told = announce(connection, urls, before, execution)
     if told:
-        worker.wake()
+        delivery_worker.wake()
     return execution
 
 

@@ -88,7 +88,7 @@ class IdempotencyGuard:
         return authentication.hashed(self.token)
 
 
-def once(request: Request[Any, Any, Any]) -> IdempotencyGuard:
+def idempotency_guard(request: Request[Any, Any, Any]) -> IdempotencyGuard:
     """The key that a request carries."""
     meter = request.scope["state"].get("meter")
     key = request.headers.get("Idempotency-Key", "")

@@ -124,7 +124,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     call: Call[Any, Any] = handler.opt["call"]
     if call.limit is None:
         return
-    limits: RateLimits = connection.app.state.limits
+    limits: RateLimits = connection.app.state.rate_limits
     # The events of an execution are counted together, whichever token opens them.
     of_execution = call.limit == "events"
     caller = connection.path_params["execution_id"][:100] if of_execution else connection.state.caller.id

@@ -40,9 +40,9 @@ def submit_results(
     body: bytes,
     database: Database,
     settings: ServerSettings,
-    addresses: Urls,
-    worker: DeliveryWorker,
-    once: IdempotencyGuard,
+    urls: Urls,
+    delivery_worker: DeliveryWorker,
+    idempotency: IdempotencyGuard,
     caller: Caller,
 ) -> wire.SubmissionAccepted:
     """Keep a shard's tests, close the shard, and complete the execution where it was the last one."""
@@ -60,7 +60,7 @@ def submit_results(
         shown=_files(rest.get("artifacts")),
     )
     with database.write() as connection:
-        if earlier := once.recall(connection, body, wire.SubmissionAccepted):
+        if earlier := idempotency.recall(connection, body, wire.SubmissionAccepted):
             return earlier
         found = execution = executions.lock(connection, submission.execution_id)
         caller.check_reach([execution.environment])
@@ -73,7 +73,7 @@ def submit_results(
         results.add_submission(connection, kept._replace(shard_id=stored.after.shard_id))
         execution = shard_reports.close(connection, stored.execution.timed(now), now)
         executions.save(connection, execution)
-        told = announce(connection, addresses, found, execution, [(stored.before, stored.after)])
+        told = announce(connection, urls, found, execution, [(stored.before, stored.after)])
         answer = wire.SubmissionAccepted(
             submission_id=kept.id,
             execution_id=execution.id,
@@ -85,9 +85,9 @@ def submit_results(
                 webhooks_triggered=told,
             ),
         )
-        once.keep(connection, answer)
+        idempotency.keep(connection, answer)
     if told:
-        worker.wake()
+        delivery_worker.wake()
     return answer
 
 

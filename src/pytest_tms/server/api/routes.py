@@ -25,7 +25,7 @@ HOST = re.compile(r"([a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?", re
 """A Host header; what it says stands in links of pages and payloads."""
 
 
-def addresses(request: Request[Any, Any, Any]) -> Urls:
+def request_urls(request: Request[Any, Any, Any]) -> Urls:
     """The public URL that the operator set, else the one that was asked. Raises BadRequest."""
     if public := request.app.state.settings.public_url:
         return Urls(public)

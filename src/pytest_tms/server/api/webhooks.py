@@ -45,22 +45,24 @@ def create_webhook(
     body: bytes,
     database: Database,
     settings: ServerSettings,
-    keys: SecretEncryption,
-    targets: EgressPolicy,
-    once: IdempotencyGuard,
+    encryption: SecretEncryption,
+    egress_policy: EgressPolicy,
+    idempotency: IdempotencyGuard,
     caller: Caller,
 ) -> dict[str, Any]:
     """Register a webhook; it is sent the events from now on."""
-    request, document = decode(body, wire.WebhookRequest, _problems(targets, settings, wire.WebhookRequest))
+    request, document = decode(
+        body, wire.WebhookRequest, _problems(egress_policy, settings, wire.WebhookRequest)
+    )
     caller.check_reach(request.filters.environments if request.filters else None)
     webhook_id = new_id("wh")
-    secret = request.secret or once.webhook_secret(webhook_id)
+    secret = request.secret or idempotency.webhook_secret(webhook_id)
     webhook = Webhook(
         id=webhook_id,
         url=request.url,
         events=tuple(dict.fromkeys(request.events)),
-        secret=keys.encrypt(secret),
-        headers=_encrypted(keys, request.headers or {}, {}),
+        secret=encryption.encrypt(secret),
+        headers=_encrypted(encryption, request.headers or {}, {}),
         retry=request.retry_policy or wire.RetryPolicy(),
         filters=request.filters or wire.WebhookFilters(),
         extra=unknown_fields(document, wire.WebhookRequest),
@@ -69,7 +71,7 @@ def create_webhook(
     )
     shown = {**_shown(webhook), "url": webhook.url}  # its caller has just sent it
     with database.write() as connection:
-        earlier = once.recall(connection, body, dict[str, Any])
+        earlier = idempotency.recall(connection, body, dict[str, Any])
         if earlier is None:
             webhooks.add(connection, webhook)
             audit.add(
@@ -80,10 +82,10 @@ def create_webhook(
                 webhook.created_at,
                 host=urlsplit(webhook.url).hostname,
             )
-            once.keep(connection, shown)
+            idempotency.keep(connection, shown)
         else:  # the secret is made anew for the same key, so that it is kept nowhere as it is
             shown = earlier
-            secret = once.webhook_secret(shown["webhookId"])
+            secret = idempotency.webhook_secret(shown["webhookId"])
     return {**shown, "secret": None if request.secret else secret}
 
 
@@ -107,14 +109,16 @@ def update_webhook(
     body: bytes,
     database: Database,
     settings: ServerSettings,
-    keys: SecretEncryption,
-    targets: EgressPolicy,
-    worker: DeliveryWorker,
+    encryption: SecretEncryption,
+    egress_policy: EgressPolicy,
+    delivery_worker: DeliveryWorker,
     caller: Caller,
     webhook_id: str,
 ) -> dict[str, Any]:
     """Change what is given. A paused webhook keeps its events until it is active again."""
-    change, document = decode(body, wire.WebhookChange, _problems(targets, settings, wire.WebhookChange))
+    change, document = decode(
+        body, wire.WebhookChange, _problems(egress_policy, settings, wire.WebhookChange)
+    )
     with database.write() as connection:
         webhook = webhooks.lock(connection, webhook_id)
         refuse(header_problems(change.headers, webhook.headers))
@@ -124,7 +128,7 @@ def update_webhook(
             events=tuple(dict.fromkeys(change.events)) if change.events else webhook.events,
             headers=webhook.headers
             if change.headers is None
-            else _encrypted(keys, change.headers, webhook.headers),
+            else _encrypted(encryption, change.headers, webhook.headers),
             retry=change.retry_policy or webhook.retry,
             filters=change.filters or webhook.filters,
             extra={**webhook.extra, **unknown_fields(document, wire.WebhookChange)},
@@ -135,7 +139,7 @@ def update_webhook(
         webhooks.save(connection, webhook)
         fields = [name for name in change.__struct_encode_fields__ if name in document]
         audit.add(connection, caller, "webhook.changed", webhook_id, authentication.now(), fields=fields)
-    worker.wake()
+    delivery_worker.wake()
     return _shown(webhook)
 
 
@@ -152,30 +156,30 @@ def delete_webhook(database: Database, caller: Caller, webhook_id: str) -> wire.
 def rotate_webhook_secret(
     body: bytes,
     database: Database,
-    keys: SecretEncryption,
+    encryption: SecretEncryption,
     settings: ServerSettings,
-    targets: EgressPolicy,
-    once: IdempotencyGuard,
+    egress_policy: EgressPolicy,
+    idempotency: IdempotencyGuard,
     caller: Caller,
     webhook_id: str,
 ) -> dict[str, Any]:
     """Give a webhook a new secret; for 24 hours deliveries carry a signature by each of the two."""
-    request, _ = decode(body, wire.SecretRotation, _problems(targets, settings, wire.SecretRotation))
+    request, _ = decode(body, wire.SecretRotation, _problems(egress_policy, settings, wire.SecretRotation))
     now = authentication.now()
     with database.write() as connection:
-        earlier = once.recall(connection, body, wire.Webhook)
+        earlier = idempotency.recall(connection, body, wire.Webhook)
         webhook = webhooks.lock(connection, webhook_id)
-        secret = request.secret or once.webhook_secret(webhook_id)
+        secret = request.secret or idempotency.webhook_secret(webhook_id)
         if earlier is None:
             webhook = replace(
                 webhook,
-                secret=keys.encrypt(secret),
+                secret=encryption.encrypt(secret),
                 previous_secret=webhook.secret,
                 previous_until=now + OVERLAP,
             )
             webhooks.save(connection, webhook)
             audit.add(connection, caller, "webhook.rotated", webhook_id, now)
-            once.keep(connection, wire.Webhook(webhook_id=webhook_id))
+            idempotency.keep(connection, wire.Webhook(webhook_id=webhook_id))
     return _shown(webhook, "" if request.secret else secret)
 
 
@@ -183,9 +187,9 @@ def rotate_webhook_secret(
 async def validate_webhook(
     body: bytes,
     database: Database,
-    keys: SecretEncryption,
-    validations: TestPayloads,
-    once: IdempotencyGuard,
+    encryption: SecretEncryption,
+    test_payloads: TestPayloads,
+    idempotency: IdempotencyGuard,
     webhook_id: str,
 ) -> wire.WebhookValidation:
     """Send a test payload, whatever the webhook's state, and say how that went.
@@ -193,32 +197,32 @@ async def validate_webhook(
     The key is taken in a transaction before, since neither a transaction nor a thread is held while an
     endpoint takes its time.
     """
-    webhook = await run_sync(_begin_validation, body, database, once, webhook_id)
+    webhook = await run_sync(_begin_validation, body, database, idempotency, webhook_id)
     if isinstance(webhook, wire.WebhookValidation):
         return webhook
     try:
-        credentials = await run_sync(keys.credentials, webhook, authentication.now())
-        response = await validations.send(webhook, credentials)
+        credentials = await run_sync(encryption.credentials, webhook, authentication.now())
+        response = await test_payloads.send(webhook, credentials)
     except ValueError as error:
         LOG.warning("webhook %s cannot be validated: %s", webhook.id, error)
         reason = "its secret cannot be decrypted, see the server's log"
         response = Response(code=0, milliseconds=0, reason=reason)
     except Exception:
-        await run_sync(_free, database, once)
+        await run_sync(_free, database, idempotency)
         raise
-    return await run_sync(_end_validation, database, once, webhook_id, response)
+    return await run_sync(_end_validation, database, idempotency, webhook_id, response)
 
 
 def _begin_validation(
-    body: bytes, database: Database, once: IdempotencyGuard, webhook_id: str
+    body: bytes, database: Database, idempotency: IdempotencyGuard, webhook_id: str
 ) -> wire.WebhookValidation | Webhook:
     with database.write() as connection:
-        earlier = once.recall(connection, body, wire.WebhookValidation)
+        earlier = idempotency.recall(connection, body, wire.WebhookValidation)
         return earlier or webhooks.get(connection, webhook_id)
 
 
 def _end_validation(
-    database: Database, once: IdempotencyGuard, webhook_id: str, response: Response
+    database: Database, idempotency: IdempotencyGuard, webhook_id: str, response: Response
 ) -> wire.WebhookValidation:
     now = authentication.now()
     with database.write() as connection:
@@ -231,12 +235,12 @@ def _end_validation(
             last_validated_at=_time(now),
             reason=response.reason,
         )
-        return once.keep(connection, answer)
+        return idempotency.keep(connection, answer)
 
 
-def _free(database: Database, once: IdempotencyGuard) -> None:
+def _free(database: Database, idempotency: IdempotencyGuard) -> None:
     with database.write() as connection:
-        once.free(connection)
+        idempotency.free(connection)
 
 
 @route(calls.LIST_DELIVERIES)
@@ -285,19 +289,19 @@ def list_deliveries(
 def replay_deliveries(
     body: bytes,
     database: Database,
-    worker: DeliveryWorker,
-    once: IdempotencyGuard,
+    delivery_worker: DeliveryWorker,
+    idempotency: IdempotencyGuard,
     caller: Caller,
     webhook_id: str,
 ) -> wire.Replayed:
     """Send again; each delivery keeps its id, so that a receiver knows what it has had."""
     request, _ = decode(body, wire.ReplayRequest, lambda _: ())
     with database.write() as connection:
-        if earlier := once.recall(connection, body, wire.Replayed):
+        if earlier := idempotency.recall(connection, body, wire.Replayed):
             return earlier
         number = replay(connection, caller, webhook_id, request.delivery_id and plain(request.delivery_id))
-        answer = once.keep(connection, wire.Replayed(webhook_id=webhook_id, deliveries=number))
-    worker.wake()
+        answer = idempotency.keep(connection, wire.Replayed(webhook_id=webhook_id, deliveries=number))
+    delivery_worker.wake()
     return answer
 
 
@@ -327,14 +331,14 @@ HANDLERS = (
 )
 
 
-def _problems(targets: EgressPolicy, settings: ServerSettings, kind: type[msgspec.Struct]) -> Any:
+def _problems(egress_policy: EgressPolicy, settings: ServerSettings, kind: type[msgspec.Struct]) -> Any:
     """What no schema says: where the URL leads, how strong the secret is, what would never be used."""
 
     def found(document: Mapping[str, Any]) -> Iterator[Problem]:
         url = document.get("url")
         if isinstance(url, str) and url:
             try:
-                targets.parse(url)
+                egress_policy.parse(url)
             except ValueError as error:
                 yield Problem("url", str(error))
             else:
@@ -352,11 +356,11 @@ def _problems(targets: EgressPolicy, settings: ServerSettings, kind: type[msgspe
 
 
 def _encrypted(
-    keys: SecretEncryption, headers: Mapping[str, str], known: Mapping[str, str]
+    encryption: SecretEncryption, headers: Mapping[str, str], known: Mapping[str, str]
 ) -> dict[str, str]:
     """Headers as they are stored; of one whose value is masked, the ``known`` value."""
     return {
-        name: known[name] if value == MASK and name in known else keys.encrypt(value)
+        name: known[name] if value == MASK and name in known else encryption.encrypt(value)
         for name, value in headers.items()
     }
 

@@ -38,10 +38,10 @@ class DeadlineJob:
     it has listened for as long as a shard may be silent.
     """
 
-    def __init__(self, settings: ServerSettings, database: Database, worker: DeliveryWorker) -> None:
+    def __init__(self, settings: ServerSettings, database: Database, delivery_worker: DeliveryWorker) -> None:
         self._settings = settings
         self._database = database
-        self._worker = worker
+        self._delivery_worker = delivery_worker
         self._listens_since = 0
         self._looked_at = 0
         self._thread = ThreadPoolExecutor(1, "tms-time")
@@ -64,7 +64,7 @@ class DeadlineJob:
             look = asyncio.get_running_loop().run_in_executor(self._thread, self._look)
             try:
                 if await asyncio.shield(look):
-                    self._worker.wake()
+                    self._delivery_worker.wake()
                 troubled = False
             except asyncio.CancelledError:
                 await asyncio.wait([look])

@@ -13,7 +13,7 @@ from litestar.static_files import create_static_files_router
 
 from pytest_tms.errors import ApiError
 from pytest_tms.server.pages import artifacts, audit, cancel, events, login, report, runs, webhooks
-from pytest_tms.server.pages.page_session import form, guard, visitor
+from pytest_tms.server.pages.page_session import current_session, form, guard
 
 HERE = Path(__file__).parent
 LARGEST_FORM = 16 * 1024
@@ -47,7 +47,7 @@ def routes() -> list[Router]:
         ],
         guards=[guard],
         dependencies={
-            "visitor": Provide(visitor, sync_to_thread=False),
+            "page_session": Provide(current_session, sync_to_thread=False),
             "form": Provide(form, sync_to_thread=False),
             "report_limit": Provide(lambda: report_limit, sync_to_thread=False),
         },

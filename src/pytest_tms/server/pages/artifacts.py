@@ -16,7 +16,9 @@ FILES = 200
 
 
 @get("/artifacts/{execution_id:str}", sync_to_thread=True)
-def artifacts(database: Database, visitor: PageSession, execution_id: str, after: str = "") -> Response[str]:
+def artifacts(
+    database: Database, page_session: PageSession, execution_id: str, after: str = ""
+) -> Response[str]:
     """The artifacts page: names by shard and kind. Files are not uploaded yet."""
     start = after if after.isascii() and after.isprintable() else ""
     with database.read() as connection:
@@ -29,7 +31,7 @@ def artifacts(database: Database, visitor: PageSession, execution_id: str, after
             shown.append((shard_id, kind.kind, kind.names[:room], kind.total))
             room = max(0, room - len(kind.names))
     return page(
-        visitor,
+        page_session,
         "artifacts.html",
         tab="artifacts",
         execution=execution,

@@ -17,13 +17,13 @@ PLACES = {"exec": "/reports/", "wh": "/webhooks/"}
 
 
 @get("/audit", opt={"scope": ADMIN}, sync_to_thread=True)
-def show_audit(database: Database, visitor: PageSession, before: str = "") -> Response[str]:
+def show_audit(database: Database, page_session: PageSession, before: str = "") -> Response[str]:
     """The log, the newest first."""
     start = int(before) if before.isdecimal() and len(before) < 19 else None
     with database.read() as connection:
         entries, following = audit.page(connection, before=start, limit=ENTRIES)
     return page(
-        visitor,
+        page_session,
         "audit.html",
         entries=[(entry, _place(entry), _details(entry)) for entry in entries],
         following=following,

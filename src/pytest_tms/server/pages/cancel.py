@@ -22,7 +22,7 @@ from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 
 @get("/cancel/{execution_id:str}", opt={"scope": WRITES}, sync_to_thread=True)
 def cancel_form(
-    database: Database, settings: ServerSettings, visitor: PageSession, execution_id: str
+    database: Database, settings: ServerSettings, page_session: PageSession, execution_id: str
 ) -> Response[Any]:
     """Ask for a confirmation, while there is anything to cancel."""
     with database.read() as connection:
@@ -30,20 +30,20 @@ def cancel_form(
         still = reports(connection, settings, execution, authentication.now())
     if execution.status == "cancelled" or not states.is_cancellable(execution.status, reports=still):
         return _report(execution_id)
-    return page(visitor, "cancel.html", tab="cancel", execution=execution)
+    return page(page_session, "cancel.html", tab="cancel", execution=execution)
 
 
 @post("/cancel/{execution_id:str}", opt={"scope": WRITES}, sync_to_thread=True)
 def cancel_execution(
     database: Database,
     settings: ServerSettings,
-    addresses: Urls,
-    worker: DeliveryWorker,
-    visitor: PageSession,
+    urls: Urls,
+    delivery_worker: DeliveryWorker,
+    page_session: PageSession,
     execution_id: str,
 ) -> Response[Any]:
     """Cancel it: every pytest that reports to it stops with its next report."""
-    cancel(database, settings, addresses, worker, visitor.caller, execution_id)
+    cancel(database, settings, urls, delivery_worker, page_session.caller, execution_id)
     return _report(execution_id)
 
 

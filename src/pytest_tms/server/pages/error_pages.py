@@ -40,5 +40,7 @@ def title(status: int) -> str:
 
 def render(error: ApiError) -> str:
     """Render the page of an error about which no visitor is known."""
-    visitor = PageSession(caller=Caller(id="anyone"))
-    return page(visitor, "error.html", error.status, title=title(error.status), message=error.message).content
+    page_session = PageSession(caller=Caller(id="anyone"))
+    return page(
+        page_session, "error.html", error.status, title=title(error.status), message=error.message
+    ).content

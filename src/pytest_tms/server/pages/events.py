@@ -20,14 +20,14 @@ LONGEST = 5000
 
 
 @get("/logs/{execution_id:str}", sync_to_thread=True)
-def logs(database: Database, visitor: PageSession, execution_id: str, after: str = "0") -> Response[str]:
+def logs(database: Database, page_session: PageSession, execution_id: str, after: str = "0") -> Response[str]:
     """The log page, in the order of arrival."""
     start = int(after) if after.isdecimal() and len(after) < 19 else 0
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
         rows = page_queries.events(connection, execution_id, after=start, limit=EVENTS + 1, length=LONGEST)
     return page(
-        visitor,
+        page_session,
         "logs.html",
         tab="logs",
         execution=execution,

@@ -16,48 +16,51 @@ from pytest_tms.server.api import authentication, errors
 from pytest_tms.server.api.rate_limits import RateLimits
 from pytest_tms.server.api.token_usage import TokenUsage
 from pytest_tms.server.pages import error_pages
-from pytest_tms.server.pages.page_session import LASTS, PageSession, new_key
-from pytest_tms.server.pages.page_session import visitor as visitor_of
+from pytest_tms.server.pages.page_session import LASTS, PageSession, current_session, new_key
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.store import page_sessions
 from pytest_tms.server.store.database import Database
 
 
 @get("/login", opt={"scope": None}, sync_to_thread=False)
-def login_form(visitor: PageSession, to: str = "/") -> Response[Any]:
+def login_form(page_session: PageSession, to: str = "/") -> Response[Any]:
     """The login page."""
-    if visitor.is_trusted or visitor.token is not None:
+    if page_session.is_trusted or page_session.token is not None:
         return Redirect(_inside(to))
-    return page(visitor, "login.html", to=_inside(to), wrong="")
+    return page(page_session, "login.html", to=_inside(to), wrong="")
 
 
 @post("/login", opt={"scope": None})
 async def login(
-    database: Database, limits: RateLimits, visits: TokenUsage, visitor: PageSession, form: dict[str, str]
+    database: Database,
+    rate_limits: RateLimits,
+    token_usage: TokenUsage,
+    page_session: PageSession,
+    form: dict[str, str],
 ) -> Response[Any]:
     """Log in, and go on to the page that was asked for."""
     to = _inside(form.get("to", "/"))
     try:
-        known = await run_sync(_enter, database, limits, visitor, form.get("token", "").strip())
+        known = await run_sync(_enter, database, rate_limits, page_session, form.get("token", "").strip())
     except Unauthorized as error:
-        visits.failed(visitor.caller, error.message)
-        return page(visitor, "login.html", error.status, to=to, wrong=error.message)
+        token_usage.failed(page_session.caller, error.message)
+        return page(page_session, "login.html", error.status, to=to, wrong=error.message)
     return Redirect(to, status_code=303, cookies=[known.cookie])
 
 
-def _enter(database: Database, limits: RateLimits, visitor: PageSession, text: str) -> PageSession:
+def _enter(database: Database, rate_limits: RateLimits, page_session: PageSession, text: str) -> PageSession:
     """The visitor, logged in with a token. Raises Unauthorized, and RateLimited after too many wrong ones."""
-    meter = limits.meter("logins", visitor.caller.address)
+    meter = rate_limits.meter("logins", page_session.caller.address)
     if meter is not None and (error := meter.charge(1)):
         raise error
     token = authentication.find(database, text)
     if meter is not None:
         meter.charge(-1)  # only wrong ones count
     # A new key, for somebody may have planted the old one.
-    known = replace(visitor, caller=visitor.caller.by(token), key=new_key())
+    known = replace(page_session, caller=page_session.caller.by(token), key=new_key())
     now = authentication.now()
     with database.write() as connection:
-        page_sessions.end(connection, authentication.hashed(visitor.key))
+        page_sessions.end(connection, authentication.hashed(page_session.key))
         page_sessions.add(
             connection, authentication.hashed(known.key), authentication.hashed(text), now, now + 1000 * LASTS
         )
@@ -65,10 +68,10 @@ def _enter(database: Database, limits: RateLimits, visitor: PageSession, text: s
 
 
 @post("/logout", opt={"scope": None}, sync_to_thread=True)
-def logout(database: Database, visitor: PageSession) -> Response[Any]:
+def logout(database: Database, page_session: PageSession) -> Response[Any]:
     """Log out: the cookie opens nothing any more, wherever it was copied to."""
     with database.write() as connection:
-        page_sessions.end(connection, authentication.hashed(visitor.key))
+        page_sessions.end(connection, authentication.hashed(page_session.key))
     return Redirect("/login", status_code=303)
 
 
@@ -76,14 +79,14 @@ def answer_api_error(request: Request[Any, Any, Any], error: ApiError) -> Respon
     """Answer with the page of an error, or the login page for a 401; JSON for clients that ask for it."""
     if error_pages.wants_json(request.scope):
         return errors.answer_api_error(request, error)
-    visitor = visitor_of(request)
+    page_session = current_session(request)
     if isinstance(error, Unauthorized):
         query = request.scope["query_string"].decode("latin-1")
         asked = request.scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
         to = _inside(asked if request.method == "GET" else "/")
-        return page(visitor, "login.html", error.status, to=to, wrong="")
+        return page(page_session, "login.html", error.status, to=to, wrong="")
     title = error_pages.title(error.status)
-    answer = page(visitor, "error.html", error.status, title=title, message=error.message)
+    answer = page(page_session, "error.html", error.status, title=title, message=error.message)
     if error.retry_after is not None:
         answer.headers["Retry-After"] = str(round(error.retry_after))
     return answer
@@ -97,7 +100,7 @@ def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
         return answer_unexpected(request, error)
     if error.status_code == 405:
         title, message = error_pages.title(405), f"{request.method} is not possible at this address."
-        answer = page(visitor_of(request), "error.html", 405, title=title, message=message)
+        answer = page(current_session(request), "error.html", 405, title=title, message=message)
         answer.headers["Allow"] = errors.allowed(error)
         return answer
     return answer_api_error(request, BY_STATUS.get(error.status_code, BY_STATUS[400])())

@@ -122,26 +122,26 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     caller = authentication.stranger(connection)
     if key and not is_trusted and (token := await run_sync(_token, database, key)):
         caller = caller.by(token)
-        visits: TokenUsage = connection.app.state.visits
-        visits.used(token, authentication.now())
-    visitor = PageSession(
+        token_usage: TokenUsage = connection.app.state.token_usage
+        token_usage.used(token, authentication.now())
+    page_session = PageSession(
         caller=caller,
         key=key or new_key(),
         is_trusted=is_trusted,
         is_secure=is_secure,
         has_cookie=bool(key),
     )
-    connection.scope["state"]["visitor"] = visitor
+    connection.scope["state"]["page_session"] = page_session
     scope = handler.opt.get("scope", READS)
-    if scope is not None and not visitor.may(scope):
-        if visitor.token is None:
+    if scope is not None and not page_session.may(scope):
+        if page_session.token is None:
             raise Unauthorized("Log in to see this page.")
         raise Forbidden(f"The token that you logged in with lacks the scope {scope}: log in with another.")
     await run_sync(authentication.check_reach, database, caller, connection.path_params)
     request = cast("Request[Any, Any, Any]", connection)
     if request.method == "POST":
         form = await _form(request)
-        if not hmac.compare_digest(form.get("proof", "").encode(), visitor.proof.encode()):
+        if not hmac.compare_digest(form.get("proof", "").encode(), page_session.proof.encode()):
             raise Forbidden("This form was made for another visit: go back, reload the page and try again.")
         connection.scope["state"]["form"] = form
 
@@ -179,9 +179,9 @@ def _hostname(host: str) -> str:
     return name.removeprefix("[").removesuffix("]").rstrip(".").lower()
 
 
-def visitor(request: Request[Any, Any, Any]) -> PageSession:
+def current_session(request: Request[Any, Any, Any]) -> PageSession:
     """The visitor that the guard found; a stranger where it came to no end."""
-    found: PageSession = request.scope["state"].get("visitor") or PageSession(
+    found: PageSession = request.scope["state"].get("page_session") or PageSession(
         caller=authentication.stranger(request)
     )
     return found

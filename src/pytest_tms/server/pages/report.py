@@ -61,18 +61,20 @@ class Names:
 async def report(
     database: Database,
     settings: ServerSettings,
-    visitor: PageSession,
+    page_session: PageSession,
     execution_id: str,
     report_limit: CapacityLimiter,
     after: str = "0",
 ) -> Response[str]:
     """The report page; ``after`` pages through the failing tests."""
     start = int(after) if after.isdecimal() and len(after) < 19 else 0
-    return await run_sync(_report, database, settings, visitor, execution_id, start, limiter=report_limit)
+    return await run_sync(
+        _report, database, settings, page_session, execution_id, start, limiter=report_limit
+    )
 
 
 def _report(
-    database: Database, settings: ServerSettings, visitor: PageSession, execution_id: str, start: int
+    database: Database, settings: ServerSettings, page_session: PageSession, execution_id: str, start: int
 ) -> Response[str]:
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
@@ -83,7 +85,7 @@ def _report(
     expected = _expected(execution, shards)
     not_run = expected.not_run or 0
     return page(
-        visitor,
+        page_session,
         "report.html",
         tab="reports",
         execution=execution,

@@ -15,10 +15,10 @@ from pytest_tms.server.domain.page_details import MAX_NAME, shorten
 from pytest_tms.server.pages.page_session import PageSession
 
 
-def page(visitor: PageSession, template: str, status: int = 200, **values: Any) -> Response[str]:
+def page(page_session: PageSession, template: str, status: int = 200, **values: Any) -> Response[str]:
     """A rendered page; a browser that is new here gets its cookie with it."""
-    text = _environment().get_template(template).render(visitor=visitor, **values)
-    cookies = [] if visitor.has_cookie else [visitor.cookie]
+    text = _environment().get_template(template).render(page_session=page_session, **values)
+    cookies = [] if page_session.has_cookie else [page_session.cookie]
     return Response(text, status_code=status, media_type=MediaType.HTML, cookies=cookies)
 
 

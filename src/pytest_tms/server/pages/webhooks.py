@@ -46,18 +46,18 @@ class Shown:
 
 
 @get("/webhooks", opt={"scope": WEBHOOKS}, sync_to_thread=True)
-def list_webhooks(database: Database, visitor: PageSession, after: str = "") -> Response[str]:
+def list_webhooks(database: Database, page_session: PageSession, after: str = "") -> Response[str]:
     """The webhooks that the visitor may see, the oldest first."""
     start = after if after.isascii() and after.isprintable() else ""
     with database.read() as connection:
         found = webhooks.every(connection, after=start, limit=LISTED + 1)
     return page(
-        visitor,
+        page_session,
         "webhooks.html",
         webhooks=[
             Shown(webhook)
             for webhook in found[:LISTED]
-            if visitor.caller.reaches(webhook.filters.environments)
+            if page_session.caller.reaches(webhook.filters.environments)
         ],
         following=found[LISTED - 1].id if len(found) > LISTED else None,
         first_page=not start,
@@ -66,7 +66,7 @@ def list_webhooks(database: Database, visitor: PageSession, after: str = "") -> 
 
 @get("/webhooks/{webhook_id:str}", opt={"scope": WEBHOOKS}, sync_to_thread=True)
 def show_webhook(
-    database: Database, visitor: PageSession, webhook_id: str, status: str = "", before: str = ""
+    database: Database, page_session: PageSession, webhook_id: str, status: str = "", before: str = ""
 ) -> Response[str]:
     """One webhook and its deliveries, the newest first."""
     chosen = status if status in STATUSES else None
@@ -76,7 +76,7 @@ def show_webhook(
         rows, following = webhooks.page(connection, webhook_id, status=chosen, before=start, limit=DELIVERIES)
         failed, _ = webhooks.page(connection, webhook_id, status="failed", before=None, limit=1)
     return page(
-        visitor,
+        page_session,
         "webhook.html",
         webhook=Shown(webhook),
         deliveries=rows,
@@ -90,33 +90,35 @@ def show_webhook(
 
 @post("/webhooks/{webhook_id:str}/replay", opt={"scope": WEBHOOKS}, sync_to_thread=True)
 def replay_failed(
-    database: Database, worker: DeliveryWorker, visitor: PageSession, webhook_id: str
+    database: Database, delivery_worker: DeliveryWorker, page_session: PageSession, webhook_id: str
 ) -> Response[Any]:
     """Send what failed again."""
     with database.write() as connection:
-        replay(connection, visitor.caller, webhook_id)
-    worker.wake()
+        replay(connection, page_session.caller, webhook_id)
+    delivery_worker.wake()
     return _back(webhook_id)
 
 
 @post("/webhooks/{webhook_id:str}/pause", opt={"scope": WEBHOOKS}, sync_to_thread=True)
-def pause(database: Database, worker: DeliveryWorker, visitor: PageSession, webhook_id: str) -> Response[Any]:
+def pause(
+    database: Database, delivery_worker: DeliveryWorker, page_session: PageSession, webhook_id: str
+) -> Response[Any]:
     """Send nothing until it is active again."""
-    return _become(database, worker, visitor, webhook_id, "paused")
+    return _become(database, delivery_worker, page_session, webhook_id, "paused")
 
 
 @post("/webhooks/{webhook_id:str}/activate", opt={"scope": WEBHOOKS}, sync_to_thread=True)
 def activate(
-    database: Database, worker: DeliveryWorker, visitor: PageSession, webhook_id: str
+    database: Database, delivery_worker: DeliveryWorker, page_session: PageSession, webhook_id: str
 ) -> Response[Any]:
     """Send again, after a pause or after it was disabled."""
-    return _become(database, worker, visitor, webhook_id, "active")
+    return _become(database, delivery_worker, page_session, webhook_id, "active")
 
 
 def _become(
     database: Database,
-    worker: DeliveryWorker,
-    visitor: PageSession,
+    delivery_worker: DeliveryWorker,
+    page_session: PageSession,
     webhook_id: str,
     status: wire.WebhookStatus,
 ) -> Response[Any]:
@@ -124,8 +126,8 @@ def _become(
     with database.write() as connection:
         webhook = webhooks.lock(connection, webhook_id)
         webhooks.save(connection, webhook.became(status, now))
-        audit.add(connection, visitor.caller, "webhook.changed", webhook_id, now, fields=["status"])
-    worker.wake()
+        audit.add(connection, page_session.caller, "webhook.changed", webhook_id, now, fields=["status"])
+    delivery_worker.wake()
     return _back(webhook_id)
 
 
