@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.server import databases
 from bench.table import table
-from pytest_tms.server.api import authentication
+from pytest_tms.server.domain import clock
 from pytest_tms.server.store import webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.webhooks import NewDelivery
@@ -40,7 +40,7 @@ def measure(events: int) -> str:
 
 
 def _measured(database: Database) -> list[tuple[str, float]]:
-    now = authentication.now()
+    now = clock.now()
 
     def enqueue() -> None:
         rows = [

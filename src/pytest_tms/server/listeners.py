@@ -13,12 +13,13 @@ from functools import partial
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from pytest_tms.server.api.authentication import hashed, new_token
 from pytest_tms.server.app import create_app
 from pytest_tms.server.asgi.connections import Connection
 from pytest_tms.server.asgi.headers import MAX_HEAD
 from pytest_tms.server.asgi.middleware import Middleware
+from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.actors import Actor
+from pytest_tms.server.domain.api_tokens import hash_token, new_token
 from pytest_tms.server.local import EMBEDDED, Sessions, retire, write_state
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
@@ -51,8 +52,8 @@ def first_token(database: Database, keep: Callable[[str], None]) -> bool:
         alone(connection)
         if any(token.id != EMBEDDED for token in tokens.every(connection)):
             return False
-        token, text = new_token("first")
-        tokens.add(connection, token, hashed(text))
+        token, text = new_token("first", clock.now())
+        tokens.add(connection, token, hash_token(text))
         audit.add(connection, Actor(id="server"), "token.created", token.id, token.created_at)
         keep(text)
     return True
@@ -70,10 +71,10 @@ def serve(settings: ServerSettings, database: Database, sock: socket.socket) -> 
 
 def serve_embedded(settings: ServerSettings, database: Database, sock: socket.socket, url: str) -> None:
     """Serve until no session wants it any more; its token is new at each start."""
-    token, text = new_token("local")
+    token, text = new_token("local", clock.now())
     with database.write() as connection:
         tokens.forget(connection, EMBEDDED)
-        tokens.add(connection, replace(token, id=EMBEDDED), hashed(text))
+        tokens.add(connection, replace(token, id=EMBEDDED), hash_token(text))
     app = create_app(settings, database)
     sessions = Sessions(settings.data_dir)
     server = uvicorn.Server(_config(settings, app))

@@ -15,7 +15,7 @@ import pytest
 import requests
 from litestar.connection import ASGIConnection
 
-from pytest_tms.server.api import authentication
+from pytest_tms.server.domain import api_tokens, clock
 from pytest_tms.server.pages.page_session import is_direct
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
@@ -116,7 +116,7 @@ def test_a_login_leads_to_the_page_that_was_asked_for_until_the_logout(closed: A
     [
         ("", "The request has no token"),
         *((text, "its checksum does not fit.") for text in ("nonsense", "a\x00b", "ü", "x" * 10_000)),
-        (f"tms_{'0' * 30}{authentication._checksum('0' * 30)}", "The token is unknown: use another."),
+        (f"tms_{'0' * 30}{api_tokens._checksum('0' * 30)}", "The token is unknown: use another."),
     ],
 )
 def test_a_wrong_token_is_told_in_one_sentence_and_sets_no_cookie(closed: Api, wrong: str, said: str) -> None:
@@ -148,7 +148,7 @@ def test_the_cookie_is_opaque_kept_as_a_hash_and_out_of_reach_of_scripts(closed:
     assert {"HttpOnly", "SameSite=lax", "Path=/"} <= set(answer.headers["Set-Cookie"].split("; "))
     assert name == "tms"
     assert len(value) >= 43
-    assert value not in (closed.token, authentication.hashed(closed.token))
+    assert value not in (closed.token, api_tokens.hash_token(closed.token))
     for file in closed.data_dir.rglob("*"):
         assert value.encode() not in file.read_bytes(), file
     assert value != Visit(closed.root).login(closed.token).headers["Set-Cookie"].split("=")[1].split(";")[0]
@@ -167,12 +167,12 @@ def test_a_login_ends_at_once_with_its_token(closed: Api) -> None:
     assert visit.login(text).status_code == 303
     assert visit.see("/reports/x").status_code == 404
     with written(closed) as connection:
-        found = tokens.find(connection, authentication.hashed(text))
+        found = tokens.find(connection, api_tokens.hash_token(text))
         assert found
-        tokens.revoke(connection, found.id, authentication.now())
+        tokens.revoke(connection, found.id, clock.now())
     assert visit.see("/reports/x").status_code == 401
     assert visit.login(text).status_code == 401
-    assert visit.login(stored(closed, expires_at=authentication.now() - 1)).status_code == 401
+    assert visit.login(stored(closed, expires_at=clock.now() - 1)).status_code == 401
 
 
 @pytest.mark.parametrize("closed", ["postgresql"], indirect=True)
@@ -268,7 +268,7 @@ def test_what_visitors_do_stands_in_the_audit_log_with_their_token(closed: Api) 
     visit.see("/")
     visit.send(f"/cancel/{execution['executionId']}")
     with written(closed) as connection:
-        me = tokens.find(connection, authentication.hashed(closed.token))
+        me = tokens.find(connection, api_tokens.hash_token(closed.token))
         entries, _ = audit.page(connection, limit=50)
     assert me
     done = next(entry for entry in entries if entry.action == "execution.cancelled")
@@ -283,7 +283,7 @@ def test_wrong_tokens_are_bounded(tmp_path: Path) -> None:
             assert right.login(api.token).status_code == 303
             right.see("/")
             right.send("/logout")
-        statuses = [wrong.login(authentication.new_text()).status_code for _ in range(5)]
+        statuses = [wrong.login(api_tokens.new_text()).status_code for _ in range(5)]
         assert statuses == [401, 401, 401, 429, 429]
         answer = right.login(api.token)
         assert answer.status_code == 429

@@ -234,7 +234,7 @@ def test_the_cleanup_job_deletes_what_has_expired_and_nothing_else(database: Dat
         idempotency_keys.keep(connection, "me", "new", "answer")
     with database.read() as connection:
         assert len(idempotency_keys.expired(connection, now, 10 * number)) == number
-    expiry.ExpiryJob(database).clean()
+    expiry.ExpiryJob(database).run()
     with database.read() as connection:
         assert idempotency_keys.expired(connection, now, 1) == []
         assert idempotency_keys.is_known(connection, "me", "new", now)

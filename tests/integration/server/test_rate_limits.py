@@ -325,7 +325,7 @@ def test_processes_count_together_in_redis_and_alone_while_it_is_away(redis: Red
         assert [left(create(api)) for api in (one, other)] == [999, 998]
         for api in (one, other):
             said = [line[:13] for line in api.said().splitlines() if line.startswith("Redis")]
-            assert said == ["Redis is away", "Redis is back"] * 2
+            assert said == ["Redis is unavailable", "Redis is back"] * 2
 
 
 def test_a_redis_that_is_not_there_at_the_start_is_one_line_and_no_outage(
@@ -334,7 +334,7 @@ def test_a_redis_that_is_not_there_at_the_start_is_one_line_and_no_outage(
     settings = {"TMS_SERVER_REDIS_URL": redis.url, "TMS_SERVER_RATE_LIMITS": "documented"}
     with running(tmp_path / "data", **settings) as api:
         assert [left(create(api)) for _ in range(3)] == [99, 98, 97]
-        assert api.said().count("Redis is away") == 1
+        assert api.said().count("Redis is unavailable") == 1
         redis.start()
         wait_for(lambda: "Redis is back" in api.said())
         assert left(create(api)) == 99

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import event, text, update
 
 from pytest_tms import wire
-from pytest_tms.server.api import authentication
+from pytest_tms.server.domain import clock
 from pytest_tms.server.store import deadlines, tables
 from tests.helpers.api import Api, result, running, scratch_database
 from tests.helpers.processes import serve, wait_for
@@ -129,7 +129,7 @@ def test_a_timeout_that_nobody_set_counts_from_the_last_report(hooks: Api) -> No
         assert execution["configuration"]["timeout"] == 1_800_000
         hooks.send(execution, "execution.started")
     table = tables.executions
-    soon = authentication.now() + 60_000
+    soon = clock.now() + 60_000
     with written(hooks) as connection:
         connection.execute(
             update(table)
@@ -137,7 +137,7 @@ def test_a_timeout_that_nobody_set_counts_from_the_last_report(hooks: Api) -> No
             .values(deadline_at=soon)
         )
         connection.execute(
-            update(table).where(table.c.id == quiet["executionId"]).values(deadline_at=authentication.now())
+            update(table).where(table.c.id == quiet["executionId"]).values(deadline_at=clock.now())
         )
     hooks.send(talking, "execution.progress")
     hooks.send(given, "execution.progress")
@@ -197,7 +197,7 @@ def test_the_search_for_deadlines_follows_its_index(hooks: Api) -> None:
 
         plans: list[Any] = []
         event.listen(connection.engine, "before_cursor_execute", note)
-        deadlines.late(connection, 0, authentication.now())
+        deadlines.late(connection, 0, clock.now())
         event.remove(connection.engine, "before_cursor_execute", note)
         explain = "EXPLAIN" if connection.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
         plan = connection.exec_driver_sql(f"{explain} {asked[0]}", plans[0]).all()

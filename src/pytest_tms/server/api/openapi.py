@@ -25,7 +25,7 @@ from pytest_tms.errors import (
 )
 from pytest_tms.server.api import openapi_examples as examples
 from pytest_tms.server.api import openapi_texts as texts
-from pytest_tms.server.api.idempotency import LONGEST_KEY
+from pytest_tms.server.services.idempotency import MAX_KEY
 
 Schema = dict[str, Any]
 
@@ -65,7 +65,7 @@ IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "The same key and body have one effect and one answer for 24 hours.",
-    "schema": {"type": "string", "maxLength": LONGEST_KEY},
+    "schema": {"type": "string", "maxLength": MAX_KEY},
 }
 FREE_OBJECT = "JsonObject"
 """The name of objects whose fields are those that were sent."""

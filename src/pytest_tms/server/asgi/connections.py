@@ -10,7 +10,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol, RequestResponseCycle
 
 from pytest_tms.errors import ApiError
-from pytest_tms.server.api import errors
+from pytest_tms.server import error_responses
 from pytest_tms.server.asgi.headers import SECURITY_HEADERS, HeadersTooLarge
 from pytest_tms.server.domain.ids import new_id
 
@@ -114,7 +114,7 @@ class Connection(H11Protocol):
         if status == HeadersTooLarge.status:
             refusal = HeadersTooLarge()
         request_id = new_id("req")
-        body = errors.body(refusal, request_id)
+        body = error_responses.body(refusal, request_id)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),

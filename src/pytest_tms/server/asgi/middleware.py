@@ -10,7 +10,8 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from pytest_tms.errors import ApiError, Forbidden, ServiceUnavailable
-from pytest_tms.server.api import errors
+from pytest_tms.server import error_responses
+from pytest_tms.server.api.rate_limits import rate_limit_headers
 from pytest_tms.server.asgi.body_limits import Budget, timely
 from pytest_tms.server.asgi.decompression import decompressed
 from pytest_tms.server.asgi.headers import SECURITY_HEADERS, check_size
@@ -18,6 +19,7 @@ from pytest_tms.server.asgi.representations import Representation
 from pytest_tms.server.asgi.request_targets import to_origin_form
 from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.pages import error_pages
+from pytest_tms.server.request_context import RequestContext, request_context
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
@@ -58,8 +60,8 @@ class Middleware:
 
     async def _answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         self._latest = time.monotonic()
-        request_id = new_id("req")
-        scope.setdefault("state", {})["request_id"] = request_id
+        context = RequestContext(request_id=new_id("req"))
+        context.attach(scope)
         if scope["method"] == "HEAD":
             # A HEAD is a GET. The protocol leaves out the body, by the scope that it made: it stays as it is.
             scope = cast("HTTPScope", {**scope, "method": "GET"})
@@ -67,11 +69,10 @@ class Middleware:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                meter = scope["state"].get("meter")
                 headers = [
                     *message.get("headers", ()),
-                    (b"x-request-id", request_id.encode()),
-                    *(meter.headers if meter is not None else ()),
+                    (b"x-request-id", context.request_id.encode()),
+                    *rate_limit_headers(context.meter),
                 ]
                 own = {name.lower() for name, _ in headers}
                 if _is_cacheable(scope, message["status"]) and b"cache-control" not in own:
@@ -138,7 +139,7 @@ def _is_cacheable(scope: HTTPScope, status: int) -> bool:
 async def _refuse(error: ApiError, scope: HTTPScope, send: Send) -> None:
     """Answer with an error that did not come from the application."""
     if error_pages.wants_json(scope):
-        body, kind = errors.body(error, scope["state"]["request_id"]), b"application/json"
+        body, kind = error_responses.body(error, request_context(scope).request_id), b"application/json"
     else:  # as errors of the application are: see error_pages
         body, kind = error_pages.render(error).encode(), b"text/html; charset=utf-8"
     headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]

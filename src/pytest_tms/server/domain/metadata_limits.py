@@ -24,7 +24,11 @@ def size_problems(value: object, path: str) -> list[Problem]:
 
 
 def merged(before: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a shard's metadata with what a message adds. Raises Unprocessable if that is too large."""
+    """Return a shard's metadata with what a message adds.
+
+    Raises:
+        Unprocessable: The result is too large.
+    """
     after = {**before, **(given or {})}
     if given and (found := size_problems(after, "metadata")):
         raise Unprocessable(details=[Problem("metadata", f"With what is stored: {found[0].message}")])

@@ -10,10 +10,11 @@ from litestar import Request, Response, Router
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, InternalServerException, NotFoundException
 from litestar.static_files import create_static_files_router
+from litestar.types import Guard
 
 from pytest_tms.errors import ApiError
 from pytest_tms.server.pages import artifacts, audit, cancel, events, login, report, runs, webhooks
-from pytest_tms.server.pages.page_session import current_session, form, guard
+from pytest_tms.server.pages.page_session import current_session, form
 
 HERE = Path(__file__).parent
 LARGEST_FORM = 16 * 1024
@@ -26,8 +27,8 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
 """The handlers of the whole application: pages for browsers, JSON for the API and clients that ask for it."""
 
 
-def routes() -> list[Router]:
-    """Every page, and the files that they load."""
+def routes(guard: Guard) -> list[Router]:
+    """Return every page, behind ``guard``, and the files that they load."""
     report_limit = CapacityLimiter(report.MAX_RENDERINGS)
     pages = Router(
         path="/",

@@ -8,12 +8,12 @@ from urllib.parse import quote
 from litestar import Response, get, post
 from litestar.response import Redirect
 
-from pytest_tms.server.api import authentication
-from pytest_tms.server.api.executions import cancel, reports
-from pytest_tms.server.domain import states
+from pytest_tms.server.domain import clock, states
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.pages.page_session import WRITES, PageSession
 from pytest_tms.server.pages.templates import page
+from pytest_tms.server.services.executions import cancel_execution as cancel
+from pytest_tms.server.services.executions import is_reporting
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import executions
 from pytest_tms.server.store.database import Database
@@ -27,7 +27,7 @@ def cancel_form(
     """Ask for a confirmation, while there is anything to cancel."""
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
-        still = reports(connection, settings, execution, authentication.now())
+        still = is_reporting(connection, settings, execution, clock.now())
     if execution.status == "cancelled" or not states.is_cancellable(execution.status, reports=still):
         return _report(execution_id)
     return page(page_session, "cancel.html", tab="cancel", execution=execution)

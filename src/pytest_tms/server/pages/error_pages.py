@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar.types import Scope
 
 from pytest_tms.errors import ApiError
-from pytest_tms.server.api.authentication import Caller
+from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.content_negotiation import weights
 from pytest_tms.server.pages.page_session import PageSession
 from pytest_tms.server.pages.templates import page

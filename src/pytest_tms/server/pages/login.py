@@ -12,13 +12,14 @@ from litestar.exceptions import HTTPException
 from litestar.response import Redirect
 
 from pytest_tms.errors import BY_STATUS, ApiError, InternalError, Unauthorized
-from pytest_tms.server.api import authentication, errors
-from pytest_tms.server.api.rate_limits import RateLimits
-from pytest_tms.server.api.token_usage import TokenUsage
+from pytest_tms.server import error_responses
 from pytest_tms.server.pages import error_pages
-from pytest_tms.server.pages.page_session import LASTS, PageSession, current_session, new_key
+from pytest_tms.server.pages.page_session import PageSession, current_session, new_key
 from pytest_tms.server.pages.templates import page
-from pytest_tms.server.store import page_sessions
+from pytest_tms.server.request_context import request_context
+from pytest_tms.server.services.page_sessions import log_in, log_out
+from pytest_tms.server.services.rate_limits import RateLimits
+from pytest_tms.server.services.token_usage import TokenUsage
 from pytest_tms.server.store.database import Database
 
 
@@ -53,32 +54,24 @@ def _enter(database: Database, rate_limits: RateLimits, page_session: PageSessio
     meter = rate_limits.meter("logins", page_session.caller.address)
     if meter is not None and (error := meter.charge(1)):
         raise error
-    token = authentication.find(database, text)
+    key = new_key()  # somebody may have planted the old one
+    token = log_in(database, text, page_session.key, key)
     if meter is not None:
         meter.charge(-1)  # only wrong ones count
-    # A new key, for somebody may have planted the old one.
-    known = replace(page_session, caller=page_session.caller.by(token), key=new_key())
-    now = authentication.now()
-    with database.write() as connection:
-        page_sessions.end(connection, authentication.hashed(page_session.key))
-        page_sessions.add(
-            connection, authentication.hashed(known.key), authentication.hashed(text), now, now + 1000 * LASTS
-        )
-    return known
+    return replace(page_session, caller=page_session.caller.with_token(token), key=key)
 
 
 @post("/logout", opt={"scope": None}, sync_to_thread=True)
 def logout(database: Database, page_session: PageSession) -> Response[Any]:
     """Log out: the cookie opens nothing any more, wherever it was copied to."""
-    with database.write() as connection:
-        page_sessions.end(connection, authentication.hashed(page_session.key))
+    log_out(database, page_session.key)
     return Redirect("/login", status_code=303)
 
 
 def answer_api_error(request: Request[Any, Any, Any], error: ApiError) -> Response[Any]:
     """Answer with the page of an error, or the login page for a 401; JSON for clients that ask for it."""
     if error_pages.wants_json(request.scope):
-        return errors.answer_api_error(request, error)
+        return error_responses.api_error_response(request, error)
     page_session = current_session(request)
     if isinstance(error, Unauthorized):
         query = request.scope["query_string"].decode("latin-1")
@@ -95,23 +88,23 @@ def answer_api_error(request: Request[Any, Any, Any], error: ApiError) -> Respon
 def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """Answer what the framework refused: an unknown path, a wrong method, a form that is too large."""
     if error_pages.wants_json(request.scope):
-        return errors.answer_http_error(request, error)
+        return error_responses.http_error_response(request, error)
     if error.status_code >= 500:
         return answer_unexpected(request, error)
     if error.status_code == 405:
         title, message = error_pages.title(405), f"{request.method} is not possible at this address."
         answer = page(current_session(request), "error.html", 405, title=title, message=message)
-        answer.headers["Allow"] = errors.allowed(error)
+        answer.headers["Allow"] = error_responses.allowed(error)
         return answer
     return answer_api_error(request, BY_STATUS.get(error.status_code, BY_STATUS[400])())
 
 
 def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """Log an unexpected error and answer with a page that names the request."""
-    answer = errors.answer_unexpected(request, error)
+    answer = error_responses.unexpected_error_response(request, error)
     if error_pages.wants_json(request.scope):
         return answer
-    said = f"The server failed; quote {errors.request_id(request)} to whoever runs it."
+    said = f"The server failed; quote {request_context(request.scope).request_id} to whoever runs it."
     return answer_api_error(request, InternalError(said))
 
 

@@ -7,6 +7,7 @@ import hmac
 import os
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -16,24 +17,25 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie
 from litestar.handlers import BaseRouteHandler
+from litestar.types import Guard
 
 from pytest_tms.errors import Forbidden, Unauthorized
-from pytest_tms.server.api import authentication
-from pytest_tms.server.api.authentication import Caller
-from pytest_tms.server.api.token_usage import TokenUsage
+from pytest_tms.server.domain import clock
+from pytest_tms.server.domain.actors import Caller
+from pytest_tms.server.domain.api_tokens import ApiToken
 from pytest_tms.server.pages.local_users import owner
+from pytest_tms.server.request_context import anonymous_caller
+from pytest_tms.server.services.page_sessions import DURATION, session_token
+from pytest_tms.server.services.token_usage import TokenUsage
+from pytest_tms.server.services.tokens import check_access
 from pytest_tms.server.settings import ServerSettings, is_loopback
-from pytest_tms.server.store import page_sessions, tokens
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.store.tokens import ApiToken
 
 READS = "executions:read"
 """The scope that a page needs which names no other."""
 WRITES = "executions:write"
 WEBHOOKS = "webhooks:write"
 ADMIN = "admin"
-LASTS = 7 * 86_400
-"""Seconds from a login to its end."""
 FIELDS = 20
 """Fields of the largest form."""
 FORWARDING = re.compile(
@@ -90,7 +92,7 @@ class PageSession:
         return Cookie(
             key=cookie_name(self.is_secure),
             value=self.key,
-            max_age=LASTS if self.token else None,
+            max_age=DURATION if self.token else None,
             httponly=True,
             secure=self.is_secure,
             samesite="lax",
@@ -107,43 +109,50 @@ def new_key() -> str:
     return secrets.token_urlsafe(32)
 
 
-async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Let a visitor who may see the page through, and a form that the page itself made.
+def page_guard(settings: ServerSettings, database: Database, token_usage: TokenUsage) -> Guard:
+    """Return the guard of every page: it lets those in who may see it, and forms that the page itself made.
 
-    A handler's ``scope`` is what it needs, None for anybody. Raises Unauthorized or Forbidden.
+    It sets the page session of a request and the fields of its form. The ``scope`` of a handler is what a
+    token needs for it, None for everybody. It raises Unauthorized if the page needs a login, and Forbidden if
+    the token lacks the scope or the form is not from the page.
     """
-    settings: ServerSettings = connection.app.state.settings
-    database: Database = connection.app.state.database
-    is_secure = connection.scope["scheme"] == "https" or settings.public_url.startswith("https:")
-    is_trusted = (
-        not settings.asks_for_login and is_direct(connection) and await run_sync(_is_own_user, connection)
-    )
-    key = connection.cookies.get(cookie_name(is_secure), "")
-    caller = authentication.stranger(connection)
-    if key and not is_trusted and (token := await run_sync(_token, database, key)):
-        caller = caller.by(token)
-        token_usage: TokenUsage = connection.app.state.token_usage
-        token_usage.used(token, authentication.now())
-    page_session = PageSession(
-        caller=caller,
-        key=key or new_key(),
-        is_trusted=is_trusted,
-        is_secure=is_secure,
-        has_cookie=bool(key),
-    )
-    connection.scope["state"]["page_session"] = page_session
-    scope = handler.opt.get("scope", READS)
-    if scope is not None and not page_session.may(scope):
-        if page_session.token is None:
-            raise Unauthorized("Log in to see this page.")
-        raise Forbidden(f"The token that you logged in with lacks the scope {scope}: log in with another.")
-    await run_sync(authentication.check_reach, database, caller, connection.path_params)
-    request = cast("Request[Any, Any, Any]", connection)
-    if request.method == "POST":
-        form = await _form(request)
-        if not hmac.compare_digest(form.get("proof", "").encode(), page_session.proof.encode()):
-            raise Forbidden("This form was made for another visit: go back, reload the page and try again.")
-        connection.scope["state"]["form"] = form
+
+    async def admit(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        is_secure = connection.scope["scheme"] == "https" or settings.public_url.startswith("https:")
+        is_trusted = (
+            not settings.asks_for_login and is_direct(connection) and await run_sync(_is_own_user, connection)
+        )
+        key = connection.cookies.get(cookie_name(is_secure), "")
+        caller = anonymous_caller(connection)
+        if key and not is_trusted and (token := await run_sync(session_token, database, key)):
+            caller = caller.with_token(token)
+            token_usage.used(token, clock.now())
+        page_session = PageSession(
+            caller=caller,
+            key=key or new_key(),
+            is_trusted=is_trusted,
+            is_secure=is_secure,
+            has_cookie=bool(key),
+        )
+        connection.scope["state"]["page_session"] = page_session
+        scope = handler.opt.get("scope", READS)
+        if scope is not None and not page_session.may(scope):
+            if page_session.token is None:
+                raise Unauthorized("Log in to see this page.")
+            raise Forbidden(
+                f"The token that you logged in with lacks the scope {scope}: log in with another."
+            )
+        await run_sync(_check_access, database, caller, connection.path_params)
+        request = cast("Request[Any, Any, Any]", connection)
+        if request.method == "POST":
+            form = await _form(request)
+            if not hmac.compare_digest(form.get("proof", "").encode(), page_session.proof.encode()):
+                raise Forbidden(
+                    "This form was made for another visit: go back, reload the page and try again."
+                )
+            connection.scope["state"]["form"] = form
+
+    return admit
 
 
 def is_direct(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
@@ -182,7 +191,7 @@ def _hostname(host: str) -> str:
 def current_session(request: Request[Any, Any, Any]) -> PageSession:
     """The visitor that the guard found; a stranger where it came to no end."""
     found: PageSession = request.scope["state"].get("page_session") or PageSession(
-        caller=authentication.stranger(request)
+        caller=anonymous_caller(request)
     )
     return found
 
@@ -200,9 +209,6 @@ async def _form(request: Request[Any, Any, Any]) -> dict[str, str]:
         return {}
 
 
-def _token(database: Database, key: str) -> ApiToken | None:
-    now = authentication.now()
-    with database.read() as connection:
-        hashed = page_sessions.token_hash(connection, authentication.hashed(key), now)
-        token = tokens.find(connection, hashed) if hashed else None
-    return token if token is not None and token.is_valid(now) else None
+def _check_access(database: Database, caller: Caller, path: Mapping[str, Any]) -> None:
+    execution_id, webhook_id = path.get("execution_id"), path.get("webhook_id")
+    check_access(database, caller, execution_id=execution_id, webhook_id=webhook_id)

@@ -13,13 +13,12 @@ from litestar import Response, get
 from litestar.response import Redirect
 
 from pytest_tms import wire
-from pytest_tms.server.api import authentication
-from pytest_tms.server.api.executions import reports as still_reports
-from pytest_tms.server.domain import states
+from pytest_tms.server.domain import clock, states
 from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.forecast import Forecast, forecast
 from pytest_tms.server.pages.page_session import PageSession
 from pytest_tms.server.pages.templates import page
+from pytest_tms.server.services import executions as execution_services
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import executions, page_queries
 from pytest_tms.server.store.database import Database
@@ -81,7 +80,7 @@ def _report(
         shards = page_queries.shards(connection, execution_id, limit=SHARDS)
         failures = page_queries.failing(connection, execution_id, after=start, limit=FAILURES + 1)
         slowest = page_queries.slowest(connection, execution_id, limit=SLOWEST)
-        is_reporting = still_reports(connection, settings, execution, authentication.now())
+        is_reporting = execution_services.is_reporting(connection, settings, execution, clock.now())
     expected = _expected(execution, shards)
     not_run = expected.not_run or 0
     return page(
@@ -161,7 +160,7 @@ def unfinished(shards: list[Shard], missing: Mapping[str, int]) -> list[Names]:
 
 def _expected(execution: Execution, shards: list[Shard]) -> Forecast:
     """What is known of all shards; of one with more than the page shows, what was stored at its end."""
-    found = forecast(shards, execution.results, authentication.now())
+    found = forecast(shards, execution.results, clock.now())
     if execution.shards_seen <= SHARDS:
         return found
     return Forecast(execution.tests_expected, execution.not_run or None, found.reason)

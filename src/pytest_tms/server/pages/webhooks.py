@@ -10,13 +10,12 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from pytest_tms import wire
-from pytest_tms.server.api import authentication
-from pytest_tms.server.api.webhooks import replay
 from pytest_tms.server.domain.delivery_policy import Webhook
 from pytest_tms.server.domain.egress import masked
 from pytest_tms.server.pages.page_session import WEBHOOKS, PageSession
 from pytest_tms.server.pages.templates import page
-from pytest_tms.server.store import audit, webhooks
+from pytest_tms.server.services.webhooks import replay_deliveries, set_status
+from pytest_tms.server.store import webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 
@@ -93,9 +92,7 @@ def replay_failed(
     database: Database, delivery_worker: DeliveryWorker, page_session: PageSession, webhook_id: str
 ) -> Response[Any]:
     """Send what failed again."""
-    with database.write() as connection:
-        replay(connection, page_session.caller, webhook_id)
-    delivery_worker.wake()
+    replay_deliveries(database, delivery_worker, webhook_id, caller=page_session.caller)
     return _back(webhook_id)
 
 
@@ -122,12 +119,7 @@ def _become(
     webhook_id: str,
     status: wire.WebhookStatus,
 ) -> Response[Any]:
-    now = authentication.now()
-    with database.write() as connection:
-        webhook = webhooks.lock(connection, webhook_id)
-        webhooks.save(connection, webhook.became(status, now))
-        audit.add(connection, page_session.caller, "webhook.changed", webhook_id, now, fields=["status"])
-    delivery_worker.wake()
+    set_status(database, delivery_worker, webhook_id, status, page_session.caller)
     return _back(webhook_id)
 
 

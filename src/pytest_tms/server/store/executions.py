@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -11,7 +10,6 @@ from sqlalchemy import Connection, Row, Select, func, insert, or_, select, updat
 
 from pytest_tms import wire
 from pytest_tms.errors import NotFound
-from pytest_tms.server.domain import states
 from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.store import tables
 
@@ -58,30 +56,21 @@ def shards(
     return sorted(found, key=lambda shard: _natural(shard.shard_id))
 
 
-def change_shard(
-    connection: Connection, execution: Execution, before: Shard | None, after: Shard, now: int
-) -> Execution:
-    """Save a shard of a locked execution; answers the execution, completed where this was its last shard."""
+def save_shard(connection: Connection, execution_id: str, before: Shard | None, after: Shard) -> None:
+    """Store a shard of a locked execution; ``before`` is the stored one, None if it is new."""
     values = _shard_row(after)
     if before is None:
         connection.execute(
-            insert(tables.shards).values(execution_id=execution.id, shard_id=after.shard_id, **values)
+            insert(tables.shards).values(execution_id=execution_id, shard_id=after.shard_id, **values)
         )
     elif before != after:
-        connection.execute(update(tables.shards).where(*_is(execution.id, after.shard_id)).values(**values))
-    execution = execution.with_shard(before, after)
-    if after.is_finished and execution.shards_finished >= execution.expected_shards:
-        found = connection.scalars(
-            select(tables.shards.c.status).where(tables.shards.c.execution_id == execution.id).distinct()
-        )
-        statuses = set(found)
-        state = states.execution_from_shards(
-            execution.status, execution.expected_shards, execution.shards_finished, statuses
-        )
-        if state == "failed" and execution.status != "failed":
-            execution = replace(execution, reason=execution.reason or states.why_failed(statuses))
-        execution = execution.became(state, now)
-    return execution
+        connection.execute(update(tables.shards).where(*_is(execution_id, after.shard_id)).values(**values))
+
+
+def shard_states(connection: Connection, execution_id: str) -> set[str]:
+    """Return the different states of an execution's shards."""
+    query = select(tables.shards.c.status).where(tables.shards.c.execution_id == execution_id)
+    return set(connection.scalars(query.distinct()))
 
 
 def get_shard(connection: Connection, execution_id: str, shard_id: str) -> Shard | None:
@@ -125,14 +114,13 @@ def newest_attempt(connection: Connection, execution_id: str) -> int | None:
     return number
 
 
-def is_heard(connection: Connection, execution_id: str, now: int, silence: int) -> bool:
-    """Return whether a shard of an execution runs, or was taken for lost though it reports."""
+def running_or_lost_shards(connection: Connection, execution_id: str) -> list[Shard]:
+    """Return the shards of an execution that run, or were taken for lost."""
     table = tables.shards.c
     query = select(tables.shards).where(
         table.execution_id == execution_id, table.status.in_(("running", "lost"))
     )
-    found = [_shard(row) for row in connection.execute(query)]
-    return any(shard.status == "running" or shard.is_heard(now, silence) for shard in found)
+    return [_shard(row) for row in connection.execute(query)]
 
 
 def has_expectations(connection: Connection, execution_id: str) -> bool:
