@@ -18,7 +18,7 @@ from pytest_tms.server.domain.executions import Shard
 from pytest_tms.server.domain.metadata_limits import size_problems
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import executions
-from pytest_tms.server.services.executions import ExecutionStatus
+from pytest_tms.server.services.executions import ExecutionSnapshot
 from pytest_tms.server.services.idempotency import IdempotencyGuard
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
@@ -50,7 +50,7 @@ def create_execution(
 @route(calls.GET_EXECUTION)
 def get_execution(database: Database, urls: Urls, execution_id: str) -> dict[str, Any]:
     """Return an execution's status, with the unknown fields that it was created with."""
-    found = executions.get_status(database, execution_id)
+    found = executions.get_snapshot(database, execution_id)
     document: dict[str, Any] = msgspec.to_builtins(_status(found, urls))
     return {**found.execution.extra, **document}
 
@@ -108,7 +108,7 @@ def _problems(settings: ServerSettings, document: dict[str, Any]) -> list[Proble
     ]
 
 
-def _status(found: ExecutionStatus, urls: Urls) -> wire.ExecutionStatus:
+def _status(found: ExecutionSnapshot, urls: Urls) -> wire.ExecutionStatus:
     execution, shards, expected = found.execution, found.shards, found.forecast
     return wire.ExecutionStatus(
         execution_id=execution.id,

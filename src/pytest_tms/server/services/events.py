@@ -21,7 +21,7 @@ from pytest_tms.server.services.execution_changes import ShardChange, save_execu
 from pytest_tms.server.services.idempotency import IdempotencyGuard
 from pytest_tms.server.services.rate_limits import RateLimits
 from pytest_tms.server.services.shard_reports import ShardReport
-from pytest_tms.server.services.test_rows import test_rows
+from pytest_tms.server.services.submitted_tests import to_rows
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, deadlines, executions, runners
 from pytest_tms.server.store.database import Database
@@ -145,7 +145,7 @@ def _read(event: wire.Event, document: dict[str, Any]) -> _Received:
     return _Received(
         name=event.event,
         data=data,
-        rows=test_rows(data.tests or [], [msgspec.json.encode(test).decode() for test in sent]),
+        rows=to_rows(data.tests or [], [msgspec.json.encode(test).decode() for test in sent]),
         document=msgspec.json.encode(document).decode(),
         is_live=event.event == "execution.progress" and event.happened_at is None,
         now=now,
@@ -157,7 +157,7 @@ def _applied(execution: Execution, received: _Received) -> Execution:
     """Return an execution after an event."""
     state = states.execution_after(execution.status, received.name)
     if state in ("cancelled", "failed") and execution.status != state:
-        why = "The runner cancelled it" if state == "cancelled" else "The runner said that it failed"
+        why = "The runner cancelled it" if state == "cancelled" else "The runner reported a failure"
         execution = replace(execution, reason=plain(received.data.reason or why)[:MAX_REASON])
     if received.name == "execution.completed":
         given = counts.complete(received.data.results, execution.summed)

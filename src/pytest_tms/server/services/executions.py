@@ -29,7 +29,7 @@ CANCELLED_BY_CALL = "User requested cancellation"
 
 
 @dataclass(frozen=True)
-class ExecutionStatus:
+class ExecutionSnapshot:
     """An execution, its shards, and what is expected of them."""
 
     execution: Execution
@@ -98,8 +98,8 @@ def create_execution(
     return msgspec.structs.replace(response, webhook_token=token)  # the token is not stored
 
 
-def get_status(database: Database, execution_id: str) -> ExecutionStatus:
-    """Return the status of an execution.
+def get_snapshot(database: Database, execution_id: str) -> ExecutionSnapshot:
+    """Return an execution with its shards and their forecast.
 
     Raises:
         NotFound: There is no such execution.
@@ -107,7 +107,7 @@ def get_status(database: Database, execution_id: str) -> ExecutionStatus:
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
         shards = executions.shards(connection, execution_id)
-    return ExecutionStatus(execution, shards, forecast(shards, execution.results, clock.now()))
+    return ExecutionSnapshot(execution, shards, forecast(shards, execution.results, clock.now()))
 
 
 def list_tests(

@@ -21,7 +21,7 @@ from pytest_tms.server.services.claims import Origin
 from pytest_tms.server.services.execution_changes import save_execution
 from pytest_tms.server.services.idempotency import IdempotencyGuard
 from pytest_tms.server.services.shard_reports import ShardReport
-from pytest_tms.server.services.test_rows import test_rows
+from pytest_tms.server.services.submitted_tests import to_rows
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import executions, results
 from pytest_tms.server.store.database import Database
@@ -50,7 +50,7 @@ def submit_results(
         NotFound: There is no such execution.
         Forbidden: The caller has no access to its environment.
     """
-    rows = test_rows(tests, documents)
+    rows = to_rows(tests, documents)
     now = clock.now()
     then = clock.reported_time(submission.happened_at, now)
     stored = Submission(

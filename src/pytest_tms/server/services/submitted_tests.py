@@ -18,7 +18,7 @@ MAX_ERROR = 1000
 """Characters of an error that are stored in its column; the whole text is in the document."""
 
 
-def test_rows(tests: Sequence[wire.TestResult], documents: Sequence[str]) -> list[TestRow]:
+def to_rows(tests: Sequence[wire.TestResult], documents: Sequence[str]) -> list[TestRow]:
     """Return tests as rows; ``documents`` are their JSON texts as they were sent."""
     return [
         TestRow(
