@@ -48,7 +48,7 @@ def http_error_response(request: Request[Any, Any, Any], error: HTTPException) -
             request, ApiError(message, code="METHOD_NOT_ALLOWED"), 405, {"Allow": allowed(error)}
         )
     if status == TooLarge.status:
-        message = "The request body is larger than 100 MB: submit less at once."
+        message = "The request body is larger than 100 MB: split it into several requests."
         return _response(request, TooLarge(message), status)
     if status >= 500:
         return unexpected_error_response(request, error)
@@ -66,7 +66,7 @@ def allowed(error: HTTPException) -> str:
 def unexpected_error_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Log an unexpected error with the id of the request, and return a response without details."""
     LOG.error("request %s failed", request_context(request.scope).request_id, exc_info=error)
-    message = "The server failed; quote the request id to whoever runs it."
+    message = "The server failed: report the request id to its operator."
     return _response(request, InternalError(message), InternalError.status)
 
 

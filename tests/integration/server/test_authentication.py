@@ -116,7 +116,7 @@ def test_a_login_leads_to_the_page_that_was_asked_for_until_the_logout(closed: A
     [
         ("", "The request has no token"),
         *((text, "its checksum does not fit.") for text in ("nonsense", "a\x00b", "ü", "x" * 10_000)),
-        (f"tms_{'0' * 30}{api_tokens._checksum('0' * 30)}", "The token is unknown: use another."),
+        (f"tms_{'0' * 30}{api_tokens._checksum('0' * 30)}", "The token is unknown: use another token."),
     ],
 )
 def test_a_wrong_token_is_told_in_one_sentence_and_sets_no_cookie(closed: Api, wrong: str, said: str) -> None:

@@ -218,7 +218,7 @@ def test_the_command_rotates_a_token(sqlite_api: Api) -> None:
     assert run_tms("token", "revoke", made["id"], *place).returncode == 0
     done = run_tms("token", "rotate", made["id"], *place)
     assert done.returncode == 1
-    assert "make a new one" in one_line(done.stderr)
+    assert "create a new token" in one_line(done.stderr)
 
 
 def test_a_token_that_has_expired_is_rotated_only_with_a_new_end(api: Api) -> None:

@@ -202,7 +202,7 @@ def test_gone_disables_and_only_becoming_active_revives(
     path = f"/webhooks/{webhook['webhookId']}"
     run(hooks)
     wait_for(lambda: hooks.ask("GET", path).json()["status"] == "disabled")
-    assert hooks.ask("GET", path).json()["reason"] == "The endpoint answered 410 Gone"
+    assert hooks.ask("GET", path).json()["reason"] == "The endpoint responded with 410 Gone"
     wait_for(lambda: not deliveries(hooks, webhook, "pending"))
     number = len(deliveries(hooks, webhook))
     run(hooks)

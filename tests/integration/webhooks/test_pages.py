@@ -36,7 +36,7 @@ def test_the_owner_sees_that_an_endpoint_was_disabled_and_activates_it(
     path = f"/webhooks/{webhook['webhookId']}"
     run(hooks)
     wait_for(lambda: hooks.ask("GET", path).json()["status"] == "disabled")
-    said = r"disabled since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC (· )?The endpoint answered 410 Gone"
+    said = r"disabled since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC (· )?The endpoint responded with 410 Gone"
     assert re.search(said, words(hooks, "/webhooks"))
     assert re.search(said, words(hooks, path))
     visit = Visit(hooks.root)

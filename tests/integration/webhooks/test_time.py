@@ -212,7 +212,7 @@ def test_a_silent_shard_is_lost_until_it_speaks_again(
     waiting = live(hooks, configuration={"shards": 2})
     wait_for(lambda: hooks.shard(waiting)["status"] == "lost")
     wait_for(lambda: hooks.status(failing)["status"] == "failed")
-    assert hooks.status(failing)["reason"] == "A shard was lost: its runner fell silent"
+    assert hooks.status(failing)["reason"] == "A shard was lost: its runner stopped reporting"
     hooks.submit(failing, tests=[result("a"), result("b")])
     assert hooks.status(failing)["status"] == "failed"
     assert hooks.status(failing)["results"]["total"] == 2

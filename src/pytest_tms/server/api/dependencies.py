@@ -27,7 +27,9 @@ def request_urls(request: Request[Any, Any, Any], settings: ServerSettings) -> U
         return Urls(settings.public_url)
     host = request.headers.get("Host", "")
     if not HOST.fullmatch(host):
-        raise BadRequest(f"The Host header names no host: {host[:100]!r}.")
+        raise BadRequest(
+            f"The Host header {host[:100]!r} is not valid: send a host name and an optional port."
+        )
     return Urls(f"{request.scope['scheme']}://{host}")
 
 

@@ -30,7 +30,7 @@ def check_values(body: bytes) -> None:
         return
     msgspec.json.decode(body, type=msgspec.Raw)  # every string is terminated: removing them is fast
     if _values(_STRINGS.sub(b"", body)) > MAX_VALUES:
-        raise TooLarge(f"The body has more than {MAX_VALUES:,} values: submit less at once.")
+        raise TooLarge(f"The body has more than {MAX_VALUES:,} values: split it into several requests.")
 
 
 def check_depth(texts: Iterable[str], path: str, around: int = 0) -> None:

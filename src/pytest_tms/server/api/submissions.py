@@ -71,7 +71,9 @@ def _decoded(body: bytes) -> DecodedResults:
     one = msgspec.json.Decoder(wire.TestResult)
     submission = _SUBMISSION.decode(body)
     if len(submission.tests or ()) > MAX_TESTS:
-        raise TooLarge(f"The submission has more than {MAX_TESTS:,} tests: submit less at once.")
+        raise TooLarge(
+            f"The submission has more than {MAX_TESTS:,} tests: split it into several submissions."
+        )
     fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     fields.pop("tests", None)
     return DecodedResults(

@@ -47,5 +47,5 @@ class Caller(Actor):
         if self.token is not None and not self.reaches(environments):
             bound = ", ".join(self.token.environments)
             raise Forbidden(
-                f"The token {self.id} is bound to {bound}: use one that may touch this environment."
+                f"The token {self.id} is bound to {bound}: use a token with access to this environment."
             )

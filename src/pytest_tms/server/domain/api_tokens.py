@@ -67,10 +67,10 @@ class ApiToken:
             Conflict: The token is revoked, or has expired and ``expires_at`` is None.
         """
         if self.revoked_at is not None:
-            raise Conflict(f"The token {self.id} is revoked: make a new one.")
+            raise Conflict(f"The token {self.id} is revoked: create a new token.")
         if not self.is_valid(now) and expires_at is None:
             raise Conflict(
-                f"The token {self.id} has expired: say with --expires how long the new text lasts."
+                f"The token {self.id} has expired: set how long the new text is valid with --expires."
             )
         until = min(now + overlap, self.expires_at or now + overlap)
         return replace(self, previous_until=until, expires_at=expires_at or self.expires_at)

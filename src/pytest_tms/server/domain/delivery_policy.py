@@ -106,7 +106,7 @@ def judge(webhook: Webhook, attempts: int, response: Response, now: int) -> Verd
     due_at = now + delay(webhook.retry, attempts, response.retry_after)
     rest = due_at if response.code in BUSY else 0
     if response.code == GONE:
-        return Verdict(status="failed", due_at=now, disable="The endpoint answered 410 Gone")
+        return Verdict(status="failed", due_at=now, disable="The endpoint responded with 410 Gone")
     if webhook.failing_since is not None and now - webhook.failing_since >= GIVE_UP:
         return Verdict(status="failed", due_at=now, disable="Every delivery failed for 5 days")
     if attempts > _retries(webhook.retry):

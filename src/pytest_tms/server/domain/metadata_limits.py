@@ -1,4 +1,4 @@
-"""The size of free objects that an execution and its shards keep."""
+"""The maximum size of the free objects of executions and shards."""
 
 from __future__ import annotations
 

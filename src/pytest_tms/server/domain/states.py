@@ -50,11 +50,13 @@ def execution_from_shards(
 
 def why_failed(statuses: Collection[str]) -> str:
     """Return why an execution failed, by the states of its shards."""
-    return "A shard was lost: its runner fell silent" if "lost" in statuses else "A shard ended in error"
+    return (
+        "A shard was lost: its runner stopped reporting" if "lost" in statuses else "A shard ended in error"
+    )
 
 
 def is_cancellable(state: wire.ExecutionState, *, reports: bool) -> bool:
-    """Return whether an execution can be cancelled; ``reports`` says that a shard of it still reports."""
+    """Return whether an execution can be cancelled; ``reports`` is whether a shard of it still reports."""
     return state not in ("completed", "failed") or reports
 
 

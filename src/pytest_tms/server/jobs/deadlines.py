@@ -14,7 +14,7 @@ from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 
 MAX_GAP = 5_000
-"""Milliseconds between two checks after which runners could not report: the machine slept, for one."""
+"""Milliseconds between two checks beyond which the server was not listening, for example asleep."""
 
 
 class DeadlineJob(PeriodicJob):

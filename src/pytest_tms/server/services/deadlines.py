@@ -71,5 +71,5 @@ def send_progress(database: Database, settings: ServerSettings, now: int) -> int
 
 
 def _lost(shard: Shard, execution: Execution, now: int) -> Shard:
-    why = "Its runner fell silent" if shard.is_silent(now) else execution.reason
+    why = "Its runner stopped reporting" if shard.is_silent(now) else execution.reason
     return replace(shard.reported("lost", now), reason=why)

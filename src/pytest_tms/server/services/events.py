@@ -166,7 +166,7 @@ def _applied(execution: Execution, received: _Received) -> Execution:
 
 
 def _report(connection: Connection, execution_id: str, shard_id: str, received: _Received) -> ShardReport:
-    """Return what an event says about its shard."""
+    """Return the report of an event about its shard."""
     data = received.data
     return ShardReport(
         origin=Origin(

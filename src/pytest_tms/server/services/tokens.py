@@ -81,13 +81,15 @@ def find_token(database: Database, text: str) -> ApiToken:
     if not text:
         raise Unauthorized("The request has no token: send Authorization: Bearer and an API token.")
     if not api_tokens.is_well_formed(text):
-        raise Unauthorized("The token is no API token, or not a whole one: its checksum does not fit.")
+        raise Unauthorized(
+            "The token is not a complete API token: its checksum does not match. Copy the whole token."
+        )
     with database.read() as connection:
         token = tokens.find(connection, api_tokens.hash_token(text))
     state = "unknown" if token is None else token.state(clock.now())
     if token is None or state != "valid":
         name = "" if token is None else f" {token.id}"
-        raise Unauthorized(f"The token{name} is {state}: use another.")
+        raise Unauthorized(f"The token{name} is {state}: use another token.")
     return token
 
 
@@ -106,7 +108,7 @@ def check_execution_token(database: Database, text: str, execution_id: str, grac
         # A replayed run may have ended before its execution was created here.
         ended = max(execution.ended_at, execution.created_at)
         if clock.now() > ended + 1000 * grace:
-            raise Unauthorized("The token ended with its execution: send what is late with an API token.")
+            raise Unauthorized("The token ended with its execution: send late events with an API token.")
 
 
 def check_access(

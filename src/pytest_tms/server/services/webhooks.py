@@ -278,7 +278,7 @@ def replay_deliveries(
         if idempotency is not None and (earlier := idempotency.recall(connection, wire.Replayed)):
             return earlier
         if webhooks.lock(connection, webhook_id).status == "disabled":
-            raise Conflict("The webhook is disabled: make it active first.")
+            raise Conflict("The webhook is disabled: activate it first.")
         number = webhooks.replay(connection, webhook_id, delivery_id, now)
         audit.add(connection, caller, "webhook.replayed", webhook_id, now, deliveries=number)
         response = wire.Replayed(webhook_id=webhook_id, deliveries=number)

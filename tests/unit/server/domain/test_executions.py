@@ -35,7 +35,7 @@ def running(**values: object) -> Execution:
         ({"completed", "failed"}, "completed", None),
         ({"completed", "cancelled"}, "cancelled", None),
         ({"completed", "error"}, "failed", "A shard ended in error"),
-        ({"cancelled", "lost"}, "failed", "A shard was lost: its runner fell silent"),
+        ({"cancelled", "lost"}, "failed", "A shard was lost: its runner stopped reporting"),
     ],
 )
 def test_an_execution_ends_by_the_states_of_its_shards(
