@@ -16,7 +16,8 @@ import requests
 
 from pytest_tms import TmsClient, calls, wire
 from pytest_tms.errors import InFlight
-from pytest_tms.server.jobs import expiry
+from pytest_tms.server.jobs.expiry import ExpiryJob
+from pytest_tms.server.services.expiry import BATCH
 from pytest_tms.server.store import idempotency_keys
 from pytest_tms.server.store.database import Database
 from tests.conftest import Foreign
@@ -226,7 +227,7 @@ def test_an_answer_is_kept_for_24_hours_and_then_the_key_is_new(database: Databa
 def test_the_cleanup_job_deletes_what_has_expired_and_nothing_else(database: Database) -> None:
     now = time.time_ns() // 1_000_000
     expired = now - idempotency_keys.KEPT - 60_000
-    number = 2 * expiry.BATCH + 1
+    number = 2 * BATCH + 1
     with database.write() as connection:
         for key in range(number):
             assert idempotency_keys.claim(connection, "me", f"old {key}", "request", expired) is None
@@ -234,7 +235,7 @@ def test_the_cleanup_job_deletes_what_has_expired_and_nothing_else(database: Dat
         idempotency_keys.keep(connection, "me", "new", "answer")
     with database.read() as connection:
         assert len(idempotency_keys.expired(connection, now, 10 * number)) == number
-    expiry.ExpiryJob(database).run()
+    ExpiryJob(database).run()
     with database.read() as connection:
         assert idempotency_keys.expired(connection, now, 1) == []
         assert idempotency_keys.is_known(connection, "me", "new", now)
