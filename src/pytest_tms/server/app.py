@@ -12,7 +12,7 @@ from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.di import Provide
 
-from pytest_tms import calls
+from pytest_tms.client import calls
 from pytest_tms.server import pages
 from pytest_tms.server.api import about, events, executions, rate_limits, results, routes, webhooks
 from pytest_tms.server.api.authentication import caller
@@ -36,7 +36,7 @@ HANDLERS = 64
 
 def create_app(settings: ServerSettings, database: Database) -> Middleware:
     """The ASGI application of one server process, on a database whose schema is up to date."""
-    calls.learn()
+    calls.prepare_decoders()
     keys = SecretEncryption(settings.keys, settings.data_dir)
     targets = EgressPolicy(settings.allow_insecure_webhooks, settings.webhook_subnets)
     worker = DeliveryWorker(settings, database, keys, targets)

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import requests
 
-from pytest_tms import TmsClient, calls, wire
+from pytest_tms import TmsClient, wire
+from pytest_tms.client import calls
 from pytest_tms.errors import InFlight
 from pytest_tms.server.jobs import expiry
 from pytest_tms.server.store import idempotency_keys

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from anyio.to_thread import run_sync
 
-from pytest_tms import calls
-from pytest_tms.calls import Call, Scope
+from pytest_tms.client import calls
+from pytest_tms.client.calls import Call, Scope
 from pytest_tms.errors import Forbidden, NotFound, Unauthorized
 from pytest_tms.server.api.token_usage import TokenUsage
 from pytest_tms.server.domain.actors import Actor

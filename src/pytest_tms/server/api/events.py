@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
-from pytest_tms import calls, wire
+from pytest_tms import wire
+from pytest_tms.client import calls
 from pytest_tms.errors import Problem
 from pytest_tms.server.api import authentication
 from pytest_tms.server.api.authentication import Caller

@@ -14,7 +14,7 @@ from limits.storage import MemoryStorage, RedisStorage, Storage
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from pytest_tms.calls import Call
+from pytest_tms.client.calls import Call
 from pytest_tms.errors import RateLimited
 from pytest_tms.server.api import authentication
 from pytest_tms.server.domain.rates import Rate

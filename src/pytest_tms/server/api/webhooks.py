@@ -12,7 +12,8 @@ import msgspec
 from anyio.to_thread import run_sync
 from sqlalchemy import Connection
 
-from pytest_tms import calls, wire
+from pytest_tms import wire
+from pytest_tms.client import calls
 from pytest_tms.errors import Conflict, Problem
 from pytest_tms.server.api import authentication
 from pytest_tms.server.api.authentication import Caller
