@@ -45,9 +45,9 @@ class TmsClient:
     an ``Idempotency-Key`` that is the same in every attempt; pass ``key`` to use the same one in several
     calls. ``connect_timeout`` and ``read_timeout`` are in seconds and apply to each attempt.
 
-    Proxies, trusted certificates and credentials of proxies come from the environment, as requests reads it:
-    ``HTTPS_PROXY``, ``NO_PROXY``, ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``, and ``SSL_CERT_FILE`` if neither
-    of these two is set. An entry of netrc applies only to calls without a token. Redirects are not followed.
+    Proxies and trusted certificates come from the environment, as requests reads it: ``HTTPS_PROXY``,
+    ``NO_PROXY``, ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``; if neither of these two is set, also
+    ``SSL_CERT_FILE``. A netrc entry is used only for calls without a token. Redirects are not followed.
 
     Set ``compress`` if the server announces the capability ``gzip``: larger bodies are compressed then.
     ``last_response`` is the last response of the server (a ``requests.Response``), with its ``elapsed`` time
@@ -248,7 +248,7 @@ class TmsClient:
         return self._call(calls.ROTATE_WEBHOOK_SECRET, rotation, key=key, webhook_id=webhook_id)
 
     def validate_webhook(self, webhook_id: str, *, key: str = "") -> wire.WebhookValidation:
-        """Make the server send a test payload, which takes up to 15 s: "Validate Webhook" in the API document.
+        """Make the server send a test payload, within 15 s: "Validate Webhook" in the API document.
 
         Raises:
             NotFound: there is no such webhook.
@@ -293,9 +293,8 @@ class TmsClient:
         params: dict[str, str | None] | None = None,
         **path: str,
     ) -> Gives:
-        url = url or self.base_url + call.path.format(
-            **{name: _segment(value) for name, value in path.items()}
-        )
+        if not url:
+            url = self.base_url + call.path.format(**{name: _segment(each) for name, each in path.items()})
         if params:
             url += "?" + urlencode({name: value for name, value in params.items() if value is not None})
         headers = {}

@@ -7,6 +7,7 @@ session has ended when the journal is closed or the process is gone, whichever c
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 import select
@@ -354,9 +355,18 @@ def _now() -> str:
 
 
 def deliver_in_foreground(start: Start, journal: Journal) -> State:
-    """Deliver a journal whose session has ended, in this process; return the last state."""
-    sender = Sender(start, journal, is_foreground=True)
-    sender.run()
+    """Deliver a journal whose session has ended, in this process; return the last state.
+
+    The log records of the HTTP client are suppressed: they are not the user's.
+    """
+    logger = logging.getLogger("urllib3")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        sender = Sender(start, journal, is_foreground=True)
+        sender.run()
+    finally:
+        logger.setLevel(level)
     return sender.state
 
 
