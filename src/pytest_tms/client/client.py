@@ -415,7 +415,7 @@ def _reason(error: requests.RequestException) -> str | None:
     def has(kind: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
         return any(isinstance(cause, kind) for cause in causes)
 
-    if isinstance(error, InvalidSchema):  # the scheme of the URL itself has an adapter
+    if isinstance(error, InvalidSchema) and "SOCKS" in str(error):
         return "a SOCKS proxy needs pip install 'requests[socks]'"
     if isinstance(error, InvalidProxyURL) or has(urllib3.exceptions.ProxySchemeUnknown):
         return "the URL of the proxy in the environment is malformed"
