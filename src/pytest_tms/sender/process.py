@@ -14,7 +14,7 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -354,20 +354,37 @@ def _now() -> str:
     return wire.timestamp()
 
 
-def deliver_in_foreground(start: Start, journal: Journal) -> State:
-    """Deliver a journal whose session has ended, in this process; return the last state.
+def deliver_in_foreground(start: Start, memory: Sequence[bytes]) -> State | None:
+    """Deliver a journal whose session has ended, in this process, and return the last state.
 
-    The log records of the HTTP client are suppressed: they are not the user's.
+    ``memory`` are the lines that could not be written to the file. None if another process delivers the
+    journal.
     """
-    logger = logging.getLogger("urllib3")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
+    path = Path(start.journal)
+    with _without_log_records("filelock", "urllib3"):
+        if path.exists():
+            journal = Journal.adopt(path, memory, timeout=1, is_own=True)
+        else:
+            journal = Journal(path, None, memory)
+        if journal is None:
+            return None
         sender = Sender(start, journal, is_foreground=True)
         sender.run()
-    finally:
-        logger.setLevel(level)
     return sender.state
+
+
+@contextlib.contextmanager
+def _without_log_records(*names: str) -> Iterator[None]:
+    """Suppress the log records of libraries: the user's logs and their captures are live in this process."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def main() -> None:
