@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -16,8 +16,6 @@ from tests.helpers.foreign_tms import Foreign, mocked, served
 from tests.helpers.processes import Tms, run_tms, serve
 
 pytest_plugins = ["pytester"]
-
-T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)

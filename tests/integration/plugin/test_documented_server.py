@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Foreign, Reply
+from tests.helpers.foreign_tms import Foreign, Reply
 
 SUITE = """
 import pytest

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Foreign
 from tests.helpers import reported_runs
+from tests.helpers.foreign_tms import Foreign
 from tests.helpers.processes import Tms, outside
 
 MANY = """

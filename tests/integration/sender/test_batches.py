@@ -11,7 +11,7 @@ from pytest_tms import TmsClient, wire
 from pytest_tms.journal.file import Journal, JournalWriter
 from pytest_tms.journal.lines import VERSION, Opened, ShardStarted, encode, encode_tested, text_as_json
 from pytest_tms.sender.uploader import Uploader
-from tests.conftest import Foreign
+from tests.helpers.foreign_tms import Foreign
 
 
 def test_shards_that_take_turns_cost_a_message_each_not_one_per_test(

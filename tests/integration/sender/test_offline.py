@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from pytest_tms import wire
-from tests.conftest import Foreign
 from tests.helpers.fault_servers import misbehaving, peer
+from tests.helpers.foreign_tms import Foreign
 from tests.helpers.processes import TMS, Tms, run_tms, wait_for
 
 SUITE = "def test_a(): pass\ndef test_b(): assert 0\n"

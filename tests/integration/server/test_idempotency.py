@@ -14,13 +14,11 @@ from typing import Any
 import pytest
 import requests
 
-from pytest_tms import TmsClient, wire
 from pytest_tms.client import calls
 from pytest_tms.errors import InFlight
 from pytest_tms.server.jobs import expiry
 from pytest_tms.server.store import idempotency_keys
 from pytest_tms.server.store.database import Database
-from tests.conftest import Foreign
 from tests.helpers.api import KEY, Api, fields, good, refused, running, scratch_database
 from tests.helpers.processes import Tms
 

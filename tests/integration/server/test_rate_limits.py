@@ -18,7 +18,6 @@ import pytest
 import requests
 
 from pytest_tms.client import calls
-from tests.conftest import Foreign
 from tests.helpers.api import Api, good, refused, running, scratch_database
 from tests.helpers.processes import Tms, run_tms, wait_for
 

@@ -20,8 +20,8 @@ import responses
 from pytest_tms import TmsClient, errors, wire
 from pytest_tms.client.client import MIN_COMPRESSED
 from pytest_tms.errors import ApiError
-from tests.helpers.foreign_tms import Foreign
 from tests.helpers.fault_servers import Behave, answers, hangs, peer, resets
+from tests.helpers.foreign_tms import Foreign
 
 URL = "https://tms.example.com/api"
 REQUEST = wire.ExecutionRequest(test_suite="smoke", environment="dev")
