@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 import responses
 
 from pytest_tms import TmsClient, errors, wire
@@ -62,6 +64,16 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return seconds
 
 
+def argument(mock: responses.RequestsMock, name: str) -> Any:
+    """An argument with which requests sent the first request: responses adds them to it."""
+    return vars(mock.calls[0].request)["req_kwargs"][name]
+
+
+def body_of(request: requests.PreparedRequest) -> bytes:
+    assert isinstance(request.body, bytes)
+    return request.body
+
+
 # Requests -----------------------------------------------------------------------------------
 
 
@@ -78,7 +90,7 @@ def test_timeouts_are_those_of_the_client(mock: responses.RequestsMock) -> None:
     mock.get(f"{URL}/executions/exec_1", json=STATUS)
     with TmsClient(URL, "t", connect_timeout=1, read_timeout=2) as client:
         client.get_execution("exec_1")
-    assert mock.calls[0].request.req_kwargs["timeout"] == (1, 2)
+    assert argument(mock, "timeout") == (1, 2)
 
 
 def test_a_large_body_is_compressed_if_the_server_accepts_it(
@@ -94,7 +106,7 @@ def test_a_large_body_is_compressed_if_the_server_accepts_it(
     client.create_execution(REQUEST)
     plain, compressed, small = (call.request for call in mock.calls)
     assert compressed.headers["Content-Encoding"] == "gzip"
-    assert gzip.decompress(compressed.body) == plain.body
+    assert gzip.decompress(body_of(compressed)) == plain.body
     assert "Content-Encoding" not in {**plain.headers, **small.headers}
 
 
@@ -164,7 +176,7 @@ def test_the_proxy_of_the_environment_is_used(
         monkeypatch.setenv(name, value)
     mock.get(f"{URL}/executions/exec_1", json=STATUS)
     client.get_execution("exec_1")
-    proxies = mock.calls[0].request.req_kwargs["proxies"]
+    proxies = argument(mock, "proxies")
     assert {name: value for name, value in proxies.items() if name == "https"} == proxy
 
 
@@ -180,7 +192,7 @@ def test_certificates_are_those_of_the_environment(
     mock.get(f"{URL}/executions/exec_1", json=STATUS)
     with TmsClient(URL, "t") as client:
         client.get_execution("exec_1")
-    assert mock.calls[0].request.req_kwargs["verify"] == (f"/{first}.pem" if first else True)
+    assert argument(mock, "verify") == (f"/{first}.pem" if first else True)
 
 
 # Responses ----------------------------------------------------------------------------------
