@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tests.conftest import Foreign
 from tests.contract.conftest import Api, Place, Run
 from tests.helpers.document import Document
+from tests.helpers.foreign_tms import Foreign
 
 REPOSITORY = Path(__file__).parents[2]
 STEP_1 = "Step 1: Create Execution"

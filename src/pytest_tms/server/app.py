@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from litestar import Litestar, Router
 from litestar.di import Provide
 
-from pytest_tms import calls
+from pytest_tms.client import calls
 from pytest_tms.server import pages
 from pytest_tms.server.api import about, events, executions, results, routes, webhooks
 from pytest_tms.server.api.authentication import authenticated_caller, authentication_guard
@@ -38,7 +38,7 @@ MAX_HANDLERS = 64
 
 def create_app(settings: ServerSettings, database: Database) -> Middleware:
     """Return the ASGI application of one server process; the schema of its database is up to date."""
-    calls.learn()
+    calls.prepare_decoders()
     encryption = SecretEncryption(settings.keys, settings.data_dir)
     egress_policy = EgressPolicy(settings.allow_insecure_webhooks, settings.webhook_subnets)
     delivery_worker = DeliveryWorker(settings, database, encryption, egress_policy)

@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from tests.conftest import Foreign
+from tests.helpers.foreign_tms import Foreign
 from tests.helpers.processes import Tms, run_tms
 
 Command = Callable[..., CompletedProcess[str]]

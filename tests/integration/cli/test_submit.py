@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_tms import wire
-from tests.conftest import Foreign
+from tests.helpers.foreign_tms import Foreign
 from tests.helpers.processes import Tms, run_tms
 
 Submit = Callable[..., list[dict[str, Any]]]

@@ -12,8 +12,8 @@ import requests
 from litestar import Litestar
 from sqlalchemy import event, update
 
-from pytest_tms import calls
-from pytest_tms.calls import Call
+from pytest_tms.client import calls
+from pytest_tms.client.calls import Call
 from pytest_tms.errors import Unauthorized
 from pytest_tms.server.app import create_app
 from pytest_tms.server.domain import api_tokens, clock

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 
-from pytest_tms import calls
+from pytest_tms.client import calls
 from pytest_tms.server.app import create_app
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database

@@ -14,13 +14,12 @@ from typing import Any
 import pytest
 import requests
 
-from pytest_tms import TmsClient, calls, wire
+from pytest_tms.client import calls
 from pytest_tms.errors import InFlight
 from pytest_tms.server.jobs.expiry import ExpiryJob
 from pytest_tms.server.services.expiry import BATCH
 from pytest_tms.server.store import idempotency_keys
 from pytest_tms.server.store.database import Database
-from tests.conftest import Foreign
 from tests.helpers.api import KEY, Api, fields, good, refused, running, scratch_database
 from tests.helpers.processes import Tms
 
@@ -173,15 +172,6 @@ def test_one_whose_first_goes_on_too_long_is_409_and_may_ask_again(tmp_path: Pat
         assert answer.headers["Retry-After"] == "1"
         elsewhere.rollback()
         good(api.ask("POST", "/executions", CREATE, Idempotency_Key="slow"), 201)
-
-
-def test_the_client_asks_again_where_the_first_is_under_way(foreign: Foreign) -> None:
-    foreign.will_answer(409, {}, Retry_After="0")
-    foreign.will_answer(201, {"executionId": "exec_1"})
-    request = wire.ExecutionRequest(test_suite="all", environment="dev")
-    with TmsClient(foreign.url, "t") as client:
-        assert client.create_execution(request).execution_id == "exec_1"
-    assert len({each["headers"]["Idempotency-Key"] for each in foreign.requests}) == 1
 
 
 def test_no_secret_is_kept_with_an_answer(tms: Tms) -> None:

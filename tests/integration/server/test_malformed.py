@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 import requests
 
-from pytest_tms import calls
+from pytest_tms.client import calls
 from tests.helpers.api import Api, good, refused, result
 
 TAKING_A_BODY = [call for call in calls.ALL if call.takes is not type(None)]

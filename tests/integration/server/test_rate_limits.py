@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 import requests
 
-from pytest_tms import calls
-from tests.conftest import Foreign
+from pytest_tms.client import calls
 from tests.helpers.api import Api, good, refused, running, scratch_database
 from tests.helpers.processes import Tms, run_tms, wait_for
 
@@ -241,18 +240,6 @@ def test_a_run_waits_for_no_limit_that_outlasts_its_deadline_and_keeps_everythin
             "1 result kept; send with: tms replay *",
         ]
     )
-
-
-def test_a_client_that_is_asked_to_wait_long_tells_so_at_once(foreign: Foreign) -> None:
-    from pytest_tms import TmsClient, wire
-    from pytest_tms.errors import RateLimited
-
-    foreign.will_answer(429, {}, Retry_After="1800")
-    request = wire.ExecutionRequest(test_suite="all", environment="dev")
-    with TmsClient(foreign.url, "t") as client, pytest.raises(RateLimited) as caught:
-        client.create_execution(request)
-    assert caught.value.retry_after == 1800
-    assert len(foreign.requests) == 1
 
 
 def test_a_runner_of_many_shards_is_asked_to_report_less_often(documented: Api) -> None:

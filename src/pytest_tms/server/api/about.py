@@ -7,7 +7,8 @@ from typing import Any
 
 from litestar import Request, get
 
-from pytest_tms import calls, wire
+from pytest_tms import wire
+from pytest_tms.client import calls
 from pytest_tms.errors import Unauthorized
 from pytest_tms.server.api.openapi import document
 from pytest_tms.server.api.routes import route

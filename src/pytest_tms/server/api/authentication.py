@@ -12,8 +12,8 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
 
-from pytest_tms import calls
-from pytest_tms.calls import Call
+from pytest_tms.client import calls
+from pytest_tms.client.calls import Call
 from pytest_tms.errors import Forbidden, Unauthorized
 from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.actors import Caller

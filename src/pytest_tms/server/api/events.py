@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from pytest_tms import calls, wire
+from pytest_tms import wire
+from pytest_tms.client import calls
 from pytest_tms.errors import Problem
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.api.validation import count_problems, decode, time_problems

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from pytest_tms import calls, wire
+from pytest_tms import wire
+from pytest_tms.client import calls
 from pytest_tms.errors import Problem
 from pytest_tms.server.api.paging import requested_page
 from pytest_tms.server.api.routes import route

@@ -12,8 +12,9 @@ from typing import Any, get_args
 
 import msgspec
 
-from pytest_tms import calls, wire
-from pytest_tms.calls import Call
+from pytest_tms import wire
+from pytest_tms.client import calls
+from pytest_tms.client.calls import Call
 from pytest_tms.errors import (
     ApiError,
     Forbidden,

@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 import msgspec
 
-from pytest_tms import calls, wire
+from pytest_tms import wire
+from pytest_tms.client import calls
 from pytest_tms.server.api import openapi_examples as examples
 from pytest_tms.server.api import openapi_texts as texts
 

@@ -9,7 +9,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
 
-from pytest_tms.calls import Call
+from pytest_tms.client.calls import Call
 from pytest_tms.server.domain.api_tokens import hash_token
 from pytest_tms.server.request_context import bearer_token, request_context
 from pytest_tms.server.services.idempotency import is_replay

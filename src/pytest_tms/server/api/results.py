@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_tms import calls, wire
+from pytest_tms import wire
+from pytest_tms.client import calls
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.api.submissions import decode_results
 from pytest_tms.server.domain.actors import Caller

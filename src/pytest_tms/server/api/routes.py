@@ -10,8 +10,8 @@ from litestar.connection import ASGIConnection
 from litestar.enums import HttpMethod
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
-from pytest_tms import calls
-from pytest_tms.calls import Call
+from pytest_tms.client import calls
+from pytest_tms.client.calls import Call
 from pytest_tms.errors import Problem
 from pytest_tms.server.domain.problems import refuse
 

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from pytest_tms.calls import Scope
+from pytest_tms.client.calls import Scope
 from pytest_tms.errors import Conflict
 from pytest_tms.server.domain.ids import new_id
 
