@@ -27,11 +27,19 @@ from typing import ClassVar
 import msgspec
 
 
-class Problem(msgspec.Struct, frozen=True):
-    """One bad field: its path (``tests[3].duration``, ``testSuite``) and what it must be."""
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One bad field: its path (``tests[3].duration``, ``testSuite``) and what it must be.
+
+    ``hint`` is a sentence that says who can allow the value and how. It is an addition, left out if empty.
+    """
 
     field: str
     message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        told = f"{self.field}: {self.message}"
+        return f"{told.rstrip('.')}. {self.hint}" if self.hint else told
 
 
 class TmsError(Exception):
@@ -74,7 +82,7 @@ class ApiError(TmsError):
         super().__init__(self.message)
 
     def __str__(self) -> str:
-        fields = "; ".join(f"{problem.field}: {problem.message}" for problem in self.details)
+        fields = "; ".join(map(str, self.details))
         return f"{self.message} ({fields})" if fields else self.message
 
 

@@ -115,6 +115,17 @@ def test_every_bad_field_of_an_event_is_named(api: Api) -> None:
     assert fields(api.ask("POST", execution["webhookUrl"], {"event": "nope"})) == {"event", "executionId"}
 
 
+def test_a_refused_suite_or_environment_comes_with_the_setting_that_allows_it(api: Api) -> None:
+    body = {"testSuite": "nope", "environment": "moon", "provider": ""}
+    details = refused(api.ask("POST", "/executions", body), 422)["details"]
+    hints = {problem["field"]: problem.get("hint") for problem in details}
+    assert hints == {
+        "testSuite": "The operator of the TMS allows others with TMS_SERVER_SUITES.",
+        "environment": "The operator of the TMS allows others with TMS_SERVER_ENVIRONMENTS.",
+        "provider": None,
+    }
+
+
 def test_a_message_says_what_a_field_must_be(api: Api) -> None:
     body = {"testSuite": "nope", "environment": 1, "configuration": {"shards": 0}, "provider": "x" * 201}
     told = {p["field"]: p["message"] for p in refused(api.ask("POST", "/executions", body), 422)["details"]}

@@ -125,6 +125,15 @@ def test_what_describes_a_webhook_is_kept_and_given_back(sqlite_api: Api) -> Non
     assert (shown["description"], shown["owner"]) == ("CI", {"team": "qa"})
 
 
+def test_what_describes_a_webhook_is_bounded_with_what_is_stored(sqlite_api: Api) -> None:
+    assert fields(sqlite_api.ask("POST", "/webhooks", {**HOOK, "notes": "x" * 70_000})) == {"notes"}
+    made = good(sqlite_api.ask("POST", "/webhooks", {**HOOK, "notes": "x" * 40_000}), 201)
+    path = f"/webhooks/{made['webhookId']}"
+    assert fields(sqlite_api.ask("PATCH", path, {"owner": "x" * 30_000})) == {"notes"}
+    assert "owner" not in good(sqlite_api.ask("GET", path), 200)
+    good(sqlite_api.ask("PATCH", path, {"notes": "y" * 60_000}), 200)  # in place of what there was
+
+
 def test_custom_headers_are_sent_stored_encrypted_and_shown_masked(
     hooks: Api, subscribers: Subscribers
 ) -> None:

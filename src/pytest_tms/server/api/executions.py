@@ -21,7 +21,7 @@ from pytest_tms.server.domain.column_values import plain
 from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.forecast import forecast
 from pytest_tms.server.domain.ids import new_id
-from pytest_tms.server.domain.metadata_limits import size_problems
+from pytest_tms.server.domain.metadata_limits import size_problems, unknown_field_problems
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import shard_reports
 from pytest_tms.server.settings import ServerSettings
@@ -209,15 +209,23 @@ def list_tests(
 
 def _problems(settings: ServerSettings, document: dict[str, Any]) -> list[Problem]:
     """Return what no schema says: the operator's suites and environments, and the size of free objects."""
-    allowed = {"testSuite": settings.suites, "environment": settings.environments}
+    allowed = {
+        "testSuite": (settings.suites, "TMS_SERVER_SUITES"),
+        "environment": (settings.environments, "TMS_SERVER_ENVIRONMENTS"),
+    }
     return [
         *(
-            Problem(name, f"Must be one of: {', '.join(values)}")  # the documented message
-            for name, values in allowed.items()
+            Problem(  # the documented message
+                name,
+                f"Must be one of: {', '.join(values)}",
+                hint=f"The operator of the TMS allows others with {setting}.",
+            )
+            for name, (values, setting) in allowed.items()
             if document.get(name) and isinstance(document[name], str) and document[name] not in values
         ),
         *size_problems(document.get("configuration"), "configuration"),
         *size_problems(document.get("metadata"), "metadata"),
+        *unknown_field_problems(unknown_fields(document, wire.ExecutionRequest)),
     ]
 
 

@@ -83,6 +83,8 @@ ENUMERATIONS = {
     "DeliveryStatus": wire.DeliveryStatus,
 }
 """The named enumerations; a Literal with the same values is a reference to its name."""
+PARTIAL = ("StoredConfiguration", "Problem")
+"""Messages in responses of which some fields are left out at times."""
 ANSWERED: dict[tuple[str, str], Schema] = {
     ("ExecutionCreated", "status"): {"$ref": "ExecutionState"},
     ("ExecutionCreated", "configuration"): {"$ref": "StoredConfiguration"},
@@ -321,7 +323,7 @@ def _message(name: str, schema: Schema, *, is_answer: bool) -> Schema:
         text = texts.OVERRIDES.get((name, field)) or texts.FIELDS.get(field)
         properties[field] = {**made, "description": text} if text else made
     required = schema.get("required", [])
-    if is_answer and name != "StoredConfiguration":
+    if is_answer and name not in PARTIAL:
         required = list(properties)
     described = texts.SCHEMAS.get(name) or texts.EVENTS.get(_event_of(name), "")
     return {
@@ -382,7 +384,9 @@ def _error(error: type[ApiError]) -> wire.ErrorAnswer:
     """Return an example of an error."""
     details = []
     if issubclass(error, Unprocessable):
-        details = [Problem("testSuite", "Must be one of: smoke, regression, api, ui, all")]
+        allowed = "Must be one of: smoke, regression, api, ui, all"
+        hint = "The operator of the TMS allows others with TMS_SERVER_SUITES."
+        details = [Problem("testSuite", allowed, hint=hint)]
     return wire.ErrorAnswer(
         error=wire.ErrorBody(
             code=error.code,

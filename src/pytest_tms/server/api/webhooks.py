@@ -23,6 +23,7 @@ from pytest_tms.server.domain.column_values import plain
 from pytest_tms.server.domain.delivery_policy import OVERLAP, Response, Webhook
 from pytest_tms.server.domain.egress import EgressPolicy, masked
 from pytest_tms.server.domain.ids import new_id
+from pytest_tms.server.domain.metadata_limits import unknown_field_problems
 from pytest_tms.server.domain.subscriptions import (
     MASK,
     header_problems,
@@ -118,6 +119,9 @@ def update_webhook(
     with database.write() as connection:
         webhook = webhooks.lock(connection, webhook_id)
         refuse(header_problems(change.headers, webhook.headers))
+        extra = {**webhook.extra, **unknown_fields(document, wire.WebhookChange)}
+        if extra != webhook.extra:
+            refuse(unknown_field_problems(extra))
         webhook = replace(
             webhook,
             url=change.url or webhook.url,
@@ -127,7 +131,7 @@ def update_webhook(
             else _encrypted(keys, change.headers, webhook.headers),
             retry=change.retry_policy or webhook.retry,
             filters=change.filters or webhook.filters,
-            extra={**webhook.extra, **unknown_fields(document, wire.WebhookChange)},
+            extra=extra,
         )
         if change.status is not None:
             webhook = webhook.became(change.status, authentication.now())
@@ -347,6 +351,7 @@ def _problems(targets: EgressPolicy, settings: ServerSettings, kind: type[msgspe
             yield from header_problems(document.get("headers"), {})
         yield from unknown_filters(document, settings.suites, settings.environments)
         yield from unused_fields(document, kind.__struct_encode_fields__)
+        yield from unknown_field_problems(unknown_fields(document, kind))
 
     return found
 
