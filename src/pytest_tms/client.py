@@ -284,6 +284,7 @@ def _api_error(answer: Answer, host: str) -> ApiError:
     return kind(
         error.message,
         details=error.details,
+        hint=error.hint if isinstance(error.hint, str) else "",
         request_id=error.request_id or answer.headers.get("X-Request-Id", ""),
         code=error.code,
         retry_after=wait,

@@ -27,19 +27,11 @@ from typing import ClassVar
 import msgspec
 
 
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One bad field: its path (``tests[3].duration``, ``testSuite``) and what it must be.
-
-    ``hint`` is a sentence that says who can allow the value and how. It is an addition, left out if empty.
-    """
+class Problem(msgspec.Struct, frozen=True):
+    """One bad field: its path (``tests[3].duration``, ``testSuite``) and what it must be."""
 
     field: str
     message: str
-    hint: str = ""
-
-    def __str__(self) -> str:
-        told = f"{self.field}: {self.message}"
-        return f"{told.rstrip('.')}. {self.hint}" if self.hint else told
 
 
 class TmsError(Exception):
@@ -59,7 +51,8 @@ class ApiError(TmsError):
 
     ``status`` is the HTTP status, ``code`` the documented word for it, ``details`` every
     bad field, ``request_id`` what to quote to whoever runs the server (empty where it sent none),
-    ``retry_after`` the seconds that the server asks to wait, or None.
+    ``retry_after`` the seconds that the server asks to wait, or None, ``hint`` who can allow the
+    request and how (empty for most).
     """
 
     status: ClassVar[int] = 500
@@ -73,17 +66,20 @@ class ApiError(TmsError):
         request_id: str = "",
         code: str = "",
         retry_after: float | None = None,
+        hint: str = "",
     ) -> None:
         self.message = message or (type(self).__doc__ or "").partition("\n")[0]
         self.details = tuple(details)
         self.request_id = request_id
         self.code = code or type(self).code
         self.retry_after = retry_after
+        self.hint = hint
         super().__init__(self.message)
 
     def __str__(self) -> str:
-        fields = "; ".join(map(str, self.details))
-        return f"{self.message} ({fields})" if fields else self.message
+        fields = "; ".join(f"{problem.field}: {problem.message}" for problem in self.details)
+        text = f"{self.message} ({fields})" if fields else self.message
+        return f"{text.rstrip('.')}. {self.hint}" if self.hint else text
 
 
 class BadRequest(ApiError):

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from pytest_tms.server.domain.egress import masked
-from tests.helpers.api import Api, good, refused, result
+from tests.helpers.api import Api, fields, good, refused, result
 from tests.helpers.processes import wait_for
 from tests.helpers.subscribers import Subscribers, answers, hangs
 from tests.integration.webhooks.conftest import EVENTS, SECRET, deliveries, subscribe

@@ -89,10 +89,10 @@ def test_every_documented_status_has_an_error_that_carries_what_the_server_said(
     assert str(error) == "It is wrong. (testSuite: Must be one of: smoke)"
 
 
-def test_an_error_shows_the_hint_of_a_field() -> None:
-    problem = errors.Problem("testSuite", "Must be one of: smoke", hint="The operator allows others.")
-    error = errors.Unprocessable("It is wrong.", details=[problem])
-    assert str(error) == "It is wrong. (testSuite: Must be one of: smoke. The operator allows others.)"
+def test_an_error_shows_its_hint() -> None:
+    problem = errors.Problem("testSuite", "Must be one of: smoke")
+    error = errors.Unprocessable("It is wrong", details=[problem], hint="The operator allows others.")
+    assert str(error) == "It is wrong (testSuite: Must be one of: smoke). The operator allows others."
 
 
 def test_an_error_without_the_documented_shape_still_says_who_answered_what(

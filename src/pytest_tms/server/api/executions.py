@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -45,7 +46,11 @@ def create_execution(
     caller: Caller,
 ) -> wire.ExecutionCreated:
     """Create an execution, with a token of its own for its events."""
-    request, document = decode(body, wire.ExecutionRequest, partial(_problems, settings))
+    try:
+        request, document = decode(body, wire.ExecutionRequest, partial(_problems, settings))
+    except Unprocessable as error:
+        error.hint = _hint(settings, error)
+        raise
     caller.check_reach([request.environment])
     asked = request.configuration or wire.Configuration()
     execution_id = new_id("exec")
@@ -209,24 +214,31 @@ def list_tests(
 
 def _problems(settings: ServerSettings, document: dict[str, Any]) -> list[Problem]:
     """Return what no schema says: the operator's suites and environments, and the size of free objects."""
-    allowed = {
-        "testSuite": (settings.suites, "TMS_SERVER_SUITES"),
-        "environment": (settings.environments, "TMS_SERVER_ENVIRONMENTS"),
-    }
     return [
         *(
-            Problem(  # the documented message
-                name,
-                f"Must be one of: {', '.join(values)}",
-                hint=f"The operator of the TMS allows others with {setting}.",
-            )
-            for name, (values, setting) in allowed.items()
+            Problem(name, f"Must be one of: {', '.join(values)}")  # the documented message
+            for name, values in _allowed(settings).items()
             if document.get(name) and isinstance(document[name], str) and document[name] not in values
         ),
         *size_problems(document.get("configuration"), "configuration"),
         *size_problems(document.get("metadata"), "metadata"),
         *unknown_field_problems(unknown_fields(document, wire.ExecutionRequest)),
     ]
+
+
+def _allowed(settings: ServerSettings) -> dict[str, Sequence[str]]:
+    return {"testSuite": settings.suites, "environment": settings.environments}
+
+
+def _hint(settings: ServerSettings, refused: Unprocessable) -> str:
+    """Return how the operator allows the suite and the environment that are refused; empty if none is."""
+    variables = {"testSuite": "TMS_SERVER_SUITES", "environment": "TMS_SERVER_ENVIRONMENTS"}
+    found = [
+        variables[problem.field]
+        for problem in refused.details
+        if problem.message == f"Must be one of: {', '.join(_allowed(settings).get(problem.field, ()))}"
+    ]
+    return f"The operator of the TMS allows others with {' and '.join(found)}." if found else ""
 
 
 def _configuration(execution: Execution) -> dict[str, Any]:

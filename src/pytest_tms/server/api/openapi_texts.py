@@ -176,7 +176,7 @@ FIELDS = {
     "file": "The file of the test.",
     "filters": "The executions whose events are sent.",
     "happenedAt": "When it happened, if it is reported afterwards.",
-    "hint": "Who can allow the value, and how; left out for most problems.",
+    "hint": "Who can allow the request, and how. Most errors have none.",
     "id": "The id.",
     "inFlight": "The tests that the shard runs now.",
     "interval": "Milliseconds until the next report, if it does not follow `progressInterval`.",

@@ -133,8 +133,8 @@ class Middleware:
         host = headers.get(b"host", "")
         if self._hosts is not None and _name(host) not in self._hosts:
             return (
-                f"This server is not named {_name(host)[:100]!r}: use http://127.0.0.1 or localhost. Behind a "
-                "proxy, the operator sets --public-url or TMS_SERVER_PUBLIC_URL to the URL of the proxy, which "
+                f"This server is not named {_name(host)[:100]!r}: use http://127.0.0.1 or localhost. Behind "
+                "a proxy, the operator sets --public-url or TMS_SERVER_PUBLIC_URL to its URL, and the proxy "
                 "passes on the Host (nginx: proxy_set_header Host $http_host)."
             )
         # A browser adds cookies to whatever a foreign page sends, but no foreign page can add a token.
@@ -147,8 +147,8 @@ class Middleware:
             ""
             if is_own
             else (
-                "Cross-site request blocked: a page of another site sent it. Use a page of this server. Behind a "
-                "proxy, the operator sets --public-url or TMS_SERVER_PUBLIC_URL to the URL of the proxy."
+                "Cross-site request blocked: a page of another site sent it. Use a page of this server. "
+                "Behind a proxy, the operator sets --public-url or TMS_SERVER_PUBLIC_URL to the URL of the proxy."
             )
         )
 

@@ -164,7 +164,7 @@ def is_direct(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
 
 
 def is_forwarded(http_version: str, names: Iterable[str]) -> bool:
-    """Return whether a request shows that a proxy passed it on, by its version or ``names`` of its headers."""
+    """Return whether the HTTP version or the ``names`` of the headers show that a proxy passed it on."""
     return http_version == "1.0" or any(FORWARDING.fullmatch(name.replace("_", "-")) for name in names)
 
 
