@@ -138,7 +138,7 @@ _COUNTS = {
 FIELDS = {
     **_COUNTS,
     "artifacts": "Files, or pages about them.",
-    "artifactsUploaded": "The number of files that the server stored or expects.",
+    "artifactsUploaded": "The number of files that the server stored: 0, because a submission has only their names.",
     "artifactsUrl": "The page with the files.",
     "attempt": "The number of the attempt of the CI job, from 1.",
     "attempts": "Every attempt, if there were several.",

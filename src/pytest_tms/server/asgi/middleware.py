@@ -148,7 +148,7 @@ class Middleware:
             if is_own
             else (
                 "Cross-site request blocked: a page of another site sent it. Use a page of this server. "
-                "Behind a proxy, the operator sets --public-url or TMS_SERVER_PUBLIC_URL to the URL of the proxy."
+                "Behind a proxy, the operator sets --public-url or TMS_SERVER_PUBLIC_URL to its URL."
             )
         )
 
