@@ -52,7 +52,7 @@ class ApiError(TmsError):
     ``status`` is the HTTP status and ``code`` its documented code. ``message`` is the server's; by default,
     the first line of the class's docstring. ``details`` lists all invalid fields. ``request_id`` identifies
     the request in the server's log, empty if the server sent none. ``retry_after`` is the number of seconds
-    that the server asks to wait, or None.
+    that the server asks to wait, or None. ``hint`` says who can allow the request and how, empty for most.
     """
 
     status: ClassVar[int] = 500
@@ -66,17 +66,20 @@ class ApiError(TmsError):
         request_id: str = "",
         code: str = "",
         retry_after: float | None = None,
+        hint: str = "",
     ) -> None:
         self.message = message or (type(self).__doc__ or "").partition("\n")[0]
         self.details = tuple(details)
         self.request_id = request_id
         self.code = code or type(self).code
         self.retry_after = retry_after
+        self.hint = hint
         super().__init__(self.message)
 
     def __str__(self) -> str:
         fields = "; ".join(f"{problem.field}: {problem.message}" for problem in self.details)
-        return f"{self.message} ({fields})" if fields else self.message
+        text = f"{self.message} ({fields})" if fields else self.message
+        return f"{text.rstrip('.')}. {self.hint}" if self.hint else text
 
 
 class BadRequest(ApiError):

@@ -63,7 +63,7 @@ class Duration(IntegerType):
         found = re.fullmatch(r"(\d{1,6})([hdw])", str(value))
         milliseconds = int(found[1]) * self.UNITS[found[2]] if found else -1
         if not self._least <= milliseconds <= 3653 * self.UNITS["d"]:
-            self.fail(f"{value!r} is no time up to ten years: write 12h, 90d or 4w", param, ctx)
+            self.fail(f"{value!r} is not a time of at most ten years: write 12h, 90d or 4w", param, ctx)
         return milliseconds
 
 
@@ -147,7 +147,7 @@ def connect(url: str, *, own_token: bool = False) -> TmsClient:
 def _pairs(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...]:
     for word in words:
         if "=" not in word:
-            raise click.BadParameter(f"{word!r} is no KEY=VALUE")
+            raise click.BadParameter(f"{word!r} is not KEY=VALUE: write, for example, branch=main")
     return words
 
 

@@ -402,6 +402,7 @@ def _api_error(response: requests.Response, origin: str) -> ApiError:
     return kind(
         body.message,
         details=body.details,
+        hint=body.hint if isinstance(body.hint, str) else "",
         request_id=body.request_id or response.headers.get("X-Request-Id", ""),
         code=body.code,
         retry_after=wait,

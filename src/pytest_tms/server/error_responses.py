@@ -27,6 +27,7 @@ def body(error: ApiError, request_id: str) -> bytes:
                 details=list(error.details),
                 request_id=request_id,
                 timestamp=wire.timestamp(),
+                hint=error.hint or msgspec.UNSET,
             )
         )
     )

@@ -493,6 +493,25 @@ def test_the_local_server_takes_nothing_that_another_site_sends(
     answer = Visit(sqlite_api.root).send(path, headers)
     assert answer.status_code == 403
     assert "another site" in answer.text
+    assert "TMS_SERVER_PUBLIC_URL" in answer.text
+
+
+def test_an_unknown_host_is_refused_with_what_the_operator_of_a_proxy_sets(sqlite_api: Api) -> None:
+    answer = Visit(sqlite_api.root).see("/api/", {"Host": "tms"})
+    assert answer.status_code == 403
+    for part in ("not named 'tms'", "TMS_SERVER_PUBLIC_URL", "proxy_set_header Host"):
+        assert part in answer.json()["error"]["message"]
+
+
+def test_the_operator_of_a_proxy_is_told_once_that_links_do_not_lead_to_it(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as api:
+        api.create()
+        assert "TMS_SERVER_PUBLIC_URL" not in api.said()
+        body = {"testSuite": "all", "environment": "dev"}
+        for _ in range(2):
+            good(api.ask("POST", "/executions", body, X_Forwarded_For="203.0.113.9"), 201)
+        (line,) = [line for line in api.said().splitlines() if "TMS_SERVER_PUBLIC_URL" in line]
+        assert f"links lead to {api.root}" in line
 
 
 @pytest.mark.parametrize(

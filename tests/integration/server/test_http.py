@@ -638,6 +638,17 @@ def test_larger_metadata_is_refused_in_a_sentence(api: Api, size: int) -> None:
     assert api.status(execution)["shardResults"] == []
 
 
+@pytest.mark.parametrize("unknown", [{"notes": "x" * 70_000}, {"a": "x" * 35_000, "notes": "x" * 40_000}])
+def test_unknown_fields_are_bounded_together_as_metadata_is(api: Api, unknown: dict[str, str]) -> None:
+    answer = api.ask("POST", "/executions", {"testSuite": "all", "environment": "dev", **unknown})
+    (problem,) = refused(answer, 422)["details"]
+    assert problem["field"] == "notes"
+    assert problem["message"].startswith("Unknown fields must be at most 64 KB as JSON together, not ")
+    assert problem["message"].endswith(" KB: shorten them or leave them out")
+    kept = {"notes": "x" * 60_000}
+    assert api.status(api.create(**kept))["notes"] == kept["notes"]
+
+
 def test_metadata_that_grows_message_by_message_is_bounded_too(api: Api) -> None:
     execution = api.create(configuration={"shards": 2})
     api.submit(execution, metadata={"a": "x" * 40_000})

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from pytest_tms import TmsClient, wire
+from pytest_tms.errors import Unprocessable
 from tests.helpers.api import Api, fields, good, refused, result
 
 
@@ -113,6 +115,30 @@ def test_every_bad_field_of_an_event_is_named(api: Api) -> None:
         "data.running",
     }
     assert fields(api.ask("POST", execution["webhookUrl"], {"event": "nope"})) == {"event", "executionId"}
+
+
+@pytest.mark.parametrize(
+    ("body", "settings"),
+    [
+        ({"testSuite": "nope", "environment": "dev"}, "TMS_SERVER_SUITES"),
+        ({"testSuite": "nope", "environment": "moon"}, "TMS_SERVER_SUITES and TMS_SERVER_ENVIRONMENTS"),
+        ({"testSuite": "nope", "environment": 1, "provider": ""}, "TMS_SERVER_SUITES"),
+    ],
+)
+def test_a_refused_suite_or_environment_comes_with_the_setting_that_allows_it(
+    api: Api, body: dict[str, Any], settings: str
+) -> None:
+    error = api.ask("POST", "/executions", body).json()["error"]
+    assert error["hint"] == f"The operator of the TMS allows others with {settings}."
+    with TmsClient(api.url, api.token) as client, pytest.raises(Unprocessable, match="TMS_SERVER_SUITES"):
+        client.create_execution(
+            wire.ExecutionRequest(test_suite="nope", environment=str(body["environment"]))
+        )
+
+
+def test_other_errors_have_no_hint(api: Api) -> None:
+    for body in ({}, {"testSuite": "all", "environment": "dev", "provider": ""}):
+        assert "hint" not in api.ask("POST", "/executions", body).json()["error"]
 
 
 def test_a_message_says_what_a_field_must_be(api: Api) -> None:

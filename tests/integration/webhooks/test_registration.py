@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from pytest_tms.server.domain.egress import masked
-from tests.helpers.api import Api, good, refused, result
+from tests.helpers.api import Api, fields, good, refused, result
 from tests.helpers.processes import wait_for
 from tests.helpers.subscribers import Subscribers, answers, hangs
 from tests.integration.webhooks.conftest import EVENTS, SECRET, deliveries, subscribe
@@ -123,6 +123,15 @@ def test_what_describes_a_webhook_is_kept_and_given_back(sqlite_api: Api) -> Non
     )
     shown = good(sqlite_api.ask("GET", f"/webhooks/{made['webhookId']}"), 200)
     assert (shown["description"], shown["owner"]) == ("CI", {"team": "qa"})
+
+
+def test_what_describes_a_webhook_is_bounded_with_what_is_stored(sqlite_api: Api) -> None:
+    assert fields(sqlite_api.ask("POST", "/webhooks", {**HOOK, "notes": "x" * 70_000})) == {"notes"}
+    made = good(sqlite_api.ask("POST", "/webhooks", {**HOOK, "notes": "x" * 40_000}), 201)
+    path = f"/webhooks/{made['webhookId']}"
+    assert fields(sqlite_api.ask("PATCH", path, {"owner": "x" * 30_000})) == {"notes"}
+    assert "owner" not in good(sqlite_api.ask("GET", path), 200)
+    good(sqlite_api.ask("PATCH", path, {"notes": "y" * 60_000}), 200)  # in place of what there was
 
 
 def test_custom_headers_are_sent_stored_encrypted_and_shown_masked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,14 +10,14 @@ import msgspec
 
 from pytest_tms import wire
 from pytest_tms.client import calls
-from pytest_tms.errors import Problem
+from pytest_tms.errors import Problem, Unprocessable
 from pytest_tms.server.api.paging import requested_page
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.api.validation import decode, unknown_fields
 from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.executions import Shard
-from pytest_tms.server.domain.metadata_limits import size_problems
+from pytest_tms.server.domain.metadata_limits import size_problems, unknown_field_problems
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import executions
 from pytest_tms.server.services.executions import ExecutionSnapshot
@@ -36,7 +37,11 @@ def create_execution(
     caller: Caller,
 ) -> wire.ExecutionCreated:
     """Create an execution, with a token of its own for its events."""
-    request, document = decode(body, wire.ExecutionRequest, partial(_problems, settings))
+    try:
+        request, document = decode(body, wire.ExecutionRequest, partial(_problems, settings))
+    except Unprocessable as error:
+        error.hint = _hint(settings, error)
+        raise
     return executions.create_execution(
         database,
         request,
@@ -97,16 +102,31 @@ def _problems(settings: ServerSettings, document: dict[str, Any]) -> list[Proble
 
     They are suites and environments that the operator does not allow, and free objects that are too large.
     """
-    allowed = {"testSuite": settings.suites, "environment": settings.environments}
     return [
         *(
             Problem(name, f"Must be one of: {', '.join(values)}")  # the documented message
-            for name, values in allowed.items()
+            for name, values in _allowed(settings).items()
             if document.get(name) and isinstance(document[name], str) and document[name] not in values
         ),
         *size_problems(document.get("configuration"), "configuration"),
         *size_problems(document.get("metadata"), "metadata"),
+        *unknown_field_problems(unknown_fields(document, wire.ExecutionRequest)),
     ]
+
+
+def _allowed(settings: ServerSettings) -> dict[str, Sequence[str]]:
+    return {"testSuite": settings.suites, "environment": settings.environments}
+
+
+def _hint(settings: ServerSettings, error: Unprocessable) -> str:
+    """Return how the operator allows the suite and the environment that are refused; empty if none is."""
+    variables = {"testSuite": "TMS_SERVER_SUITES", "environment": "TMS_SERVER_ENVIRONMENTS"}
+    found = [
+        variables[problem.field]
+        for problem in error.details
+        if problem.message == f"Must be one of: {', '.join(_allowed(settings).get(problem.field, ()))}"
+    ]
+    return f"The operator of the TMS allows others with {' and '.join(found)}." if found else ""
 
 
 def _status(found: ExecutionSnapshot, urls: Urls) -> wire.ExecutionStatus:

@@ -137,7 +137,7 @@ def _message(name: str, schema: Schema, *, is_response: bool) -> Schema:
         properties[field] = {**made, "description": text} if text else made
     required = schema.get("required", [])
     if is_response and name != "StoredConfiguration":
-        required = list(properties)
+        required = [field for field in properties if (name, field) != ("ErrorBody", "hint")]
     described = texts.SCHEMAS.get(name) or texts.EVENTS.get(_event_of(name), "")
     return {
         "type": "object",

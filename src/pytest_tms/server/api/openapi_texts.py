@@ -138,7 +138,7 @@ _COUNTS = {
 FIELDS = {
     **_COUNTS,
     "artifacts": "Files, or pages about them.",
-    "artifactsUploaded": "The number of files that the server stored or expects.",
+    "artifactsUploaded": "The number of files that the server stored: 0, because a submission has only their names.",
     "artifactsUrl": "The page with the files.",
     "attempt": "The number of the attempt of the CI job, from 1.",
     "attempts": "Every attempt, if there were several.",
@@ -176,6 +176,7 @@ FIELDS = {
     "file": "The file of the test.",
     "filters": "The executions whose events are sent.",
     "happenedAt": "When it happened, if it is reported afterwards.",
+    "hint": "Who can allow the request, and how. Most errors have none.",
     "id": "The id.",
     "inFlight": "The tests that the shard runs now.",
     "interval": "Milliseconds until the next report, if it does not follow `progressInterval`.",

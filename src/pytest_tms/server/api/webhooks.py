@@ -18,6 +18,7 @@ from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.column_values import plain
 from pytest_tms.server.domain.egress import EgressPolicy
+from pytest_tms.server.domain.metadata_limits import unknown_field_problems
 from pytest_tms.server.domain.subscriptions import (
     MASK,
     header_problems,
@@ -208,6 +209,7 @@ def _rules(
             yield from header_problems(document.get("headers"), {})
         yield from unknown_filters(document, settings.suites, settings.environments)
         yield from unused_fields(document, kind.__struct_encode_fields__)
+        yield from unknown_field_problems(unknown_fields(document, kind))
 
     return problems
 

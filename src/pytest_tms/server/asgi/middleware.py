@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import cast
 
@@ -19,7 +20,10 @@ from pytest_tms.server.asgi.representations import Representation
 from pytest_tms.server.asgi.request_targets import to_origin_form
 from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.pages import error_pages
+from pytest_tms.server.pages.page_session import is_forwarded
 from pytest_tms.server.request_context import RequestContext, request_context
+
+LOG = logging.getLogger("pytest_tms.server")
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
@@ -42,6 +46,7 @@ class Middleware:
         self._app = app
         self._hosts = hosts
         self._public = public
+        self._has_warned = False
         self._latest = time.monotonic()
         self._budget = Budget()
         self._calls = 0
@@ -89,6 +94,7 @@ class Middleware:
             is_call = scope["path"].startswith("/api/")
             self._calls += is_call
             self._check(scope, is_call)
+            self._check_links(scope)
             with self._budget.counted(decompressed(scope, timely(receive))) as body:
                 await self._app(scope, body, send_with_headers)
         except ApiError as error:
@@ -108,14 +114,29 @@ class Middleware:
         if is_call and self._calls > MAX_CALLS:
             raise ServiceUnavailable("The server is overloaded; try again later.", retry_after=1)
 
+    def _check_links(self, scope: HTTPScope) -> None:
+        """Warn once if executions are created through a proxy whose URL the links do not have."""
+        if self._has_warned or self._public or self._hosts is None or scope["path"] != "/api/executions":
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        if is_forwarded(scope["http_version"], headers):
+            self._has_warned = True
+            LOG.warning(
+                "a proxy passed a request on, and links lead to %s://%s: set --public-url or "
+                "TMS_SERVER_PUBLIC_URL to the URL of the proxy",
+                scope["scheme"],
+                headers.get("host", "")[:300],
+            )
+
     def _refusal(self, scope: HTTPScope) -> str:
         """Return why a request must not reach the application; empty if it may."""
         headers = {name: value.decode("latin-1").lower() for name, value in scope["headers"]}
         host = headers.get(b"host", "")
         if self._hosts is not None and _name(host) not in self._hosts:
             return (
-                "This server answers only to its own name: use http://127.0.0.1 or localhost; "
-                "the operator sets another with --public-url or TMS_SERVER_PUBLIC_URL."
+                f"This server is not named {_name(host)[:100]!r}: use http://127.0.0.1 or localhost. Behind "
+                "a proxy, the operator sets --public-url or TMS_SERVER_PUBLIC_URL to its URL, and the proxy "
+                "passes on the Host (nginx: proxy_set_header Host $http_host)."
             )
         # A browser adds cookies to whatever a foreign page sends, but no foreign page can add a token.
         if scope["method"] in SAFE_METHODS or b"authorization" in headers:
@@ -126,7 +147,10 @@ class Middleware:
         return (
             ""
             if is_own
-            else ("Cross-site request blocked: a page of another site sent it. Use a page of this server.")
+            else (
+                "Cross-site request blocked: a page of another site sent it. Use a page of this server. "
+                "Behind a proxy, the operator sets --public-url or TMS_SERVER_PUBLIC_URL to its URL."
+            )
         )
 
 

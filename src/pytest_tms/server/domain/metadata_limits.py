@@ -1,4 +1,4 @@
-"""The maximum size of the free objects of executions and shards."""
+"""The maximum size of free objects and of unknown fields, which are stored and returned."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import msgspec
 from pytest_tms.errors import Problem, Unprocessable
 
 MAX_METADATA = 64 << 10
-"""Bytes of ``metadata``, and of ``configuration``, as compact JSON: each status of an execution has them."""
+"""Bytes of ``metadata``, of ``configuration`` and of all unknown fields, as compact JSON.
+
+Each status of an execution has them.
+"""
 
 
 def size_problems(value: object, path: str) -> list[Problem]:
@@ -20,6 +23,21 @@ def size_problems(value: object, path: str) -> list[Problem]:
         return []
     return [
         Problem(path, f"Must be at most 64 KB as JSON, not {size >> 10:,} KB: attach large data as a file")
+    ]
+
+
+def unknown_field_problems(fields: Mapping[str, Any]) -> list[Problem]:
+    """Return the problem of unknown fields that are larger than ``MAX_METADATA`` together, at the largest."""
+    sizes = {name: len(msgspec.json.encode({name: value})) for name, value in fields.items()}
+    if sum(sizes.values()) <= MAX_METADATA:
+        return []
+    largest = max(sizes, key=sizes.__getitem__)
+    return [
+        Problem(
+            largest[:100],
+            f"Unknown fields must be at most 64 KB as JSON together, not {sum(sizes.values()) >> 10:,} KB: "
+            "shorten them or leave them out",
+        )
     ]
 
 

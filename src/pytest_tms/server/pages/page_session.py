@@ -7,7 +7,7 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -166,10 +166,14 @@ def is_direct(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
     return (
         client is not None
         and is_loopback(client.host)
-        and connection.scope.get("http_version") != "1.0"
         and is_loopback(_hostname(connection.headers.get("host", "")))
-        and not any(FORWARDING.fullmatch(name.replace("_", "-")) for name in connection.headers)
+        and not is_forwarded(connection.scope.get("http_version", ""), connection.headers)
     )
+
+
+def is_forwarded(http_version: str, names: Iterable[str]) -> bool:
+    """Return whether the HTTP version or the ``names`` of the headers show that a proxy passed it on."""
+    return http_version == "1.0" or any(FORWARDING.fullmatch(name.replace("_", "-")) for name in names)
 
 
 def _is_own_user(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:

@@ -19,6 +19,7 @@ from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.delivery_policy import OVERLAP, Response, Webhook
 from pytest_tms.server.domain.egress import masked
 from pytest_tms.server.domain.ids import new_id
+from pytest_tms.server.domain.metadata_limits import unknown_field_problems
 from pytest_tms.server.domain.problems import refuse
 from pytest_tms.server.domain.subscriptions import MASK, header_problems
 from pytest_tms.server.services.idempotency import IdempotencyGuard
@@ -118,6 +119,9 @@ def change_webhook(
     with database.write() as connection:
         webhook = webhooks.lock(connection, webhook_id)
         refuse(header_problems(change.headers, webhook.headers))
+        extra = {**webhook.extra, **extra}
+        if extra != webhook.extra:
+            refuse(unknown_field_problems(extra))
         headers = webhook.headers
         if change.headers is not None:
             headers = _encrypted(encryption, change.headers, webhook.headers)
