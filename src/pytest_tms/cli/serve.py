@@ -8,26 +8,15 @@ from pathlib import Path
 
 import click
 
-from pytest_tms.cli.options import database_options
+from pytest_tms.cli.options import database_options, other_variables, server_options
 
 FIRST_TOKEN = "first-token"  # noqa: S105  # the name of a file
 """The file in the data dir with the first token, if standard output is not a terminal."""
 
 
-@click.command()
-@click.option("--host", help="The address to listen on (127.0.0.1). [TMS_SERVER_HOST]")
-@click.option("--port", type=click.IntRange(0, 65535), help="The port (8765); 0 is any. [TMS_SERVER_PORT]")
-@click.option("--public-url", metavar="URL", help="How users reach it, for links. [TMS_SERVER_PUBLIC_URL]")
-@click.option("--workers", type=click.IntRange(1), help="Server processes (1). [TMS_SERVER_WORKERS]")
-@click.option(
-    "--keep-alive",
-    metavar="SECONDS",
-    type=click.IntRange(0, 86_400),
-    help="Seconds for which a connection stays open between two requests (75). [TMS_SERVER_KEEP_ALIVE]",
-)
-@click.option("--tls-cert", metavar="FILE", help="A certificate, PEM, for https. [TMS_SERVER_TLS_CERT]")
-@click.option("--tls-key", metavar="FILE", help="Its key, PEM. [TMS_SERVER_TLS_KEY]")
-@click.option("--embedded", is_flag=True, hidden=True, help="Stop when no pytest session wants it any more.")
+@click.command(epilog=other_variables())
+@server_options("host", "port", "public_url", "workers", "keep_alive", "tls_cert", "tls_key")
+@click.option("--embedded", is_flag=True, hidden=True, help="Stop when no pytest session uses it.")
 @database_options
 def serve(
     host: str | None,

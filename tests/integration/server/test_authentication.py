@@ -510,4 +510,4 @@ def test_the_local_server_takes_nothing_that_another_site_sends(
     ],
 )
 def test_pages_ask_for_a_login_where_others_reach_them(host: str, public_url: str, asks: bool) -> None:
-    assert ServerSettings(host=host, public_url=public_url).asks_for_login is asks
+    assert ServerSettings(host=host, public_url=public_url).requires_login is asks

@@ -120,7 +120,7 @@ def page_guard(settings: ServerSettings, database: Database, token_usage: TokenU
     async def admit(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         is_secure = connection.scope["scheme"] == "https" or settings.public_url.startswith("https:")
         is_trusted = (
-            not settings.asks_for_login and is_direct(connection) and await run_sync(_is_own_user, connection)
+            not settings.requires_login and is_direct(connection) and await run_sync(_is_own_user, connection)
         )
         key = connection.cookies.get(cookie_name(is_secure), "")
         caller = anonymous_caller(connection)
