@@ -31,7 +31,7 @@ def serve(
     database_url: str | None,
 ) -> None:
     """Run the test management system until Ctrl-C."""
-    from pytest_tms.server import listeners
+    from pytest_tms.server import listeners, serving
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store.database import Database
     from pytest_tms.server.webhooks.encryption import SecretEncryption
@@ -67,22 +67,22 @@ def serve(
         settings.public_url or f"{'https' if settings.tls_cert else 'http'}://{shown}:{sock.getsockname()[1]}"
     )
     if embedded:
-        listeners.serve_embedded(settings, database, sock, f"{root}/api")
+        serving.serve_local(settings, database, sock, f"{root}/api")
         return
     click.echo(f"TMS   {root}/api")
     click.echo(f"data  {database.describe()}")
     if sys.stdout.isatty():
-        listeners.first_token(
+        serving.create_first_token(
             database,
             lambda text: click.echo(f"token {text}  (shown only once: export TMS_API_TOKEN={text})"),
         )
     else:  # a log would keep it
         file = settings.data_dir / FIRST_TOKEN
-        if listeners.first_token(database, lambda text: _write_private(file, text)):
+        if serving.create_first_token(database, lambda text: _write_private(file, text)):
             click.echo(f"token in {file}, readable by its owner alone: delete the file once you have read it")
     if settings.workers > 1 and settings.rate_limits != "off" and not settings.redis_url:
         click.echo("note  each worker counts rate limits alone: TMS_SERVER_REDIS_URL shares them", err=True)
-    listeners.serve(settings, database, sock)
+    serving.serve(settings, database, sock)
 
 
 def _write_private(file: Path, text: str) -> None:

@@ -1,8 +1,8 @@
 """Settings of the server: the one table that variables, options, validation and documentation come from.
 
 Each field of ``ServerSettings`` is one setting. Its variable is ``TMS_SERVER_`` and the name in capitals.
-Some are also options of ``tms serve``, which have priority over the variable. The command makes its help from the
-table, so this module imports nothing that needs the extra ``server``.
+Some are also options of ``tms serve``, which have priority over the variable. The command makes its help
+from the table, so this module imports nothing that needs the extra ``server``.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from pytest_tms.server import local
+from pytest_tms.server.local import lifetime
 
 
 def ask(data_dir: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -58,18 +58,18 @@ def test_it_is_of_this_machine_alone_whatever_the_environment_says(
 
 @pytest.mark.parametrize("mine", [True, False])
 def test_who_stops_takes_back_only_what_it_said_itself(tmp_path: Path, mine: bool) -> None:
-    local.write_state(tmp_path, "http://127.0.0.1:1/api", "secret")
+    lifetime.publish(tmp_path, "http://127.0.0.1:1/api", "secret")
     state = tmp_path / "local.json"
     before = {**json.loads(state.read_text()), "pid": os.getpid() if mine else os.getppid()}
     state.write_text(json.dumps(before))
-    assert local.retire(tmp_path, before["url"], lambda: False)
+    assert lifetime.withdraw(tmp_path, before["url"], lambda: False)
     assert json.loads(state.read_text()) == ({"url": before["url"]} if mine else before)
 
 
 def test_who_is_wanted_again_at_the_last_moment_stays(tmp_path: Path) -> None:
     said = iter([False, True])
-    local.write_state(tmp_path, "http://127.0.0.1:1/api", "secret")
-    assert not local.retire(tmp_path, "http://127.0.0.1:1/api", lambda: next(said))
+    lifetime.publish(tmp_path, "http://127.0.0.1:1/api", "secret")
+    assert not lifetime.withdraw(tmp_path, "http://127.0.0.1:1/api", lambda: next(said))
     assert json.loads((tmp_path / "local.json").read_text())["token"] == "secret"
 
 

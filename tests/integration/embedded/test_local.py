@@ -124,7 +124,7 @@ def test_a_running_server_is_found_without_its_framework(place: Place) -> None:
     code = f"""
 import sys
 sys.argv = ["local", "--session", "{os.getpid()}"]
-from pytest_tms.server.local import main
+from pytest_tms.server.local.__main__ import main
 assert main() == 0
 print(sorted({{"litestar", "sqlalchemy", "alembic", "uvicorn", "pytest"}} & set(sys.modules)))
 """
@@ -204,12 +204,12 @@ def test_it_waits_long_for_the_next_run_outside_ci(place: Place) -> None:
     ],
 )
 def test_a_state_file_that_says_nothing_useful_is_replaced(tmp_path: Path, content: bytes) -> None:
-    from pytest_tms.server import local
+    from pytest_tms.server.local import state_file
 
     (tmp_path / "local.json").write_bytes(content)
-    state = local._read(tmp_path)
-    assert not local._answers(state)
-    assert 0 <= local._port(state) <= 65535
+    state = state_file.read(tmp_path)
+    assert not state_file.is_responding(state)
+    assert 0 <= state_file.port(state) <= 65535
 
 
 def test_a_server_is_started_beside_a_corrupted_state_file(place: Place) -> None:

@@ -85,8 +85,8 @@ def used(connection: Connection, token_id: str, now: int) -> None:
     connection.execute(update(tables.tokens).where(_ROW.id == token_id).values(used_at=now))
 
 
-def forget(connection: Connection, token_id: str) -> None:
-    """Delete a token if it is there, for a server that makes itself a new one at each start."""
+def delete_token(connection: Connection, token_id: str) -> None:
+    """Delete a token if it exists."""
     connection.execute(delete(tables.tokens).where(_ROW.id == token_id))
 
 
