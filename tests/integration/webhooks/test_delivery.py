@@ -179,7 +179,7 @@ def test_what_never_succeeds_is_kept_and_sent_again_when_asked(
     run(hooks)
     (failed,) = wait_for(lambda: deliveries(hooks, webhook, "failed"))
     assert (failed["attempts"], failed["responseCode"]) == (3, 500)
-    assert failed["reason"] == "it answered 500"
+    assert failed["reason"] == "it responded with 500"
     shown = good(hooks.ask("GET", f"/webhooks/{webhook['webhookId']}"), 200)
     assert shown["failingSince"]
     del subscribers.behave[name]
@@ -272,12 +272,12 @@ def test_bad_subscribers_fail_with_a_reason_and_delay_nobody(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
     bad = {
-        "hangs": (hangs, "no whole answer came within 15 s"),
-        "drips": (drips, "no whole answer came within 15 s"),
-        "cuts": (cuts, "the connection was cut off"),
+        "hangs": (hangs, "there was no complete response within 15 s"),
+        "drips": (drips, "there was no complete response within 15 s"),
+        "cuts": (cuts, "the connection was closed"),
         "redirects": (
             answers(302, Location=subscribers.url(f"{name}-target")),
-            "it redirects (302), which is not followed",
+            "it redirects (302); redirects are not followed",
         ),
     }
     made = {}
@@ -296,7 +296,7 @@ def test_bad_subscribers_fail_with_a_reason_and_delay_nobody(
     for kind, (_, reason) in bad.items():
         assert wait_for(lambda kind=kind: deliveries(hooks, made[kind], "failed"))[-1]["reason"] == reason  # type: ignore[misc]
     assert (
-        wait_for(lambda: deliveries(hooks, refusing, "failed"))[-1]["reason"] == "the connection is refused"
+        wait_for(lambda: deliveries(hooks, refusing, "failed"))[-1]["reason"] == "the connection was refused"
     )
     assert subscribers.of(f"{name}-target") == []
     for webhook in (*made.values(), flooded, refusing, good_one):
@@ -312,7 +312,11 @@ def test_a_validation_says_what_happened(hooks: Api, subscribers: Subscribers, n
     signing.verify(SECRET, got.headers, got.body)
     subscribers.behave[name] = answers(500)
     answer = good(hooks.ask("POST", path), 200)
-    assert (answer["status"], answer["responseCode"], answer["reason"]) == ("invalid", 500, "it answered 500")
+    assert (answer["status"], answer["responseCode"], answer["reason"]) == (
+        "invalid",
+        500,
+        "it responded with 500",
+    )
     assert answer["responseTime"] >= 0
     shown = good(hooks.ask("GET", path.removesuffix("/validate")), 200)
     assert shown["lastValidatedAt"] == answer["lastValidatedAt"]

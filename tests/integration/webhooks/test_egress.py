@@ -140,7 +140,7 @@ def test_a_name_that_leads_inside_is_refused_at_each_connection(subscribers: Sub
     inside = Rebinding(["127.0.0.1"], ["169.254.169.254", "::ffff:127.0.0.1", "::1"])
     for reason in asyncio.run(send(inside)):
         assert reason is not None
-        assert reason.startswith("its name does not lead to a public address")
+        assert reason.startswith("its host name does not resolve to a public address")
         assert "TMS_SERVER_WEBHOOK_SUBNETS" in reason
     assert subscribers.of("x") == []
 

@@ -103,7 +103,7 @@ def test_dead_name_servers_hold_up_nobody_else(
         assert not any(deliveries(api, each, "failed") for each in dead)
         for each in dead:
             assert wait_for(lambda each=each: deliveries(api, each, "failed"))[-1]["reason"] == (  # type: ignore[misc]
-                "its name does not resolve"
+                "its host name cannot be resolved"
             )
 
 
@@ -157,7 +157,7 @@ def test_the_commands_register_validate_list_and_replay(
     assert listed == f"{webhook_id}  active  {subscribers.url('cli')}\n"
     subscribers.behave["cli"] = answers(410)
     invalid = run_tms("webhook", "validate", webhook_id)
-    assert (invalid.returncode, invalid.stdout.rpartition(": ")[2]) == (1, "it answered 410\n")
+    assert (invalid.returncode, invalid.stdout.rpartition(": ")[2]) == (1, "it responded with 410\n")
     local.submit(local.create(), tests=[result()])
     webhook = {"webhookId": webhook_id}
     (failed,) = wait_for(lambda: deliveries(local, webhook, "failed"))

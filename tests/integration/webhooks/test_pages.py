@@ -59,7 +59,7 @@ def test_the_owner_sees_why_deliveries_failed_and_sends_them_again(
     wait_for(lambda: deliveries(hooks, webhook, "failed"))
     assert re.search(rf"{name} execution\.completed failing since \d{{4}}", words(hooks, "/webhooks"))
     shown = page(hooks, path)
-    assert "it answered 500 1" in " ".join(shown.words.split())
+    assert "it responded with 500 1" in " ".join(shown.words.split())
     assert f"/reports/{execution['executionId']}" in shown.links()
     assert "None." in words(hooks, f"{path}?status=delivered")
     del subscribers.behave[name]

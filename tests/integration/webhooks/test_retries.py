@@ -40,7 +40,7 @@ def test_a_failure_is_tried_again_as_often_as_the_policy_says(code: int) -> None
     response = Response(code=code, milliseconds=1)
     verdicts = [judge(hook, attempt, response, NOW) for attempt in (1, 2, 3)]
     assert [each.status for each in verdicts] == ["pending", "pending", "failed"]
-    assert all(bool(each.rest_until) == (code in BUSY) for each in verdicts)
+    assert all(bool(each.resume_at) == (code in BUSY) for each in verdicts)
     assert not any(each.disable for each in verdicts)
 
 

@@ -197,7 +197,7 @@ def test_the_search_for_deadlines_follows_its_index(hooks: Api) -> None:
 
         plans: list[Any] = []
         event.listen(connection.engine, "before_cursor_execute", note)
-        deadlines.late(connection, 0, clock.now())
+        deadlines.timed_out(connection, 0, clock.now())
         event.remove(connection.engine, "before_cursor_execute", note)
         explain = "EXPLAIN" if connection.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
         plan = connection.exec_driver_sql(f"{explain} {asked[0]}", plans[0]).all()

@@ -112,14 +112,14 @@ def test_a_certificate_for_the_address_or_another_name_is_not_accepted(authority
         response, _, known = send(authority.serving(name), sender, NAME)
         assert response.code == 0
         assert response.reason is not None
-        assert response.reason.startswith("its TLS certificate is not accepted: Hostname mismatch")
+        assert response.reason.startswith("its TLS certificate is not valid: Hostname mismatch")
         assert known.got == {}
 
 
 def test_an_authority_that_the_system_does_not_know_is_not_believed(authority: Authority) -> None:
     serving = authority.serving(x509.DNSName(NAME))
     response, _, known = send(serving, HttpSender(EgressPolicy(insecure=True), pinned), NAME)
-    assert response.reason == "its TLS certificate is not accepted: unable to get local issuer certificate"
+    assert response.reason == "its TLS certificate is not valid: unable to get local issuer certificate"
     assert known.got == {}
 
 

@@ -15,7 +15,7 @@ from pytest_tms.server.domain.egress import masked
 from pytest_tms.server.pages.page_session import WEBHOOKS, PageSession
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.services.webhooks import replay_deliveries, set_status
-from pytest_tms.server.store import webhooks
+from pytest_tms.server.store import deliveries, webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 
@@ -72,8 +72,10 @@ def show_webhook(
     start = int(before) if before.isdecimal() and len(before) < 19 else None
     with database.read() as connection:
         webhook = webhooks.get(connection, webhook_id)
-        rows, following = webhooks.page(connection, webhook_id, status=chosen, before=start, limit=DELIVERIES)
-        failed, _ = webhooks.page(connection, webhook_id, status="failed", before=None, limit=1)
+        rows, following = deliveries.page(
+            connection, webhook_id, status=chosen, before=start, limit=DELIVERIES
+        )
+        failed, _ = deliveries.page(connection, webhook_id, status="failed", before=None, limit=1)
     return page(
         page_session,
         "webhook.html",
