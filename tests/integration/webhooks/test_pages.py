@@ -40,7 +40,7 @@ def test_the_owner_sees_that_an_endpoint_was_disabled_and_activates_it(
     assert re.search(said, words(hooks, "/webhooks"))
     assert re.search(said, words(hooks, path))
     visit = Visit(hooks.root)
-    assert "Send failed again" not in visit.see(path).text
+    assert "Send failed deliveries again" not in visit.see(path).text
     assert visit.send(f"{path}/replay").status_code == 409
     visit.see(path)
     assert visit.send(f"{path}/activate").headers["Location"] == path
@@ -67,7 +67,7 @@ def test_the_owner_sees_why_deliveries_failed_and_sends_them_again(
     visit.see(path)
     assert visit.send(f"{path}/replay").headers["Location"] == path
     wait_for(lambda: deliveries(hooks, webhook, "delivered"))
-    assert "Send failed again" not in words(hooks, path)
+    assert "Send failed deliveries again" not in words(hooks, path)
 
 
 def test_the_owner_pauses_and_goes_on(hooks: Api, subscribers: Subscribers, name: str) -> None:

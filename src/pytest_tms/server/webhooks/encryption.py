@@ -111,10 +111,10 @@ class SecretEncryption:
             encrypted = [registered] if registered else webhooks.encrypted_secrets(connection)
             if encrypted and not any(self._can_decrypt(each) for each in encrypted):
                 raise ValueError(
-                    f"the secrets in {database.describe()} are encrypted with a key that this server does not "
-                    f"have: set TMS_SERVER_KEYS to the same value on all servers. `tms key create` prints a "
-                    f"key; a server without the variable has its key in secrets.key of its data dir; if the "
-                    f"previous key is lost, run `tms key reset`"
+                    f"the secrets in {database.describe()} are encrypted with a key that this server does "
+                    f"not have: set TMS_SERVER_KEYS to the same value on all servers. `tms key create` "
+                    f"prints a key; a server without the variable has its key in secrets.key of its data "
+                    f"dir; if the previous key is lost, run `tms key reset`"
                 )
             if not registered:
                 self.register(connection)
