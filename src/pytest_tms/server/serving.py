@@ -23,7 +23,7 @@ from pytest_tms.server.local import lifetime
 from pytest_tms.server.local.state_file import TOKEN_ID
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
-from pytest_tms.server.store.database import Database, alone
+from pytest_tms.server.store.database import Database, lock_exclusively
 
 SHUTDOWN_TIMEOUT = 10
 """Seconds that requests in progress have after SIGTERM."""
@@ -35,7 +35,7 @@ def create_first_token(database: Database, store: Callable[[str], None]) -> bool
     ``store`` receives its text before the transaction is committed: if it raises, no token is created.
     """
     with database.write() as connection:
-        alone(connection)
+        lock_exclusively(connection)
         if any(token.id != TOKEN_ID for token in tokens.every(connection)):
             return False
         token, text = new_token("first", clock.now())

@@ -104,8 +104,8 @@ def page_guard(settings: ServerSettings, database: Database, token_usage: TokenU
     """Return the guard of the pages, which authenticates a request and checks its scope and CSRF token.
 
     It stores the page session of the request and the fields of its form. ``scope`` in the options of a
-    handler is the scope that it requires, None for no authentication. The guard raises Unauthorized if the page
-    requires a login, and Forbidden if the token lacks the scope or the CSRF token does not match.
+    handler is the scope that it requires, None for no authentication. The guard raises Unauthorized if the
+    page requires a login, and Forbidden if the token lacks the scope or the CSRF token does not match.
     """
 
     async def check(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

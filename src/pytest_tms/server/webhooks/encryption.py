@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from pytest_tms.server.domain.delivery_policy import Webhook
 from pytest_tms.server.store import key_check, webhooks
-from pytest_tms.server.store.database import Database, alone
+from pytest_tms.server.store.database import Database, lock_exclusively
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -106,7 +106,7 @@ class SecretEncryption:
         if database.is_sqlite:
             return
         with database.write() as connection:
-            alone(connection)
+            lock_exclusively(connection)
             registered = key_check.read(connection)
             encrypted = [registered] if registered else webhooks.encrypted_secrets(connection)
             if encrypted and not any(self._can_decrypt(each) for each in encrypted):
