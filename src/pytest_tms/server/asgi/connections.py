@@ -1,13 +1,18 @@
-"""HTTP connections: uvicorn's protocol with timeouts for slow clients, and documented errors for bad HTTP."""
+"""HTTP connections: uvicorn's protocol with timeouts for slow clients, and documented errors for bad HTTP.
+
+uvicorn does not document the class that ``Connection`` extends. If the parts that are used here change,
+tests/unit/server/test_uvicorn_protocol.py fails.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import sys
+from http import HTTPStatus
 
 import h11
-from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from pytest_tms.errors import ApiError
 from pytest_tms.server import error_responses
@@ -122,7 +127,7 @@ class Connection(H11Protocol):
             *SECURITY_HEADERS,
             (b"connection", b"close"),
         ]
-        start = h11.Response(status_code=status, headers=headers, reason=STATUS_PHRASES[status])
+        start = h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase.encode())
         events = (start, h11.Data(data=body), h11.EndOfMessage())
         return b"".join(self.conn.send(event) or b"" for event in events)
 
