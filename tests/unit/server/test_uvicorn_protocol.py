@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 from pytest_tms.server.asgi.connections import Connection
 
 
-async def application(*_: object) -> None:
+async def application(scope: object, receive: object, send: object) -> None:
     """An ASGI application that no request reaches."""
 
 
