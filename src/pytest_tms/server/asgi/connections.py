@@ -1,7 +1,7 @@
 """HTTP connections: uvicorn's protocol with timeouts for slow clients, and documented errors for bad HTTP.
 
 uvicorn does not document the class that ``Connection`` extends. If the parts that are used here change,
-tests/unit/server/test_uvicorn_protocol.py fails.
+tests/unit/server/test_uvicorn.py fails.
 """
 
 from __future__ import annotations

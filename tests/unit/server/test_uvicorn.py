@@ -1,4 +1,4 @@
-"""The parts of uvicorn's undocumented protocol class that ``asgi.connections.Connection`` relies on."""
+"""The undocumented parts of uvicorn that ``asgi.connections.Connection`` and ``serving`` rely on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
+from uvicorn.supervisors import Multiprocess
 
 from pytest_tms.server.asgi.connections import Connection
 
@@ -57,3 +58,8 @@ def test_the_parser_error_is_current_when_the_response_to_it_is_sent() -> None:
     source = inspect.getsource(H11Protocol.handle_events)
     handler = source.partition("except h11.RemoteProtocolError")[2]
     assert "self.send_400_response(" in handler.partition("return")[0]
+
+
+def test_several_processes_share_sockets_and_a_server_can_be_stopped() -> None:
+    assert {"config", "sockets"} <= inspect.signature(Multiprocess).parameters.keys()
+    assert uvicorn.Server(uvicorn.Config(application)).should_exit is False
