@@ -1,4 +1,4 @@
-"""The pages about webhooks: what their owner sees there, and does."""
+"""The pages of webhooks."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def test_the_owner_sees_why_deliveries_failed_and_sends_them_again(
     assert "Send failed deliveries again" not in words(hooks, path)
 
 
-def test_the_owner_pauses_and_goes_on(hooks: Api, subscribers: Subscribers, name: str) -> None:
+def test_a_webhook_is_paused_and_activated_on_its_page(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
     webhook = subscribe(hooks, subscribers.url(name), events=ENDED)
     path, visit = f"/webhooks/{webhook['webhookId']}", Visit(hooks.root)
     visit.see(path)
@@ -107,7 +109,7 @@ def test_the_pages_show_no_secret(hooks: Api, subscribers: Subscribers, name: st
 
 
 @pytest.mark.parametrize("path", ["/webhooks/wh_nope", "/webhooks/a%00b"])
-def test_an_unknown_webhook_is_a_page_that_says_so(hooks: Api, path: str) -> None:
+def test_an_unknown_webhook_is_a_404_page(hooks: Api, path: str) -> None:
     answer = hooks.page(path)
     assert answer.status_code == 404
     assert "<h1>Not found</h1>" in answer.text
