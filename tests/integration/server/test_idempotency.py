@@ -248,11 +248,11 @@ def test_a_claim_is_in_flight_until_it_is_answered_freed_or_forsaken(database: D
 
     assert claim(0) is None
     with pytest.raises(InFlight):
-        claim(idempotency_keys.UNANSWERED)
+        claim(idempotency_keys.CLAIM_TIMEOUT)
     with database.write() as connection:
         assert not idempotency_keys.is_known(connection, "me", "key", 0)
         idempotency_keys.free(connection, "me", "key")
     assert claim(0) is None
-    assert claim(idempotency_keys.UNANSWERED + 1) is None  # whoever had it died
+    assert claim(idempotency_keys.CLAIM_TIMEOUT + 1) is None  # whoever had it died
     with pytest.raises(InFlight):
-        claim(idempotency_keys.UNANSWERED + 2)
+        claim(idempotency_keys.CLAIM_TIMEOUT + 2)
