@@ -61,7 +61,7 @@ def test_the_owner_sees_why_deliveries_failed_and_sends_them_again(
     shown = page(hooks, path)
     assert "it responded with 500 1" in " ".join(shown.words.split())
     assert f"/reports/{execution['executionId']}" in shown.links()
-    assert "None." in words(hooks, f"{path}?status=delivered")
+    assert "No deliveries." in words(hooks, f"{path}?status=delivered")
     del subscribers.behave[name]
     visit = Visit(hooks.root)
     visit.see(path)
