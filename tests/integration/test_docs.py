@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import http.client
 import os
 import re
@@ -20,7 +19,6 @@ import pytest
 from pytest_tms import TmsClient, errors, signing
 from pytest_tms.cli import tms as tms_command
 from pytest_tms.plugin.settings import table
-from pytest_tms.server.settings import ServerSettings
 from tests.helpers.processes import Tms, outside
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -153,30 +151,6 @@ def test_the_page_of_the_command_names_every_command_and_option() -> None:
     assert shared <= set(re.findall(r"`(--[a-z-]+)`", text))
     page = {name.strip(): set(re.findall(r"--[a-z-]+", cell)) for name, cell in rows}
     assert page == {name: options - shared for name, options in commands(tms_command, "tms")}
-
-
-def test_the_page_of_server_settings_has_every_variable_and_option_with_its_default() -> None:
-    rows = re.findall(
-        r"^\| `(TMS_SERVER_\w+)` \| (?:`(--[a-z-]+)`)? ?\| (?:`([^`]*)`)?",
-        read("server-settings.md"),
-        re.MULTILINE,
-    )
-    page = {variable: default for variable, _, default in rows}
-    fields = {field.name: field for field in dataclasses.fields(ServerSettings)}
-    assert page.keys() == {f"TMS_SERVER_{name.upper()}" for name in fields}
-    defaults = {
-        f"TMS_SERVER_{name.upper()}": ",".join(field.default)
-        if isinstance(field.default, tuple)
-        else str(int(field.default) if isinstance(field.default, bool) else field.default)
-        for name, field in fields.items()
-    }
-    described = {"TMS_SERVER_DATA_DIR", "TMS_SERVER_KEYS"}  # the default depends on the machine
-    assert {name: page[name] for name in page if name not in described} == {
-        name: default for name, default in defaults.items() if name not in described
-    }
-    documented = {option for _, option, _ in rows if option}
-    serve = next(options for name, options in commands(tms_command, "tms") if name == "tms serve")
-    assert documented == serve
 
 
 def test_the_page_of_the_sdk_has_every_method_and_error() -> None:

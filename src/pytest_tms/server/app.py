@@ -17,7 +17,7 @@ from pytest_tms.server.api import about, events, executions, results, routes, we
 from pytest_tms.server.api.authentication import authenticated_caller, authentication_guard
 from pytest_tms.server.api.dependencies import idempotency_guard, request_urls
 from pytest_tms.server.api.rate_limits import rate_limit_guard
-from pytest_tms.server.asgi.body_limits import LARGEST_BODY
+from pytest_tms.server.asgi.body_limits import MAX_BODY
 from pytest_tms.server.asgi.middleware import Middleware
 from pytest_tms.server.domain import rates
 from pytest_tms.server.domain.egress import EgressPolicy
@@ -91,7 +91,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
         ],
         openapi_config=None,
         logging_config=None,
-        request_max_body_size=LARGEST_BODY,
+        request_max_body_size=MAX_BODY,
     )
     return Middleware(app, _hosts(settings), urlsplit(settings.public_url).netloc.lower())
 

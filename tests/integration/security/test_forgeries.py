@@ -59,7 +59,7 @@ def test_what_is_kept_or_shown_of_a_secret_is_no_secret(closed: Api) -> None:
         *(text for row in rows(closed, "SELECT id, token_hash FROM executions") for text in row),
         *(str(text) for row in rows(closed, "SELECT * FROM tokens") for text in row),
         *(str(text) for row in rows(closed, "SELECT * FROM sessions") for text in row),
-        api_tokens.hash_token(api_tokens.hash_token(closed.token)), cookie, api_tokens.hash_token(cookie), visit.proof,
+        api_tokens.hash_token(api_tokens.hash_token(closed.token)), cookie, api_tokens.hash_token(cookie), visit.csrf_token,
     ]  # fmt: skip
     assert api_tokens.hash_token(closed.token) in kept
     assert api_tokens.hash_token(created["webhookToken"]) in kept

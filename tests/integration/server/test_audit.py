@@ -184,12 +184,12 @@ def test_the_page_shows_the_log_and_leads_to_what_is_still_there(api: Api) -> No
 
 
 def test_old_failures_go_and_all_else_stays(api: Api) -> None:
-    long_ago = clock.now() - audit.KEPT_FAILURES - 1
+    long_ago = clock.now() - audit.FAILURE_RETENTION - 1
     with written(api) as connection:
         for action, target in ((audit.FAILED, "gone"), ("token.revoked", "tok_kept")):
             audit.add(connection, Actor(id="x"), action, target, long_ago)
         audit.add(connection, Actor(id="x"), audit.FAILED, "young", clock.now())
-        audit.forget(connection, clock.now())
+        audit.delete_expired(connection, clock.now())
         kept = {each.target for each in audit.page(connection, limit=100_000)[0]}
     assert {"tok_kept", "young"} <= kept
     assert "gone" not in kept

@@ -300,7 +300,7 @@ def test_a_wrong_method_on_a_page_is_a_page_that_says_which_are_possible(sqlite_
     )
     assert answer.status_code == 405
     assert set(answer.headers["Allow"].split(", ")) >= {"GET", "HEAD"}
-    assert "<h1>Not possible</h1>" in answer.text
+    assert "<h1>Method not allowed</h1>" in answer.text
 
 
 @pytest.mark.parametrize(

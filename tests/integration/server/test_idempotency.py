@@ -202,12 +202,12 @@ def test_an_answer_is_kept_for_24_hours_and_then_the_key_is_new(database: Databa
         assert idempotency_keys.claim(connection, "me", "key", "request", 0) is None
         idempotency_keys.keep(connection, "me", "key", "answer")
     with database.write() as connection:
-        assert idempotency_keys.is_known(connection, "me", "key", idempotency_keys.KEPT)
-        assert idempotency_keys.claim(connection, "me", "key", "request", idempotency_keys.KEPT) == (
+        assert idempotency_keys.is_known(connection, "me", "key", idempotency_keys.RETENTION)
+        assert idempotency_keys.claim(connection, "me", "key", "request", idempotency_keys.RETENTION) == (
             "request",
             "answer",
         )
-        later = idempotency_keys.KEPT + 1
+        later = idempotency_keys.RETENTION + 1
         assert not idempotency_keys.is_known(connection, "me", "key", later)
         assert idempotency_keys.claim(connection, "me", "key", "other", later) is None
         idempotency_keys.keep(connection, "me", "key", "another answer")
@@ -216,7 +216,7 @@ def test_an_answer_is_kept_for_24_hours_and_then_the_key_is_new(database: Databa
 
 def test_the_cleanup_job_deletes_what_has_expired_and_nothing_else(database: Database) -> None:
     now = time.time_ns() // 1_000_000
-    expired = now - idempotency_keys.KEPT - 60_000
+    expired = now - idempotency_keys.RETENTION - 60_000
     number = 2 * BATCH + 1
     with database.write() as connection:
         for key in range(number):
@@ -238,11 +238,11 @@ def test_a_claim_is_in_flight_until_it_is_answered_freed_or_forsaken(database: D
 
     assert claim(0) is None
     with pytest.raises(InFlight):
-        claim(idempotency_keys.UNANSWERED)
+        claim(idempotency_keys.CLAIM_TIMEOUT)
     with database.write() as connection:
         assert not idempotency_keys.is_known(connection, "me", "key", 0)
         idempotency_keys.free(connection, "me", "key")
     assert claim(0) is None
-    assert claim(idempotency_keys.UNANSWERED + 1) is None  # whoever had it died
+    assert claim(idempotency_keys.CLAIM_TIMEOUT + 1) is None  # whoever had it died
     with pytest.raises(InFlight):
-        claim(idempotency_keys.UNANSWERED + 2)
+        claim(idempotency_keys.CLAIM_TIMEOUT + 2)

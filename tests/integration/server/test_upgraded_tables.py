@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from pytest_tms.server import store
-from pytest_tms.server.store import page_queries, tables, webhooks
+from pytest_tms.server.store import deliveries, page_queries, tables, webhooks
 from pytest_tms.server.store.database import Database
 from tests.helpers.api import scratch_database
 
@@ -93,4 +93,4 @@ def test_what_was_stored_before_is_shown_after_an_upgrade(old: Database, tmp_pat
         ((_, _, files),) = page_queries.submissions(connection, "exec_1", after="", limit=10)
         assert [(each.kind, each.names) for each in files] == [("logs", ["a.log"])]
         assert webhooks.get(connection, "wh_1").headers == {}
-        assert [webhooks.next_sequence(connection, "exec_1", 2) for _ in range(2)] == [1, 3]
+        assert [deliveries.next_sequence(connection, "exec_1", 2) for _ in range(2)] == [1, 3]

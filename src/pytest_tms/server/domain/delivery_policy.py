@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -14,6 +15,8 @@ OVERLAP = DAY
 """Milliseconds for which deliveries are also signed with the previous secret."""
 GIVE_UP = 5 * DAY
 """Milliseconds of uninterrupted failures after which a webhook is disabled."""
+RETENTION = {"delivered": 3 * DAY, "failed": 30 * DAY}
+"""Milliseconds for which deliveries are kept after their end, by status."""
 LONGEST_DELAY = DAY
 """Milliseconds to the next attempt at most, whatever Retry-After the endpoint sends."""
 BUSY = frozenset({429, 502, 504})
@@ -90,13 +93,13 @@ class Response:
 class Verdict:
     """The status of a delivery after an attempt.
 
-    ``disable`` is the reason to disable the webhook, ``rest_until`` when it may receive deliveries again.
+    ``disable`` is the reason to disable the webhook, ``resume_at`` when it may receive deliveries again.
     """
 
     status: Literal["pending", "delivered", "failed"]
     due_at: int
     disable: str | None = None
-    rest_until: int = 0
+    resume_at: int = 0
 
 
 def judge(webhook: Webhook, attempts: int, response: Response, now: int) -> Verdict:
@@ -104,14 +107,29 @@ def judge(webhook: Webhook, attempts: int, response: Response, now: int) -> Verd
     if response.is_good:
         return Verdict(status="delivered", due_at=now)
     due_at = now + delay(webhook.retry, attempts, response.retry_after)
-    rest = due_at if response.code in BUSY else 0
+    resume_at = due_at if response.code in BUSY else 0
     if response.code == GONE:
         return Verdict(status="failed", due_at=now, disable="The endpoint responded with 410 Gone")
     if webhook.failing_since is not None and now - webhook.failing_since >= GIVE_UP:
         return Verdict(status="failed", due_at=now, disable="Every delivery failed for 5 days")
     if attempts > _retries(webhook.retry):
-        return Verdict(status="failed", due_at=now, rest_until=rest)
-    return Verdict(status="pending", due_at=due_at, rest_until=rest)
+        return Verdict(status="failed", due_at=now, resume_at=resume_at)
+    return Verdict(status="pending", due_at=due_at, resume_at=resume_at)
+
+
+def after_attempts(webhook: Webhook, verdicts: Sequence[Verdict], now: int) -> Webhook:
+    """Return the webhook after attempts, given in their order: whether it fails, is suspended or disabled."""
+    if any(verdict.status == "delivered" for verdict in verdicts):
+        reason = None if webhook.status == "active" else webhook.reason
+        webhook = replace(webhook, failing_since=None, reason=reason)
+    if verdicts and verdicts[-1].status != "delivered" and webhook.failing_since is None:
+        webhook = replace(webhook, failing_since=now)
+    resume_at = max((verdict.resume_at for verdict in verdicts), default=0)
+    webhook = replace(webhook, resume_at=max(webhook.resume_at, resume_at))
+    reasons = [verdict.disable for verdict in verdicts if verdict.disable]
+    if reasons:
+        webhook = replace(webhook, status="disabled", status_since=now, reason=reasons[0])
+    return webhook
 
 
 def delay(policy: wire.RetryPolicy, attempts: int, retry_after: int | None = None) -> int:

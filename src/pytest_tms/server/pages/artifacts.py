@@ -1,4 +1,4 @@
-"""The artifacts of an execution: the files that its shards named."""
+"""The artifacts page of an execution: the files that its shards listed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILES = 200
 def artifacts(
     database: Database, page_session: PageSession, execution_id: str, after: str = ""
 ) -> Response[str]:
-    """The artifacts page: names by shard and kind. Files are not uploaded yet."""
+    """Return the artifacts page: file names by shard and kind. Files are not uploaded."""
     start = after if after.isascii() and after.isprintable() else ""
     with database.read() as connection:
         execution = executions.get(connection, execution_id)

@@ -1,4 +1,4 @@
-"""Cancelling an execution: asked once more, then done."""
+"""The page that confirms the cancellation of an execution."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 def cancel_form(
     database: Database, settings: ServerSettings, page_session: PageSession, execution_id: str
 ) -> Response[Any]:
-    """Ask for a confirmation, while there is anything to cancel."""
+    """Return the confirmation page; redirect to the report if there is nothing to cancel."""
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
         still = is_reporting(connection, settings, execution, clock.now())
@@ -42,7 +42,7 @@ def cancel_execution(
     page_session: PageSession,
     execution_id: str,
 ) -> Response[Any]:
-    """Cancel it: every pytest that reports to it stops with its next report."""
+    """Cancel the execution: every pytest that reports to it stops with its next report."""
     cancel(database, settings, urls, delivery_worker, page_session.caller, execution_id)
     return _report(execution_id)
 

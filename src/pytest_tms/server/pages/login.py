@@ -1,4 +1,4 @@
-"""The login by an API token, the logout, and what a visitor sees instead of an error."""
+"""Login with an API token, logout, and the exception handlers of pages."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from pytest_tms.server.store.database import Database
 
 @get("/login", opt={"scope": None}, sync_to_thread=False)
 def login_form(page_session: PageSession, to: str = "/") -> Response[Any]:
-    """The login page."""
+    """Return the login page; redirect if no login is needed."""
     if page_session.is_trusted or page_session.token is not None:
-        return Redirect(_inside(to))
-    return page(page_session, "login.html", to=_inside(to), wrong="")
+        return Redirect(_safe_redirect(to))
+    return page(page_session, "login.html", to=_safe_redirect(to), error="")
 
 
 @post("/login", opt={"scope": None})
@@ -39,77 +39,86 @@ async def login(
     page_session: PageSession,
     form: dict[str, str],
 ) -> Response[Any]:
-    """Log in, and go on to the page that was asked for."""
-    to = _inside(form.get("to", "/"))
+    """Log in and redirect to the page that was requested."""
+    to = _safe_redirect(form.get("to", "/"))
     try:
-        known = await run_sync(_enter, database, rate_limits, page_session, form.get("token", "").strip())
+        logged_in = await run_sync(
+            _log_in, database, rate_limits, page_session, form.get("token", "").strip()
+        )
     except Unauthorized as error:
         token_usage.failed(page_session.caller, error.message)
-        return page(page_session, "login.html", error.status, to=to, wrong=error.message)
-    return Redirect(to, status_code=303, cookies=[known.cookie])
+        return page(page_session, "login.html", error.status, to=to, error=error.message)
+    return Redirect(to, status_code=303, cookies=[logged_in.cookie])
 
 
-def _enter(database: Database, rate_limits: RateLimits, page_session: PageSession, text: str) -> PageSession:
-    """The visitor, logged in with a token. Raises Unauthorized, and RateLimited after too many wrong ones."""
+def _log_in(database: Database, rate_limits: RateLimits, page_session: PageSession, text: str) -> PageSession:
+    """Return the session after a login with a token.
+
+    Raises:
+        Unauthorized: The token is not valid.
+        RateLimited: There were too many failed logins from this address.
+    """
     meter = rate_limits.meter("logins", page_session.caller.address)
     if meter is not None and (error := meter.charge(1)):
         raise error
-    key = new_key()  # somebody may have planted the old one
+    key = new_key()  # prevents session fixation
     token = log_in(database, text, page_session.key, key)
     if meter is not None:
-        meter.charge(-1)  # only wrong ones count
+        meter.charge(-1)  # only failed logins count
     return replace(page_session, caller=page_session.caller.with_token(token), key=key)
 
 
 @post("/logout", opt={"scope": None}, sync_to_thread=True)
 def logout(database: Database, page_session: PageSession) -> Response[Any]:
-    """Log out: the cookie opens nothing any more, wherever it was copied to."""
+    """Log out: the session is deleted, so copies of its cookie are not valid either."""
     log_out(database, page_session.key)
     return Redirect("/login", status_code=303)
 
 
-def answer_api_error(request: Request[Any, Any, Any], error: ApiError) -> Response[Any]:
-    """Answer with the page of an error, or the login page for a 401; JSON for clients that ask for it."""
+def handle_api_error(request: Request[Any, Any, Any], error: ApiError) -> Response[Any]:
+    """Return an error page, the login page for a 401, or JSON if the client prefers it."""
     if error_pages.wants_json(request.scope):
         return error_responses.api_error_response(request, error)
     page_session = current_session(request)
     if isinstance(error, Unauthorized):
         query = request.scope["query_string"].decode("latin-1")
-        asked = request.scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
-        to = _inside(asked if request.method == "GET" else "/")
-        return page(page_session, "login.html", error.status, to=to, wrong="")
+        requested = request.scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
+        to = _safe_redirect(requested if request.method == "GET" else "/")
+        return page(page_session, "login.html", error.status, to=to, error="")
     title = error_pages.title(error.status)
-    answer = page(page_session, "error.html", error.status, title=title, message=error.message)
+    response = page(page_session, "error.html", error.status, title=title, message=error.message)
     if error.retry_after is not None:
-        answer.headers["Retry-After"] = str(round(error.retry_after))
-    return answer
+        response.headers["Retry-After"] = str(round(error.retry_after))
+    return response
 
 
-def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
-    """Answer what the framework refused: an unknown path, a wrong method, a form that is too large."""
+def handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """Return the response for an error of the framework: unknown path, wrong method, form too large."""
     if error_pages.wants_json(request.scope):
         return error_responses.http_error_response(request, error)
     if error.status_code >= 500:
-        return answer_unexpected(request, error)
+        return handle_unexpected(request, error)
     if error.status_code == 405:
-        title, message = error_pages.title(405), f"{request.method} is not possible at this address."
-        answer = page(current_session(request), "error.html", 405, title=title, message=message)
-        answer.headers["Allow"] = error_responses.allowed(error)
-        return answer
-    return answer_api_error(request, BY_STATUS.get(error.status_code, BY_STATUS[400])())
+        title, message = error_pages.title(405), f"The method {request.method} is not allowed for this page."
+        response = page(current_session(request), "error.html", 405, title=title, message=message)
+        response.headers["Allow"] = error_responses.allowed(error)
+        return response
+    return handle_api_error(request, BY_STATUS.get(error.status_code, BY_STATUS[400])())
 
 
-def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """Log an unexpected error and answer with a page that names the request."""
-    answer = error_responses.unexpected_error_response(request, error)
+def handle_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Log an unexpected error and return a page with the request id."""
+    response = error_responses.unexpected_error_response(request, error)
     if error_pages.wants_json(request.scope):
-        return answer
-    said = f"The server failed; quote {request_context(request.scope).request_id} to whoever runs it."
-    return answer_api_error(request, InternalError(said))
+        return response
+    request_id = request_context(request.scope).request_id
+    return handle_api_error(
+        request, InternalError(f"Internal server error. Give the operator the request id {request_id}.")
+    )
 
 
-def _inside(to: str) -> str:
-    """An address of ours to go on to; the start page for anything that could lead elsewhere."""
-    plain = to.isascii() and to.isprintable() and "\\" not in to and len(to) < 2000
-    parts = urlsplit(to) if plain and to.startswith("/") and not to.startswith("//") else None
+def _safe_redirect(to: str) -> str:
+    """Return a path of this server to redirect to; ``/`` for anything that could lead elsewhere."""
+    is_plain = to.isascii() and to.isprintable() and "\\" not in to and len(to) < 2000
+    parts = urlsplit(to) if is_plain and to.startswith("/") and not to.startswith("//") else None
     return "/" if parts is None or parts.netloc or parts.path in ("/login", "/logout") else to

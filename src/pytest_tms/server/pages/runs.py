@@ -1,4 +1,4 @@
-"""The start page: the latest executions."""
+"""The start page: the list of executions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXECUTIONS = 50
 
 @get("/", sync_to_thread=True)
 def home(database: Database, page_session: PageSession, before: str = "") -> Response[str]:
-    """The executions that the visitor may see, the newest first."""
+    """Return the list of the executions that the user may see, the newest first."""
     start = before if before.isascii() and before.isprintable() else ""
     with database.read() as connection:
         rows = page_queries.latest(

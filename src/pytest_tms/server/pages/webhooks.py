@@ -1,4 +1,4 @@
-"""Webhooks: how they fare, what became of their deliveries, and what their owner may do about it."""
+"""The pages of webhooks: the list, and one webhook with its deliveries and actions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pytest_tms.server.domain.egress import masked
 from pytest_tms.server.pages.page_session import WEBHOOKS, PageSession
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.services.webhooks import replay_deliveries, set_status
-from pytest_tms.server.store import webhooks
+from pytest_tms.server.store import deliveries, webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 
@@ -28,25 +28,25 @@ STATUSES = ("pending", "delivered", "failed")
 
 @dataclass(frozen=True)
 class Shown:
-    """A webhook as a page shows it: without the secrets in its URL and its headers."""
+    """A webhook as a page shows it, without the secrets in its URL and headers."""
 
     hook: Webhook
 
     @property
-    def place(self) -> str:
-        """The URL without its scheme and its secrets."""
+    def address(self) -> str:
+        """The URL without its scheme and secrets."""
         return masked(self.hook.url).partition("://")[2]
 
     @property
     def state(self) -> str:
-        """Its status, or that it is active and fails."""
+        """The status; ``failing`` for an active webhook whose latest delivery failed."""
         failing = self.hook.status == "active" and self.hook.failing_since is not None
         return "failing" if failing else self.hook.status
 
 
 @get("/webhooks", opt={"scope": WEBHOOKS}, sync_to_thread=True)
 def list_webhooks(database: Database, page_session: PageSession, after: str = "") -> Response[str]:
-    """The webhooks that the visitor may see, the oldest first."""
+    """Return the list of the webhooks that the user may see, the oldest first."""
     start = after if after.isascii() and after.isprintable() else ""
     with database.read() as connection:
         found = webhooks.every(connection, after=start, limit=LISTED + 1)
@@ -67,13 +67,15 @@ def list_webhooks(database: Database, page_session: PageSession, after: str = ""
 def show_webhook(
     database: Database, page_session: PageSession, webhook_id: str, status: str = "", before: str = ""
 ) -> Response[str]:
-    """One webhook and its deliveries, the newest first."""
+    """Return the page of a webhook, its newest deliveries first."""
     chosen = status if status in STATUSES else None
     start = int(before) if before.isdecimal() and len(before) < 19 else None
     with database.read() as connection:
         webhook = webhooks.get(connection, webhook_id)
-        rows, following = webhooks.page(connection, webhook_id, status=chosen, before=start, limit=DELIVERIES)
-        failed, _ = webhooks.page(connection, webhook_id, status="failed", before=None, limit=1)
+        rows, following = deliveries.page(
+            connection, webhook_id, status=chosen, before=start, limit=DELIVERIES
+        )
+        failed, _ = deliveries.page(connection, webhook_id, status="failed", before=None, limit=1)
     return page(
         page_session,
         "webhook.html",
@@ -91,28 +93,28 @@ def show_webhook(
 def replay_failed(
     database: Database, delivery_worker: DeliveryWorker, page_session: PageSession, webhook_id: str
 ) -> Response[Any]:
-    """Send what failed again."""
+    """Send failed deliveries again."""
     replay_deliveries(database, delivery_worker, webhook_id, caller=page_session.caller)
-    return _back(webhook_id)
+    return _redirect(webhook_id)
 
 
 @post("/webhooks/{webhook_id:str}/pause", opt={"scope": WEBHOOKS}, sync_to_thread=True)
 def pause(
     database: Database, delivery_worker: DeliveryWorker, page_session: PageSession, webhook_id: str
 ) -> Response[Any]:
-    """Send nothing until it is active again."""
-    return _become(database, delivery_worker, page_session, webhook_id, "paused")
+    """Suspend the deliveries until the webhook is activated."""
+    return _set_status(database, delivery_worker, page_session, webhook_id, "paused")
 
 
 @post("/webhooks/{webhook_id:str}/activate", opt={"scope": WEBHOOKS}, sync_to_thread=True)
 def activate(
     database: Database, delivery_worker: DeliveryWorker, page_session: PageSession, webhook_id: str
 ) -> Response[Any]:
-    """Send again, after a pause or after it was disabled."""
-    return _become(database, delivery_worker, page_session, webhook_id, "active")
+    """Resume the deliveries of a paused or disabled webhook."""
+    return _set_status(database, delivery_worker, page_session, webhook_id, "active")
 
 
-def _become(
+def _set_status(
     database: Database,
     delivery_worker: DeliveryWorker,
     page_session: PageSession,
@@ -120,10 +122,10 @@ def _become(
     status: wire.WebhookStatus,
 ) -> Response[Any]:
     set_status(database, delivery_worker, webhook_id, status, page_session.caller)
-    return _back(webhook_id)
+    return _redirect(webhook_id)
 
 
-def _back(webhook_id: str) -> Response[Any]:
+def _redirect(webhook_id: str) -> Response[Any]:
     return Redirect(f"/webhooks/{quote(webhook_id, safe='')}", status_code=303)
 
 

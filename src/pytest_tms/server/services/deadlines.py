@@ -32,9 +32,9 @@ def find_due(database: Database, settings: ServerSettings, listening_since: int,
     silence = settings.shard_silence * 1000
     has_listened = now - listening_since >= silence
     with database.read() as connection:
-        late = deadlines.late(connection, 0 if has_listened else listening_since, now)
+        late = deadlines.timed_out(connection, 0 if has_listened else listening_since, now)
         silent = deadlines.silent(connection, now) if silence and has_listened else []
-        wanted = webhooks.is_wanted(connection, "execution.progress")
+        wanted = webhooks.has_subscriber(connection, "execution.progress")
         progress = wanted and deadlines.progress_due(connection, now - settings.progress_interval * 1000)
     return Due(frozenset({*late, *silent}), bool(progress))
 

@@ -205,7 +205,7 @@ def _record_heartbeat(
         shard = lost.reported("running", received.then)
         execution = save_shard(connection, execution, lost, shard, received.then)
         revived.append((lost, shard))
-    deadlines.heard(connection, execution.id, shard_ids, runner, received.now, until)
+    deadlines.record_report(connection, execution.id, shard_ids, runner, received.now, until)
     return execution, revived
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_tms.server.domain import clock
-from pytest_tms.server.store import idempotency_keys, webhooks
+from pytest_tms.server.store import deliveries, idempotency_keys
 from pytest_tms.server.store.database import Database
 
 BATCH = 500
@@ -17,15 +17,15 @@ def delete_expired_keys(database: Database) -> bool:
         expired = idempotency_keys.expired(connection, now, BATCH)
     if expired:
         with database.write() as connection:
-            idempotency_keys.forget(connection, expired, now)
+            idempotency_keys.delete_expired(connection, expired, now)
     return len(expired) == BATCH
 
 
 def delete_ended_deliveries(database: Database) -> bool:
     """Delete a batch of deliveries that ended long ago, and return whether there may be more."""
     with database.read() as connection:
-        ended = webhooks.ended(connection, clock.now(), BATCH)
+        ended = deliveries.expired(connection, clock.now(), BATCH)
     if ended:
         with database.write() as connection:
-            webhooks.forget(connection, ended)
+            deliveries.delete_expired(connection, ended)
     return len(ended) == BATCH

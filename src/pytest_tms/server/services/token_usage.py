@@ -98,4 +98,4 @@ class TokenUsage:
             for each in failures.values():
                 audit.add(connection, each.actor, audit.FAILED, "", now, reason=each.reason, times=each.times)
             if failures:
-                audit.forget(connection, now)
+                audit.delete_expired(connection, now)

@@ -23,7 +23,7 @@ from pytest_tms.server.domain.metadata_limits import unknown_field_problems
 from pytest_tms.server.domain.problems import refuse
 from pytest_tms.server.domain.subscriptions import MASK, header_problems
 from pytest_tms.server.services.idempotency import IdempotencyGuard
-from pytest_tms.server.store import audit, webhooks
+from pytest_tms.server.store import audit, deliveries, webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 from pytest_tms.server.webhooks.encryption import SecretEncryption
@@ -259,7 +259,7 @@ def list_deliveries(
     """
     with database.read() as connection:
         webhooks.get(connection, webhook_id)
-        return webhooks.page(connection, webhook_id, status=status, before=before, limit=limit)
+        return deliveries.page(connection, webhook_id, status=status, before=before, limit=limit)
 
 
 def replay_deliveries(
@@ -283,7 +283,7 @@ def replay_deliveries(
             return earlier
         if webhooks.lock(connection, webhook_id).status == "disabled":
             raise Conflict("The webhook is disabled: activate it first.")
-        number = webhooks.replay(connection, webhook_id, delivery_id, now)
+        number = deliveries.replay(connection, webhook_id, delivery_id, now)
         audit.add(connection, caller, "webhook.replayed", webhook_id, now, deliveries=number)
         response = wire.Replayed(webhook_id=webhook_id, deliveries=number)
         if idempotency is not None:

@@ -17,22 +17,30 @@ COUNTS = wire.Counts.__struct_fields__
 
 
 def create(connection: Connection, execution: Execution) -> None:
-    """Add an execution."""
+    """Insert an execution."""
     connection.execute(insert(tables.executions).values(id=execution.id, **_execution_row(execution)))
 
 
 def get(connection: Connection, execution_id: str) -> Execution:
-    """The execution with this id. Raises NotFound."""
+    """Return the execution with this id.
+
+    Raises:
+        NotFound: There is none.
+    """
     return _one(connection, select(tables.executions), execution_id)
 
 
 def lock(connection: Connection, execution_id: str) -> Execution:
-    """The execution with this id, which nobody else changes until the transaction ends. Raises NotFound."""
+    """Return the execution with this id, locked until the transaction ends.
+
+    Raises:
+        NotFound: There is none.
+    """
     return _one(connection, select(tables.executions).with_for_update(), execution_id)
 
 
 def save(connection: Connection, execution: Execution) -> None:
-    """Write back an execution that ``lock`` gave."""
+    """Update a locked execution."""
     connection.execute(
         update(tables.executions)
         .where(tables.executions.c.id == execution.id)
@@ -43,9 +51,9 @@ def save(connection: Connection, execution: Execution) -> None:
 def shards(
     connection: Connection, execution_id: str, *, limit: int | None = None, with_metadata: bool = True
 ) -> list[Shard]:
-    """The shards that have reported; those with a number for an id first, in its order.
+    """Return the shards that have reported: those with a numeric id first, in numeric order.
 
-    Of more than ``limit``, those with the shortest ids.
+    Beyond ``limit``, those with the shortest ids.
     """
     table = tables.shards.c
     columns = [column for column in table if with_metadata or column is not table.metadata]
@@ -74,7 +82,7 @@ def shard_states(connection: Connection, execution_id: str) -> set[str]:
 
 
 def get_shard(connection: Connection, execution_id: str, shard_id: str) -> Shard | None:
-    """One shard, or None where it has not reported yet."""
+    """Return a shard, None if it has not reported."""
     row = connection.execute(select(tables.shards).where(*_is(execution_id, shard_id))).one_or_none()
     return None if row is None else _shard(row)
 
@@ -82,7 +90,7 @@ def get_shard(connection: Connection, execution_id: str, shard_id: str) -> Shard
 def lost(
     connection: Connection, execution_id: str, shard_ids: Collection[str], runner: str | None
 ) -> list[Shard]:
-    """Those of these shards that are lost; with a ``runner``, none that has passed to another."""
+    """Return the lost ones of these shards; with ``runner``, not those that another runner runs now."""
     table = tables.shards.c
     query = select(tables.shards).where(
         table.execution_id == execution_id, table.shard_id.in_(shard_ids), table.status == "lost"
@@ -98,7 +106,7 @@ def set_in_flight(
     runner: str | None,
     tests: Sequence[wire.RunningTest],
 ) -> None:
-    """Store the tests in flight of a shard that runs; with a ``runner``, not if it has passed to another."""
+    """Store the tests in flight of a running shard; with ``runner``, not if another runner runs it now."""
     table = tables.shards.c
     query = update(tables.shards).where(*_is(execution_id, shard_id), table.status == "running")
     if runner is not None:
@@ -115,7 +123,7 @@ def newest_attempt(connection: Connection, execution_id: str) -> int | None:
 
 
 def running_or_lost_shards(connection: Connection, execution_id: str) -> list[Shard]:
-    """Return the shards of an execution that run, or were taken for lost."""
+    """Return the shards of an execution that run, or are lost."""
     table = tables.shards.c
     query = select(tables.shards).where(
         table.execution_id == execution_id, table.status.in_(("running", "lost"))
@@ -133,7 +141,7 @@ def has_expectations(connection: Connection, execution_id: str) -> bool:
 
 
 def has_event(connection: Connection, execution_id: str, event: str, document: str) -> bool:
-    """Return whether this very event is kept already."""
+    """Return whether an identical event is stored."""
     table = tables.events.c
     query = select(table.id).where(
         table.execution_id == execution_id, table.event == event, table.document == document
@@ -142,7 +150,7 @@ def has_event(connection: Connection, execution_id: str, event: str, document: s
 
 
 def add_event(connection: Connection, execution_id: str, event: str, document: str, now: int) -> None:
-    """Keep an inbound event as it was sent."""
+    """Store an inbound event as it was sent."""
     connection.execute(
         insert(tables.events).values(
             execution_id=execution_id, event=event, received_at=now, document=document

@@ -1,4 +1,4 @@
-"""What the pages show: each query is bounded, and follows an index."""
+"""Queries of the pages. Each is bounded and follows an index."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pytest_tms.server.store import executions, tables
 
 COUNTS = wire.Counts.__struct_fields__
 MAX_DOCUMENT = 100_000
-"""Characters of a document beyond which a page does not read it."""
-LONGEST_METADATA = 20_000
-"""Characters of an execution's metadata beyond which a list does not look into it."""
+"""Characters of the largest document that a page reads."""
+MAX_METADATA = 20_000
+"""Characters of the largest metadata of an execution that a list reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShownTest:
-    """A test on a page, its names cut to what is shown; durations in ms.
+    """A test on a page with shortened names; durations are milliseconds.
 
     ``details_are_missing`` if they are only in a document that is too large to be read for a page.
     """
@@ -42,7 +42,7 @@ class ShownTest:
 
 @dataclass(frozen=True, kw_only=True)
 class ShownExecution:
-    """An execution in a list; times are milliseconds since 1970, ``branch`` is empty where nobody said it."""
+    """An execution in a list; times are milliseconds since 1970, ``branch`` is empty if it is unknown."""
 
     id: str
     status: wire.ExecutionState
@@ -59,12 +59,12 @@ class ShownExecution:
 
     @property
     def runtime(self) -> int | None:
-        """Milliseconds from start to end, None before the end."""
+        """The milliseconds from start to end, None before the end."""
         return runtime(self.started_at, self.ended_at, self.longest)
 
 
 class ShownEvent(NamedTuple):
-    """An inbound event; ``text`` is the beginning of its document, ``length`` that of the whole."""
+    """An inbound event; ``text`` is the beginning of its document, ``length`` the length of the whole."""
 
     id: int
     received_at: int
@@ -83,7 +83,10 @@ _SUBMITTED = msgspec.json.Decoder(_Submitted)  # made at import: see calls.decod
 def latest(
     connection: Connection, *, environments: Collection[str], before: str | None, limit: int
 ) -> list[ShownExecution]:
-    """Executions of these environments (none means all), the newest first; with ``before``, older ones."""
+    """Return executions of these environments (empty for all), the newest first.
+
+    ``before`` is the cursor: the id of the last execution of the previous page.
+    """
     table = tables.executions.c
     names = (
         "id",
@@ -97,7 +100,7 @@ def latest(
         "not_run",
         "tests_expected",
     )
-    metadata = case((func.length(table.metadata) <= LONGEST_METADATA, table.metadata), else_="{}")
+    metadata = case((func.length(table.metadata) <= MAX_METADATA, table.metadata), else_="{}")
     ids = select(table.id).order_by(table.id.desc()).limit(limit)
     if before is not None:
         ids = ids.where(table.id < before)
@@ -110,7 +113,7 @@ def latest(
         *(table[name] for name in names),
         *(table[name] for name in COUNTS),
         table.given,
-        metadata.label("said"),
+        metadata.label("read_metadata"),
     )
     found = []
     for row in connection.execute(query.where(table.id.in_(wanted)).order_by(table.id.desc())):
@@ -120,7 +123,7 @@ def latest(
         found.append(
             ShownExecution(
                 **{name: columns[name] for name in names},
-                branch=str(msgspec.json.decode(row.said).get("branch") or ""),
+                branch=str(msgspec.json.decode(row.read_metadata).get("branch") or ""),
                 results=counts.effective(summed, given),
             )
         )
@@ -128,7 +131,7 @@ def latest(
 
 
 def failing(connection: Connection, execution_id: str, *, after: int, limit: int) -> list[ShownTest]:
-    """Failed tests in the order of arrival, with the texts that a report shows."""
+    """Return failed tests in the order of arrival, with the texts that a report shows."""
     table = tables.tests.c
     is_small = and_(table.shown.is_(None), func.length(table.document) <= MAX_DOCUMENT)
     rows = connection.execute(
@@ -151,7 +154,7 @@ def failing(connection: Connection, execution_id: str, *, after: int, limit: int
 
 
 def slowest(connection: Connection, execution_id: str, *, limit: int) -> list[ShownTest]:
-    """The tests that took longest, without their details."""
+    """Return the tests with the longest durations, without their details."""
     table = tables.tests.c
     rows = connection.execute(
         select(*_TEST)
@@ -163,14 +166,14 @@ def slowest(connection: Connection, execution_id: str, *, limit: int) -> list[Sh
 
 
 def shards(connection: Connection, execution_id: str, *, limit: int) -> list[Shard]:
-    """The shards that have reported without their metadata; of more than ``limit``, the shortest ids."""
+    """Return the shards that have reported, without metadata; those with the shortest ids if limited."""
     return executions.shards(connection, execution_id, limit=limit, with_metadata=False)
 
 
 def events(
     connection: Connection, execution_id: str, *, after: int, limit: int, length: int
 ) -> list[ShownEvent]:
-    """Inbound events in the order of arrival, of each document the first ``length`` characters."""
+    """Return inbound events in the order of arrival, each with ``length`` characters of its document."""
     table = tables.events.c
     text = func.substr(table.document, 1, length).label("text")
     rows = connection.execute(
@@ -185,7 +188,7 @@ def events(
 def submissions(
     connection: Connection, execution_id: str, *, after: str, limit: int
 ) -> list[tuple[str, str, list[Files]]]:
-    """Submissions in the order of arrival, as (id, shard id, files that a page shows)."""
+    """Return submissions in the order of arrival, as (id, shard id, files that a page shows)."""
     table = tables.submissions.c
     is_small = and_(table.shown.is_(None), func.length(table.document) <= MAX_DOCUMENT)
     rows = connection.execute(

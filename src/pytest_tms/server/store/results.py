@@ -14,7 +14,7 @@ from pytest_tms.server.domain import counts
 from pytest_tms.server.store import tables
 
 KEYS_AT_ONCE = 1000
-"""SecretEncryption that one query names."""
+"""Test keys in one query."""
 
 
 class TestRow(NamedTuple):

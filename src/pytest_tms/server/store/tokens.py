@@ -1,4 +1,4 @@
-"""API tokens: only their hashes are kept."""
+"""API tokens, of which only hashes are stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ROW = tables.tokens.c
 
 
 def add(connection: Connection, token: ApiToken, hashed: str) -> None:
-    """Keep a token's hash."""
+    """Insert a token with the hash of its text."""
     connection.execute(
         insert(tables.tokens).values(
             id=token.id,
@@ -30,9 +30,9 @@ def add(connection: Connection, token: ApiToken, hashed: str) -> None:
 
 
 def find(connection: Connection, hashed: str) -> ApiToken | None:
-    """The token with this hash, valid or not; by the hash before its rotation, it expires with the overlap.
+    """Return the token with this hash, valid or not; with its previous hash, it expires with the overlap.
 
-    The database compares hashes only: whoever measures how long that takes learns nothing about a text.
+    The database compares hashes only, so the time that it takes reveals nothing about a text.
     """
     by_hash = or_(_ROW.hash == hashed, _ROW.previous_hash == hashed)
     query = select(tables.tokens, (_ROW.previous_hash == hashed).label("is_previous"))
@@ -57,7 +57,7 @@ def lock(connection: Connection, token_id: str) -> ApiToken:
 
 
 def every(connection: Connection) -> list[ApiToken]:
-    """All tokens, the oldest first."""
+    """Return all tokens, the oldest first."""
     return [_token(row) for row in connection.execute(select(tables.tokens).order_by(_ROW.id))]
 
 
@@ -81,12 +81,12 @@ def revoke(connection: Connection, token_id: str, now: int) -> None:
 
 
 def used(connection: Connection, token_id: str, now: int) -> None:
-    """Note a token's latest use."""
+    """Store the time of a token's latest use."""
     connection.execute(update(tables.tokens).where(_ROW.id == token_id).values(used_at=now))
 
 
-def forget(connection: Connection, token_id: str) -> None:
-    """Delete a token if it is there, for a server that makes itself a new one at each start."""
+def delete_token(connection: Connection, token_id: str) -> None:
+    """Delete a token if it exists."""
     connection.execute(delete(tables.tokens).where(_ROW.id == token_id))
 
 

@@ -1,4 +1,4 @@
-"""How Alembic runs our migrations: on the connection that the caller has, in its transaction."""
+"""Alembic's environment: migrations run on the connection and in the transaction of the caller."""
 
 from typing import Any, Literal
 
