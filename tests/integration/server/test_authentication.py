@@ -115,7 +115,7 @@ def test_a_login_leads_to_the_page_that_was_asked_for_until_the_logout(closed: A
     ("wrong", "said"),
     [
         ("", "The request has no token"),
-        *((text, "its checksum does not fit.") for text in ("nonsense", "a\x00b", "ü", "x" * 10_000)),
+        *((text, "its checksum does not match.") for text in ("nonsense", "a\x00b", "ü", "x" * 10_000)),
         (f"tms_{'0' * 30}{api_tokens._checksum('0' * 30)}", "The token is unknown: use another token."),
     ],
 )

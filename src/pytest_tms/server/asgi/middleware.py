@@ -139,9 +139,9 @@ class Middleware:
         host = headers.get(b"host", "")
         if self._hosts is not None and _without_port(host) not in self._hosts:
             return (
-                f"This server is not named {_without_port(host)[:100]!r}: use http://127.0.0.1 or localhost. Behind "
-                "a proxy, the operator sets --public-url or TMS_SERVER_PUBLIC_URL to its URL, and the proxy "
-                "passes on the Host (nginx: proxy_set_header Host $http_host)."
+                f"This server is not named {_without_port(host)[:100]!r}: use http://127.0.0.1 or localhost. "
+                "Behind a proxy, the operator sets --public-url or TMS_SERVER_PUBLIC_URL to its URL, and the "
+                "proxy passes on the Host (nginx: proxy_set_header Host $http_host)."
             )
         # A browser adds cookies to requests of pages of other sites, but those cannot add a token.
         if scope["method"] in SAFE_METHODS or b"authorization" in headers:
