@@ -16,13 +16,13 @@ from pytest_tms.server.api import authentication
 from pytest_tms.server.api.authentication import Caller
 from pytest_tms.server.api.idempotency import IdempotencyGuard
 from pytest_tms.server.api.rate_limits import RateLimits
-from pytest_tms.server.api.results import test_rows
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.api.validation import count_problems, decode, happened, time_problems
 from pytest_tms.server.domain import counts, states
 from pytest_tms.server.domain.column_values import plain
 from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.metadata_limits import size_problems
+from pytest_tms.server.domain.result_rows import ResultRow, result_rows
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import shard_reports
 from pytest_tms.server.services.claims import Origin
@@ -30,7 +30,6 @@ from pytest_tms.server.services.shard_reports import ShardReport
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, deadlines, executions, runners
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.store.results import TestRow
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 from pytest_tms.server.webhooks.outbox import announce
 
@@ -59,7 +58,7 @@ def send_event(
     then = happened(event.happened_at, now)
     # Tests are kept as rows, so that the log of a long run stays small.
     sent = (document.get("data") or {}).pop("tests", None) or []
-    rows = test_rows(data.tests or [], [msgspec.json.encode(test).decode() for test in sent])
+    rows = result_rows(data.tests or [], [msgspec.json.encode(test).decode() for test in sent])
     kept = msgspec.json.encode(document).decode()
     runner = None if data.runner is None else plain(data.runner)
     silence = settings.shard_silence * 1000
@@ -147,7 +146,7 @@ def _report(
     event: str,
     data: wire.EventData,
     runner: str | None,
-    rows: Sequence[TestRow],
+    rows: Sequence[ResultRow],
     in_flight: Sequence[wire.RunningTest] | None,
     begins_anew: Callable[[Shard], bool],
 ) -> ShardReport:

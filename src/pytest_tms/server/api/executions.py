@@ -198,9 +198,9 @@ def list_tests(
     if problems:
         raise Unprocessable(details=problems)
     with database.read() as connection:
-        executions.get(connection, execution_id)
+        execution = executions.get(connection, execution_id)
         tests, following = results.page(
-            connection, execution_id, status=status, after=int(cursor or 0), limit=int(limit)
+            connection, execution, status=status, after=int(cursor or 0), limit=int(limit)
         )
     return wire.TestPage(
         execution_id=execution_id, tests=tests, cursor=None if following is None else str(following)

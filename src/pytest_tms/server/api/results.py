@@ -15,11 +15,11 @@ from pytest_tms.server.api.authentication import Caller
 from pytest_tms.server.api.idempotency import IdempotencyGuard
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.api.validation import decode_results, happened
-from pytest_tms.server.domain import test_keys
 from pytest_tms.server.domain.column_values import plain
 from pytest_tms.server.domain.executions import Shard
 from pytest_tms.server.domain.ids import new_id
-from pytest_tms.server.domain.page_details import details, files
+from pytest_tms.server.domain.page_details import files
+from pytest_tms.server.domain.result_rows import ResultRow, result_rows
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import shard_reports
 from pytest_tms.server.services.claims import Origin
@@ -27,12 +27,9 @@ from pytest_tms.server.services.shard_reports import ShardReport
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import executions, results
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.store.results import Submission, TestRow
+from pytest_tms.server.store.results import Submission
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 from pytest_tms.server.webhooks.outbox import announce
-
-MOST_RETRIES = 2**31 - 1
-"""The largest number of a column for small ones."""
 
 
 @route(calls.SUBMIT_RESULTS)
@@ -47,7 +44,7 @@ def submit_results(
 ) -> wire.SubmissionAccepted:
     """Keep a shard's tests, close the shard, and complete the execution where it was the last one."""
     submission, tests, texts, rest = decode_results(body)
-    rows = test_rows(tests, texts)
+    rows = result_rows(tests, texts)
     now = authentication.now()
     then = happened(submission.happened_at, now)
     kept = Submission(
@@ -91,24 +88,6 @@ def submit_results(
     return answer
 
 
-def test_rows(tests: list[wire.TestResult], documents: list[str]) -> list[TestRow]:
-    """Tests of one message as they are kept, beside the JSON text of each."""
-    return [
-        TestRow(
-            key,
-            test.status,
-            plain(test.title),
-            plain(test.file or ""),
-            round(test.duration or 0),
-            min(test.retries or 0, MOST_RETRIES),
-            None if test.error is None else plain(test.error[:1000]),
-            document,
-            msgspec.json.encode(details(test)).decode() if test.status == "failed" else None,
-        )
-        for key, test, document in zip(test_keys.keys(tests), tests, documents, strict=True)
-    ]
-
-
 def _files(artifacts: msgspec.Raw | None) -> str:
     kinds = {} if artifacts is None else msgspec.json.decode(artifacts, type=dict[str, msgspec.Raw] | None)
     return msgspec.json.encode(files(kinds or {})).decode()
@@ -128,7 +107,7 @@ def _duration(metadata: dict[str, Any]) -> int | None:
 
 def _report(
     submission: wire.ResultsSubmission[msgspec.Raw],
-    rows: list[TestRow],
+    rows: list[ResultRow],
     begins_anew: Callable[[Shard], bool],
 ) -> ShardReport:
     return ShardReport(

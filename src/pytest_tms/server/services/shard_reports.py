@@ -15,9 +15,9 @@ from pytest_tms.server.domain.column_values import plain
 from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.forecast import forecast
 from pytest_tms.server.domain.metadata_limits import merged
+from pytest_tms.server.domain.result_rows import ResultRow
 from pytest_tms.server.services.claims import Claim, Origin, claim
-from pytest_tms.server.store import earlier_attempts, executions, results
-from pytest_tms.server.store.results import TestRow
+from pytest_tms.server.store import executions, results
 
 LONGEST_REASON = 1000
 """Characters that are kept of a reason."""
@@ -41,7 +41,7 @@ class ShardReport:
 
     origin: Origin
     told: Told
-    rows: Sequence[TestRow] = ()
+    rows: Sequence[ResultRow] = ()
     is_start: bool = False
     is_end: bool = False
     status: str | None = None
@@ -67,7 +67,7 @@ def store(
     that reports nothing is not alive. A report of an attempt that is not the current one changes only tests.
     """
     claimed = claim(connection, execution, report.origin, now, silence)
-    shard = _with_tests(connection, claimed, report.rows)
+    shard = _with_tests(connection, claimed, report.rows, now)
     if claimed.is_current:
         shard = replace(_told(shard, report), heard_at=now)
         if report.is_end:
@@ -108,18 +108,19 @@ def close(connection: Connection, execution: Execution, now: int) -> Execution:
     return replace(execution, tests_expected=found.expected, not_run=found.not_run or 0)
 
 
-def _with_tests(connection: Connection, claimed: Claim, rows: Sequence[TestRow]) -> Shard:
+def _with_tests(connection: Connection, claimed: Claim, rows: Sequence[ResultRow], now: int) -> Shard:
     shard = claimed.shard
     is_first = shard.derived.total == 0
-    place = (connection, claimed.execution.id, shard.shard_id, rows)
+    change = results.put(
+        connection, claimed.execution, shard.shard_id, rows, claimed.attempt, now, is_first=is_first
+    )
     if shard.attempt == 1:
-        derived = counts.add([shard.derived, results.put_tests(*place)])
+        derived = counts.add([shard.derived, change.counts])
         return replace(shard, derived=derived, done=derived.total)
-    merged = earlier_attempts.merge(*place, claimed.attempt)
     return replace(
         shard,
-        derived=counts.add([shard.derived, merged.change]),
-        done=shard.done + (merged.new if claimed.is_current else 0),
+        derived=counts.add([shard.derived, change.counts]),
+        done=shard.done + (change.new if claimed.is_current else 0),
         given=None if rows and is_first else shard.given,  # those of an attempt that named no test
     )
 
@@ -152,14 +153,14 @@ def _end(shard: Shard, report: ShardReport) -> wire.ShardState:
     return states.reported_end(report.status, shard.results)
 
 
-def _timed(connection: Connection, claimed: Claim, shard: Shard, rows: Sequence[TestRow]) -> Shard:
+def _timed(connection: Connection, claimed: Claim, shard: Shard, rows: Sequence[ResultRow]) -> Shard:
     """A shard with the time that its tests took, if its end was the first that came of it."""
     if shard.duration is not None or shard.started_at != shard.ended_at:
         return shard
     if claimed.shard.derived.total == 0:
         spent = sum(row.duration for row in rows)
     else:
-        spent = results.time_spent(connection, claimed.execution.id, shard.shard_id)
+        spent = results.time_spent(connection, claimed.execution, shard.shard_id)
     return replace(shard, spent=min(spent, wire.MAX_COUNT))
 
 

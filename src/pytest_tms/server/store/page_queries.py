@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, and_, case, func, select, union_all
+from sqlalchemy import Connection, Select, and_, case, func, select, union_all
 
 from pytest_tms import wire
 from pytest_tms.server.domain import counts
 from pytest_tms.server.domain.executions import Shard, runtime
-from pytest_tms.server.domain.page_details import MAX_NAME, Details, Files, details, files, shorten
+from pytest_tms.server.domain.page_details import MAX_NAME, Details, Files, files, shorten
 from pytest_tms.server.store import executions, tables
+from pytest_tms.server.store.results import has_status
 
 COUNTS = wire.Counts.__struct_fields__
 MAX_DOCUMENT = 100_000
@@ -129,35 +130,25 @@ def latest(
 
 def failing(connection: Connection, execution_id: str, *, after: int, limit: int) -> list[ShownTest]:
     """Failed tests in the order of arrival, with the texts that a report shows."""
-    table = tables.tests.c
-    is_small = and_(table.shown.is_(None), func.length(table.document) <= MAX_DOCUMENT)
+    table = tables.results.c
     rows = connection.execute(
-        select(*_TEST, table.shown, case((is_small, table.document)).label("document"))
-        .where(table.execution_id == execution_id, table.status == "failed", table.id > after)
-        .where(table.status != tables.constant("passed"))
-        .order_by(table.id)
+        _tests(execution_id)
+        .add_columns(tables.result_details.c.shown)
+        .where(*has_status("failed"), table.sequence > after)
+        .order_by(table.sequence)
         .limit(limit)
     )
-    found = []
-    for row in rows:
-        if row.shown is not None:
-            shown = msgspec.json.decode(row.shown, type=Details)
-        elif row.document is not None:
-            shown = details(msgspec.json.decode(row.document, type=wire.TestResult))
-        else:
-            shown = None
-        found.append(_shown(row._mapping, shown))
-    return found
+    return [
+        _shown(row._mapping, None if row.shown is None else msgspec.json.decode(row.shown, type=Details))
+        for row in rows
+    ]
 
 
 def slowest(connection: Connection, execution_id: str, *, limit: int) -> list[ShownTest]:
     """The tests that took longest, without their details."""
-    table = tables.tests.c
+    table = tables.results.c
     rows = connection.execute(
-        select(*_TEST)
-        .where(table.execution_id == execution_id, table.duration > 0)
-        .order_by(table.duration.desc())
-        .limit(limit)
+        _tests(execution_id).where(table.duration > 0).order_by(table.duration.desc()).limit(limit)
     )
     return [_shown(row._mapping, Details()) for row in rows]
 
@@ -208,10 +199,27 @@ def submissions(
 
 _NAMES = tuple(tables.tests.c[name] for name in ("title", "file"))
 _TEST = (
-    *(tables.tests.c[name] for name in ("id", "shard_id", "duration", "retries", "error")),
+    tables.results.c.sequence.label("id"),
+    *(tables.results.c[name] for name in ("shard_id", "duration", "retries")),
+    tables.result_details.c.error,
     *(func.substr(column, 1, MAX_NAME).label(column.name) for column in _NAMES),
     *(func.length(column).label(f"{column.name}_length") for column in _NAMES),
 )
+
+
+def _tests(execution_id: str) -> Select[Any]:
+    """Return a query of the verdicts of an execution."""
+    results, details = tables.results.c, tables.result_details.c
+    return (
+        select(*_TEST)
+        .join_from(tables.executions, tables.results, tables.executions.c.number == results.execution)
+        .join(tables.tests, tables.tests.c.id == results.test_id)
+        .outerjoin(
+            tables.result_details,
+            and_(details.execution == results.execution, details.sequence == results.sequence),
+        )
+        .where(tables.executions.c.id == execution_id, results.is_superseded.is_(False))
+    )
 
 
 def _shown(columns: Any, shown: Details | None) -> ShownTest:
