@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from pytest_tms import wire
@@ -37,8 +36,7 @@ class StoredAttempt(NamedTuple):
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(NamedTuple):
     """What becomes of a result that arrived, and of those that are stored.
 
     ``before`` and ``after`` are the verdicts of the test. ``is_stored`` is False if the same is stored

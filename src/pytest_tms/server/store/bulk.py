@@ -36,7 +36,7 @@ def select(
     values.
     """
     for text, parameters in _batches(connection, statement, given, values):
-        yield from connection.exec_driver_sql(text, parameters)
+        yield from connection.exec_driver_sql(text, parameters).all()
 
 
 def execute(connection: Connection, statement: str, given: Sequence[Any], values: Iterable[Any]) -> None:

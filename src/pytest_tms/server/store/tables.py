@@ -221,7 +221,12 @@ results = Table(  # one attempt of a test in a shard; no foreign keys, since eac
         where="status <> 0",
     ),
     _partial("ix_results_flaky", "execution", "sequence", where="is_flaky"),
-    Index("ix_results_duration", "execution", "duration"),  # the slowest tests of an execution
+    _partial(  # the slowest tests of an execution, see SLOW; most are faster
+        "ix_results_duration",
+        "execution",
+        "duration",
+        where="duration >= 100",
+    ),
     sqlite_with_rowid=False,  # stored in the order of the primary key
 )
 

@@ -68,7 +68,7 @@ def upgrade() -> None:
     )
     _partial("ix_results_status", ["execution", "status", "sequence"], "status <> 0")
     _partial("ix_results_flaky", ["execution", "sequence"], "is_flaky")
-    op.create_index("ix_results_duration", "results", ["execution", "duration"])
+    _partial("ix_results_duration", ["execution", "duration"], "duration >= 100")
     op.create_table(
         "result_details",
         sa.Column("execution", sa.BigInteger(), autoincrement=False, nullable=False),
