@@ -17,6 +17,7 @@ from pytest_tms.server.listeners import listen
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import tokens
 from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.result_documents import zstd
 from tests.helpers.api import Api
 from tests.helpers.processes import wait_for
 
@@ -50,16 +51,17 @@ def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
     )
     is_postgresql = database.engine.dialect.name == "postgresql"
     key_hash = "decode(md5('test ' || i), 'hex')" if is_postgresql else "CAST('test ' || i AS BLOB)"
-    empty = "decode('', 'hex')" if is_postgresql else "x''"
+    packed = zstd.compress(b'[{"title": "t", "status": "passed"}]').hex()
+    documents = f"decode('{packed}', 'hex')" if is_postgresql else f"x'{packed}'"
     hook = "'https://example.com/', '[]', '', '{}', '{}', '{}'"
     statements = [
         "INSERT INTO executions (id, status, test_suite, environment, provider, trigger_source, configuration, "
-        "metadata, extra, token_hash, created_at, started_at, deadline_at, shards_total, number, project_id) "
+        "metadata, extra, token_hash, created_at, started_at, deadline_at, shards_total, number, project_id, results_stored) "
         "SELECT 'exec_' || i, CASE i WHEN 0 THEN 'running' ELSE 'completed' END, 'all', "
         "CASE i % 2 WHEN 0 THEN 'dev' ELSE 'staging' END, 'custom', 'api', '{}', '{}', '{}', '', "
-        f"{now}, {now}, {now + 10**9}, 1, i, 1 FROM {series}",
-        "INSERT INTO shards (execution_id, shard_id, status, silent_at) "
-        f"SELECT 'exec_' || i, '1', CASE i WHEN 0 THEN 'running' ELSE 'completed' END, {now + 10**9} FROM {series}",
+        f"{now}, {now}, {now + 10**9}, 1, i, 1, {rows} FROM {series}",
+        "INSERT INTO shards (execution_id, shard_id, total, status, silent_at) "
+        f"SELECT 'exec_' || i, '1', {rows}, CASE i WHEN 0 THEN 'running' ELSE 'completed' END, {now + 10**9} FROM {series}",
         "INSERT INTO submissions (id, execution_id, shard_id, received_at, tests, document) "
         f"SELECT 'sub_' || i, '{EXECUTION}', '1', {now}, 1, '{{}}' FROM {series}",
         "INSERT INTO projects (name, created_at) VALUES ('default', 0)",
@@ -68,10 +70,10 @@ def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
         "INSERT INTO results (execution, sequence, test_id, shard_id, attempt, is_superseded, status, duration, "
         "retries, failed_before, is_flaky, document, digest) "
         "SELECT 0, i + 1, i + 1, '1', 1, false, CASE i % 100 WHEN 0 THEN 1 WHEN 1 THEN 2 ELSE 0 END, i, 0, false, "
-        f"i % 100 = 2, 1, 0 FROM {series}",
+        f"i % 100 = 2, i + 1, 0 FROM {series}",
         "INSERT INTO result_details (execution, sequence, error) "
         f"SELECT 0, i + 1, 'wrong' FROM {series} WHERE i % 100 < 2",
-        f"INSERT INTO result_documents (execution, first, documents) SELECT 0, i + 1, {empty} FROM {series}",
+        f"INSERT INTO result_documents (execution, first, documents) SELECT 0, i + 1, {documents} FROM {series}",
         "INSERT INTO events (execution_id, event, received_at, document) "
         f"SELECT '{EXECUTION}', 'execution.progress', {now}, '{{}}' FROM {series}",
         "INSERT INTO answers (owner, key, request, answer, created_at) "
@@ -96,6 +98,7 @@ def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
         if connection.dialect.name == "postgresql":
             for table in BIG:
                 connection.execute(text(f"ALTER TABLE {table} SET (autovacuum_enabled = false)"))
+            connection.execute(text(f"SELECT setval('execution_numbers', {rows})"))
         for statement in statements:
             connection.exec_driver_sql(statement.replace("%", "%%") if "generate" in statement else statement)
 

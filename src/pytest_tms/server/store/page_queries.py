@@ -19,6 +19,8 @@ from pytest_tms.server.store.results import has_status
 COUNTS = wire.Counts.__struct_fields__
 MAX_DOCUMENT = 100_000
 """Characters of a document beyond which a page does not read it."""
+SLOW = 100
+"""Milliseconds from which on a test is in the list of the slowest; the index has no others."""
 LONGEST_METADATA = 20_000
 """Characters of an execution's metadata beyond which a list does not look into it."""
 
@@ -145,10 +147,13 @@ def failing(connection: Connection, execution_id: str, *, after: int, limit: int
 
 
 def slowest(connection: Connection, execution_id: str, *, limit: int) -> list[ShownTest]:
-    """The tests that took longest, without their details."""
+    """The tests that took longest, of those of at least ``SLOW`` milliseconds, without their details."""
     table = tables.results.c
     rows = connection.execute(
-        _tests(execution_id).where(table.duration > 0).order_by(table.duration.desc()).limit(limit)
+        _tests(execution_id)
+        .where(table.duration >= tables.constant(SLOW))
+        .order_by(table.duration.desc())
+        .limit(limit)
     )
     return [_shown(row._mapping, Details()) for row in rows]
 
