@@ -1,21 +1,21 @@
-# Two commands on a fresh machine with git, make and Python 3.11: `make demo` and `make test`.
+# `make demo` and `make test` need git, make and Python 3.11. CONTRIBUTING.md describes the targets.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: setup demo test coverage lint lowest nightly bench nox clean
+.PHONY: setup demo test coverage lint migration lowest nightly bench nox clean
 
 setup: $(VENV)/.ready
 
-# Names come from pyproject.toml, versions from constraints.txt; nothing is installed twice.
+# pyproject.toml lists the dependencies, constraints.txt pins their versions.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade "pip>=25.1"
 	$(PIP) install -c constraints.txt --group dev -e ".[server,postgres,redis,xdist]"
 	touch $@
 
-# The shop fails on purpose, so its exit status is not the demo's.
+# Some tests of the example shop fail on purpose, so exit status 1 is expected.
 demo: setup
 	@cd examples/shop && TMS_SERVER_DATA_DIR="$(CURDIR)/.tms/demo" \
 	  "$(CURDIR)/$(BIN)/python" -m pytest --tms-url local --tms-suite smoke || test $$? -eq 1
@@ -23,7 +23,7 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not nightly"
 
-# The same tests, and the lines that none of them runs; it takes half as long again.
+# Run the tests and print the lines that no test runs. Takes half as long again as `make test`.
 coverage: setup
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest -n 4 --dist worksteal -m "not nightly"
@@ -36,14 +36,20 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# More schedules of faults, more kills and larger suites than CI has time for.
+# Run the tests with more fault schedules, kills and random suites than CI has time for.
 nightly: setup
 	FAULT_SCHEDULES=1000 KILLS=200 WEBHOOK_EVENTS=10000 RANDOM_SUITES=1000 API_CASES=10000 STATEFUL_EXAMPLES=500 PLAN_ROWS=100000 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: setup
 	$(BIN)/python -m bench
 
-# Every direct dependency at its declared minimum.
+# The next revision of the database's schema, after a change of store/tables.py: make migration m="add …".
+migration: setup
+	$(BIN)/python tools/new_migration.py "$(m)"
+	$(BIN)/ruff check --quiet --fix src/pytest_tms/server/store/migrations/versions
+	$(BIN)/ruff format --quiet src/pytest_tms/server/store/migrations/versions
+
+# Test with the lowest supported version of every direct dependency.
 lowest: setup
 	$(BIN)/nox --session lowest
 

@@ -1,43 +1,94 @@
-"""The tests on every supported pytest and Python, from the built wheel: `nox` or `make nox`."""
+"""The checks of `.github/workflows/tests.yml`, each in an environment of its own: `nox` or `make nox`.
 
-import shutil
+`nox --list` shows the sessions, `nox --session NAME -- ARGUMENTS` passes arguments to pytest. Python versions
+that are not installed are skipped.
+"""
+
+import os
+import re
+import subprocess
+import sys
 
 import nox
 
 nox.options.default_venv_backend = "virtualenv"
-nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lowest", "tests"]
+nox.options.error_on_missing_interpreters = "CI" in os.environ
 
-PYTHONS = [python for python in ("3.10", "3.11", "3.12", "3.13") if shutil.which(f"python{python}")]
+PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
+
+SELECTED = (
+    "not nightly and not suites and not node and not browser" if sys.platform == "linux" else "portable"
+)
+"""The server and the process that delivers results are tested on Linux, what needs neither everywhere."""
 
 LOWEST = [
     "tests/unit/client/test_client.py",
     "tests/integration/cli/test_command.py",
     "tests/e2e/test_smoke.py",
 ]
-"""Tests that load every dependency, in under a minute."""
+"""Tests that load every dependency, in about a minute."""
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("pytest", [nox.param("8.4", id="pytest8.4"), nox.param("9", id="pytest9")])
+def tests(session: nox.Session, pytest: str) -> None:
+    """Test the built wheel on a Python and a pytest version."""
+    subtests = ["pytest-subtests"] * (pytest == "8.4")  # a part of pytest since 9.0
+    session.install(".[server,postgres,redis,xdist]", f"pytest=={pytest}.*", *subtests, *group("test"))
+    session.run("python", "-m", "pytest", "-m", SELECTED, *session.posargs)
 
 
 @nox.session(venv_backend="uv")
 def lowest(session: nox.Session) -> None:
-    """Test every direct dependency at its declared minimum."""
-    pins = session.create_tmp() + "/lowest.txt"
+    """Test every direct dependency at its declared minimum, as uv resolves it."""
+    session.env.update(uv_index())
+    # Not session.create_tmp(): it moves pytest's temporary folders below the project's own pytest settings.
+    environment = session.virtualenv.location
+    pins = f"{environment}/lowest.txt"
     extras = ["--extra=server", "--extra=postgres", "--extra=redis", "--extra=xdist"]
     compiled = ["uv", "pip", "compile", "--quiet", "--no-annotate", "--upgrade", "--resolution=lowest-direct"]
-    session.run(
-        *compiled, *extras, f"--python={session.bin}/python", "-o", pins, "pyproject.toml", silent=True
-    )
+    session.run(*compiled, *extras, f"--python={environment}", "-o", pins, "pyproject.toml", silent=True)
     tools = ["hypothesis", "pytest-reportlog", "pytest-timeout", "requests", "standardwebhooks"]
     session.install("-c", pins, ".[server,postgres,redis,xdist]", *tools)
     session.run("tms", "--help", silent=True)
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *(session.posargs or LOWEST))
 
 
-@nox.session(python=PYTHONS)
-@nox.parametrize("pytest", ["8.4", "9.0", "latest"])
-def tests(session: nox.Session, pytest: str) -> None:
-    wanted = "pytest>=9" if pytest == "latest" else f"pytest=={pytest}.*"
-    groups = nox.project.dependency_groups(nox.project.load_toml(), "test")
-    subtests = ["pytest-subtests"] * (pytest == "8.4")  # a part of pytest since 9.0
-    session.install(".[server,postgres,xdist]", wanted, *subtests, *groups)
-    session.run("python", "-m", "pytest", "-m", "not suites and not node and not browser", *session.posargs)
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Run the linters of `make lint`, with the versions of constraints.txt."""
+    constraints = ["-c", "constraints.txt"]
+    session.install(
+        *constraints, "-e", ".[server,postgres,redis,xdist]", *group("lint"), *group("test"), "nox"
+    )
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    session.run("lint-imports")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check the types of the public API as the wheel's users see them."""
+    session.install("-c", "constraints.txt", ".", "mypy")
+    session.run("mypy", "tests/typing")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Test that the pages of docs/ agree with the code, and that what they show runs."""
+    session.install(".[server,postgres,redis,xdist]", *group("test"))
+    session.run("python", "-m", "pytest", "tests/integration/test_docs.py", *session.posargs)
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of a dependency group of pyproject.toml."""
+    return list(nox.project.dependency_groups(nox.project.load_toml(), name))
+
+
+def uv_index() -> dict[str, str]:
+    """Return the package index of pip's configuration, which uv does not read, as uv's setting."""
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    found = re.search(r"^\S+\.index-url='(.+)'$", listed, re.MULTILINE)
+    return {"UV_DEFAULT_INDEX": found[1]} if found and "UV_DEFAULT_INDEX" not in os.environ else {}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from bench.server import databases
 from bench.table import table
-from pytest_tms.server.api import authentication
-from pytest_tms.server.store import webhooks
+from pytest_tms.server.domain import clock
+from pytest_tms.server.store import deliveries, webhooks
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.store.webhooks import NewDelivery
+from pytest_tms.server.store.deliveries import NewDelivery
 from tests.helpers.filled_databases import EXECUTION, PAUSED, fill
 
 WEBHOOKS = 50
@@ -40,14 +40,14 @@ def measure(events: int) -> str:
 
 
 def _measured(database: Database) -> list[tuple[str, float]]:
-    now = authentication.now()
+    now = clock.now()
 
     def enqueue() -> None:
         rows = [
             NewDelivery(f"msg_{time.perf_counter_ns()}", PAUSED, EXECUTION, "x", "{}", "pending", now, now)
         ]
         with database.write() as connection:
-            webhooks.enqueue(connection, rows)
+            deliveries.enqueue(connection, rows)
 
     def read(function: Callable[..., object], *arguments: object) -> Callable[[], None]:
         def run() -> None:
@@ -59,8 +59,8 @@ def _measured(database: Database) -> list[tuple[str, float]]:
     return [
         ("claimable(): is anything due?", _best(read(webhooks.claimable, now + 1))),
         ("enqueue() of one event, whole transaction", _best(enqueue)),
-        ("due(): the next 128 events", _best(read(webhooks.due, PAUSED, (), now + 1, 128))),
-        ("ended(): what is old enough to go", _best(read(webhooks.ended, now, 500))),
+        ("due(): the next 128 events", _best(read(deliveries.due, PAUSED, (), now + 1, 128))),
+        ("expired(): deliveries to delete", _best(read(deliveries.expired, now, 500))),
     ]
 
 

@@ -1,24 +1,20 @@
-"""What every test may use: a real TMS, started as users start it, and a foreign server that obeys."""
+"""What every test may use: a real TMS, started as users start it, and a foreign one that responds as a test wants it."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.helpers.api import Api, Serve, running, scratch_database
+from tests.helpers.foreign_tms import Foreign, mocked, served
 from tests.helpers.processes import Tms, run_tms, serve
 
 pytest_plugins = ["pytester"]
-
-T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)
@@ -41,61 +37,18 @@ def tms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tms]:
     process.wait(timeout=20)
 
 
-@dataclass
-class Foreign:
-    """A server that is not ours: it notes each request and answers from a list, its last answer for good."""
-
-    url: str
-    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    route: Callable[[str, str], tuple[int, dict[str, str], bytes] | None] | None = None
-
-    def will_answer(self, status: int, body: object = None, **headers: str) -> None:
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.answers.append(
-            (
-                status,
-                {"Content-Type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}},
-                content,
-            )
-        )
+@pytest.fixture
+def mocked_tms() -> Iterator[Foreign]:
+    """A foreign TMS for code that runs in the process of the test."""
+    with mocked() as known:
+        yield known
 
 
 @pytest.fixture
 def foreign() -> Iterator[Foreign]:
-    """A foreign server on a free port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            known.requests.append(
-                {"method": self.command, "path": self.path, "headers": dict(self.headers), "body": body}
-            )
-            routed = known.route(self.command, self.path) if known.route else None
-            if routed is None:
-                routed = known.answers.pop(0) if len(known.answers) > 1 else known.answers[0]
-            status, headers, content = routed
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(content))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_POST = do_DELETE = answer  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    known = Foreign(f"http://127.0.0.1:{server.server_port}/api")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield known
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    """A foreign TMS for code that runs in another process."""
+    with served() as known:
+        yield known
 
 
 @pytest.fixture(scope="session")
@@ -135,8 +88,8 @@ def start() -> Iterator[Serve]:
     """Start `tms serve`; what a failing test leaves running is stopped."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def one(*arguments: Any, **environ: str) -> tuple[subprocess.Popen[bytes], str]:
-        process, url = serve(*arguments, **environ)
+    def one(data_dir: Path, *options: str, **environ: str) -> tuple[subprocess.Popen[bytes], str]:
+        process, url = serve(data_dir, *options, **environ)
         started.append(process)
         return process, url
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env node
-// Runs six checks in two shards and reports them to a TMS; needs Node.js 18 and no package.
+// Run six checks in two shards and report them to a TMS. Needs Node.js 18 and no packages.
 //
 //   TMS_URL=https://tms.example.com/api TMS_API_TOKEN=… node runner.mjs
 //
-// Exit status: 0 nothing failed, 1 a check failed or the TMS could not be told, 2 wrong usage.
+// Exit status: 0 if no check failed, 1 if a check failed or the results could not be sent, 2 on wrong usage.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { access, constants, stat } from "node:fs/promises";
@@ -40,7 +40,7 @@ async function call(method, url, token, body) {
     headers: {
       Authorization: `Bearer ${token}`,
       "Content-Type": "application/json",
-      "Idempotency-Key": randomUUID(), // a TMS that knows it can tell a retry from a second request
+      "Idempotency-Key": randomUUID(), // lets the TMS recognise a repeated request
     },
     body: body && JSON.stringify(body),
   };
@@ -90,7 +90,7 @@ async function main(url, token) {
     metadata: { buildNumber: process.env.BUILD_NUMBER ?? "local" },
   });
   const { executionId, webhookUrl, webhookToken } = created;
-  if (!executionId) throw new TmsError(`The answer of ${url} is not a TMS's: it has no executionId.`);
+  if (!executionId) throw new TmsError(`The response of ${url} has no executionId: check that TMS_URL is the base URL of a TMS.`);
   const send = (event, data) =>
     call("POST", webhookUrl, webhookToken, { event, timestamp: new Date().toISOString(), executionId, data });
 

@@ -1,8 +1,8 @@
-"""Runs six checks in two shards and reports them to a TMS; needs pytest-tms, for its client.
+"""Run six checks in two shards and report them to a TMS. Needs pytest-tms, for its client.
 
     TMS_URL=https://tms.example.com/api TMS_API_TOKEN=… python runner.py
 
-Exit status: 0 nothing failed, 1 a check failed or the TMS could not be told, 2 wrong usage.
+Exit status: 0 if no check failed, 1 if a check failed or the results could not be sent, 2 on wrong usage.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pytest_tms import TmsClient, TmsError, wire
 
 
 class Skipped(Exception):
-    """The check does not apply here."""
+    """Raised by a check that does not apply on this machine."""
 
 
 def home_directory_exists() -> None:

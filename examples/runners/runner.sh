@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs six checks in two shards and reports them to a TMS; needs bash 5 and curl.
+# Run six checks in two shards and report them to a TMS. Needs bash 5 and curl.
 #
 #   TMS_URL=https://tms.example.com/api TMS_API_TOKEN=… ./runner.sh
 #
-# Exit status: 0 nothing failed, 1 a check failed or the TMS could not be told, 2 wrong usage.
+# Exit status: 0 if no check failed, 1 if a check failed or the results could not be sent, 2 on wrong usage.
 set -euo pipefail
 
 die() {
@@ -13,7 +13,7 @@ die() {
 
 [[ ${TMS_URL:-} && ${TMS_API_TOKEN:-} ]] || die 2 "Set TMS_URL (its /api included) and TMS_API_TOKEN."
 
-# The checks: the output is the error or the reason, status 77 means skipped.
+# The checks. The output is the error or the reason; exit status 77 means skipped.
 
 home_directory_exists() { [[ -d ${HOME:-} ]] || { echo "no directory '${HOME:-}'" && return 1; }; }
 temporary_directory_is_writable() { [[ -w ${TMPDIR:-/tmp} ]] || { echo "cannot write to ${TMPDIR:-/tmp}" && return 1; }; }
@@ -30,7 +30,7 @@ shards=(
   "numbers_sort_by_value accents_take_two_bytes build_number_is_a_number"
 )
 
-# JSON, as much as is needed here: quote a text, and read the first string field of a name.
+# The JSON functions that this script needs: quote a text, and read the first string field with a given name.
 
 quote() {
   local text=${1//\\/\\\\}
@@ -42,8 +42,8 @@ field() {
   [[ $2 =~ \"$1\"[[:space:]]*:[[:space:]]*\"([^\"]*)\" ]] && printf '%s' "${BASH_REMATCH[1]//\\\//\/}"
 }
 
-# call METHOD URL TOKEN [BODY]: prints the answer. The token goes through a pipe, so that no process list shows it;
-# the key lets a TMS that knows it tell a retry from a second request.
+# call METHOD URL TOKEN [BODY]: print the response. The token is passed through a pipe, so that it is not visible in the
+# list of processes. The Idempotency-Key lets the TMS recognise a repeated request.
 call() {
   local answer status
   answer=$(curl --silent --show-error --retry 3 --max-time 30 --request "$1" --write-out '\n%{http_code}' \
@@ -120,7 +120,7 @@ created=$(call POST "$TMS_URL/executions" "$TMS_API_TOKEN" '{
   "configuration": {"shards": '"${#shards[@]}"'},
   "metadata": {"buildNumber": '"$(quote "${BUILD_NUMBER:-local}")"'}
 }')
-execution_id=$(field executionId "$created") || die 1 "The answer of $TMS_URL is not a TMS's: it has no executionId."
+execution_id=$(field executionId "$created") || die 1 "The response of $TMS_URL has no executionId: check that TMS_URL is the base URL of a TMS."
 webhook_url=$(field webhookUrl "$created")
 webhook_token=$(field webhookToken "$created")
 

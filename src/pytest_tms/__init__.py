@@ -1,27 +1,34 @@
 """pytest-tms: live test reporting for pytest, with the test management system included.
 
-The names below are the Python SDK. They load on first use, so that pytest can import
-the plugin beside them without paying for the client.
+``TmsClient`` and ``TmsError``, with the modules ``wire``, ``signing`` and ``errors``, are the Python SDK. For
+annotations, ``Tms`` is the type of the ``tms`` fixture and ``Summary`` the type of the argument of the hook
+``pytest_tms_finished``.
+
+The names load on first use, so that pytest can import the plugin beside them without paying for the client.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_tms.client import TmsClient as TmsClient
     from pytest_tms.errors import TmsError as TmsError
+    from pytest_tms.plugin.results.attachments import Tms as Tms
+    from pytest_tms.plugin.terminal import Summary as Summary
+else:  # type checkers would take every name for one that __getattr__ knows
 
-__all__ = ["TmsClient", "TmsError"]
+    def __getattr__(name):
+        modules = {
+            "Summary": "plugin.terminal",
+            "Tms": "plugin.results.attachments",
+            "TmsClient": "client",
+            "TmsError": "errors",
+        }
+        if name not in modules:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{modules[name]}"), name)
 
 
-def __getattr__(name: str) -> Any:
-    if name == "TmsClient":
-        from pytest_tms.client import TmsClient
-
-        return TmsClient
-    if name == "TmsError":
-        from pytest_tms.errors import TmsError
-
-        return TmsError
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = ["Summary", "Tms", "TmsClient", "TmsError"]

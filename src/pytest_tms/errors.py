@@ -1,9 +1,9 @@
-"""The error tree: the client raises what a server answered, the server raises what it answers.
+"""Exceptions of the API: the server raises them, and the client raises the same from the server's response.
 
 TmsError
-├── Unreachable            no answer: refused, timed out, cut off, TLS
-├── NotTms                 an answer, but not from a TMS: HTML, a redirect, broken JSON
-└── ApiError               the documented error answer
+├── Unreachable            no response: name resolution, refused connection, timeout, TLS, proxy
+├── NotTms                 a response that is not from a TMS: HTML, a redirect, broken JSON
+└── ApiError               the documented error response
     ├── BadRequest          400
     ├── Unauthorized        401
     ├── Forbidden           403
@@ -16,7 +16,7 @@ TmsError
     ├── InternalError       500
     └── ServiceUnavailable  503
 
-Codes and the shape come from "Error Handling" in the integration document; 413 is ours.
+The codes are those of "Error Handling" in the API document; 413 is an addition.
 """
 
 from __future__ import annotations
@@ -28,30 +28,31 @@ import msgspec
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One bad field: its path (``tests[3].duration``, ``testSuite``) and what it must be."""
+    """An invalid field: its path (``tests[3].duration``, ``testSuite``) and the values that are allowed."""
 
     field: str
     message: str
 
 
 class TmsError(Exception):
-    """Anything that kept a call to the TMS from its documented answer."""
+    """A call to the TMS failed."""
 
 
 class Unreachable(TmsError):
-    """The TMS did not answer."""
+    """There is no response from the TMS."""
 
 
 class NotTms(TmsError):
-    """Something answered, but not as a TMS does."""
+    """The response is not that of a TMS."""
 
 
 class ApiError(TmsError):
-    """The TMS answered with an error; the class's docstring is its default message.
+    """The TMS responded with an error.
 
-    ``status`` is the HTTP status, ``code`` the documented word for it, ``details`` every
-    bad field, ``request_id`` what to quote to whoever runs the server (empty where it sent none),
-    ``retry_after`` the seconds that the server asks to wait, or None.
+    ``status`` is the HTTP status and ``code`` its documented code. ``message`` is the server's; by default,
+    the first line of the class's docstring. ``details`` lists all invalid fields. ``request_id`` identifies
+    the request in the server's log, empty if the server sent none. ``retry_after`` is the number of seconds
+    that the server asks to wait, or None. ``hint`` says who can allow the request and how, empty for most.
     """
 
     status: ClassVar[int] = 500
@@ -65,17 +66,20 @@ class ApiError(TmsError):
         request_id: str = "",
         code: str = "",
         retry_after: float | None = None,
+        hint: str = "",
     ) -> None:
         self.message = message or (type(self).__doc__ or "").partition("\n")[0]
         self.details = tuple(details)
         self.request_id = request_id
         self.code = code or type(self).code
         self.retry_after = retry_after
+        self.hint = hint
         super().__init__(self.message)
 
     def __str__(self) -> str:
         fields = "; ".join(f"{problem.field}: {problem.message}" for problem in self.details)
-        return f"{self.message} ({fields})" if fields else self.message
+        text = f"{self.message} ({fields})" if fields else self.message
+        return f"{text.rstrip('.')}. {self.hint}" if self.hint else text
 
 
 class BadRequest(ApiError):
@@ -93,28 +97,28 @@ class Unauthorized(ApiError):
 
 
 class Forbidden(ApiError):
-    """The token does not allow this."""
+    """The token does not permit this request."""
 
     status = 403
     code = "FORBIDDEN"
 
 
 class NotFound(ApiError):
-    """There is nothing at this address."""
+    """The resource does not exist."""
 
     status = 404
     code = "NOT_FOUND"
 
 
 class Conflict(ApiError):
-    """The state of the resource does not allow this."""
+    """The state of the resource does not allow this request."""
 
     status = 409
     code = "CONFLICT"
 
 
 class InFlight(Conflict):
-    """A request with this Idempotency-Key is still under way; ask again for its answer."""
+    """A request with this Idempotency-Key is still in progress; send it again to get its response."""
 
 
 class TooLarge(ApiError):
@@ -153,4 +157,4 @@ class ServiceUnavailable(ApiError):
 
 
 BY_STATUS: dict[int, type[ApiError]] = {cls.status: cls for cls in ApiError.__subclasses__()}
-"""The class for each documented status code."""
+"""The class of each documented status."""

@@ -1,13 +1,13 @@
-"""Signatures of webhooks, by Standard Webhooks (https://www.standardwebhooks.com).
+"""Sign and verify webhook deliveries by the Standard Webhooks specification (https://www.standardwebhooks.com).
 
-A receiver needs one call, before it looks at the body:
+A receiver makes one call before it parses the body:
 
 from pytest_tms import signing
 
 signing.verify(secret, request.headers, request.body)
 
-The signature is HMAC-SHA256 over ``id.timestamp.body``. A secret that begins with ``whsec_`` is base64 by
-that standard; any other is used as its UTF-8 bytes.
+The signature is an HMAC-SHA256 of ``id.timestamp.body``. A secret that begins with ``whsec_`` is base64, as
+the specification has it; any other secret is used as UTF-8 bytes.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from collections.abc import Mapping, Sequence
 
 PREFIX = "whsec_"
 TOLERANCE = 300
-"""Seconds by which a delivery's timestamp may differ from the receiver's clock."""
+"""Seconds by which the timestamp of a delivery may differ from the receiver's clock, by default."""
 
 
 class InvalidSignature(Exception):
-    """A delivery that must not be believed: forged, changed on the way, too old, or not signed at all."""
+    """The delivery must be rejected: it is forged, modified, too old, or not signed."""
 
 
 def verify(
@@ -36,33 +36,43 @@ def verify(
     tolerance: float = TOLERANCE,
     now: float | None = None,
 ) -> str:
-    """Check one delivery, and answer its ``webhook-id``, by which a receiver knows a repeated one.
+    """Verify a delivery and return its ``webhook-id``, which is the same when a delivery is repeated.
 
-    ``body`` is the body as it arrived, byte for byte. ``headers`` may have names in any case. Several secrets
-    may be given while one replaces another. ``tolerance`` are seconds that ``webhook-timestamp`` may
-    be away from ``now`` (seconds since 1970, the clock where None), so that a captured delivery
-    cannot be sent again later. Raises InvalidSignature; ValueError where a secret is malformed.
+    Args:
+        secret: the secret of the webhook, or several while one replaces another.
+        headers: the headers of the request, with names in any case.
+        body: the body exactly as received.
+        tolerance: seconds by which ``webhook-timestamp`` may differ from ``now``, which prevents that a
+            captured delivery is sent again later.
+        now: the time in seconds since 1970; None for the clock.
+
+    Raises:
+        InvalidSignature: the delivery must be rejected.
+        ValueError: a secret is malformed.
     """
     named = {name.lower(): value for name, value in headers.items()}
     try:
         message_id, sent, signatures = (named[f"webhook-{name}"] for name in ("id", "timestamp", "signature"))
     except KeyError as missing:
-        raise InvalidSignature(f"the delivery has no header {missing.args[0]}") from None
+        raise InvalidSignature(f"the delivery has no {missing.args[0]} header") from None
     if not (sent.isascii() and sent.isdigit() and len(sent) < 16):
-        raise InvalidSignature("webhook-timestamp is no number of seconds")
+        raise InvalidSignature("webhook-timestamp is not a number of seconds")
     if abs((time.time() if now is None else now) - int(sent)) > tolerance:
-        raise InvalidSignature(f"webhook-timestamp is more than {tolerance:.0f} s away from this clock")
+        raise InvalidSignature(f"webhook-timestamp differs from the clock by more than {tolerance:.0f} s")
     content = body.encode() if isinstance(body, str) else body
     secrets = [secret] if isinstance(secret, str) else secret
     wanted = [_signature(each, message_id, sent, content).encode() for each in secrets]
     given = [each.encode("utf-8", "replace") for each in signatures.split()]
     if not any(hmac.compare_digest(one, other) for one in wanted for other in given):
-        raise InvalidSignature("the signature is not that of the secret, the headers and the body")
+        raise InvalidSignature("the signature does not match the secret, the headers and the body")
     return message_id
 
 
 def sign(secrets: Sequence[str], message_id: str, sent: int, body: bytes) -> dict[str, str]:
-    """The three headers of a delivery, with a signature for each secret; ``sent`` is seconds since 1970."""
+    """Return the three headers of a delivery that is sent at ``sent``, in seconds since 1970.
+
+    They contain a signature for each of ``secrets``.
+    """
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(sent),
@@ -71,7 +81,11 @@ def sign(secrets: Sequence[str], message_id: str, sent: int, body: bytes) -> dic
 
 
 def key(secret: str) -> bytes:
-    """The bytes that a secret stands for. Raises ValueError where it begins with whsec_ and is no base64."""
+    """Return the bytes of a secret.
+
+    Raises:
+        ValueError: it begins with ``whsec_`` and the rest is not base64.
+    """
     if not secret.startswith(PREFIX):
         return secret.encode()
     try:

@@ -56,13 +56,15 @@ class Api:
         """A new execution, as the server answers it."""
         answer = self.ask("POST", "/executions", {"testSuite": "smoke", "environment": "staging", **more})
         assert answer.status_code == 201, answer.text
-        return answer.json()
+        created: dict[str, Any] = answer.json()
+        return created
 
     def status(self, execution_id: str) -> dict[str, Any]:
         """An execution's status and results."""
         answer = self.ask("GET", f"/executions/{execution_id}")
         assert answer.status_code == 200, answer.text
-        return answer.json()
+        status: dict[str, Any] = answer.json()
+        return status
 
     def send(self, execution: dict[str, Any], payload: dict[str, Any]) -> requests.Response:
         """Report an event of an execution with the execution's own token."""

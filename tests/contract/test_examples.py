@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tests.conftest import Foreign
 from tests.contract.conftest import Api, Place, Run
 from tests.helpers.document import Document
+from tests.helpers.foreign_tms import Foreign
 
 REPOSITORY = Path(__file__).parents[2]
 STEP_1 = "Step 1: Create Execution"
@@ -64,7 +64,7 @@ def node_modules() -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     with FileLock(directory / "lock"):
         if not (directory / "installed").exists():
-            command = ["npm", "install", "--prefix", directory, "--no-audit", "--no-fund", "axios"]
+            command = ["npm", "install", "--prefix", str(directory), "--no-audit", "--no-fund", "axios"]
             done = subprocess.run(command, capture_output=True, text=True, timeout=300)
             if done.returncode:
                 pytest.skip(f"npm cannot install axios: {done.stderr.strip().splitlines()[-1:]}")

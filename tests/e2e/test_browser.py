@@ -16,7 +16,7 @@ from tests.integration.server.test_pages import HOSTILE, hostile
 from tests.integration.server.test_tokens import stored
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page
 
 pytestmark = pytest.mark.browser
 PAGES = (
@@ -76,9 +76,14 @@ def test_nothing_of_a_runner_runs_and_nothing_is_wider_than_a_phone(
     context = browser.new_context(viewport={"width": 360, "height": 740})
     tab = context.new_page()
     wrong: list[str] = []
+
+    def refuse(dialog: Dialog) -> None:
+        wrong.append(dialog.message)
+        dialog.dismiss()
+
     tab.on("console", lambda message: wrong.append(message.text))
     tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+    tab.on("dialog", refuse)
     tab.on(
         "request",
         lambda asked: wrong.append(asked.url) if not asked.url.startswith(sqlite_api.root) else None,

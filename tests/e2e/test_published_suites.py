@@ -201,7 +201,7 @@ def prepare(suite: Suite) -> None:
 
 
 def pip(*arguments: str, cwd: Path = REPOSITORY) -> None:
-    command = [PYTHON, "-m", "pip", "--quiet", *arguments]
+    command = [str(PYTHON), "-m", "pip", "--quiet", *arguments]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"pip failed: {done.stderr.strip().splitlines()[-1:]}")

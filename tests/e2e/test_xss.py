@@ -16,7 +16,7 @@ from tests.helpers.subscribers import Got, subscribing
 from tests.integration.webhooks.conftest import deliveries
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Dialog
 
 pytestmark = pytest.mark.browser
 VECTORS = (
@@ -145,8 +145,13 @@ def test_no_field_of_anybody_runs_on_any_page(api: Api, browser: Browser, vector
     context.add_init_script(WATCH)
     tab = context.new_page()
     wrong: list[str] = []
+
+    def refuse(dialog: Dialog) -> None:
+        wrong.append(dialog.message)
+        dialog.dismiss()
+
     tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+    tab.on("dialog", refuse)
     tab.on("request", lambda asked: wrong.append(asked.url) if not asked.url.startswith(api.root) else None)
     seen = ""
     for path in paths:

@@ -45,7 +45,8 @@ class Document:
         found = re.findall(r"^\*\*Endpoint:\*\* `([A-Z]+) (\S+)`$", section, re.MULTILINE)
         if len(found) != 1:
             raise LookupError(f"The document has {len(found)} endpoints under {heading!r}, not one.")
-        return found[0]
+        method, path = found[0]
+        return method, path
 
     @property
     def events(self) -> list[str]:

@@ -11,8 +11,8 @@ from pathlib import Path
 import uvicorn
 from sqlalchemy import text
 
-from pytest_tms.server.api import authentication
 from pytest_tms.server.app import create_app
+from pytest_tms.server.domain import api_tokens, clock
 from pytest_tms.server.listeners import listen
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import tokens
@@ -43,7 +43,7 @@ PAUSED, IDLE = "wh_paused", "wh_idle"
 
 def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
     """Write ``rows`` rows of each kind. The database has no statistics, then or later."""
-    now = authentication.now()
+    now = clock.now()
     series = (
         f"generate_series(0, {rows - 1}) AS n(i)"
         if database.engine.dialect.name == "postgresql"
@@ -109,9 +109,9 @@ def serving(database: Database, folder: Path, **settings: object) -> Iterator[Ap
     given = ServerSettings.read(
         {}, port=0, data_dir=folder, rate_limits="off", database_url=str(database.engine.url), **settings
     )
-    token, secret = authentication.new_token("tests", authentication.SCOPES)
+    token, secret = api_tokens.new_token("tests", clock.now(), api_tokens.SCOPES)
     with database.write() as connection:
-        tokens.add(connection, token, authentication.hashed(secret))
+        tokens.add(connection, token, api_tokens.hash_token(secret))
     with warnings.catch_warnings():  # tests elsewhere never load the framework
         warnings.simplefilter("ignore", DeprecationWarning)
         app = create_app(given, database)

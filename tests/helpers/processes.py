@@ -29,7 +29,7 @@ TOKEN = re.compile(r"tms_\w{36}")
 def first_token(data_dir: Path) -> str:
     """The token that a server without a terminal wrote at its first start."""
     file = data_dir / "first-token"
-    return wait_for(lambda: file.exists() and file.read_text()).strip()
+    return wait_for(lambda: file.read_text() if file.exists() else "").strip()
 
 
 def peak_memory(pid: int) -> int:
@@ -96,7 +96,7 @@ def serve(data_dir: Path, *options: str, **environ: str) -> tuple[subprocess.Pop
     return process, found[1]
 
 
-def wait_for(condition: Callable[[], T], seconds: float = 30) -> T:
+def wait_for(condition: Callable[[], T | None], seconds: float = 30) -> T:
     """Ask until ``condition`` is true, and give what it answered; fail after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):

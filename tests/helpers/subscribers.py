@@ -93,7 +93,7 @@ async def drips(_: Got, writer: asyncio.StreamWriter) -> None:
 
 async def floods(_: Got, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n")
-    for _ in range(1600):
+    for _chunk in range(1600):
         writer.write(b"x" * 65536)
         await writer.drain()
 

@@ -1,17 +1,22 @@
-"""The docs are true: settings are made from the table, and what they show runs."""
+"""The documentation is true: tables match the code, links lead somewhere, and examples run."""
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
+from pytest_tms import TmsClient, errors, signing
 from pytest_tms.cli import tms as tms_command
 from pytest_tms.plugin.settings import table
 from tests.helpers.processes import Tms, outside
@@ -19,8 +24,41 @@ from tests.helpers.processes import Tms, outside
 DOCS = Path(__file__).parents[2] / "docs"
 
 
+def read(page: str) -> str:
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+def code(page: str, language: str) -> str:
+    """Return the only block of code in a language on a page."""
+    block: str
+    (block,) = re.findall(rf"```{language}\n(.*?)```", read(page), re.DOTALL)
+    return block
+
+
+KINDS = {
+    "How-to guides": "This guide shows ",
+    "References": "This reference ",
+    "Explanations": "This page explains ",
+}
+"""The kinds of pages in docs/index.md, and how a page of each kind begins."""
+
+
+def test_the_index_lists_each_page_once_under_the_kind_that_it_begins_with() -> None:
+    listed = {}
+    for section in read("index.md").split("\n## ")[1:]:
+        title, _, rows = section.partition("\n")
+        for page in re.findall(r"^\| \[.+?\]\((\w[\w.-]+\.md)\)", rows, re.MULTILINE):
+            assert page not in listed
+            listed[page] = KINDS[title]
+    pages = {path.name: path.read_text(encoding="utf-8") for path in DOCS.glob("*.md")}
+    del pages["index.md"]
+    begins = {name: text.split("\n")[2] for name, text in pages.items()}
+    assert listed.keys() == pages.keys()
+    assert [name for name, kind in listed.items() if not begins[name].startswith(kind)] == []
+
+
 def settings_page() -> str:
-    """docs/settings.md, from the one table."""
+    """Return docs/settings.md with the table made from the settings."""
     rows = ["| option | environment | ini | default | what it does |", "| --- | --- | --- | --- | --- |"]
     for _, entry in table():
         option = f"`{entry.option} {entry.metavar}`" if entry.metavar else f"`{entry.option}`"
@@ -50,11 +88,28 @@ def test_every_module_stands_in_the_architecture() -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in DOCS.glob("*.md"))])
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "examples/runners/README.md"),
+        *(f"docs/{path.name}" for path in DOCS.glob("*.md")),
+    ],
+)
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     path = DOCS.parent / page
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8"))
-    missing = [link for link in links if not (path.parent / link).exists()]
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", path.read_text(encoding="utf-8"))
+    targets = [(path.parent / link if link else path, anchor) for link, anchor in links]
+    missing = [
+        (target.name, anchor)
+        for target, anchor in targets
+        if not target.exists() or (anchor and anchor not in anchors(target))
+    ]
     assert missing == []
 
 
@@ -62,8 +117,7 @@ def test_the_hooks_of_the_docs_run(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: Tms
 ) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
-    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "hooks.md").read_text(encoding="utf-8"), re.DOTALL)
-    pytester.makeconftest(code)
+    pytester.makeconftest(code("hooks.md", "python"))
     pytester.path.joinpath("tests").mkdir()
     pytester.path.joinpath("tests/database_test.py").write_text("def test_it(): pass")
     result = pytester.runpytest("-s", "--tms-url", tms.url)
@@ -92,14 +146,67 @@ def commands(group: click.Group, path: str) -> Iterator[tuple[str, set[str]]]:
 def test_the_page_of_the_command_names_every_command_and_option() -> None:
     text = (DOCS / "cli.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(tms [a-z ]+\b)[^|]*\|([^|]*)\|", text, re.MULTILINE)
+    assert len(rows) == len(dict(rows))
     shared = {"--data-dir", "--database-url"}
     assert shared <= set(re.findall(r"`(--[a-z-]+)`", text))
     page = {name.strip(): set(re.findall(r"--[a-z-]+", cell)) for name, cell in rows}
     assert page == {name: options - shared for name, options in commands(tms_command, "tms")}
 
 
-def test_the_script_of_the_command_s_page_runs(tmp_path: Path, tms: Tms) -> None:
-    (script,) = re.findall(r"```sh\n(.*?)```", (DOCS / "cli.md").read_text(encoding="utf-8"), re.DOTALL)
+def test_the_page_of_the_sdk_has_every_method_and_error() -> None:
+    text = read("python-sdk.md")
+    methods = {name for name in vars(TmsClient) if not name.startswith("_")}
+    assert set(re.findall(r"^\| `(\w+)\(", text, re.MULTILINE)) == methods
+    kinds = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.TmsError)
+    }
+    assert {name for name in kinds if f"`{name}`" not in text} == set()
+
+
+def test_the_example_of_the_sdk_runs(tmp_path: Path, tms: Tms) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", code("python-sdk.md", "python")],
+        cwd=tmp_path,
+        env={**outside(os.environ), "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("completed 1\n", "")
+
+
+def test_the_receiver_of_the_webhook_guide_accepts_signed_deliveries_once_and_no_others() -> None:
+    names: dict[str, Any] = {"__name__": "receiver"}
+    exec(code("receiving-webhooks.md", "python"), names)
+    secret, body = "webhook_secret_key", b'{"event": "webhook.test"}'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMS_WEBHOOK_SECRET", secret)
+        server = names["HTTPServer"](("127.0.0.1", 0), names["Receiver"])
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            signed = signing.sign([secret], "msg_1", int(time.time()), body)
+            answers = [post(server.server_port, signed, sent) for sent in (body, body, body + b" ")]
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+    assert answers == [204, 204, 401]
+    assert names["seen"] == {"msg_1"}
+
+
+def post(port: int, headers: Mapping[str, str], body: bytes) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("POST", "/", body, dict(headers))
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_the_script_of_the_ci_guide_runs(tmp_path: Path, tms: Tms) -> None:
+    script = code("ci.md", "sh")
     for name in ("a", "b"):
         (tmp_path / f"test_{name}.py").write_text("def test_it(): pass")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

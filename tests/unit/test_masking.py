@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -333,6 +334,10 @@ def skeleton(value: Any) -> Any:
     return {name: skeleton(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
+def _with_parameters(parameters: str, title: str) -> str:
+    return f"{title} [{parameters}]"
+
+
 @st.composite
 def messages(draw: st.DrawFn) -> tuple[list[str], list[bytes]]:
     """Secrets, and lines in which they occur."""
@@ -355,9 +360,7 @@ def messages(draw: st.DrawFn) -> tuple[list[str], list[bytes]]:
         name = f"t[{parameters}]"
         result = wire.TestResult(
             title=draw(
-                st.one_of(
-                    st.just(name), text.filter(bool), text.map(lambda word, end=parameters: f"{word} [{end}]")
-                )
+                st.one_of(st.just(name), text.filter(bool), text.map(partial(_with_parameters, parameters)))
             ),
             status=draw(st.sampled_from(["passed", "failed", "skipped"])),
             file="a.py",

@@ -96,4 +96,4 @@ def test_the_command_verifies_what_was_kept(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "valid\n")
     done = run_tms("webhook", "verify", str(body), *options, TMS_WEBHOOK_SECRET="other")
     assert done.returncode == 1
-    assert done.stderr.startswith("tms: the signature is not that of")
+    assert done.stderr.startswith("tms: the signature does not match")

@@ -1,1 +1,1 @@
-"""A small web shop: what it sells, what a customer puts in the cart, what it costs, and who bought it."""
+"""A small web shop: catalogue, cart, prices, accounts and checkout."""

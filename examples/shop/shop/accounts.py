@@ -1,4 +1,4 @@
-"""Who buys: passwords, logins, and what was ordered."""
+"""Customer accounts: passwords, logins and orders."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ TRIES = 3
 
 
 class AccountError(ValueError):
-    """The account does not allow this."""
+    """Raised if an account cannot be created or used."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """One finished purchase."""
+    """A completed purchase."""
 
     number: str
     placed: date
@@ -28,7 +28,7 @@ class Order:
 
 @dataclass
 class Account:
-    """One customer; a password is kept as a salted hash only."""
+    """A customer. Only a salted hash of the password is stored."""
 
     email: str
     salt: bytes = field(repr=False)
@@ -41,13 +41,13 @@ class Account:
         return self.failures >= TRIES
 
     def history(self) -> list[str]:
-        """Order numbers, newest first."""
-        # Wrong on purpose: sorts the numbers as text.
+        """Return the order numbers, the newest first."""
+        # Wrong on purpose: this sorts the numbers as text.
         return sorted((order.number for order in self.orders), reverse=True)
 
 
 class Accounts:
-    """All customers by their e-mail address, in which case does not matter."""
+    """All customers by their e-mail address, regardless of case."""
 
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}

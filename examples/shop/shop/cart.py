@@ -1,4 +1,4 @@
-"""What a customer is about to buy."""
+"""The cart: products that a customer is going to buy."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from decimal import Decimal
 from shop.catalogue import Catalogue, Product
 
 MOST_OF_ONE = 20
-"""More than this of one product is a wholesale order, and not for the web shop."""
+"""Maximum quantity of one product in a cart."""
 
 
 class CartError(ValueError):
-    """The cart cannot take this."""
+    """Raised if a product cannot be added or removed."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One product and how many of it."""
+    """A product and its quantity."""
 
     product: Product
     quantity: int
@@ -28,7 +28,7 @@ class Line:
 
 
 class Cart:
-    """Lines in the order in which their products were first added."""
+    """The products of one customer, in the order in which they were first added."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
@@ -50,7 +50,7 @@ class Cart:
             raise CartError(f"{sku} is not in the cart")
 
     def merge(self, other: Cart) -> None:
-        """Take over what a visitor collected before logging in."""
+        """Add the products of another cart, for example that of a visitor who logs in."""
         for sku, quantity in other._quantities.items():
             self.add(sku, quantity)
 

@@ -1,4 +1,4 @@
-"""What the shop sells."""
+"""The products that the shop sells."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from decimal import Decimal
 
 
 class UnknownProduct(LookupError):
-    """There is no product with this number."""
+    """Raised if there is no product with a number."""
 
 
 @dataclass(frozen=True)
 class Product:
-    """One product; ``price`` is net, in euros."""
+    """A product. ``price`` is net, in euros."""
 
     sku: str
     name: str
@@ -23,7 +23,7 @@ class Product:
 
 
 class Catalogue:
-    """The products by number, and the search over their names and tags."""
+    """The products by number, with a search in names and tags."""
 
     def __init__(self, products: Iterable[Product]) -> None:
         self._products = {product.sku: product for product in products}
@@ -38,7 +38,7 @@ class Catalogue:
             raise UnknownProduct(f"no product {sku}") from None
 
     def search(self, words: str) -> list[Product]:
-        """Products that have every word in their name or tags, cheapest first."""
+        """Return the products whose name or tags contain every word, the cheapest first."""
         wanted = words.casefold().split()
         found = [product for product in self._products.values() if _matches(product, wanted)]
         return sorted(found, key=lambda product: (product.price, product.sku))

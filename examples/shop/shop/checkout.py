@@ -1,4 +1,4 @@
-"""From the cart to the receipt: reserve the goods, take the money, place the order."""
+"""The checkout: reserve the products, charge the customer, place the order."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ log = logging.getLogger("shop.checkout")
 
 
 class CheckoutError(RuntimeError):
-    """The purchase did not happen, and nothing was charged."""
+    """Raised if a purchase fails. Nothing was charged."""
 
 
 class OutOfStock(CheckoutError):
-    """The warehouse has too few."""
+    """Raised if the warehouse has too few of a product."""
 
 
 class PaymentDeclined(CheckoutError):
-    """The customer's bank said no."""
+    """Raised if the customer's bank declines the payment."""
 
 
 class Payments(Protocol):
-    """Whoever takes the money."""
+    """A payment provider."""
 
     def charge(self, account: str, amount: Decimal) -> str:
-        """Take ``amount`` and return the transaction's number, or raise PaymentDeclined."""
+        """Charge ``amount`` and return the number of the transaction. Raises PaymentDeclined."""
 
 
 class Warehouse:
-    """How many of each product there are; what is reserved is gone for everyone else."""
+    """The stock of each product, without what is reserved."""
 
     def __init__(self, stock: dict[str, int]) -> None:
         self._stock = dict(stock)
@@ -55,7 +55,7 @@ class Warehouse:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What the customer gets in the end."""
+    """The result of a purchase."""
 
     order: Order
     price: Quote
@@ -63,7 +63,7 @@ class Receipt:
 
 
 class Checkout:
-    """Turns carts into receipts: a purchase happens as a whole or not at all."""
+    """Completes purchases: a purchase succeeds as a whole or changes nothing."""
 
     def __init__(self, warehouse: Warehouse, payments: Payments) -> None:
         self._warehouse = warehouse

@@ -1,4 +1,4 @@
-"""What a cart costs: discounts first, then coupons, then VAT, then postage."""
+"""Prices of carts: discounts, then coupons, then VAT, then postage."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ COUPONS = {"WELCOME10": Decimal("0.10"), "SPRING25": Decimal("0.25")}
 
 
 class UnknownCoupon(LookupError):
-    """There is no such coupon."""
+    """Raised if a coupon does not exist."""
 
 
 @dataclass(frozen=True)
 class Quote:
-    """A price with its parts, each in euros and whole cents."""
+    """A price and its parts, in euros, rounded to cents."""
 
     goods: Decimal
     discount: Decimal
@@ -37,12 +37,12 @@ class Quote:
 
 
 def vat(net: Decimal, rate: Decimal) -> Decimal:
-    """VAT on a net price."""
-    return round(net * rate, 2)  # wrong on purpose: rounds half to even, the tax office wants half up
+    """Return the VAT on a net price."""
+    return round(net * rate, 2)  # wrong on purpose: rounds half to even, but tax law requires half up
 
 
 def three_for_two(line: Line) -> Decimal:
-    """The discount on books: of every three the third is free."""
+    """Return the discount on books: every third copy is free."""
     return line.product.price * (line.quantity // 3) if "book" in line.product.tags else Decimal()
 
 

@@ -1,4 +1,4 @@
-"""A shop with a few products, a paced warehouse and a bank that keeps its books in memory."""
+"""Fixtures: a shop with a few products, a slow warehouse and payments in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PRODUCTS = [
 
 
 class PacedWarehouse(Warehouse):
-    """A warehouse that answers as slowly as a real one next door."""
+    """A warehouse with the latency of a real one."""
 
     latency = 0.06
 
@@ -32,7 +32,7 @@ class PacedWarehouse(Warehouse):
 
 
 class Bank:
-    """Payments in memory: accounts named in ``poor`` are declined."""
+    """Payments in memory. Payments of the accounts in ``poor`` are declined."""
 
     def __init__(self) -> None:
         self.booked: list[tuple[str, Decimal]] = []

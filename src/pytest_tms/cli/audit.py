@@ -28,10 +28,10 @@ def audit(
     since: int | None, limit: int, data_dir: Path | None, database_url: str | None, as_json: bool
 ) -> None:
     """Show who did what, the newest first."""
-    from pytest_tms.server.api import authentication
+    from pytest_tms.server.domain import clock
     from pytest_tms.server.store import audit as log
 
-    start = authentication.now() - since if since else 0
+    start = clock.now() - since if since else 0
     database = open_database(data_dir, database_url)
     with database.read() as connection:
         entries, _ = log.page(connection, since=start, limit=limit)

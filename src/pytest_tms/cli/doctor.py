@@ -12,7 +12,6 @@ import threading
 import time
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from http.client import HTTPMessage
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -245,15 +244,9 @@ def _talk(found: dict[str, Any], findings: Findings) -> None:
     from pytest_tms.client import TmsClient
 
     url = found["url"]
-
-    def note(seconds: float, headers: HTTPMessage) -> None:
-        findings.tms = {"url": _without_credentials(url), "milliseconds": round(1000 * seconds)}
-        if date := headers.get("Date"):
-            findings.clock_skew = _skew(date)
-
     with (
-        TmsClient(url, found["token"], retries=0, connect_timeout=3, read_timeout=5, answered=note) as client,
-        TmsClient(url, retries=0, connect_timeout=3, read_timeout=5, answered=note) as anonymous,
+        TmsClient(url, found["token"], retries=0, connect_timeout=3, read_timeout=5) as client,
+        TmsClient(url, retries=0, connect_timeout=3, read_timeout=5) as anonymous,
     ):
         _ask(client, found["execution"], found["suite"], found["environment"], findings)
         if findings.token is None:
@@ -271,7 +264,15 @@ def _ask(client: TmsClient, execution: str, suite: str, environment: str, findin
         service = client.describe_service()
     except (ApiError, NotTms):
         service = ServiceInfo()
-    findings.tms = {**(findings.tms or {}), "service": service.service, "version": service.version}
+    if (response := client.last_response) is not None:
+        findings.tms = {
+            "url": _without_credentials(client.base_url),
+            "milliseconds": round(response.elapsed.total_seconds() * 1000),
+            "service": service.service,
+            "version": service.version,
+        }
+        if date := response.headers.get("Date"):
+            findings.clock_skew = _skew(date)
     findings.capabilities = list(service.capabilities)
     if service.service and service.token is None:
         raise TmsError("the token is unknown, expired or revoked: set TMS_API_TOKEN to a valid token")

@@ -29,7 +29,7 @@ def reset(data_dir: Path | None, database_url: str | None) -> None:
 
     Webhooks whose secrets the lost key encrypts send nothing until they get new secrets.
     """
-    from pytest_tms.server.api import authentication
+    from pytest_tms.server.domain import clock
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store import audit
     from pytest_tms.server.webhooks.encryption import SecretEncryption
@@ -38,7 +38,7 @@ def reset(data_dir: Path | None, database_url: str | None) -> None:
     database = open_database(data_dir, database_url)
     with database.write() as connection:
         SecretEncryption(settings.keys, settings.data_dir).register(connection)
-        audit.add(connection, operator(), "key.reset", "", authentication.now())
+        audit.add(connection, operator(), "key.reset", "", clock.now())
     click.echo("servers with the key of this one may start")
     show_database(database)
 
@@ -50,7 +50,7 @@ def rotate(data_dir: Path | None, database_url: str | None) -> None:
 
     Where TMS_SERVER_KEYS has the keys, put a new one first, restart the servers, and run this.
     """
-    from pytest_tms.server.api import authentication
+    from pytest_tms.server.domain import clock
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store import audit, webhooks
     from pytest_tms.server.webhooks.encryption import SecretEncryption
@@ -59,13 +59,13 @@ def rotate(data_dir: Path | None, database_url: str | None) -> None:
     database = open_database(data_dir, database_url)
     keys = SecretEncryption(settings.keys, settings.data_dir)
     keys.check(database)
-    if not keys.are_given:
+    if not keys.is_configured:
         keys.add()
     with database.write() as connection:
         found = webhooks.lock_all(connection)
         for webhook in found:
-            webhooks.save(connection, keys.encrypt_anew(webhook))
+            webhooks.save(connection, keys.reencrypt(webhook))
         keys.register(connection)
-        audit.add(connection, operator(), "key.rotated", "", authentication.now(), webhooks=len(found))
+        audit.add(connection, operator(), "key.rotated", "", clock.now(), webhooks=len(found))
     click.echo(f"the secrets of {len(found)} webhooks are encrypted with the newest key")
     show_database(database)

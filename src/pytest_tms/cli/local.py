@@ -18,9 +18,9 @@ def local() -> None:
 @json_option
 def show_status(as_json: bool) -> None:
     """Show if the embedded server runs, and where."""
-    from pytest_tms.server.local import folder, status
+    from pytest_tms.server.local.launcher import data_dir, status
 
-    found = status(folder())
+    found = status(data_dir())
     if as_json:
         click.echo(json.dumps(found))
     elif found["running"]:
@@ -37,9 +37,9 @@ def show_status(as_json: bool) -> None:
 @json_option
 def stop_server(as_json: bool) -> None:
     """Stop the embedded server; runs that report to it keep their results on disk."""
-    from pytest_tms.server.local import folder, stop
+    from pytest_tms.server.local.launcher import data_dir, stop
 
-    stopped = stop(folder())
+    stopped = stop(data_dir())
     if as_json:
         click.echo(json.dumps({"stopped": stopped}))
     else:
@@ -50,19 +50,19 @@ def stop_server(as_json: bool) -> None:
 @json_option
 def show_path(as_json: bool) -> None:
     """Print the folder in which the embedded server keeps its data."""
-    from pytest_tms.server.local import folder
+    from pytest_tms.server.local.launcher import data_dir
 
-    click.echo(json.dumps({"path": str(folder())}) if as_json else str(folder()))
+    click.echo(json.dumps({"path": str(data_dir())}) if as_json else str(data_dir()))
 
 
 @local.command(hidden=True)
 @click.option("--session", type=click.IntRange(1), required=True, help="The process that keeps it running.")
 def find(session: int) -> None:
     """Find or start the embedded server, and print its URL and its token as JSON."""
-    from pytest_tms.server.local import find_or_start, folder
+    from pytest_tms.server.local.launcher import data_dir, find_or_start
 
     try:
-        found = find_or_start(folder(), session)
+        found = find_or_start(data_dir(), session)
     except RuntimeError as error:
         raise click.ClickException(str(error)) from None
     click.echo(json.dumps(found))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
+from pytest_tms.server.settings import WholeNumber, table
+
 if TYPE_CHECKING:
     from pytest_tms import wire
     from pytest_tms.client import TmsClient
@@ -24,18 +26,48 @@ else:  # a generic type only since click 8.4
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+def server_options(*names: str) -> Callable[[Function], Function]:
+    """Return a decorator that adds options for settings of the server, by their names in its settings table.
+
+    The value of an option that is not given is None: its variable or its default applies.
+    """
+
+    def decorate(function: Function) -> Function:
+        for setting in reversed([each for each in table() if each.name in names]):
+            kind: Any = type(setting.default)
+            if isinstance(setting.parse, WholeNumber):
+                kind = click.IntRange(setting.parse.least, setting.parse.most)
+            elif isinstance(setting.default, Path):
+                kind = click.Path(file_okay=False, path_type=Path)
+            default = setting.shown_default or setting.default_text
+            function = click.option(
+                setting.option,
+                metavar=setting.metavar,
+                type=kind,
+                help=_plain(
+                    f"{setting.text[0].upper()}{setting.text[1:]}.  [env var: {setting.variable}"
+                    + (f"; default: {default}]" if default else "]")
+                ),
+            )(function)
+        return function
+
+    return decorate
+
+
 def database_options(function: Function) -> Function:
-    """``--data-dir`` and ``--database-url``: which database a command works on."""
-    function = click.option(
-        "--database-url",
-        metavar="URL",
-        help="The database; SQLite in the data dir where not given. [TMS_SERVER_DATABASE_URL]",
-    )(function)
-    return click.option(
-        "--data-dir",
-        type=click.Path(file_okay=False, path_type=Path),
-        help="Where the server keeps its files. [TMS_SERVER_DATA_DIR]",
-    )(function)
+    """Add ``--data-dir`` and ``--database-url``, which name the database that a command works on."""
+    return server_options("data_dir", "database_url")(function)
+
+
+def other_variables() -> str:
+    """Return the end of the help of ``tms serve``: the settings that are variables only."""
+    names = ", ".join(setting.variable for setting in table() if not setting.option)
+    return f"Environment variables without an option: {names}. docs/server-settings.md describes them."
+
+
+def _plain(text: str) -> str:
+    """Return Markdown without its code marks."""
+    return text.replace("`", "")
 
 
 class Group(click.Group):
@@ -63,7 +95,7 @@ class Duration(IntegerType):
         found = re.fullmatch(r"(\d{1,6})([hdw])", str(value))
         milliseconds = int(found[1]) * self.UNITS[found[2]] if found else -1
         if not self._least <= milliseconds <= 3653 * self.UNITS["d"]:
-            self.fail(f"{value!r} is no time up to ten years: write 12h, 90d or 4w", param, ctx)
+            self.fail(f"{value!r} is not a time of at most ten years: write 12h, 90d or 4w", param, ctx)
         return milliseconds
 
 
@@ -147,7 +179,7 @@ def connect(url: str, *, own_token: bool = False) -> TmsClient:
 def _pairs(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...]:
     for word in words:
         if "=" not in word:
-            raise click.BadParameter(f"{word!r} is no KEY=VALUE")
+            raise click.BadParameter(f"{word!r} is not KEY=VALUE: write, for example, branch=main")
     return words
 
 

@@ -8,26 +8,15 @@ from pathlib import Path
 
 import click
 
-from pytest_tms.cli.options import database_options
+from pytest_tms.cli.options import database_options, other_variables, server_options
 
 FIRST_TOKEN = "first-token"  # noqa: S105  # the name of a file
 """The file in the data dir with the first token, if standard output is not a terminal."""
 
 
-@click.command()
-@click.option("--host", help="The address to listen on (127.0.0.1). [TMS_SERVER_HOST]")
-@click.option("--port", type=click.IntRange(0, 65535), help="The port (8765); 0 is any. [TMS_SERVER_PORT]")
-@click.option("--public-url", metavar="URL", help="How users reach it, for links. [TMS_SERVER_PUBLIC_URL]")
-@click.option("--workers", type=click.IntRange(1), help="Server processes (1). [TMS_SERVER_WORKERS]")
-@click.option(
-    "--keep-alive",
-    metavar="SECONDS",
-    type=click.IntRange(0, 86_400),
-    help="Seconds for which a connection stays open between two requests (75). [TMS_SERVER_KEEP_ALIVE]",
-)
-@click.option("--tls-cert", metavar="FILE", help="A certificate, PEM, for https. [TMS_SERVER_TLS_CERT]")
-@click.option("--tls-key", metavar="FILE", help="Its key, PEM. [TMS_SERVER_TLS_KEY]")
-@click.option("--embedded", is_flag=True, hidden=True, help="Stop when no pytest session wants it any more.")
+@click.command(epilog=other_variables())
+@server_options("host", "port", "public_url", "workers", "keep_alive", "tls_cert", "tls_key")
+@click.option("--embedded", is_flag=True, hidden=True, help="Stop when no pytest session uses it.")
 @database_options
 def serve(
     host: str | None,
@@ -42,7 +31,7 @@ def serve(
     database_url: str | None,
 ) -> None:
     """Run the test management system until Ctrl-C."""
-    from pytest_tms.server import listeners
+    from pytest_tms.server import listeners, serving
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store.database import Database
     from pytest_tms.server.webhooks.encryption import SecretEncryption
@@ -78,22 +67,22 @@ def serve(
         settings.public_url or f"{'https' if settings.tls_cert else 'http'}://{shown}:{sock.getsockname()[1]}"
     )
     if embedded:
-        listeners.serve_embedded(settings, database, sock, f"{root}/api")
+        serving.serve_local(settings, database, sock, f"{root}/api")
         return
     click.echo(f"TMS   {root}/api")
     click.echo(f"data  {database.describe()}")
     if sys.stdout.isatty():
-        listeners.first_token(
+        serving.create_first_token(
             database,
             lambda text: click.echo(f"token {text}  (shown only once: export TMS_API_TOKEN={text})"),
         )
     else:  # a log would keep it
         file = settings.data_dir / FIRST_TOKEN
-        if listeners.first_token(database, lambda text: _write_private(file, text)):
+        if serving.create_first_token(database, lambda text: _write_private(file, text)):
             click.echo(f"token in {file}, readable by its owner alone: delete the file once you have read it")
     if settings.workers > 1 and settings.rate_limits != "off" and not settings.redis_url:
         click.echo("note  each worker counts rate limits alone: TMS_SERVER_REDIS_URL shares them", err=True)
-    listeners.serve(settings, database, sock)
+    serving.serve(settings, database, sock)
 
 
 def _write_private(file: Path, text: str) -> None:

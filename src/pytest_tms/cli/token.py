@@ -51,13 +51,13 @@ def create(
     as_json: bool,
 ) -> None:
     """Make a token and show it, this once."""
-    from pytest_tms.server.api import authentication
+    from pytest_tms.server.domain.api_tokens import DEFAULT_SCOPES, SCOPES
+    from pytest_tms.server.services.tokens import create_token
     from pytest_tms.server.settings import ServerSettings
-    from pytest_tms.server.store import audit, tokens
 
     known = ServerSettings.read().environments
     for option, given, allowed, more in (
-        ("--scope", scopes, authentication.SCOPES, ""),
+        ("--scope", scopes, SCOPES, ""),
         ("--environment", environments, known, ": TMS_SERVER_ENVIRONMENTS lists them"),
     ):
         for word in given:
@@ -68,13 +68,15 @@ def create(
         raise click.UsageError(
             "a token with the scope admin is bound to no environment: leave one of them out"
         )
-    ends = None if expires is None else authentication.now() + expires
-    made, text = authentication.new_token(name, scopes or authentication.DEFAULT_SCOPES, ends, environments)
     database = open_database(data_dir, database_url)
-    with database.write() as connection:
-        tokens.add(connection, made, authentication.hashed(text))
-        granted = {"name": name, "scopes": made.scopes, "environments": environments}
-        audit.add(connection, operator(), "token.created", made.id, made.created_at, **granted)
+    made, text = create_token(
+        database,
+        operator(),
+        name,
+        scopes=scopes or DEFAULT_SCOPES,
+        environments=environments,
+        expires_in=expires,
+    )
     _show(text, made.id, name, made.scopes, as_json)
     show_database(database)
 
@@ -84,10 +86,10 @@ def create(
 @json_option
 def list_tokens(data_dir: Path | None, database_url: str | None, as_json: bool) -> None:
     """Show the tokens, without their text."""
-    from pytest_tms.server.api import authentication
+    from pytest_tms.server.domain import clock
     from pytest_tms.server.store import tokens
 
-    now = authentication.now()
+    now = clock.now()
     database = open_database(data_dir, database_url)
     with database.read() as connection:
         found = tokens.every(connection)
@@ -149,19 +151,13 @@ def rotate(
     as_json: bool,
 ) -> None:
     """Give a token a new text and show it, this once; its id and what it may do stay."""
-    from pytest_tms.server.api import authentication
-    from pytest_tms.server.store import audit, tokens
+    from pytest_tms.server.services.tokens import rotate_token
 
-    now, text = authentication.now(), authentication.new_text()
-    ends = None if expires is None else now + expires
     database = open_database(data_dir, database_url)
-    with database.write() as connection:
-        made = tokens.rotate(connection, token_id, authentication.hashed(text), now, overlap, ends)
-        until = moment(made.previous_until)
-        audit.add(connection, operator(), "token.rotated", token_id, now, previousUntil=until)
+    made, text = rotate_token(database, operator(), token_id, overlap=overlap, expires_in=expires)
     _show(text, token_id, made.name, made.scopes, as_json)
     if not as_json:
-        click.echo(f"the text before opens until {until}", err=True)
+        click.echo(f"the text before opens until {moment(made.previous_until)}", err=True)
     show_database(database)
 
 
@@ -170,14 +166,10 @@ def rotate(
 @database_options
 def revoke(token_id: str, data_dir: Path | None, database_url: str | None) -> None:
     """Close a token for good, its old text included; every server refuses it at once."""
-    from pytest_tms.server.api import authentication
-    from pytest_tms.server.store import audit, tokens
+    from pytest_tms.server.services.tokens import revoke_token
 
-    now = authentication.now()
     database = open_database(data_dir, database_url)
-    with database.write() as connection:
-        if tokens.revoke(connection, token_id, now):
-            audit.add(connection, operator(), "token.revoked", token_id, now)
+    revoke_token(database, operator(), token_id)
     click.echo(f"{token_id} is revoked")
     show_database(database)
 

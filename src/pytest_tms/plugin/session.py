@@ -478,19 +478,12 @@ class ReportingSession:
 
     def _deliver_in_foreground(self, wait: float) -> State:
         """Deliver here: no sender could be started, it has died, or it cannot read what is in memory."""
-        from pytest_tms.journal.file import Journal
         from pytest_tms.sender.process import deliver_in_foreground
 
-        writer = self._writer
-        if writer.path.exists():
-            journal = Journal.adopt(writer.path, writer.memory, timeout=1, is_own=True)
-        else:
-            journal = Journal(writer.path, None, writer.memory)
-        if journal is None:
-            return self._reached("another process delivers the results")
         start = self._start()
         start.deadline = wait
-        return deliver_in_foreground(start, journal)
+        state = deliver_in_foreground(start, self._writer.memory)
+        return state or self._reached("another process delivers the results")
 
     def _reached(self, problem: str) -> State:
         """How far the TMS has a journal whose delivery was ended."""

@@ -7,13 +7,14 @@ session has ended when the journal is closed or the process is gone, whichever c
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 import select
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -353,11 +354,37 @@ def _now() -> str:
     return wire.timestamp()
 
 
-def deliver_in_foreground(start: Start, journal: Journal) -> State:
-    """Deliver a journal whose session has ended, in this process; return the last state."""
-    sender = Sender(start, journal, is_foreground=True)
-    sender.run()
+def deliver_in_foreground(start: Start, memory: Sequence[bytes]) -> State | None:
+    """Deliver a journal whose session has ended, in this process, and return the last state.
+
+    ``memory`` are the lines that could not be written to the file. None if another process delivers the
+    journal.
+    """
+    path = Path(start.journal)
+    with _without_log_records("filelock", "urllib3"):
+        if path.exists():
+            journal = Journal.adopt(path, memory, timeout=1, is_own=True)
+        else:
+            journal = Journal(path, None, memory)
+        if journal is None:
+            return None
+        sender = Sender(start, journal, is_foreground=True)
+        sender.run()
     return sender.state
+
+
+@contextlib.contextmanager
+def _without_log_records(*names: str) -> Iterator[None]:
+    """Suppress the log records of libraries: the user's logs and their captures are live in this process."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def main() -> None:

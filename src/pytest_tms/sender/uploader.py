@@ -669,6 +669,8 @@ def advice(error: Exception) -> str:
         return f"{text}: use a token with the scope executions:write"
     if isinstance(error, NotFound):
         return f"{text}: check --tms-url (it ends in /api) and --tms-execution"
+    if isinstance(error, Unprocessable) and error.hint:
+        return f"{text}; check --tms-suite and --tms-environment"
     if isinstance(error, Unprocessable):
         return (
             f"{text}: check --tms-suite and --tms-environment; the operator of the TMS allows others with "

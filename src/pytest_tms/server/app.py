@@ -1,4 +1,4 @@
-"""Builds the application from its settings: the only place where parts are wired."""
+"""Build the application from its settings: the only module that connects its parts."""
 
 from __future__ import annotations
 
@@ -9,40 +9,42 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from litestar import Litestar, Router
-from litestar.datastructures import State
 from litestar.di import Provide
 
-from pytest_tms import calls
+from pytest_tms.client import calls
 from pytest_tms.server import pages
-from pytest_tms.server.api import about, events, executions, rate_limits, results, routes, webhooks
-from pytest_tms.server.api.authentication import caller
-from pytest_tms.server.api.idempotency import once
-from pytest_tms.server.api.token_usage import TokenUsage
-from pytest_tms.server.asgi.body_limits import LARGEST_BODY
+from pytest_tms.server.api import about, events, executions, results, routes, webhooks
+from pytest_tms.server.api.authentication import authenticated_caller, authentication_guard
+from pytest_tms.server.api.dependencies import idempotency_guard, request_urls
+from pytest_tms.server.api.rate_limits import rate_limit_guard
+from pytest_tms.server.asgi.body_limits import MAX_BODY
 from pytest_tms.server.asgi.middleware import Middleware
 from pytest_tms.server.domain import rates
 from pytest_tms.server.domain.egress import EgressPolicy
 from pytest_tms.server.jobs.deadlines import DeadlineJob
 from pytest_tms.server.jobs.expiry import ExpiryJob
+from pytest_tms.server.pages.page_session import page_guard
+from pytest_tms.server.services.rate_limits import RateLimits
+from pytest_tms.server.services.token_usage import TokenUsage
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 from pytest_tms.server.webhooks.encryption import SecretEncryption
 from pytest_tms.server.webhooks.test_payloads import TestPayloads
 
-HANDLERS = 64
-"""Requests of one process that are handled at a time."""
+MAX_HANDLERS = 64
+"""Requests that one process handles at a time."""
 
 
 def create_app(settings: ServerSettings, database: Database) -> Middleware:
-    """The ASGI application of one server process, on a database whose schema is up to date."""
-    calls.learn()
-    keys = SecretEncryption(settings.keys, settings.data_dir)
-    targets = EgressPolicy(settings.allow_insecure_webhooks, settings.webhook_subnets)
-    worker = DeliveryWorker(settings, database, keys, targets)
-    validations = TestPayloads(targets)
-    counted = rate_limits.RateLimits(rates.parse(settings.rate_limits), settings.redis_url)
-    visits = TokenUsage(database)
+    """Return the ASGI application of one server process; the schema of its database is up to date."""
+    calls.prepare_decoders()
+    encryption = SecretEncryption(settings.keys, settings.data_dir)
+    egress_policy = EgressPolicy(settings.allow_insecure_webhooks, settings.webhook_subnets)
+    delivery_worker = DeliveryWorker(settings, database, encryption, egress_policy)
+    test_payloads = TestPayloads(egress_policy)
+    rate_limits = RateLimits(rates.parse(settings.rate_limits), settings.redis_url)
+    token_usage = TokenUsage(database)
     api = Router(
         path="/api",
         route_handlers=[
@@ -57,48 +59,52 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             events.send_event,
             *webhooks.HANDLERS,
         ],
+        guards=[
+            authentication_guard(settings, database, token_usage),
+            rate_limit_guard(rate_limits, database),
+            routes.check_query,
+        ],
     )
     app = Litestar(
-        [api, *pages.routes()],
-        state=State({"settings": settings, "database": database, "limits": counted, "visits": visits}),
+        [api, *pages.routes(page_guard(settings, database, token_usage))],
         dependencies={
             "settings": Provide(lambda: settings, sync_to_thread=False),
             "database": Provide(lambda: database, sync_to_thread=False),
-            "addresses": Provide(routes.addresses, sync_to_thread=False),
-            "once": Provide(once, sync_to_thread=False),
-            "limits": Provide(lambda: counted, sync_to_thread=False),
-            "visits": Provide(lambda: visits, sync_to_thread=False),
-            "caller": Provide(caller, sync_to_thread=False),
-            "keys": Provide(lambda: keys, sync_to_thread=False),
-            "targets": Provide(lambda: targets, sync_to_thread=False),
-            "worker": Provide(lambda: worker, sync_to_thread=False),
-            "validations": Provide(lambda: validations, sync_to_thread=False),
+            "urls": Provide(request_urls, sync_to_thread=False),
+            "idempotency": Provide(idempotency_guard, sync_to_thread=False),
+            "rate_limits": Provide(lambda: rate_limits, sync_to_thread=False),
+            "token_usage": Provide(lambda: token_usage, sync_to_thread=False),
+            "caller": Provide(authenticated_caller, sync_to_thread=False),
+            "encryption": Provide(lambda: encryption, sync_to_thread=False),
+            "egress_policy": Provide(lambda: egress_policy, sync_to_thread=False),
+            "delivery_worker": Provide(lambda: delivery_worker, sync_to_thread=False),
+            "test_payloads": Provide(lambda: test_payloads, sync_to_thread=False),
         },
         exception_handlers=pages.EXCEPTION_HANDLERS,
         on_shutdown=[database.close],
         lifespan=[
             _handler_threads,
-            worker.running,
-            DeadlineJob(settings, database, worker).running,
+            delivery_worker.running,
+            DeadlineJob(settings, database, delivery_worker).running,
             ExpiryJob(database).running,
-            visits.running,
+            token_usage.running,
         ],
         openapi_config=None,
         logging_config=None,
-        request_max_body_size=LARGEST_BODY,
+        request_max_body_size=MAX_BODY,
     )
     return Middleware(app, _hosts(settings), urlsplit(settings.public_url).netloc.lower())
 
 
 @contextlib.asynccontextmanager
 async def _handler_threads(_: Litestar) -> AsyncIterator[None]:
-    """Give the handlers threads of their own: whatever else may block brings its own."""
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(HANDLERS, "tms-handler"))
+    """Give the handlers threads of their own; everything else that blocks has its own threads."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MAX_HANDLERS, "tms-handler"))
     yield
 
 
 def _hosts(settings: ServerSettings) -> frozenset[str] | None:
-    """The names that a server on this machine may be called by; behind a proxy also its public one."""
+    """Return the host names that a local server accepts, with that of its public URL; None for any."""
     if not settings.is_local:
         return None
     public = urlsplit(settings.public_url).hostname
@@ -106,6 +112,6 @@ def _hosts(settings: ServerSettings) -> frozenset[str] | None:
 
 
 def from_environment() -> Middleware:
-    """The application by the TMS_SERVER_* variables alone, for uvicorn's worker processes."""
+    """Return the application by the TMS_SERVER_* variables alone, for the worker processes of uvicorn."""
     settings = ServerSettings.read()
     return create_app(settings, Database(settings.database))

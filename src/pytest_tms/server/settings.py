@@ -1,112 +1,266 @@
-"""The server's settings, from ``TMS_SERVER_*`` variables; the options of ``tms serve`` set the same ones."""
+"""Settings of the server: the one table that variables, options, validation and documentation come from.
+
+Each field of ``ServerSettings`` is one setting. Its variable is ``TMS_SERVER_`` and the name in capitals.
+Some are also options of ``tms serve``, which have priority over the variable. The command makes its help
+from the table, so this module imports nothing that needs the extra ``server``.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import platformdirs
-
 from pytest_tms import wire
 from pytest_tms.server.domain import rates
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+unix")
+Parse = Callable[[str, str], Any]
+"""Return the value of a variable, given its name and its text. Raises ValueError with the whole message."""
+
+
+def _as_is(_: str, text: str) -> str:
+    return text
+
+
+@dataclass(frozen=True)
+class WholeNumber:
+    """Parser of a whole number from ``least`` to ``most``."""
+
+    least: int
+    most: int
+
+    def __call__(self, variable: str, text: str) -> int:
+        """Return the number.
+
+        Raises:
+            ValueError: The text is not a whole number in the range.
+        """
+        if not (text.isdecimal() and len(text) < 10 and self.least <= int(text) <= self.most):
+            raise ValueError(f"{variable} is {text!r}: use a whole number from {self.least} to {self.most}")
+        return int(text)
+
+
+def _flag(variable: str, text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError(f"{variable} is {text!r}: use 1 for yes or 0 for no")
+    return text == "1"
+
+
+def _path(_: str, text: str) -> Path:
+    return Path(text)
+
+
+def _words(_: str, text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _subnets(variable: str, text: str) -> tuple[str, ...]:
+    subnets = _words(variable, text)
+    for subnet in subnets:
+        try:
+            ipaddress.ip_network(subnet)
+        except ValueError as error:
+            raise ValueError(
+                f"{variable} is {text!r}: {error}; use subnets separated by commas, such as 10.1.0.0/16"
+            ) from None
+    return subnets
+
+
+def _rate_limits(_: str, text: str) -> str:
+    rates.parse(text)
+    return text
+
+
+def _redis_url(variable: str, text: str) -> str:
+    if find_spec("redis") is None:
+        raise ValueError(f'{variable} needs a package: pip install "pytest-tms[redis]"')
+    try:
+        is_valid = urlsplit(text).scheme in REDIS_SCHEMES and urlsplit(text).port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:  # the value may contain a password, so the message does not
+        raise ValueError(f"{variable} is not a Redis URL: use redis://HOST:6379/0")
+    return text
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The declaration of one setting.
+
+    ``text`` completes a row of the reference, in Markdown. ``shown_default`` describes a default that depends
+    on the machine or on another setting. ``metavar`` is that of the option; empty if there is no option.
+    """
+
+    name: str
+    default: Any
+    text: str
+    parse: Parse
+    metavar: str
+    shown_default: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return f"TMS_SERVER_{self.name.upper()}"
+
+    @property
+    def option(self) -> str:
+        """The option of ``tms serve``; empty if there is none."""
+        return f"--{self.name.replace('_', '-')}" if self.metavar else ""
+
+    @property
+    def default_text(self) -> str:
+        """The default as the variable would be set to it."""
+        return _format(self.default)
+
+
+def _setting(
+    default: Any,
+    text: str,
+    parse: Parse = _as_is,
+    *,
+    metavar: str = "",
+    shown_default: str = "",
+    is_secret: bool = False,
+) -> Any:
+    """Return a dataclass field that declares a setting; a secret is left out of ``repr``."""
+    metadata = {"text": text, "parse": parse, "metavar": metavar, "shown_default": shown_default}
+    return field(default=default, repr=not is_secret, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
-    """How one server runs. ``database_url`` is SQLAlchemy's; empty means SQLite in ``data_dir``.
+    """How one server runs; ``table`` returns the declarations."""
 
-    ``keys`` are Fernet keys for secrets at rest, the newest first; empty means the key file in ``data_dir``.
-    ``webhook_rate`` is deliveries a second to one webhook, 0 for no limit; ``progress_interval`` is seconds.
-    ``shard_silence`` is the seconds after which a shard whose runner reports live is lost, 0 for never.
-    ``token_grace`` is the seconds for which an execution's own token outlives it. ``tls_cert`` and
-    ``tls_key`` are PEM files, ``trusted_proxies`` the addresses whose X-Forwarded headers are believed.
-    ``keep_alive`` is the seconds for which a connection stays open between two requests.
-    ``rate_limits`` is what ``model.rates.parse`` reads; ``redis_url`` is where replicas count together.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8765
-    data_dir: Path = Path()
-    database_url: str = field(default="", repr=False)
-    public_url: str = ""
-    suites: tuple[str, ...] = wire.SUITES
-    environments: tuple[str, ...] = wire.ENVIRONMENTS
-    workers: int = 1
-    keys: str = field(default="", repr=False)
-    allow_insecure_webhooks: bool = False
-    webhook_subnets: tuple[str, ...] = ()
-    webhook_rate: int = 10
-    progress_interval: int = 30
-    shard_silence: int = 60
-    token_grace: int = 86_400
-    keep_alive: int = 75
-    tls_cert: str = ""
-    tls_key: str = ""
-    trusted_proxies: str = "127.0.0.1,::1"
-    rate_limits: str = "documented"
-    redis_url: str = field(default="", repr=False)
+    host: str = _setting("127.0.0.1", "the address to listen on", metavar="ADDRESS")
+    port: int = _setting(8765, "the port; 0 for any free port", WholeNumber(0, 65_535), metavar="PORT")
+    data_dir: Path = _setting(  # noqa: RUF009  # a path is immutable
+        Path(),
+        "the folder of the server's files: the encryption key and, without `TMS_SERVER_DATABASE_URL`, "
+        "the database",
+        _path,
+        metavar="DIRECTORY",
+        shown_default="the user's data folder",
+    )
+    database_url: str = _setting(
+        "",
+        "the database, as an SQLAlchemy URL, for example `postgresql+psycopg://tms@db/tms`",
+        metavar="URL",
+        shown_default="SQLite in the data dir",
+        is_secret=True,
+    )
+    public_url: str = _setting(
+        "", "the URL under which users reach the server, used for links", metavar="URL"
+    )
+    workers: int = _setting(1, "the number of server processes", WholeNumber(1, 1000), metavar="NUMBER")
+    keep_alive: int = _setting(
+        75,
+        "seconds for which an idle connection stays open between two requests",
+        WholeNumber(0, 86_400),
+        metavar="SECONDS",
+    )
+    tls_cert: str = _setting("", "the certificate for https with its chain, a PEM file", metavar="FILE")
+    tls_key: str = _setting("", "the key of the certificate, a PEM file without a password", metavar="FILE")
+    trusted_proxies: str = _setting(
+        "127.0.0.1,::1",
+        "addresses and subnets of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted",
+    )
+    suites: tuple[str, ...] = _setting(wire.SUITES, "the allowed values of `testSuite`", _words)
+    environments: tuple[str, ...] = _setting(wire.ENVIRONMENTS, "the allowed values of `environment`", _words)
+    keys: str = _setting(
+        "",
+        "the keys that encrypt stored secrets: Fernet keys separated by commas, the newest first. "
+        "`tms key create` prints one",
+        shown_default="`secrets.key` in the data dir",
+        is_secret=True,
+    )
+    token_grace: int = _setting(
+        86_400,
+        "seconds for which the token of an execution is valid after the execution has ended",
+        WholeNumber(0, 366 * 86_400),
+    )
+    rate_limits: str = _setting("documented", "the [rate limits](limits.md#rate-limits)", _rate_limits)
+    redis_url: str = _setting(
+        "",
+        "a Redis in which several server processes count their rate limits together",
+        _redis_url,
+        is_secret=True,
+    )
+    shard_silence: int = _setting(
+        60,
+        "seconds without a report after which a shard with live reports is lost; 0 for never",
+        WholeNumber(0, 86_400),
+    )
+    progress_interval: int = _setting(
+        30, "seconds between two `execution.progress` webhooks", WholeNumber(0, 86_400)
+    )
+    webhook_rate: int = _setting(
+        10, "deliveries per second to one webhook; 0 for no limit", WholeNumber(0, 100_000)
+    )
+    allow_insecure_webhooks: bool = _setting(
+        False, "`1` allows webhooks to plain http URLs and to the machine of the server", _flag
+    )
+    webhook_subnets: tuple[str, ...] = _setting(
+        (), "private subnets to which webhooks may be sent, separated by commas", _subnets
+    )
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> ServerSettings:
-        """Read the environment; what is ``given`` and not None wins. Raises ValueError in a sentence."""
-        values: dict[str, Any] = {
-            "host": environ.get("TMS_SERVER_HOST"),
-            "port": _number(environ, "TMS_SERVER_PORT", 65_535),
-            "data_dir": environ.get("TMS_SERVER_DATA_DIR"),
-            "database_url": environ.get("TMS_SERVER_DATABASE_URL"),
-            "public_url": environ.get("TMS_SERVER_PUBLIC_URL"),
-            "suites": _words(environ.get("TMS_SERVER_SUITES")),
-            "environments": _words(environ.get("TMS_SERVER_ENVIRONMENTS")),
-            "workers": _number(environ, "TMS_SERVER_WORKERS", 1000),
-            "keys": environ.get("TMS_SERVER_KEYS"),
-            "allow_insecure_webhooks": bool(_number(environ, "TMS_SERVER_ALLOW_INSECURE_WEBHOOKS", 1)),
-            "webhook_subnets": _subnets(environ.get("TMS_SERVER_WEBHOOK_SUBNETS")),
-            "webhook_rate": _number(environ, "TMS_SERVER_WEBHOOK_RATE", 100_000),
-            "rate_limits": _rate_limits(environ.get("TMS_SERVER_RATE_LIMITS")),
-            "redis_url": _redis_url(environ.get("TMS_SERVER_REDIS_URL")),
-            "progress_interval": _number(environ, "TMS_SERVER_PROGRESS_INTERVAL", 86_400),
-            "shard_silence": _number(environ, "TMS_SERVER_SHARD_SILENCE", 86_400),
-            "token_grace": _number(environ, "TMS_SERVER_TOKEN_GRACE", 366 * 86_400),
-            "keep_alive": _number(environ, "TMS_SERVER_KEEP_ALIVE", 86_400),
-            "tls_cert": environ.get("TMS_SERVER_TLS_CERT"),
-            "tls_key": environ.get("TMS_SERVER_TLS_KEY"),
-            "trusted_proxies": environ.get("TMS_SERVER_TRUSTED_PROXIES"),
-        }
-        values.update({name: value for name, value in given.items() if value is not None})
-        settings = cls(**{name: value for name, value in values.items() if value not in (None, "")})
-        folder = Path(values["data_dir"] or platformdirs.user_data_path("pytest-tms")).expanduser().absolute()
-        return replace(settings, data_dir=folder, public_url=settings.public_url.rstrip("/"))
+        """Return the settings that the environment and the options set.
+
+        ``given`` are values of options. They have priority over variables unless they are None. An empty
+        value stands for the default.
+
+        Raises:
+            ValueError: A variable's value is not allowed. The message is one sentence for the operator.
+        """
+        values: dict[str, Any] = {}
+        for setting in table():
+            value = given.get(setting.name)
+            if value is None and (text := environ.get(setting.variable)):
+                value = setting.parse(setting.variable, text)
+            if value not in (None, "", ()):
+                values[setting.name] = value
+        settings = cls(**values)
+        folder = values.get("data_dir") or _user_data_path()
+        return replace(
+            settings,
+            data_dir=Path(folder).expanduser().absolute(),
+            public_url=settings.public_url.rstrip("/"),
+        )
 
     @property
     def database(self) -> str:
-        """The database's URL."""
+        """The URL of the database."""
         return self.database_url or f"sqlite:///{self.data_dir / 'tms.sqlite3'}"
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine reaches the server."""
+        """Whether the server listens on a loopback address only."""
         return is_loopback(self.host)
 
     @property
-    def asks_for_login(self) -> bool:
-        """Whether every page needs a login: others reach the server, by its address or through a proxy.
+    def requires_login(self) -> bool:
+        """Whether every page requires a login: other machines reach the server, directly or by a proxy.
 
-        A named proxy is one in front of this server; the default names none.
+        A value of ``trusted_proxies`` other than the default means that a proxy is in front of the server.
         """
         public = urlsplit(self.public_url).hostname or self.host
         is_proxied = self.trusted_proxies != ServerSettings.trusted_proxies
         return is_proxied or not (self.is_local and is_loopback(public))
 
     def prepare(self) -> None:
-        """Make the data dir, readable by its owner alone. Raises OSError in a sentence."""
+        """Create the data dir, readable by its owner only.
+
+        Raises:
+            OSError: The data dir cannot be created or written to. The message is one sentence.
+        """
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             (self.data_dir / "upgrade.lock").touch(mode=0o600)
@@ -116,30 +270,18 @@ class ServerSettings:
             ) from None
 
     def environ(self) -> dict[str, str]:
-        """These settings as variables, for uvicorn's worker processes."""
-        return {
-            "TMS_SERVER_HOST": self.host,
-            "TMS_SERVER_PORT": str(self.port),
-            "TMS_SERVER_DATA_DIR": str(self.data_dir),
-            "TMS_SERVER_DATABASE_URL": self.database_url,
-            "TMS_SERVER_PUBLIC_URL": self.public_url,
-            "TMS_SERVER_SUITES": ",".join(self.suites),
-            "TMS_SERVER_ENVIRONMENTS": ",".join(self.environments),
-            "TMS_SERVER_KEYS": self.keys,
-            "TMS_SERVER_ALLOW_INSECURE_WEBHOOKS": "1" if self.allow_insecure_webhooks else "0",
-            "TMS_SERVER_WEBHOOK_SUBNETS": ",".join(self.webhook_subnets),
-            "TMS_SERVER_WEBHOOK_RATE": str(self.webhook_rate),
-            "TMS_SERVER_RATE_LIMITS": self.rate_limits,
-            "TMS_SERVER_REDIS_URL": self.redis_url,
-            "TMS_SERVER_PROGRESS_INTERVAL": str(self.progress_interval),
-            "TMS_SERVER_SHARD_SILENCE": str(self.shard_silence),
-            "TMS_SERVER_TOKEN_GRACE": str(self.token_grace),
-            "TMS_SERVER_KEEP_ALIVE": str(self.keep_alive),
-        }
+        """Return the settings as variables, for uvicorn's worker processes."""
+        return {setting.variable: _format(getattr(self, setting.name)) for setting in table()}
+
+
+def table() -> Iterator[Setting]:
+    """Yield the declaration of each setting, in the order of the reference."""
+    for each in fields(ServerSettings):
+        yield Setting(name=each.name, default=each.default, **each.metadata)
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host name or an address is that of this machine alone."""
+    """Return whether a host name or an address is one of the loopback interface."""
     try:
         if host == "localhost" or host.endswith(".localhost"):
             return True
@@ -149,43 +291,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _number(environ: Mapping[str, str], name: str, most: int) -> int | None:
-    text = environ.get(name, "")
-    if text and not (text.isdecimal() and len(text) < 10 and int(text) <= most):
-        raise ValueError(f"{name} is {text!r}: write a whole number up to {most}")
-    return int(text) if text else None
+def _format(value: Any) -> str:
+    """Return a value as its variable is set to it."""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(int(value) if isinstance(value, bool) else value)
 
 
-def _words(text: str | None) -> tuple[str, ...] | None:
-    words = tuple(word.strip() for word in (text or "").split(",") if word.strip())
-    return words or None
+def _user_data_path() -> Path:
+    import platformdirs  # a dependency of the extra `server`, without which `tms --help` works too
 
-
-def _rate_limits(text: str | None) -> str | None:
-    if text:
-        rates.parse(text)
-    return text
-
-
-def _redis_url(text: str | None) -> str | None:
-    if not text:
-        return None
-    if find_spec("redis") is None:
-        raise ValueError('TMS_SERVER_REDIS_URL needs a package: pip install "pytest-tms[redis]"')
-    try:
-        is_good = urlsplit(text).scheme in REDIS_SCHEMES and urlsplit(text).port != 0
-    except ValueError:
-        is_good = False
-    if not is_good:  # the text is not shown: it may hold a password
-        raise ValueError("TMS_SERVER_REDIS_URL is no URL of Redis: write redis://HOST:6379/0")
-    return text
-
-
-def _subnets(text: str | None) -> tuple[str, ...] | None:
-    words = _words(text)
-    for word in words or ():
-        try:
-            ipaddress.ip_network(word)
-        except ValueError as error:
-            raise ValueError(f"TMS_SERVER_WEBHOOK_SUBNETS: {error}: write subnets like 10.1.0.0/16") from None
-    return words
+    return platformdirs.user_data_path("pytest-tms")

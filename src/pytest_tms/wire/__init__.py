@@ -11,7 +11,7 @@ decoded struct. Answers tolerate missing ones, so that the client can talk to an
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_tms.wire.about import *  # noqa: F403
@@ -21,15 +21,14 @@ if TYPE_CHECKING:
     from pytest_tms.wire.results import *  # noqa: F403
     from pytest_tms.wire.webhook_events import *  # noqa: F403
     from pytest_tms.wire.webhooks import *  # noqa: F403
+else:  # type checkers would take every name for one that __getattr__ knows
+    _MODULES = ("base", "results", "executions", "events", "webhooks", "webhook_events", "about")
 
-_MODULES = ("base", "results", "executions", "events", "webhooks", "webhook_events", "about")
-
-
-def __getattr__(name: str) -> Any:
-    """Return a message, and load the modules before it: a run of pytest needs the first few only."""
-    for module in _MODULES:
-        found = vars(import_module(f"pytest_tms.wire.{module}"))
-        if name in found and not name.startswith("_"):
-            globals()[name] = found[name]
-            return found[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name):
+        """Return a message, and load the modules before it: a run of pytest needs the first few only."""
+        for module in _MODULES:
+            found = vars(import_module(f"pytest_tms.wire.{module}"))
+            if name in found and not name.startswith("_"):
+                globals()[name] = found[name]
+                return found[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from pytest_tms.errors import Problem
 from pytest_tms.wire.base import Answer
 
@@ -30,13 +32,17 @@ class ServiceInfo(Answer, frozen=True, kw_only=True):
 
 
 class ErrorBody(Answer, frozen=True, kw_only=True):
-    """What went wrong, with every bad field."""
+    """What went wrong, with every bad field.
+
+    ``hint`` is an addition: a sentence that says who can allow the request and how. Most errors have none.
+    """
 
     code: str = ""
     message: str = ""
     details: list[Problem] = []
     request_id: str = ""
     timestamp: str = ""
+    hint: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class ErrorAnswer(Answer, frozen=True, kw_only=True):

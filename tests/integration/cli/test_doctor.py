@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pytest_tms import wire
-from tests.conftest import Foreign
 from tests.helpers.api import good, refused, running
 from tests.helpers.fault_servers import answers, misbehaving, peer
+from tests.helpers.foreign_tms import Foreign
 from tests.helpers.processes import Tms, run_tms
 
 

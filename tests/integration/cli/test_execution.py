@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from tests.conftest import Foreign
+from tests.helpers.foreign_tms import Foreign
 from tests.helpers.processes import Tms, run_tms
 
 Command = Callable[..., CompletedProcess[str]]
@@ -112,7 +112,7 @@ def test_trouble_is_one_line(command: Command, foreign: Foreign, arguments: list
     assert (without.returncode, without.stdout) == (2, "")
     assert "there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE" in without.stderr
     wrong = command(*arguments, TMS_API_TOKEN="nonsense")
-    said = "tms: The token is no API token, or not a whole one: its checksum does not fit.\n"
+    said = "tms: The token is not a complete API token: its checksum does not match. Copy the whole token.\n"
     assert (wrong.returncode, wrong.stderr) == (1, said)
     foreign.will_answer(200, b"<html>hello</html>", Content_Type="text/html")
     html = command(*arguments, TMS_URL=foreign.url)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_tms import wire
-from tests.conftest import Foreign
+from tests.helpers.foreign_tms import Foreign
 from tests.helpers.processes import Tms, run_tms
 
 Submit = Callable[..., list[dict[str, Any]]]
@@ -281,12 +281,12 @@ LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
             f'<!DOCTYPE x [<!ENTITY l0 "ha">{LAUGHS}]><testsuite>&l9;</testsuite>',
             ", line 1: it defines entities",
         ),
-        ("<html><body>Sign in</body></html>", ", line 1: this is no JUnit XML, its root is <html>"),
+        ("<html><body>Sign in</body></html>", ", line 1: this is not JUnit XML: its root is <html>"),
         ("<testsuite>\n<testcase name='a'>", ", line 2: no element found"),
-        ("", " is neither JUnit XML nor of pytest-reportlog: name such a file"),
-        ("PASSED", " is neither JUnit XML nor of pytest-reportlog: name such a file"),
-        ('{"a": 1}\n', ", line 1: this is no report of pytest-reportlog"),
-        ('{"$report_type": "TestReport", "x": []}\n', ", line 1: this is no report of pytest-reportlog"),
+        ("", " is neither JUnit XML nor a report log of pytest-reportlog: submit one of these"),
+        ("PASSED", " is neither JUnit XML nor a report log of pytest-reportlog: submit one of these"),
+        ('{"a": 1}\n', ", line 1: this is not a line of pytest-reportlog"),
+        ('{"$report_type": "TestReport", "x": []}\n', ", line 1: this is not a line of pytest-reportlog"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_line(tms: Tms, tmp_path: Path, content: str, said: str) -> None:

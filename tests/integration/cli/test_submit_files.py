@@ -81,12 +81,12 @@ def test_gzip_on_standard_input_is_read(submit: Submit, stored: Any) -> None:
 
 BAD = {
     "cut.xml": (b'<testsuite name="cut">\n<testcase name="kept"/>\n<testcase name="los', ", line 3: unclosed token"),
-    "junk.xml": (b"PASSED", " is neither JUnit XML nor of pytest-reportlog"),
-    "empty.xml": (b"", " is neither JUnit XML nor of pytest-reportlog"),
-    "page.xml": (b"<html/>", ", line 1: this is no JUnit XML, its root is <html>"),
+    "junk.xml": (b"PASSED", " is neither JUnit XML nor a report log of pytest-reportlog"),
+    "empty.xml": (b"", " is neither JUnit XML nor a report log of pytest-reportlog"),
+    "page.xml": (b"<html/>", ", line 1: this is not JUnit XML: its root is <html>"),
     "entities.xml": (b'<!DOCTYPE a [<!ENTITY x "y">]><testsuite/>', ", line 1: it defines entities"),
     "cut.xml.gz": (gzip.compress(b"<testsuite/>")[:-9], ": its compressed data ends too early"),
-    "log.jsonl": (b'{"$report_type": "SessionStart"}\n{"$report_ty', ", line 2: this is no report"),
+    "log.jsonl": (b'{"$report_type": "SessionStart"}\n{"$report_ty', ", line 2: this is not a line of pytest-reportlog"),
     "totals.xml": (b'<testsuite name="t" tests="6" failures="2"/>', ", line 1, suite 't': its totals say that 2 failed"),
     "missing.xml": (None, ": No such file or directory"),
 }  # fmt: skip
@@ -200,7 +200,7 @@ def test_a_server_s_refusal_is_one_line_with_the_bad_file(tms: Tms, tmp_path: Pa
     done = submit("--execution", "exec_none", "a.xml")
     assert (done.returncode, done.stdout) == (1, b"")
     (line,) = done.stderr.decode().splitlines()
-    assert line.startswith("tms: a.xml, line 1: this is no JUnit XML")
+    assert line.startswith("tms: a.xml, line 1: this is not JUnit XML")
     assert "nothing was sent: " in line
 
 

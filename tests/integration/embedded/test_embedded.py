@@ -1,4 +1,4 @@
-"""The embedded server is of this machine alone, and takes nothing from a successor."""
+"""The local server listens on loopback, and leaves the state of a successor."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from pytest_tms.server import local
+from pytest_tms.server.local import lifetime
 
 
 def ask(data_dir: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Ask for the embedded server as the plugin does."""
+    """Find or start the local server as the plugin does."""
     return subprocess.run(
         [sys.executable, "-m", "pytest_tms.server.local", "--session", str(os.getpid())],
         capture_output=True,
@@ -35,7 +35,7 @@ def ask(data_dir: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     ],
     ids=lambda environ: "-".join(environ.values()),
 )
-def test_it_is_of_this_machine_alone_whatever_the_environment_says(
+def test_it_listens_on_loopback_whatever_the_environment_sets(
     tmp_path: Path, environ: dict[str, str]
 ) -> None:
     done = ask(tmp_path, **environ)
@@ -57,23 +57,23 @@ def test_it_is_of_this_machine_alone_whatever_the_environment_says(
 
 
 @pytest.mark.parametrize("mine", [True, False])
-def test_who_stops_takes_back_only_what_it_said_itself(tmp_path: Path, mine: bool) -> None:
-    local.write_state(tmp_path, "http://127.0.0.1:1/api", "secret")
+def test_a_stopping_server_leaves_the_state_of_its_successor(tmp_path: Path, mine: bool) -> None:
+    lifetime.publish(tmp_path, "http://127.0.0.1:1/api", "secret")
     state = tmp_path / "local.json"
     before = {**json.loads(state.read_text()), "pid": os.getpid() if mine else os.getppid()}
     state.write_text(json.dumps(before))
-    assert local.retire(tmp_path, before["url"], lambda: False)
+    assert lifetime.withdraw(tmp_path, before["url"], lambda: False)
     assert json.loads(state.read_text()) == ({"url": before["url"]} if mine else before)
 
 
-def test_who_is_wanted_again_at_the_last_moment_stays(tmp_path: Path) -> None:
+def test_a_server_that_is_needed_again_under_the_lock_continues(tmp_path: Path) -> None:
     said = iter([False, True])
-    local.write_state(tmp_path, "http://127.0.0.1:1/api", "secret")
-    assert not local.retire(tmp_path, "http://127.0.0.1:1/api", lambda: next(said))
+    lifetime.publish(tmp_path, "http://127.0.0.1:1/api", "secret")
+    assert not lifetime.withdraw(tmp_path, "http://127.0.0.1:1/api", lambda: next(said))
     assert json.loads((tmp_path / "local.json").read_text())["token"] == "secret"
 
 
-def test_a_data_dir_that_cannot_be_used_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
+def test_an_unusable_data_dir_is_a_one_line_error_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = ask(tmp_path / "file")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)

@@ -1,4 +1,4 @@
-"""The embedded server: found or started by whoever asks, one per data dir, and gone when nobody needs it."""
+"""The local server: one per data dir, started on demand, stopped when no session needs it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ FIND = [sys.executable, "-m", "pytest_tms.server.local", "--session"]
 
 
 class Place:
-    """A data dir, and those who ask for its server."""
+    """A data dir, and processes that use its server."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.sessions: list[subprocess.Popen[bytes]] = []
 
     def session(self) -> subprocess.Popen[bytes]:
-        """A process that stands for a pytest run."""
+        """Start a process that takes the place of a pytest run."""
         process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
         self.sessions.append(process)
         return process
@@ -49,7 +49,7 @@ class Place:
         )
 
     def find(self, session: int | None = None) -> dict[str, str]:
-        """The answer to one who asks, in CI."""
+        """Return the URL and token that a session in CI receives."""
         return answer(self.ask(os.getpid() if session is None else session))
 
     def tms(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -82,7 +82,7 @@ def answer(process: subprocess.Popen[str]) -> dict[str, str]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and that nobody waits for does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -111,7 +111,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     found.close()
 
 
-def test_ten_that_ask_at_once_share_one_server(place: Place) -> None:
+def test_ten_concurrent_sessions_share_one_server(place: Place) -> None:
     asking = [place.ask(os.getpid()) for _ in range(10)]
     found = [answer(process) for process in asking]
     assert len({json.dumps(each) for each in found}) == 1
@@ -124,7 +124,7 @@ def test_a_running_server_is_found_without_its_framework(place: Place) -> None:
     code = f"""
 import sys
 sys.argv = ["local", "--session", "{os.getpid()}"]
-from pytest_tms.server.local import main
+from pytest_tms.server.local.__main__ import main
 assert main() == 0
 print(sorted({{"litestar", "sqlalchemy", "alembic", "uvicorn", "pytest"}} & set(sys.modules)))
 """
@@ -147,7 +147,7 @@ def test_a_killed_server_is_replaced_on_its_port_and_keeps_its_data(place: Place
     assert requests.get(f"{second['url']}/executions/x", headers=headers, timeout=20).status_code == 401
 
 
-def test_another_port_is_taken_where_the_former_one_is_in_use(place: Place) -> None:
+def test_another_port_is_used_if_the_previous_one_is_in_use(place: Place) -> None:
     first = place.find()
     pid = place.state()["pid"]
     os.kill(pid, signal.SIGSTOP)  # it holds its port, and answers nobody
@@ -159,7 +159,7 @@ def test_another_port_is_taken_where_the_former_one_is_in_use(place: Place) -> N
     assert works(second)
 
 
-def test_it_stays_while_a_session_lives_and_goes_soon_after_in_ci(place: Place) -> None:
+def test_in_ci_it_stops_soon_after_its_last_session(place: Place) -> None:
     session, other = place.session(), place.session()
     found = place.find(session.pid)
     place.find(other.pid)
@@ -178,7 +178,7 @@ def test_it_stays_while_a_session_lives_and_goes_soon_after_in_ci(place: Place) 
     assert place.find()["url"] == found["url"]
 
 
-def test_it_waits_long_for_the_next_run_outside_ci(place: Place) -> None:
+def test_outside_ci_it_continues_after_its_last_session(place: Place) -> None:
     session = place.session()
     found = answer(place.ask(session.pid, ci=False))
     session.kill()
@@ -203,13 +203,13 @@ def test_it_waits_long_for_the_next_run_outside_ci(place: Place) -> None:
         b'{"url": "http://127.0.0.1:1/api", "token": "t", "pid": 99999999999999999999}',
     ],
 )
-def test_a_state_file_that_says_nothing_useful_is_replaced(tmp_path: Path, content: bytes) -> None:
-    from pytest_tms.server import local
+def test_an_invalid_state_file_is_replaced(tmp_path: Path, content: bytes) -> None:
+    from pytest_tms.server.local import state_file
 
     (tmp_path / "local.json").write_bytes(content)
-    state = local._read(tmp_path)
-    assert not local._answers(state)
-    assert 0 <= local._port(state) <= 65535
+    state = state_file.read(tmp_path)
+    assert not state_file.is_responding(state)
+    assert 0 <= state_file.port(state) <= 65535
 
 
 def test_a_server_is_started_beside_a_corrupted_state_file(place: Place) -> None:
@@ -218,7 +218,7 @@ def test_a_server_is_started_beside_a_corrupted_state_file(place: Place) -> None
     assert works(place.find())
 
 
-def test_what_it_writes_is_its_owners_alone(place: Place) -> None:
+def test_its_files_are_readable_by_their_owner_only(place: Place) -> None:
     place.find()
     for path in [place.folder, *place.folder.rglob("*")]:
         allowed = stat.S_IMODE(path.stat().st_mode)
@@ -226,7 +226,7 @@ def test_what_it_writes_is_its_owners_alone(place: Place) -> None:
             assert allowed & 0o077 == 0, f"{path} {allowed:o}"
 
 
-def test_a_server_that_cannot_start_is_one_line(place: Place) -> None:
+def test_a_server_that_cannot_start_is_a_one_line_error(place: Place) -> None:
     place.folder.mkdir()
     (place.folder / "tms.sqlite3").write_text("no database " * 1000)
     process = place.ask(os.getpid())
@@ -237,7 +237,7 @@ def test_a_server_that_cannot_start_is_one_line(place: Place) -> None:
     assert err.count("\n") == 1
 
 
-def test_it_takes_no_token_away_and_does_not_hide_the_first(place: Place) -> None:
+def test_it_leaves_other_tokens_valid(place: Place) -> None:
     found = place.find()
     made = run_tms("token", "create", "--name", "local", "--json", "--data-dir", str(place.folder))
     mine = {"url": found["url"], "token": json.loads(made.stdout)["token"]}
@@ -245,7 +245,7 @@ def test_it_takes_no_token_away_and_does_not_hide_the_first(place: Place) -> Non
     assert works(found)
 
 
-def test_a_server_for_people_still_makes_its_first_token(place: Place, start: Serve) -> None:
+def test_a_later_tms_serve_still_creates_its_first_token(place: Place, start: Serve) -> None:
     place.find()
     assert not (place.folder / "first-token").exists()
     start(place.folder)
@@ -253,7 +253,7 @@ def test_a_server_for_people_still_makes_its_first_token(place: Place, start: Se
 
 
 def installed(folder: Path, version: str) -> str:
-    """The package as pip installs it, with this version; PYTHONPATH for those who shall use it."""
+    """Install a copy of the package with this version, and return its PYTHONPATH."""
     shutil.copytree(Path(pytest_tms.__file__).parent, folder / "pytest_tms")
     metadata = folder / f"pytest_tms-{version}.dist-info" / "METADATA"
     metadata.parent.mkdir()
@@ -339,7 +339,7 @@ def test_the_command_shows_and_stops_the_server(place: Place) -> None:
     assert answer(place.ask(session.pid, ci=False))["url"] == found["url"]
 
 
-def test_a_process_that_took_the_place_of_a_server_is_not_stopped(place: Place, start: Serve) -> None:
+def test_a_process_without_the_token_is_not_stopped(place: Place, start: Serve) -> None:
     process, url = start(place.folder)
     state = {"url": url, "token": first_token(place.folder), "pid": process.pid}
     (place.folder / "local.json").write_text(json.dumps(state))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Foreign
+from tests.helpers.foreign_tms import Foreign, Reply
 
 SUITE = """
 import pytest
@@ -25,11 +26,10 @@ def test_skips(): pass
 """
 
 
-@pytest.fixture
-def documented(foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> Foreign:
-    """Answers each documented call with no more than the document shows."""
+def speak_document(tms: Foreign) -> None:
+    """Make ``tms`` respond to each documented call with no more than the document shows."""
 
-    def route(method: str, path: str) -> tuple[int, dict[str, str], bytes]:
+    def route(method: str, path: str) -> Reply:
         as_json = {"Content-Type": "application/json"}
         if (method, path) == ("POST", "/api/executions"):
             answer = {
@@ -37,7 +37,7 @@ def documented(foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> Foreign:
                 "status": "created",
                 "createdAt": "2025-08-04T12:34:56.789Z",
                 "configuration": {"testSuite": "smoke", "environment": "staging", "shards": 1, "timeout": 1},
-                "webhookUrl": f"{foreign.url}/webhooks/executions/exec_1",
+                "webhookUrl": f"{tms.url}/webhooks/executions/exec_1",
                 "webhookToken": "wh_token_1",
             }
             return 201, as_json, json.dumps(answer).encode()
@@ -50,7 +50,25 @@ def documented(foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> Foreign:
             return 200, as_json, json.dumps({"executionId": "exec_1", "status": "running"}).encode()
         return 404, {"Content-Type": "text/html"}, b"<html>no such page</html>"
 
-    foreign.route = route
+    tms.route = route
+
+
+@pytest.fixture
+def documented(mocked_tms: Foreign, monkeypatch: pytest.MonkeyPatch) -> Foreign:
+    """A server that speaks only the document, for runs in the process of the test.
+
+    Such a run cannot start a sender process, so that it delivers in the foreground, at its end.
+    """
+    speak_document(mocked_tms)
+    monkeypatch.setattr(sys, "executable", "")
+    monkeypatch.setenv("TMS_API_TOKEN", "tms_secret")
+    return mocked_tms
+
+
+@pytest.fixture
+def documented_server(foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> Foreign:
+    """A server that speaks only the document, for runs with processes of their own."""
+    speak_document(foreign)
     monkeypatch.setenv("TMS_API_TOKEN", "tms_secret")
     return foreign
 
@@ -108,6 +126,26 @@ def test_a_run_says_what_the_document_asks_for_in_its_order(
     assert [event["data"].get("results") for event in events] == [None, None, counts, counts]
 
 
+def test_a_sender_process_says_the_same(documented_server: Foreign, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_it=SUITE.replace("@pytest.mark.smoke", ""))
+    result = pytester.runpytest("--tms-url", documented_server.url)
+    result.stdout.fnmatch_lines(["tms: 3 results reported: */reports/exec_1"])
+    paths = [request["path"].removeprefix("/api/") for request in documented_server.requests]
+    event = "webhooks/executions/exec_1"
+    assert paths == ["executions", event, event, "results", event, event]
+
+
+def test_a_delivery_in_the_foreground_writes_no_log_record(
+    documented: Foreign, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(test_it="def test_it(): pass")
+    result = pytester.runpytest(
+        "--tms-url", documented.url, "--log-file=log.txt", "--log-file-level=DEBUG", "--log-cli-level=DEBUG"
+    )
+    result.stdout.fnmatch_lines(["tms: 1 result reported: *"])
+    assert pytester.path.joinpath("log.txt").read_text() == ""
+
+
 def test_a_documented_payload_has_only_documented_fields(
     documented: Foreign, pytester: pytest.Pytester
 ) -> None:
@@ -140,17 +178,17 @@ def test_fails(leaves, tms):
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
 def test_each_shard_tells_of_itself_and_of_its_files_by_their_kind(
-    documented: Foreign, pytester: pytest.Pytester, workers: tuple[str, ...]
+    documented_server: Foreign, pytester: pytest.Pytester, workers: tuple[str, ...]
 ) -> None:
     pytester.makepyfile(test_it=FILES)
-    pytester.runpytest_subprocess("--tms-url", documented.url, *workers)
+    pytester.runpytest_subprocess("--tms-url", documented_server.url, *workers)
     shards = ["1", "2"] if workers else ["1"]
-    assert [results["shardId"] for results in sent(documented, "/api/results")] == shards
-    events = sent(documented, "/api/webhooks/executions/exec_1")
+    assert [results["shardId"] for results in sent(documented_server, "/api/results")] == shards
+    events = sent(documented_server, "/api/webhooks/executions/exec_1")
     for name in ("shard.started", "shard.completed"):
         assert [event["data"]["shardId"] for event in events if event["event"] == name] == shards
     named: dict[str, list[str]] = {}
-    for results in sent(documented, "/api/results"):
+    for results in sent(documented_server, "/api/results"):
         artifacts = results.get("artifacts", {})
         for kind, paths in artifacts.items():
             named.setdefault(kind, []).extend(paths)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Foreign
 from tests.helpers import reported_runs
+from tests.helpers.foreign_tms import Foreign
 from tests.helpers.processes import Tms, outside
 
 MANY = """
@@ -174,7 +174,7 @@ import sys
 
 def test_it():
     assert "pytest_tms.plugin.results.enrichment" in sys.modules
-    assert not {"msgspec", "filelock", "pytest_tms.client"} & set(sys.modules)
+    assert not {"msgspec", "filelock", "pytest_tms.client", "requests", "urllib3"} & set(sys.modules)
 """
     ran = reported_runs.run(tms, tmp_path, {"test_it.py": suite}, "-n", "1")
     reported_runs.assert_stored(ran.stored, [reported_runs.passed("test_it.py::test_it")])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from pytest_tms.server.api import authentication
+from pytest_tms.server.domain import api_tokens
 from tests.helpers.api import Api, refused, running
 from tests.integration.security.test_injection import line, raw
 from tests.integration.server.test_authentication import BEYOND, Visit
@@ -59,11 +59,11 @@ def test_what_is_kept_or_shown_of_a_secret_is_no_secret(closed: Api) -> None:
         *(text for row in rows(closed, "SELECT id, token_hash FROM executions") for text in row),
         *(str(text) for row in rows(closed, "SELECT * FROM tokens") for text in row),
         *(str(text) for row in rows(closed, "SELECT * FROM sessions") for text in row),
-        authentication.hashed(authentication.hashed(closed.token)), cookie, authentication.hashed(cookie), visit.proof,
+        api_tokens.hash_token(api_tokens.hash_token(closed.token)), cookie, api_tokens.hash_token(cookie), visit.csrf_token,
     ]  # fmt: skip
-    assert authentication.hashed(closed.token) in kept
-    assert authentication.hashed(created["webhookToken"]) in kept
-    assert authentication.hashed(cookie) in kept
+    assert api_tokens.hash_token(closed.token) in kept
+    assert api_tokens.hash_token(created["webhookToken"]) in kept
+    assert api_tokens.hash_token(cookie) in kept
     for text in kept:
         refused(closed.ask("GET", "/webhooks", token=text or "x"), 401)
         refused(closed.ask("POST", created["webhookUrl"], event, token=text or "x"), 401)

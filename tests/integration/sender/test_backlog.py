@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_tms.journal.lines import Opened, encode
-from tests.conftest import Foreign
+from tests.helpers.foreign_tms import Foreign
 from tests.helpers.processes import Tms, run_tms
 
 HEALED = """

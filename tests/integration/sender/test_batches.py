@@ -11,13 +11,13 @@ from pytest_tms import TmsClient, wire
 from pytest_tms.journal.file import Journal, JournalWriter
 from pytest_tms.journal.lines import VERSION, Opened, ShardStarted, encode, encode_tested, text_as_json
 from pytest_tms.sender.uploader import Uploader
-from tests.conftest import Foreign
+from tests.helpers.foreign_tms import Foreign
 
 
 def test_shards_that_take_turns_cost_a_message_each_not_one_per_test(
-    foreign: Foreign, tmp_path: Path
+    mocked_tms: Foreign, tmp_path: Path
 ) -> None:
-    foreign.will_answer(201, {"executionId": "exec_1", "capabilities": ["live-tests"]})
+    mocked_tms.will_answer(201, {"executionId": "exec_1", "capabilities": ["live-tests"]})
     writer = JournalWriter.create([tmp_path], "run")
     request = wire.ExecutionRequest(test_suite="all", environment="dev")
     writer.append(encode(Opened(version=VERSION, run="run", request=request)))
@@ -29,11 +29,11 @@ def test_shards_that_take_turns_cost_a_message_each_not_one_per_test(
     writer.close()
     journal = Journal.adopt(writer.path)
     assert journal is not None
-    with TmsClient(foreign.url, "t", retries=0) as client:
+    with TmsClient(mocked_tms.url, "t", retries=0) as client:
         uploader = Uploader(client, journal)
         uploader.step()
     journal.close(delivered=True)
-    sent = [json.loads(request["body"]) for request in foreign.requests]
+    sent = [json.loads(request["body"]) for request in mocked_tms.requests]
     tests = [len(body["data"]["tests"]) for body in sent if body.get("event") == "execution.progress"]
     assert tests == [50, 50]
     assert len(sent) == 1 + 1 + 2 + 2

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Foreign
+from tests.helpers.foreign_tms import Foreign
 from tests.helpers.processes import wait_for
 
 SUITE = """

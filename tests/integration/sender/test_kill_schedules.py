@@ -84,7 +84,8 @@ def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, moment: int) -> None:
     finally:
         run.kill()
         run.wait()
-        run.stdout.close()
+        if run.stdout is not None:
+            run.stdout.close()
         server.terminate()
         server.wait()
     assert max(stored.values(), default=1) == 1

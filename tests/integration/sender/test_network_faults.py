@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -38,7 +39,7 @@ names = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def between(tms: Tms) -> Proxy:
+def between(tms: Tms) -> Iterator[Proxy]:
     with proxy(tms.url) as running:
         yield running
 

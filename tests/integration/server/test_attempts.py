@@ -9,7 +9,7 @@ import pytest
 import requests
 from sqlalchemy import update
 
-from pytest_tms.server.api import authentication
+from pytest_tms.server.domain import clock
 from pytest_tms.server.store import tables
 from tests.helpers.api import Api, good, result
 from tests.integration.server.test_executions import counts
@@ -36,7 +36,7 @@ def fall_silent(api: Api, execution: Document, shard: str = "1") -> None:
         connection.execute(
             update(table)
             .where(table.c.execution_id == execution["executionId"], table.c.shard_id == shard)
-            .values(heard_at=authentication.now() - 120_000, silent_at=None)
+            .values(heard_at=clock.now() - 120_000, silent_at=None)
         )
 
 
@@ -378,7 +378,8 @@ def test_an_execution_that_a_person_cancelled_runs_again_for_a_newer_ci_attempt_
     api: Api, first: int | None, second: int | None, expected: str
 ) -> None:
     execution = api.create()
-    start(api, execution, "a", **({"attempt": first} if first else {}))
+    attempt: dict[str, Any] = {"attempt": first} if first else {}
+    start(api, execution, "a", **attempt)
     good(api.ask("DELETE", f"/executions/{execution['executionId']}"), 200)
     api.send(execution, "shard.completed", shardId="1", runner="a", status="cancelled")
     data = {"shardId": "1", "runner": "b", **({"attempt": second} if second else {})}
@@ -462,12 +463,12 @@ def test_the_own_token_opens_an_execution_that_runs_again(api: Api) -> None:
     execution = api.create()
     finish(api, execution, "a", result("t", "failed"))
     table = tables.executions
-    times = {"ended_at": authentication.now() - 23 * hour, "created_at": authentication.now() - 30 * hour}
+    times = {"ended_at": clock.now() - 23 * hour, "created_at": clock.now() - 30 * hour}
     with written(api) as connection:
         connection.execute(update(table).where(table.c.id == execution["executionId"]).values(**times))
     start(api, execution, "b")
     with written(api) as connection:
         row = connection.execute(table.select().where(table.c.id == execution["executionId"])).one()
     assert row.ended_at is None
-    assert row.deadline_at > authentication.now()
+    assert row.deadline_at > clock.now()
     api.send(execution, "execution.progress", shardId="1", runner="b", tests=[result("t")])

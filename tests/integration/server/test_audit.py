@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_tms import wire
-from pytest_tms.server.api import authentication
+from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.actors import Actor
 from pytest_tms.server.store import audit
 from pytest_tms.server.store.audit import Entry
@@ -42,7 +42,7 @@ def test_what_a_token_does_is_logged_with_the_request_that_did_it(api: Api) -> N
     request = answer.headers["X-Request-Id"]
     assert created.actor == Actor(id=own, name="another", request_id=request, address="127.0.0.1")
     assert cancelled.actor.id == own
-    assert 0 <= authentication.now() - created.at < 600_000
+    assert 0 <= clock.now() - created.at < 600_000
 
 
 def test_what_happens_to_a_webhook_is_logged_without_its_secrets(api: Api) -> None:
@@ -125,9 +125,7 @@ def test_the_log_is_read_by_command_the_newest_first(sqlite_api: Api) -> None:
     place = ("--data-dir", str(sqlite_api.data_dir))
     first, second = sqlite_api.create(), sqlite_api.create()
     with written(sqlite_api) as connection:
-        audit.add(
-            connection, Actor(id="tok_old"), "token.created", "tok_of_old", authentication.now() - 86_400_001
-        )
+        audit.add(connection, Actor(id="tok_old"), "token.created", "tok_of_old", clock.now() - 86_400_001)
     rows = json.loads(run_tms("audit", "--json", "--since", "1d", "--limit", "2", *place).stdout)
     assert [row["target"] for row in rows] == [second["executionId"], first["executionId"]]
     assert set(rows[0]) == {"at", "actor", "name", "action", "target", "details", "address", "requestId"}
@@ -170,7 +168,7 @@ def test_the_page_shows_the_log_and_leads_to_what_is_still_there(api: Api) -> No
                 Actor(id=f"tok_{number}", name=name),
                 "token.rotated",
                 "tok_paged",
-                authentication.now(),
+                clock.now(),
             )
     first = api.page("/audit").text
     assert first.count("tok_paged") == 100
@@ -186,12 +184,12 @@ def test_the_page_shows_the_log_and_leads_to_what_is_still_there(api: Api) -> No
 
 
 def test_old_failures_go_and_all_else_stays(api: Api) -> None:
-    long_ago = authentication.now() - audit.KEPT_FAILURES - 1
+    long_ago = clock.now() - audit.FAILURE_RETENTION - 1
     with written(api) as connection:
         for action, target in ((audit.FAILED, "gone"), ("token.revoked", "tok_kept")):
             audit.add(connection, Actor(id="x"), action, target, long_ago)
-        audit.add(connection, Actor(id="x"), audit.FAILED, "young", authentication.now())
-        audit.forget(connection, authentication.now())
+        audit.add(connection, Actor(id="x"), audit.FAILED, "young", clock.now())
+        audit.delete_expired(connection, clock.now())
         kept = {each.target for each in audit.page(connection, limit=100_000)[0]}
     assert {"tok_kept", "young"} <= kept
     assert "gone" not in kept

@@ -15,8 +15,8 @@ import pytest
 import requests
 from litestar.connection import ASGIConnection
 
-from pytest_tms.server.api import authentication
-from pytest_tms.server.pages.page_session import is_direct
+from pytest_tms.server.domain import api_tokens, clock
+from pytest_tms.server.pages.direct_requests import is_direct
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
 from tests.helpers.api import Api, Serve, good, running, scratch_database
@@ -40,11 +40,11 @@ LOGIN = "<h1>Log in</h1>"
 
 @dataclass
 class Visit:
-    """A browser without a screen: keeps its cookies, and sends the proof that its latest page carried."""
+    """A browser without a screen: keeps its cookies, and sends the csrf_token that its latest page carried."""
 
     root: str
     session: requests.Session = field(default_factory=requests.Session)
-    proof: str = ""
+    csrf_token: str = ""
 
     def see(self, path: str, headers: dict[str, str] | None = None) -> requests.Response:
         answer = self.session.get(f"{self.root}{path}", headers=headers, timeout=60)
@@ -53,7 +53,7 @@ class Visit:
     def send(self, path: str, headers: dict[str, str] | None = None, **fields: str) -> requests.Response:
         answer = self.session.post(
             f"{self.root}{path}",
-            data={"proof": self.proof, **fields},
+            data={"csrf_token": self.csrf_token, **fields},
             headers=headers,
             allow_redirects=False,
             timeout=60,
@@ -65,8 +65,8 @@ class Visit:
         return self.send("/login", token=token, to=to)
 
     def _read(self, answer: requests.Response) -> requests.Response:
-        if found := re.search(r'name="proof" value="(\w+)"', answer.text):
-            self.proof = found[1]
+        if found := re.search(r'name="csrf_token" value="(\w+)"', answer.text):
+            self.csrf_token = found[1]
         return answer
 
 
@@ -115,8 +115,8 @@ def test_a_login_leads_to_the_page_that_was_asked_for_until_the_logout(closed: A
     ("wrong", "said"),
     [
         ("", "The request has no token"),
-        *((text, "its checksum does not fit.") for text in ("nonsense", "a\x00b", "ü", "x" * 10_000)),
-        (f"tms_{'0' * 30}{authentication._checksum('0' * 30)}", "The token is unknown: use another."),
+        *((text, "its checksum does not match.") for text in ("nonsense", "a\x00b", "ü", "x" * 10_000)),
+        (f"tms_{'0' * 30}{api_tokens._checksum('0' * 30)}", "The token is unknown: use another token."),
     ],
 )
 def test_a_wrong_token_is_told_in_one_sentence_and_sets_no_cookie(closed: Api, wrong: str, said: str) -> None:
@@ -148,7 +148,7 @@ def test_the_cookie_is_opaque_kept_as_a_hash_and_out_of_reach_of_scripts(closed:
     assert {"HttpOnly", "SameSite=lax", "Path=/"} <= set(answer.headers["Set-Cookie"].split("; "))
     assert name == "tms"
     assert len(value) >= 43
-    assert value not in (closed.token, authentication.hashed(closed.token))
+    assert value not in (closed.token, api_tokens.hash_token(closed.token))
     for file in closed.data_dir.rglob("*"):
         assert value.encode() not in file.read_bytes(), file
     assert value != Visit(closed.root).login(closed.token).headers["Set-Cookie"].split("=")[1].split(";")[0]
@@ -167,12 +167,12 @@ def test_a_login_ends_at_once_with_its_token(closed: Api) -> None:
     assert visit.login(text).status_code == 303
     assert visit.see("/reports/x").status_code == 404
     with written(closed) as connection:
-        found = tokens.find(connection, authentication.hashed(text))
+        found = tokens.find(connection, api_tokens.hash_token(text))
         assert found
-        tokens.revoke(connection, found.id, authentication.now())
+        tokens.revoke(connection, found.id, clock.now())
     assert visit.see("/reports/x").status_code == 401
     assert visit.login(text).status_code == 401
-    assert visit.login(stored(closed, expires_at=authentication.now() - 1)).status_code == 401
+    assert visit.login(stored(closed, expires_at=clock.now() - 1)).status_code == 401
 
 
 @pytest.mark.parametrize("closed", ["postgresql"], indirect=True)
@@ -268,7 +268,7 @@ def test_what_visitors_do_stands_in_the_audit_log_with_their_token(closed: Api) 
     visit.see("/")
     visit.send(f"/cancel/{execution['executionId']}")
     with written(closed) as connection:
-        me = tokens.find(connection, authentication.hashed(closed.token))
+        me = tokens.find(connection, api_tokens.hash_token(closed.token))
         entries, _ = audit.page(connection, limit=50)
     assert me
     done = next(entry for entry in entries if entry.action == "execution.cancelled")
@@ -283,12 +283,12 @@ def test_wrong_tokens_are_bounded(tmp_path: Path) -> None:
             assert right.login(api.token).status_code == 303
             right.see("/")
             right.send("/logout")
-        statuses = [wrong.login(authentication.new_text()).status_code for _ in range(5)]
+        statuses = [wrong.login(api_tokens.new_text()).status_code for _ in range(5)]
         assert statuses == [401, 401, 401, 429, 429]
         answer = right.login(api.token)
         assert answer.status_code == 429
         assert int(answer.headers["Retry-After"]) > 3000
-        assert "Too many attempts" in answer.text
+        assert "Too many requests" in answer.text
 
 
 def test_what_has_ended_is_not_cancelled(closed: Api) -> None:
@@ -305,9 +305,9 @@ def test_what_has_ended_is_not_cancelled(closed: Api) -> None:
 @pytest.mark.parametrize(
     ("fields", "headers"),
     [
-        ({"proof": ""}, {}),
-        ({"proof": "0" * 64}, {}),
-        ({"proof": "ü"}, {}),
+        ({"csrf_token": ""}, {}),
+        ({"csrf_token": "0" * 64}, {}),
+        ({"csrf_token": "ü"}, {}),
         ({}, {"Origin": "https://evil.example"}),
         ({}, {"Origin": "null"}),
         ({}, {"Origin": "http://["}),
@@ -326,7 +326,7 @@ def test_a_form_that_another_page_sends_does_nothing(
     visit.login(closed.token)
     visit.see("/reports/x")
     if "Content-Type" in headers:  # what a form of another site may say, without asking first
-        fields = {"proof": "0" * 64}
+        fields = {"csrf_token": "0" * 64}
     assert visit.send("/logout", headers, **fields).status_code == 403
     assert visit.see("/reports/x").status_code == 404  # is logged in still
 
@@ -340,12 +340,12 @@ def test_a_form_of_our_own_page_is_taken(closed: Api, headers: dict[str, str]) -
     assert visit.send("/logout", own).status_code == 303
 
 
-def test_the_proof_of_one_visit_is_none_for_another(closed: Api) -> None:
+def test_the_csrf_token_of_one_visit_is_none_for_another(closed: Api) -> None:
     one, other = Visit(closed.root), Visit(closed.root)
     one.login(closed.token)
     other.login(closed.token)
     one.see("/reports/x")
-    other.proof = one.proof
+    other.csrf_token = one.csrf_token
     assert other.send("/logout").status_code == 403
 
 
@@ -369,7 +369,7 @@ def test_behind_a_proxy_with_tls_pages_are_closed_and_the_cookie_is_for_https_al
     assert cookie.startswith("__Host-tms=")
     assert "Secure" in attributes.split("; ")
     assert "Domain" not in attributes
-    fields = {"proof": re.findall(r'name="proof" value="(\w+)"', form.text)[0], "to": "/reports/x"}
+    fields = {"csrf_token": re.findall(r'name="csrf_token" value="(\w+)"', form.text)[0], "to": "/reports/x"}
     fields["token"] = first_token(tmp_path)
     sent = {**proxied, "Cookie": cookie, "Origin": "https://tms.example"}
     done = requests.post(f"{root}/login", fields, headers=sent, allow_redirects=False, timeout=60)
@@ -412,7 +412,9 @@ def test_what_a_proxy_passed_on_needs_a_login_even_under_a_local_name(sqlite_api
     for path in PAGES:
         answer = visit.see(path.format(execution["executionId"]), forwarded)
         assert (answer.status_code, LOGIN in answer.text) == (401, True), path
-    visit.see(f"/cancel/{execution['executionId']}")  # the proof of a form, as the machine's own user has it
+    visit.see(
+        f"/cancel/{execution['executionId']}"
+    )  # the csrf_token of a form, as the machine's own user has it
     assert visit.send(f"/cancel/{execution['executionId']}", forwarded).status_code == 401
     assert sqlite_api.status(execution)["status"] == "created"
 
@@ -493,6 +495,25 @@ def test_the_local_server_takes_nothing_that_another_site_sends(
     answer = Visit(sqlite_api.root).send(path, headers)
     assert answer.status_code == 403
     assert "another site" in answer.text
+    assert "TMS_SERVER_PUBLIC_URL" in answer.text
+
+
+def test_an_unknown_host_is_refused_with_what_the_operator_of_a_proxy_sets(sqlite_api: Api) -> None:
+    answer = Visit(sqlite_api.root).see("/api/", {"Host": "tms"})
+    assert answer.status_code == 403
+    for part in ("not named 'tms'", "TMS_SERVER_PUBLIC_URL", "proxy_set_header Host"):
+        assert part in answer.json()["error"]["message"]
+
+
+def test_the_operator_of_a_proxy_is_told_once_that_links_do_not_lead_to_it(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as api:
+        api.create()
+        assert "TMS_SERVER_PUBLIC_URL" not in api.said()
+        body = {"testSuite": "all", "environment": "dev"}
+        for _ in range(2):
+            good(api.ask("POST", "/executions", body, X_Forwarded_For="203.0.113.9"), 201)
+        (line,) = [line for line in api.said().splitlines() if "TMS_SERVER_PUBLIC_URL" in line]
+        assert f"links lead to {api.root}" in line
 
 
 @pytest.mark.parametrize(
@@ -510,4 +531,4 @@ def test_the_local_server_takes_nothing_that_another_site_sends(
     ],
 )
 def test_pages_ask_for_a_login_where_others_reach_them(host: str, public_url: str, asks: bool) -> None:
-    assert ServerSettings(host=host, public_url=public_url).asks_for_login is asks
+    assert ServerSettings(host=host, public_url=public_url).requires_login is asks

@@ -145,7 +145,7 @@ def test_a_packing_that_is_not_known_is_400_and_says_which_are(tms: Tms) -> None
     assert says(answer) == (400, "BAD_REQUEST")
     assert (
         answer.json()["error"]["message"]
-        == "The body is packed as br: send it as gzip, as zstd, or not packed."
+        == "The Content-Encoding br is not supported: use gzip, deflate, zstd, or none."
     )
     assert post(tms, CREATE, "identity").status_code == 201
 

@@ -12,11 +12,12 @@ import requests
 from litestar import Litestar
 from sqlalchemy import event, update
 
-from pytest_tms import calls
-from pytest_tms.calls import Call
+from pytest_tms.client import calls
+from pytest_tms.client.calls import Call
 from pytest_tms.errors import Unauthorized
-from pytest_tms.server.api import authentication
 from pytest_tms.server.app import create_app
+from pytest_tms.server.domain import api_tokens, clock
+from pytest_tms.server.services import tokens as tokens_service
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import tables, tokens
 from pytest_tms.server.store.database import Database
@@ -72,7 +73,7 @@ def attempt(sqlite_api: Api, call: Call[Any, Any]) -> Iterator[Attempt]:
 def test_each_call_opens_to_its_scope_and_to_admin_alone(
     sqlite_api: Api, call: Call[Any, Any], attempt: Attempt
 ) -> None:
-    for scope in authentication.SCOPES:
+    for scope in api_tokens.SCOPES:
         answer = attempt(stored(sqlite_api, scope))
         if call.scope is None or scope in (call.scope, "admin"):
             good(answer, call.status)
@@ -86,18 +87,18 @@ def test_each_call_refuses_whoever_has_no_valid_token(
 ) -> None:
     revoked = stored(sqlite_api, "admin")
     with written(sqlite_api) as connection:
-        found = tokens.find(connection, authentication.hashed(revoked))
+        found = tokens.find(connection, api_tokens.hash_token(revoked))
         assert found is not None
-        tokens.revoke(connection, found.id, authentication.now())
+        tokens.revoke(connection, found.id, clock.now())
     other = sqlite_api.create()["webhookToken"]
     for worthless in (
         "",
         "nonsense",
-        authentication.new_text(),
-        stored(sqlite_api, "admin", expires_at=authentication.now() - 1),
+        api_tokens.new_text(),
+        stored(sqlite_api, "admin", expires_at=clock.now() - 1),
         revoked,
         other,
-        authentication.new_webhook_token(),
+        api_tokens.new_webhook_token(),
     ):
         answer = attempt(worthless)
         refused(answer, 401)
@@ -138,11 +139,11 @@ def test_every_route_of_the_api_is_a_call_of_the_table_behind_its_guard(tmp_path
         for handler in getattr(route, "route_handlers", ())
         if route.path.startswith("/api") and handler.http_methods != {"OPTIONS"}
     }
-    known = {
-        handler.opt["call"].name
-        for handler in handlers.values()
-        if authentication.guard in (handler.guards or ())
-    }
+    for handler in handlers.values():
+        assert any(
+            guard.__qualname__.startswith("authentication_guard.") for guard in handler.resolve_guards()
+        )
+    known = {handler.opt["call"].name for handler in handlers.values() if "call" in handler.opt}
     assert known == {call.name for call in calls.ALL}
     assert len(handlers) == len(known) + 1  # and the OpenAPI document, which is for everybody
     database.close()
@@ -170,8 +171,8 @@ def test_every_route_of_the_api_is_a_call_of_the_table_behind_its_guard(tmp_path
         lambda text: "tms_" + "0" * 30_000,
         lambda text: "' OR 1=1 --",
         lambda text: "%",
-        authentication.hashed,
-        lambda text: f"tms_{authentication.hashed(text)[:36]}",
+        api_tokens.hash_token,
+        lambda text: f"tms_{api_tokens.hash_token(text)[:36]}",
     ],
 )  # fmt: skip
 def test_a_forged_token_opens_nothing(api: Api, forge: Callable[[str], str]) -> None:
@@ -193,21 +194,21 @@ def test_a_token_without_its_scheme_opens_nothing(api: Api, scheme: str) -> None
 
 def test_the_database_is_asked_for_a_hash_and_never_for_a_text(sqlite_api: Api) -> None:
     # So the time that an answer takes depends on the hash, which nobody can choose, and tells nothing of the text.
-    text, unknown = stored(sqlite_api), authentication.new_text()
+    text, unknown = stored(sqlite_api), api_tokens.new_text()
     database = Database(f"sqlite:///{sqlite_api.data_dir / 'tms.sqlite3'}")
     asked: list[str] = []
     listen = (database.engine, "before_cursor_execute", lambda *seen: asked.append(repr(seen[2:4])))
     event.listen(*listen)
-    authentication.find(database, text)
+    tokens_service.find_token(database, text)
     for wrong in (unknown, text[:-1], ""):
         with pytest.raises(Unauthorized):
-            authentication.find(database, wrong)
+            tokens_service.find_token(database, wrong)
     event.remove(*listen)
     database.close()
     lookups = [statement for statement in asked if "tokens" in statement]
     assert len(lookups) == 2  # what cannot be a token is not looked for
     for each, sent in zip(lookups, (text, unknown), strict=True):
-        assert authentication.hashed(sent) in each
+        assert api_tokens.hash_token(sent) in each
         assert text[4:12] not in each
         assert unknown[4:12] not in each
 
@@ -225,13 +226,13 @@ def test_what_is_compared_in_memory_is_compared_in_constant_time(
 
     compare = hmac.compare_digest
     monkeypatch.setattr(hmac, "compare_digest", spy)
-    authentication._check_own(database, execution["webhookToken"], execution["executionId"], 0)
+    tokens_service.check_execution_token(database, execution["webhookToken"], execution["executionId"], 0)
     with pytest.raises(Unauthorized):
-        authentication._check_own(database, "wh_token_wrong", execution["executionId"], 0)
-    own = authentication.hashed(execution["webhookToken"])
-    assert seen == [(own, own), (own, authentication.hashed("wh_token_wrong"))]
-    text = authentication.new_text()
-    assert authentication._is_whole(text)
+        tokens_service.check_execution_token(database, "wh_token_wrong", execution["executionId"], 0)
+    own = api_tokens.hash_token(execution["webhookToken"])
+    assert seen == [(own, own), (own, api_tokens.hash_token("wh_token_wrong"))]
+    text = api_tokens.new_text()
+    assert api_tokens.is_well_formed(text)
     assert seen[2:] == [(text[34:], text[34:])]
     database.close()
 
@@ -239,7 +240,7 @@ def test_what_is_compared_in_memory_is_compared_in_constant_time(
 def ended(api: Api, execution: dict[str, Any], ago: int, created_ago: int) -> None:
     """Let an execution have ended some milliseconds ago."""
     table = tables.executions
-    times = {"ended_at": authentication.now() - ago, "created_at": authentication.now() - created_ago}
+    times = {"ended_at": clock.now() - ago, "created_at": clock.now() - created_ago}
     with written(api) as connection:
         connection.execute(update(table).where(table.c.id == execution["executionId"]).values(**times))
 

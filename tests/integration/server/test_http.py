@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from http.client import HTTPResponse
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 
-from pytest_tms import calls
+from pytest_tms.client import calls
 from pytest_tms.server.app import create_app
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
@@ -299,7 +300,7 @@ def test_a_wrong_method_on_a_page_is_a_page_that_says_which_are_possible(sqlite_
     )
     assert answer.status_code == 405
     assert set(answer.headers["Allow"].split(", ")) >= {"GET", "HEAD"}
-    assert "<h1>Not possible</h1>" in answer.text
+    assert "<h1>Method not allowed</h1>" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -432,8 +433,12 @@ def test_an_answer_is_compressed_as_the_client_accepts(
     assert answer.headers.get("Content-Encoding") == coding
     assert "Accept-Encoding" in answer.headers["Vary"]
     assert int(answer.headers["Content-Length"]) == len(answer.content)
-    unpack = {None: bytes, "gzip": gzip.decompress, "zstd": zstd.decompress}[coding]
-    assert json.loads(unpack(answer.content)) == plain
+    unpack: dict[str | None, Callable[[bytes], bytes]] = {
+        None: bytes,
+        "gzip": gzip.decompress,
+        "zstd": zstd.decompress,
+    }
+    assert json.loads(unpack[coding](answer.content)) == plain
     if coding:
         assert len(answer.content) < 2000
 
@@ -536,7 +541,7 @@ def test_a_query_parameter_that_a_call_does_not_have_is_named_with_those_it_has(
     webhook = {"url": "https://ci.example.com/x", "events": ["execution.failed"]}
     webhook_id = good(api.ask("POST", "/webhooks", webhook), 201)["webhookId"]
     path = call.path.format(execution_id=api.create()["executionId"], webhook_id=webhook_id)
-    body = None if call.takes is type(None) else {}
+    body: dict[str, Any] | None = None if call.takes is type(None) else {}
     error = refused(api.ask(call.method, f"{path}?page=2&Limit=3", body), 422)
     names = [parameter.name for parameter in call.query]
     said = f"Unknown query parameter: {'use ' + ', '.join(names) if names else 'this call takes none'}"
@@ -582,10 +587,11 @@ def test_the_fields_of_the_ietf_draft_say_what_the_documented_ones_say(tmp_path:
             assert answer.headers["RateLimit-Policy"] == '"executions";q=3;w=3600'
             found = re.fullmatch(r'"executions";r=(\d+);t=(\d+)', answer.headers["RateLimit"])
             assert found
-            assert int(found[1]) == left == int(answer.headers["X-RateLimit-Remaining"])
-            assert 0 < int(found[2]) <= 3600
+            remaining, reset = map(int, found.groups())
+            assert remaining == left == int(answer.headers["X-RateLimit-Remaining"])
+            assert 0 < reset <= 3600
         refused(answer, 429)
-        assert abs(int(found[2]) - int(answer.headers["Retry-After"])) <= 1
+        assert abs(reset - int(answer.headers["Retry-After"])) <= 1
         assert "RateLimit" not in api.ask("GET", "/").headers
 
 
@@ -630,6 +636,17 @@ def test_larger_metadata_is_refused_in_a_sentence(api: Api, size: int) -> None:
             "Must be at most 64 KB as JSON, not "
         )
     assert api.status(execution)["shardResults"] == []
+
+
+@pytest.mark.parametrize("unknown", [{"notes": "x" * 70_000}, {"a": "x" * 35_000, "notes": "x" * 40_000}])
+def test_unknown_fields_are_bounded_together_as_metadata_is(api: Api, unknown: dict[str, str]) -> None:
+    answer = api.ask("POST", "/executions", {"testSuite": "all", "environment": "dev", **unknown})
+    (problem,) = refused(answer, 422)["details"]
+    assert problem["field"] == "notes"
+    assert problem["message"].startswith("Unknown fields must be at most 64 KB as JSON together, not ")
+    assert problem["message"].endswith(" KB: shorten them or leave them out")
+    kept = {"notes": "x" * 60_000}
+    assert api.status(api.create(**kept))["notes"] == kept["notes"]
 
 
 def test_metadata_that_grows_message_by_message_is_bounded_too(api: Api) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 import requests
 
-from pytest_tms import TmsClient, calls, wire
+from pytest_tms.client import calls
 from pytest_tms.errors import InFlight
-from pytest_tms.server.jobs import expiry
+from pytest_tms.server.jobs.expiry import ExpiryJob
+from pytest_tms.server.services.expiry import BATCH
 from pytest_tms.server.store import idempotency_keys
 from pytest_tms.server.store.database import Database
-from tests.conftest import Foreign
 from tests.helpers.api import KEY, Api, fields, good, refused, running, scratch_database
 from tests.helpers.processes import Tms
 
 
-def post(tms: Tms, path: str, body: dict[str, object], key: str) -> requests.Response:
+def post(tms: Tms, path: str, body: Mapping[str, object], key: str) -> requests.Response:
     headers = {"Authorization": f"Bearer {tms.token}", "Idempotency-Key": key}
     return requests.post(f"{tms.url}{path}", json=body, headers=headers, timeout=30)
 
@@ -174,15 +174,6 @@ def test_one_whose_first_goes_on_too_long_is_409_and_may_ask_again(tmp_path: Pat
         good(api.ask("POST", "/executions", CREATE, Idempotency_Key="slow"), 201)
 
 
-def test_the_client_asks_again_where_the_first_is_under_way(foreign: Foreign) -> None:
-    foreign.will_answer(409, {}, Retry_After="0")
-    foreign.will_answer(201, {"executionId": "exec_1"})
-    request = wire.ExecutionRequest(test_suite="all", environment="dev")
-    with TmsClient(foreign.url, "t") as client:
-        assert client.create_execution(request).execution_id == "exec_1"
-    assert len({each["headers"]["Idempotency-Key"] for each in foreign.requests}) == 1
-
-
 def test_no_secret_is_kept_with_an_answer(tms: Tms) -> None:
     created = post(tms, "/webhooks", WEBHOOK, "webhook-secret").json()
     rotated = post(tms, f"/webhooks/{created['webhookId']}/rotate", {}, "rotate-secret").json()
@@ -211,12 +202,12 @@ def test_an_answer_is_kept_for_24_hours_and_then_the_key_is_new(database: Databa
         assert idempotency_keys.claim(connection, "me", "key", "request", 0) is None
         idempotency_keys.keep(connection, "me", "key", "answer")
     with database.write() as connection:
-        assert idempotency_keys.is_known(connection, "me", "key", idempotency_keys.KEPT)
-        assert idempotency_keys.claim(connection, "me", "key", "request", idempotency_keys.KEPT) == (
+        assert idempotency_keys.is_known(connection, "me", "key", idempotency_keys.RETENTION)
+        assert idempotency_keys.claim(connection, "me", "key", "request", idempotency_keys.RETENTION) == (
             "request",
             "answer",
         )
-        later = idempotency_keys.KEPT + 1
+        later = idempotency_keys.RETENTION + 1
         assert not idempotency_keys.is_known(connection, "me", "key", later)
         assert idempotency_keys.claim(connection, "me", "key", "other", later) is None
         idempotency_keys.keep(connection, "me", "key", "another answer")
@@ -225,8 +216,8 @@ def test_an_answer_is_kept_for_24_hours_and_then_the_key_is_new(database: Databa
 
 def test_the_cleanup_job_deletes_what_has_expired_and_nothing_else(database: Database) -> None:
     now = time.time_ns() // 1_000_000
-    expired = now - idempotency_keys.KEPT - 60_000
-    number = 2 * expiry.BATCH + 1
+    expired = now - idempotency_keys.RETENTION - 60_000
+    number = 2 * BATCH + 1
     with database.write() as connection:
         for key in range(number):
             assert idempotency_keys.claim(connection, "me", f"old {key}", "request", expired) is None
@@ -234,7 +225,7 @@ def test_the_cleanup_job_deletes_what_has_expired_and_nothing_else(database: Dat
         idempotency_keys.keep(connection, "me", "new", "answer")
     with database.read() as connection:
         assert len(idempotency_keys.expired(connection, now, 10 * number)) == number
-    expiry.ExpiryJob(database).clean()
+    ExpiryJob(database).run()
     with database.read() as connection:
         assert idempotency_keys.expired(connection, now, 1) == []
         assert idempotency_keys.is_known(connection, "me", "new", now)
@@ -247,11 +238,11 @@ def test_a_claim_is_in_flight_until_it_is_answered_freed_or_forsaken(database: D
 
     assert claim(0) is None
     with pytest.raises(InFlight):
-        claim(idempotency_keys.UNANSWERED)
+        claim(idempotency_keys.CLAIM_TIMEOUT)
     with database.write() as connection:
         assert not idempotency_keys.is_known(connection, "me", "key", 0)
         idempotency_keys.free(connection, "me", "key")
     assert claim(0) is None
-    assert claim(idempotency_keys.UNANSWERED + 1) is None  # whoever had it died
+    assert claim(idempotency_keys.CLAIM_TIMEOUT + 1) is None  # whoever had it died
     with pytest.raises(InFlight):
-        claim(idempotency_keys.UNANSWERED + 2)
+        claim(idempotency_keys.CLAIM_TIMEOUT + 2)

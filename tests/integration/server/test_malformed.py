@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 import requests
 
-from pytest_tms import calls
+from pytest_tms.client import calls
 from tests.helpers.api import Api, good, refused, result
 
 TAKING_A_BODY = [call for call in calls.ALL if call.takes is not type(None)]
@@ -92,7 +92,9 @@ def test_more_tests_than_a_submission_may_have_are_refused(sqlite_api: Api) -> N
     tests = b",".join([b'{"title":"t","status":"passed"}'] * 250_001)
     body = b'{"executionId":"x","shardId":"1","tests":[%s]}' % tests
     error = refused(sqlite_api.ask("POST", "/results", body), 413)
-    assert error["message"] == "The submission has more than 250,000 tests: submit less at once."
+    assert (
+        error["message"] == "The submission has more than 250,000 tests: split it into several submissions."
+    )
 
 
 @pytest.mark.parametrize("value", [b"1", b"[]", b'"a"'])
@@ -106,7 +108,8 @@ def test_more_values_than_a_body_may_have_are_refused(sqlite_api: Api, value: by
     ):
         answer = sqlite_api.ask("POST", path, body % many)
         assert (
-            refused(answer, 413)["message"] == "The body has more than 5,000,000 values: submit less at once."
+            refused(answer, 413)["message"]
+            == "The body has more than 5,000,000 values: split it into several requests."
         )
 
 

@@ -8,7 +8,8 @@ from typing import Any, get_args
 
 from jsonschema import Draft202012Validator
 
-from pytest_tms import calls, wire
+from pytest_tms import wire
+from pytest_tms.client import calls
 from pytest_tms.server.api.openapi import document
 from tests.helpers.api import Api, good, result
 

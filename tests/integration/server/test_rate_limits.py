@@ -8,17 +8,16 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from pytest_tms import calls
-from tests.conftest import Foreign
+from pytest_tms.client import calls
 from tests.helpers.api import Api, good, refused, running, scratch_database
 from tests.helpers.processes import Tms, run_tms, wait_for
 
@@ -243,18 +242,6 @@ def test_a_run_waits_for_no_limit_that_outlasts_its_deadline_and_keeps_everythin
     )
 
 
-def test_a_client_that_is_asked_to_wait_long_tells_so_at_once(foreign: Foreign) -> None:
-    from pytest_tms import TmsClient, wire
-    from pytest_tms.errors import RateLimited
-
-    foreign.will_answer(429, {}, Retry_After="1800")
-    request = wire.ExecutionRequest(test_suite="all", environment="dev")
-    with TmsClient(foreign.url, "t") as client, pytest.raises(RateLimited) as caught:
-        client.create_execution(request)
-    assert caught.value.retry_after == 1800
-    assert len(foreign.requests) == 1
-
-
 def test_a_runner_of_many_shards_is_asked_to_report_less_often(documented: Api) -> None:
     def interval(shards: int) -> int:
         execution = documented.create(configuration={"shards": shards})
@@ -264,9 +251,17 @@ def test_a_runner_of_many_shards_is_asked_to_report_less_often(documented: Api) 
     assert [interval(shards) for shards in (1, 5, 20)] == [1000, 1000, 4000]
 
 
+@dataclass(frozen=True)
+class Redis:
+    """A Redis that ``start`` starts, again on the same port."""
+
+    url: str
+    start: Callable[[], subprocess.Popen[bytes]]
+
+
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Any]:
-    """Start a Redis of this test's own, again on the same port; its URL is ``redis.url``."""
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    """A Redis of this test's own."""
     program = shutil.which("redis-server") or pytest.skip("there is no redis-server")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -281,8 +276,7 @@ def redis(tmp_path: Path) -> Iterator[Any]:
         wait_for(lambda: _takes_connections(port))
         return process
 
-    begin.url = f"redis://127.0.0.1:{port}/0"
-    yield begin
+    yield Redis(f"redis://127.0.0.1:{port}/0", begin)
     for process in started:
         process.kill()
         process.wait()
@@ -293,8 +287,8 @@ def _takes_connections(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_processes_count_together_in_redis_and_alone_while_it_is_away(redis: Any, tmp_path: Path) -> None:
-    process = redis()
+def test_processes_count_together_in_redis_and_alone_while_it_is_away(redis: Redis, tmp_path: Path) -> None:
+    process = redis.start()
     shared = ("--database-url", f"sqlite:///{tmp_path / 'shared.sqlite3'}")
     settings = {"TMS_SERVER_REDIS_URL": redis.url, "TMS_SERVER_RATE_LIMITS": "executions=1000/hour"}
     with (
@@ -313,26 +307,28 @@ def test_processes_count_together_in_redis_and_alone_while_it_is_away(redis: Any
         process.kill()
         process.wait()
         assert [left(create(api)) for api in (one, other)] == [997, 998]
-        redis()
+        redis.start()
         wait_for(lambda: all(api.said().count("Redis is back") == 2 for api in (one, other)))
         assert [left(create(api)) for api in (one, other)] == [999, 998]
         for api in (one, other):
             said = [line[:13] for line in api.said().splitlines() if line.startswith("Redis")]
-            assert said == ["Redis is away", "Redis is back"] * 2
+            assert said == ["Redis is unavailable", "Redis is back"] * 2
 
 
-def test_a_redis_that_is_not_there_at_the_start_is_one_line_and_no_outage(redis: Any, tmp_path: Path) -> None:
+def test_a_redis_that_is_not_there_at_the_start_is_one_line_and_no_outage(
+    redis: Redis, tmp_path: Path
+) -> None:
     settings = {"TMS_SERVER_REDIS_URL": redis.url, "TMS_SERVER_RATE_LIMITS": "documented"}
     with running(tmp_path / "data", **settings) as api:
         assert [left(create(api)) for _ in range(3)] == [99, 98, 97]
-        assert api.said().count("Redis is away") == 1
-        redis()
+        assert api.said().count("Redis is unavailable") == 1
+        redis.start()
         wait_for(lambda: "Redis is back" in api.said())
         assert left(create(api)) == 99
 
 
-def test_worker_processes_count_together_in_redis(redis: Any, tmp_path: Path) -> None:
-    redis()
+def test_worker_processes_count_together_in_redis(redis: Redis, tmp_path: Path) -> None:
+    redis.start()
     settings = {"TMS_SERVER_REDIS_URL": redis.url, "TMS_SERVER_RATE_LIMITS": "documented"}
     with running(tmp_path / "data", **settings, TMS_SERVER_WORKERS="2") as api:
 

@@ -16,6 +16,7 @@ from tests.helpers.api import Api, running
 pytestmark = pytest.mark.plugins
 CASES = int(os.environ.get("API_CASES", "45"))
 """Cases to make with a token; `make nightly` makes 10,000."""
+SEED = os.environ.get("API_SEED", "1")
 EACH = CASES // 15
 """Examples for each call; `st` makes about 15 cases of one, and some 1,500 of the document's bounds."""
 ENVIRON = {"TMS_SERVER_WEBHOOK_SUBNETS": "127.0.0.0/8", "TMS_SERVER_RATE_LIMITS": "off"}
@@ -35,7 +36,7 @@ def cases(api: Api, folder: Path, *options: str) -> int:
     done = subprocess.run(
         [
             Path(environments.python("schemathesis")).with_name("st"), "run", f"{api.url}/openapi.json",
-            "--checks", "all", "--seed", "1", "--generation-database", "none", "--no-color", *options,
+            "--checks", "all", "--seed", SEED, "--generation-database", "none", "--no-color", *options,
         ],
         cwd=folder,
         env={

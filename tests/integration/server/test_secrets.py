@@ -97,7 +97,7 @@ def test_planted_secrets_are_found_nowhere(planted: tuple[Api, dict[str, str]]) 
     log = api.said()
     assert "Traceback" in log
     assert "INSERT INTO webhooks" in log
-    assert "Redis is away" in log
+    assert "Redis is unavailable" in log
     with written(api) as connection:
         rows = {
             table.name: repr(connection.execute(table.select()).all())

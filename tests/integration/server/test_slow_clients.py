@@ -72,7 +72,7 @@ def test_heads_and_bodies_that_never_end_are_closed_while_others_are_answered(
             ends = dict(zip(clients, pool.map(rest, clients.values()), strict=True))
     assert ends["nothing at all"] == ends["a head"] == b""
     assert ends["a body"].startswith(b"HTTP/1.1 400 ")
-    assert b"The body comes too slowly" in ends["a body"]
+    assert b"The body arrives too slowly" in ends["a body"]
     assert ends["a body for nobody"].startswith(b"HTTP/1.1 404 ")
 
 

@@ -17,12 +17,16 @@ from sqlalchemy import Connection
 
 from pytest_tms import wire
 from pytest_tms.errors import Conflict
-from pytest_tms.server.api import authentication
+from pytest_tms.server.domain import api_tokens, clock
+from pytest_tms.server.domain.actors import Actor
+from pytest_tms.server.domain.api_tokens import ApiToken
+from pytest_tms.server.services.tokens import revoke_token, rotate_token
 from pytest_tms.server.store import tokens
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.store.tokens import ApiToken
 from tests.helpers.api import Api, Serve, good, refused, scratch_database
 from tests.helpers.processes import run_tms, wait_for
+
+OPERATOR = Actor(id="command", name="operator")
 
 
 def token(api: Api, *options: str) -> dict[str, Any]:
@@ -35,23 +39,29 @@ def token(api: Api, *options: str) -> dict[str, Any]:
 
 
 @contextmanager
-def written(api: Api) -> Iterator[Connection]:
-    """A transaction on the server's database, without the second that a command takes to start."""
+def opened(api: Api) -> Iterator[Database]:
+    """The server's database, without the second that a command takes to start."""
     database = Database(api.database[1] if api.database else f"sqlite:///{api.data_dir / 'tms.sqlite3'}")
     try:
-        with database.write() as connection:
-            yield connection
+        yield database
     finally:
         database.close()
 
 
+@contextmanager
+def written(api: Api) -> Iterator[Connection]:
+    """A transaction on the server's database."""
+    with opened(api) as database, database.write() as connection:
+        yield connection
+
+
 def stored(api: Api, *scopes: str, expires_at: int | None = None, environments: tuple[str, ...] = ()) -> str:
     """The text of a new token."""
-    made, text = authentication.new_token(
-        "another", scopes or authentication.DEFAULT_SCOPES, expires_at, environments
+    made, text = api_tokens.new_token(
+        "another", clock.now(), scopes or api_tokens.DEFAULT_SCOPES, expires_at, environments
     )
     with written(api) as connection:
-        tokens.add(connection, made, authentication.hashed(text))
+        tokens.add(connection, made, api_tokens.hash_token(text))
     return text
 
 
@@ -93,8 +103,8 @@ def test_a_revoked_token_opens_nothing(sqlite_api: Api) -> None:
 
 
 def test_an_expired_token_opens_nothing(api: Api) -> None:
-    refused(api.ask("GET", "/executions/x", token=stored(api, expires_at=authentication.now() + 60_000)), 404)
-    refused(api.ask("GET", "/executions/x", token=stored(api, expires_at=authentication.now() - 1)), 401)
+    refused(api.ask("GET", "/executions/x", token=stored(api, expires_at=clock.now() + 60_000)), 404)
+    refused(api.ask("GET", "/executions/x", token=stored(api, expires_at=clock.now() - 1)), 401)
 
 
 def test_a_token_is_made_with_the_scopes_that_are_asked_for(sqlite_api: Api) -> None:
@@ -104,7 +114,7 @@ def test_a_token_is_made_with_the_scopes_that_are_asked_for(sqlite_api: Api) -> 
     bound = token(sqlite_api, "--environment", "dev", "--environment", "staging")
     assert listed(sqlite_api, bound["id"])["environments"] == ["dev", "staging"]
     assert listed(sqlite_api, made["id"])["scopes"] == made["scopes"] == ["executions:read", "admin"]
-    assert listed(sqlite_api, token(sqlite_api)["id"])["scopes"] == list(authentication.DEFAULT_SCOPES)
+    assert listed(sqlite_api, token(sqlite_api)["id"])["scopes"] == list(api_tokens.DEFAULT_SCOPES)
 
 
 @pytest.mark.parametrize(("expires", "hours"), [("12h", 12), ("4w", 4 * 7 * 24)])
@@ -148,7 +158,13 @@ def test_a_token_that_is_bound_to_environments_hears_of_no_other(api: Api) -> No
         api.ask("POST", "/webhooks", {**hook, "filters": {"environments": ["staging"]}}, token=bound), 201
     )
     theirs = good(api.ask("POST", "/webhooks", hook), 201)
-    for filters in (None, {}, {"environments": []}, {"environments": ["staging", "dev"]}):
+    wider: list[dict[str, list[str]] | None] = [
+        None,
+        {},
+        {"environments": []},
+        {"environments": ["staging", "dev"]},
+    ]
+    for filters in wider:
         refused(api.ask("POST", "/webhooks", {**hook, "filters": filters}, token=bound), 403)
         if filters is not None:
             path = f"/webhooks/{mine['webhookId']}"
@@ -168,12 +184,8 @@ def test_a_rotated_token_opens_by_both_texts_until_the_overlap_ends(api: Api) ->
     made = good(api.ask("GET", "/", token=first), 200)["token"]
 
     def rotate(overlap: int) -> str:
-        text = authentication.new_text()
-        with written(api) as connection:
-            tokens.rotate(
-                connection, made["id"], authentication.hashed(text), authentication.now(), overlap, None
-            )
-        return text
+        with opened(api) as database:
+            return rotate_token(database, OPERATOR, made["id"], overlap=overlap)[1]
 
     second = rotate(60_000)
     for text in (first, second):
@@ -182,16 +194,9 @@ def test_a_rotated_token_opens_by_both_texts_until_the_overlap_ends(api: Api) ->
     refused(api.ask("GET", "/executions/x", token=first), 401)
     assert "expired" in refused(api.ask("GET", "/executions/x", token=second), 401)["message"]
     refused(api.ask("GET", "/executions/x", token=third), 404)
-    with written(api) as connection:
-        tokens.rotate(
-            connection,
-            made["id"],
-            authentication.hashed(authentication.new_text()),
-            authentication.now(),
-            60_000,
-            None,
-        )
-        tokens.revoke(connection, made["id"], authentication.now())
+    rotate(60_000)
+    with opened(api) as database:
+        revoke_token(database, OPERATOR, made["id"])
     assert "revoked" in refused(api.ask("GET", "/executions/x", token=third), 401)["message"]
 
 
@@ -213,17 +218,17 @@ def test_the_command_rotates_a_token(sqlite_api: Api) -> None:
     assert run_tms("token", "revoke", made["id"], *place).returncode == 0
     done = run_tms("token", "rotate", made["id"], *place)
     assert done.returncode == 1
-    assert "make a new one" in one_line(done.stderr)
+    assert "create a new token" in one_line(done.stderr)
 
 
 def test_a_token_that_has_expired_is_rotated_only_with_a_new_end(api: Api) -> None:
-    made, text = authentication.new_token("old", expires_at=authentication.now() - 1)
-    newer, now = authentication.new_text(), authentication.now()
-    with written(api) as connection:
-        tokens.add(connection, made, authentication.hashed(text))
+    made, text = api_tokens.new_token("old", clock.now(), expires_at=clock.now() - 1)
+    with opened(api) as database:
+        with database.write() as connection:
+            tokens.add(connection, made, api_tokens.hash_token(text))
         with pytest.raises(Conflict, match="--expires"):
-            tokens.rotate(connection, made.id, authentication.hashed(newer), now, 60_000, None)
-        tokens.rotate(connection, made.id, authentication.hashed(newer), now, 60_000, now + 60_000)
+            rotate_token(database, OPERATOR, made.id, overlap=60_000)
+        _, newer = rotate_token(database, OPERATOR, made.id, overlap=60_000, expires_in=60_000)
     refused(api.ask("GET", "/executions/x", token=text), 401)
     refused(api.ask("GET", "/executions/x", token=newer), 404)
 
@@ -236,9 +241,9 @@ def test_a_revoked_token_opens_nothing_on_any_replica(server: Api, start: Serve,
         for each in (server, replica, server, replica):
             refused(each.ask("GET", "/executions/x", token=text), 404)
         with written(server) as connection:
-            found = tokens.find(connection, authentication.hashed(text))
+            found = tokens.find(connection, api_tokens.hash_token(text))
             assert found is not None
-            tokens.revoke(connection, found.id, authentication.now())
+            tokens.revoke(connection, found.id, clock.now())
         for each in (server, replica, server, replica):
             refused(each.ask("GET", "/executions/x", token=text), 401)
 
@@ -248,20 +253,20 @@ def test_the_last_use_of_a_token_is_noted_once_a_minute(api: Api) -> None:
 
     def known(text: str = text) -> ApiToken:
         with written(api) as connection:
-            found = tokens.find(connection, authentication.hashed(text))
+            found = tokens.find(connection, api_tokens.hash_token(text))
         assert found is not None
         return found
 
     assert known().used_at is None
-    before = authentication.now()
+    before = clock.now()
     refused(api.ask("GET", "/executions/x", token=text), 404)
     first = wait_for(lambda: known().used_at)
-    assert before <= first <= authentication.now()
+    assert before <= first <= clock.now()
     refused(api.ask("GET", "/executions/x", token=text), 404)
     refused(api.ask("GET", "/executions/x", token=other), 404)
     wait_for(lambda: known(other).used_at)  # it was noted later: so what was noted before is written
     assert known().used_at == first
-    long_ago = authentication.now() - 61_000
+    long_ago = clock.now() - 61_000
     token_id = known().id
     with written(api) as connection:
         tokens.used(connection, token_id, long_ago)
@@ -273,7 +278,7 @@ def test_no_request_waits_until_a_last_use_is_written(sqlite_api: Api) -> None:
     text = stored(sqlite_api, "executions:read")
     with written(sqlite_api) as connection:  # holds SQLite's one lock for writing
         refused(sqlite_api.ask("GET", "/executions/x", token=text), 404)
-        found = tokens.find(connection, authentication.hashed(text))
+        found = tokens.find(connection, api_tokens.hash_token(text))
         assert found is not None
         assert found.used_at is None
     assert wait_for(lambda: listed(sqlite_api, found.id)["lastUsedAt"])
@@ -314,7 +319,7 @@ def test_the_text_of_a_token_is_nowhere_at_rest(sqlite_api: Api) -> None:
 def test_a_token_has_the_form_that_scanners_know(sqlite_api: Api) -> None:
     made = token(sqlite_api)["token"]
     assert re.fullmatch(r"tms_[0-9A-Za-z]{36}", made)
-    assert made[-6:] == authentication._checksum(made[4:34])
+    assert made[-6:] == api_tokens._checksum(made[4:34])
 
 
 def test_a_token_is_shown_alone_on_stdout(tmp_path: Path) -> None:
@@ -420,10 +425,10 @@ def one_line(text: str) -> str:
 
 
 def test_a_token_can_ask_what_it_is(api: Api) -> None:
-    ends = authentication.now() + 60_000
+    ends = clock.now() + 60_000
     shown = good(api.ask("GET", "/", token=stored(api, "executions:write", expires_at=ends)), 200)["token"]
     assert shown["scopes"] == ["executions:write"]
     assert shown["expiresAt"] == wire.timestamp(wire.moment(ends))
     assert listed(api, shown["id"])["valid"]
-    for worthless in ("", "nonsense", stored(api, expires_at=authentication.now() - 1)):
+    for worthless in ("", "nonsense", stored(api, expires_at=clock.now() - 1)):
         assert good(api.ask("GET", "/", token=worthless), 200)["token"] is None

@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from pytest_tms.server import store
-from pytest_tms.server.store import page_queries, tables, webhooks
+from pytest_tms.server.store import deliveries, page_queries, tables, webhooks
 from pytest_tms.server.store.database import Database
 from tests.helpers.api import scratch_database
 
@@ -81,7 +81,7 @@ def test_an_upgraded_database_has_the_tables_of_the_code(old: Database, tmp_path
         found = compare_metadata(MigrationContext.configure(connection), tables.metadata)
     if old.engine.dialect.name == "sqlite":  # of which SQLAlchemy reads no index on an expression
         found = [each for each in found if getattr(each[1], "name", "") != "ix_executions_running"]
-    assert found == []
+    assert found == [], 'the tables differ from the last revision: run make migration m="…"'
 
 
 def test_what_was_stored_before_is_shown_after_an_upgrade(old: Database, tmp_path: Path) -> None:
@@ -94,4 +94,4 @@ def test_what_was_stored_before_is_shown_after_an_upgrade(old: Database, tmp_pat
         ((_, _, files),) = page_queries.submissions(connection, "exec_1", after="", limit=10)
         assert [(each.kind, each.names) for each in files] == [("logs", ["a.log"])]
         assert webhooks.get(connection, "wh_1").headers == {}
-        assert [webhooks.next_sequence(connection, "exec_1", 2) for _ in range(2)] == [1, 3]
+        assert [deliveries.next_sequence(connection, "exec_1", 2) for _ in range(2)] == [1, 3]

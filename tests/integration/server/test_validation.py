@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from pytest_tms import TmsClient, wire
+from pytest_tms.errors import Unprocessable
 from tests.helpers.api import Api, fields, good, refused, result
 
 
@@ -113,6 +117,30 @@ def test_every_bad_field_of_an_event_is_named(api: Api) -> None:
     assert fields(api.ask("POST", execution["webhookUrl"], {"event": "nope"})) == {"event", "executionId"}
 
 
+@pytest.mark.parametrize(
+    ("body", "settings"),
+    [
+        ({"testSuite": "nope", "environment": "dev"}, "TMS_SERVER_SUITES"),
+        ({"testSuite": "nope", "environment": "moon"}, "TMS_SERVER_SUITES and TMS_SERVER_ENVIRONMENTS"),
+        ({"testSuite": "nope", "environment": 1, "provider": ""}, "TMS_SERVER_SUITES"),
+    ],
+)
+def test_a_refused_suite_or_environment_comes_with_the_setting_that_allows_it(
+    api: Api, body: dict[str, Any], settings: str
+) -> None:
+    error = api.ask("POST", "/executions", body).json()["error"]
+    assert error["hint"] == f"The operator of the TMS allows others with {settings}."
+    with TmsClient(api.url, api.token) as client, pytest.raises(Unprocessable, match="TMS_SERVER_SUITES"):
+        client.create_execution(
+            wire.ExecutionRequest(test_suite="nope", environment=str(body["environment"]))
+        )
+
+
+def test_other_errors_have_no_hint(api: Api) -> None:
+    for body in ({}, {"testSuite": "all", "environment": "dev", "provider": ""}):
+        assert "hint" not in api.ask("POST", "/executions", body).json()["error"]
+
+
 def test_a_message_says_what_a_field_must_be(api: Api) -> None:
     body = {"testSuite": "nope", "environment": 1, "configuration": {"shards": 0}, "provider": "x" * 201}
     told = {p["field"]: p["message"] for p in refused(api.ask("POST", "/executions", body), 422)["details"]}
@@ -125,8 +153,9 @@ def test_a_message_says_what_a_field_must_be(api: Api) -> None:
 
 
 def test_a_thousand_problems_are_listed_and_the_rest_is_said_to_be(api: Api) -> None:
-    for wrong in ({"tests": [{}] * 2000}, {"tests": [result(tags=[1] * 2000)]}):
-        body = {"executionId": "any", "shardId": "1", **wrong}
+    lists: list[list[dict[str, Any]]] = [[{}] * 2000, [result(tags=[1] * 2000)]]
+    for tests in lists:
+        body = {"executionId": "any", "shardId": "1", "tests": tests}
         details = refused(api.ask("POST", "/results", body), 422)["details"]
         assert len(details) == 1001
         assert details[-1] == {"field": "", "message": "There are more than 1000 problems"}
@@ -150,8 +179,10 @@ def test_null_is_as_if_it_were_absent(api: Api) -> None:
     assert status["configuration"]["shards"] == 1
     assert status["configuration"]["timeout"] == 1_800_000
     assert status["metadata"] == {}
-    nulls = dict.fromkeys(("file", "duration", "error", "retries", "tags", "nodeId", "attempts", "subtests"))
-    submitted = dict.fromkeys(("provider", "status", "results", "artifacts", "metadata"))
+    nulls: dict[str, Any] = dict.fromkeys(
+        ("file", "duration", "error", "retries", "tags", "nodeId", "attempts", "subtests")
+    )
+    submitted: dict[str, Any] = dict.fromkeys(("provider", "status", "results", "artifacts", "metadata"))
     api.submit(execution, tests=[result(**nulls)], **submitted)
     assert api.status(execution)["results"]["passed"] == 1
     for absent in ({"tests": None}, {}):

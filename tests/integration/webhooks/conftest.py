@@ -1,4 +1,4 @@
-"""A server that may send to this machine, on each database, and subscribers for it."""
+"""Servers on each database that may send to this machine, and subscribers."""
 
 from __future__ import annotations
 
@@ -60,6 +60,6 @@ def deliveries(api: Api, webhook: dict[str, Any], status: str = "") -> list[dict
 
 @pytest.fixture(scope="session")
 def sqlite_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """A server that allows nothing."""
+    """A server with the default egress policy."""
     with running(tmp_path_factory.mktemp("plain") / "data") as api:
         yield api

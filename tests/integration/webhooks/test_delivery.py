@@ -1,4 +1,4 @@
-"""What subscribers receive, over a real server on each database."""
+"""Deliveries of a real server on each database, as subscribers receive them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(api: Api, shards: int = 1, **fields: Any) -> dict[str, Any]:
     return execution
 
 
-def test_a_run_is_told_with_the_documented_payloads(hooks: Api, subscribers: Subscribers, name: str) -> None:
+def test_a_run_sends_the_documented_payloads(hooks: Api, subscribers: Subscribers, name: str) -> None:
     subscribe(hooks, subscribers.url(name))
     execution = hooks.create(metadata={"branch": "main"}, provider="github-actions")
     hooks.send(execution, "shard.started", shardId="1")
@@ -65,7 +65,7 @@ def test_a_run_is_told_with_the_documented_payloads(hooks: Api, subscribers: Sub
     assert ended["results"] == {"total": 2, "passed": 1, "failed": 1, "skipped": 0, "flaky": 0}
 
 
-def test_progress_is_told_by_the_clock_and_ends_with_the_run(
+def test_progress_events_are_sent_periodically_until_the_run_ends(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
     subscribe(hooks, subscribers.url(name), events=["execution.progress", "execution.cancelled"])
@@ -85,7 +85,9 @@ def test_progress_is_told_by_the_clock_and_ends_with_the_run(
     assert told(subscribers.of(name), execution)[-1] == "execution.cancelled"
 
 
-def test_a_broken_run_and_a_cancelled_one_are_told(hooks: Api, subscribers: Subscribers, name: str) -> None:
+def test_a_failed_run_and_a_cancelled_one_send_their_events(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
     subscribe(
         hooks, subscribers.url(name), events=["execution.failed", "execution.cancelled", "execution.started"]
     )
@@ -140,7 +142,7 @@ def test_deliveries_are_signed_and_filtered(hooks: Api, subscribers: Subscribers
     assert len({each.headers["webhook-id"] for each in got}) == len(got)
 
 
-def test_a_rotated_secret_signs_beside_the_one_before(
+def test_deliveries_are_also_signed_with_the_previous_secret_after_a_rotation(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
     webhook = subscribe(hooks, subscribers.url(name), events=["execution.completed"])
@@ -153,7 +155,7 @@ def test_a_rotated_secret_signs_beside_the_one_before(
     signing.verify(rotated["secret"], got.headers, got.body)
 
 
-def test_a_failing_endpoint_is_tried_again_in_order_and_with_the_same_id(
+def test_deliveries_to_a_failing_endpoint_are_retried_in_order_with_the_same_id(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
     async def fails_twice(got: Got, writer: Any) -> None:
@@ -171,7 +173,7 @@ def test_a_failing_endpoint_is_tried_again_in_order_and_with_the_same_id(
     assert len({each.body for each in got}) == 2
 
 
-def test_what_never_succeeds_is_kept_and_sent_again_when_asked(
+def test_a_failed_delivery_is_stored_and_can_be_replayed(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
     subscribers.behave[name] = answers(500)
@@ -179,7 +181,7 @@ def test_what_never_succeeds_is_kept_and_sent_again_when_asked(
     run(hooks)
     (failed,) = wait_for(lambda: deliveries(hooks, webhook, "failed"))
     assert (failed["attempts"], failed["responseCode"]) == (3, 500)
-    assert failed["reason"] == "it answered 500"
+    assert failed["reason"] == "it responded with 500"
     shown = good(hooks.ask("GET", f"/webhooks/{webhook['webhookId']}"), 200)
     assert shown["failingSince"]
     del subscribers.behave[name]
@@ -194,7 +196,7 @@ def test_what_never_succeeds_is_kept_and_sent_again_when_asked(
     assert shown["failingSince"] is None
 
 
-def test_gone_disables_and_only_becoming_active_revives(
+def test_410_disables_a_webhook_until_it_is_activated(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
     subscribers.behave[name] = answers(410)
@@ -202,7 +204,7 @@ def test_gone_disables_and_only_becoming_active_revives(
     path = f"/webhooks/{webhook['webhookId']}"
     run(hooks)
     wait_for(lambda: hooks.ask("GET", path).json()["status"] == "disabled")
-    assert hooks.ask("GET", path).json()["reason"] == "The endpoint answered 410 Gone"
+    assert hooks.ask("GET", path).json()["reason"] == "The endpoint responded with 410 Gone"
     wait_for(lambda: not deliveries(hooks, webhook, "pending"))
     number = len(deliveries(hooks, webhook))
     run(hooks)
@@ -214,7 +216,9 @@ def test_gone_disables_and_only_becoming_active_revives(
     wait_for(lambda: "execution.completed" in told(subscribers.of(name), execution))
 
 
-def test_a_paused_webhook_hears_later(hooks: Api, subscribers: Subscribers, name: str) -> None:
+def test_events_of_a_paused_webhook_are_sent_after_its_activation(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
     webhook = subscribe(hooks, subscribers.url(name), events=["execution.completed"])
     path = f"/webhooks/{webhook['webhookId']}"
     assert good(hooks.ask("PATCH", path, {"status": "paused"}), 200)["status"] == "paused"
@@ -226,7 +230,7 @@ def test_a_paused_webhook_hears_later(hooks: Api, subscribers: Subscribers, name
 
 
 @pytest.mark.parametrize("code", [429, 502, 504])
-def test_a_busy_endpoint_rests_for_as_long_as_it_asks(
+def test_retry_after_of_a_busy_endpoint_suspends_its_deliveries(
     hooks: Api, subscribers: Subscribers, name: str, code: int
 ) -> None:
     subscribers.behave[name] = answers(code, Retry_After="3600")
@@ -241,9 +245,7 @@ def test_a_busy_endpoint_rests_for_as_long_as_it_asks(
     assert [each["status"] for each in deliveries(hooks, webhook)] == ["pending"] * 3
 
 
-def test_a_change_replaces_what_it_names_and_nothing_else(
-    hooks: Api, subscribers: Subscribers, name: str
-) -> None:
+def test_a_patch_replaces_the_given_fields_only(hooks: Api, subscribers: Subscribers, name: str) -> None:
     webhook = subscribe(hooks, subscribers.url(f"{name}-old"), filters={"testSuites": ["smoke"]}, mine=1)
     path = f"/webhooks/{webhook['webhookId']}"
     change = {
@@ -268,16 +270,16 @@ def test_a_change_replaces_what_it_names_and_nothing_else(
     refused(hooks.ask("GET", path), 404)
 
 
-def test_bad_subscribers_fail_with_a_reason_and_delay_nobody(
+def test_failing_endpoints_have_a_reason_and_delay_no_other_deliveries(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
     bad = {
-        "hangs": (hangs, "no whole answer came within 15 s"),
-        "drips": (drips, "no whole answer came within 15 s"),
-        "cuts": (cuts, "the connection was cut off"),
+        "hangs": (hangs, "there was no complete response within 15 s"),
+        "drips": (drips, "there was no complete response within 15 s"),
+        "cuts": (cuts, "the connection was closed"),
         "redirects": (
             answers(302, Location=subscribers.url(f"{name}-target")),
-            "it redirects (302), which is not followed",
+            "it redirects (302); redirects are not followed",
         ),
     }
     made = {}
@@ -296,14 +298,16 @@ def test_bad_subscribers_fail_with_a_reason_and_delay_nobody(
     for kind, (_, reason) in bad.items():
         assert wait_for(lambda kind=kind: deliveries(hooks, made[kind], "failed"))[-1]["reason"] == reason  # type: ignore[misc]
     assert (
-        wait_for(lambda: deliveries(hooks, refusing, "failed"))[-1]["reason"] == "the connection is refused"
+        wait_for(lambda: deliveries(hooks, refusing, "failed"))[-1]["reason"] == "the connection was refused"
     )
     assert subscribers.of(f"{name}-target") == []
     for webhook in (*made.values(), flooded, refusing, good_one):
         good(hooks.ask("DELETE", f"/webhooks/{webhook['webhookId']}"), 200)
 
 
-def test_a_validation_says_what_happened(hooks: Api, subscribers: Subscribers, name: str) -> None:
+def test_a_validation_returns_the_response_of_the_endpoint(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
     webhook = subscribe(hooks, subscribers.url(name))
     path = f"/webhooks/{webhook['webhookId']}/validate"
     answer = good(hooks.ask("POST", path), 200)
@@ -312,7 +316,11 @@ def test_a_validation_says_what_happened(hooks: Api, subscribers: Subscribers, n
     signing.verify(SECRET, got.headers, got.body)
     subscribers.behave[name] = answers(500)
     answer = good(hooks.ask("POST", path), 200)
-    assert (answer["status"], answer["responseCode"], answer["reason"]) == ("invalid", 500, "it answered 500")
+    assert (answer["status"], answer["responseCode"], answer["reason"]) == (
+        "invalid",
+        500,
+        "it responded with 500",
+    )
     assert answer["responseTime"] >= 0
     shown = good(hooks.ask("GET", path.removesuffix("/validate")), 200)
     assert shown["lastValidatedAt"] == answer["lastValidatedAt"]
@@ -321,9 +329,7 @@ def test_a_validation_says_what_happened(hooks: Api, subscribers: Subscribers, n
     assert good(hooks.ask("POST", path, Idempotency_Key=name), 200) == first
 
 
-def test_secrets_are_shown_once_and_kept_nowhere_as_they_are(
-    hooks: Api, subscribers: Subscribers, name: str
-) -> None:
+def test_secrets_are_shown_once_and_stored_encrypted(hooks: Api, subscribers: Subscribers, name: str) -> None:
     body = {"url": subscribers.url(name), "events": EVENTS[:1], "mine": {"a": 1}}
     first = good(hooks.ask("POST", "/webhooks", body, Idempotency_Key=name), 201)
     again = good(hooks.ask("POST", "/webhooks", body, Idempotency_Key=name), 201)

@@ -1,4 +1,4 @@
-"""docs/webhooks.md: each payload is one that the server sends, and its receivers believe our signatures."""
+"""docs/webhooks.md: the payloads are those that the server sends, and the receivers accept its signatures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.integration.webhooks.conftest import EVENTS, SECRET, subscribe
 
 PAGE = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text(encoding="utf-8")
 FREE = ("configuration", "metadata")
-"""Objects whose fields are the runner's own."""
+"""Objects whose fields the runner chooses."""
 
 
 def test_every_documented_payload_has_the_fields_of_the_one_that_is_sent(
@@ -50,14 +50,14 @@ def test_every_documented_payload_has_the_fields_of_the_one_that_is_sent(
 
 
 def shape(value: Any) -> Any:
-    """The names in a payload, without its values."""
+    """Return the names of the fields of a payload."""
     if isinstance(value, dict):
         return {name: "free" if name in FREE else shape(each) for name, each in value.items()}
     return [shape(value[0])] if isinstance(value, list) and value else None
 
 
 @pytest.mark.parametrize("receiver", ["receive", "receive_with_the_standard_library"])
-def test_the_documented_receivers_take_our_deliveries_and_no_others(receiver: str) -> None:
+def test_the_documented_receivers_accept_signed_deliveries_only(receiver: str) -> None:
     names: dict[str, Any] = {}
     for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(code.replace("whsec_…", SECRET), names)

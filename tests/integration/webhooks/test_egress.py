@@ -1,4 +1,4 @@
-"""Where webhooks may go."""
+"""The egress policy of webhooks."""
 
 from __future__ import annotations
 
@@ -91,17 +91,17 @@ TAKEN = [
 
 
 @pytest.mark.parametrize("url", REFUSED)
-def test_a_webhook_may_not_go_there(url: str) -> None:
+def test_a_url_that_is_not_allowed_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"^Must "):
         EgressPolicy().parse(url)
 
 
 @pytest.mark.parametrize("url", TAKEN)
-def test_a_webhook_may_go_there(url: str) -> None:
+def test_an_allowed_url_is_parsed(url: str) -> None:
     assert EgressPolicy().parse(url).scheme == "https"
 
 
-def test_an_operator_may_allow_more_and_no_more_than_that() -> None:
+def test_settings_of_the_operator_allow_exactly_what_they_name() -> None:
     insecure = EgressPolicy(insecure=True)
     for url in ("http://ci.example.com/", "http://localhost:1/", "http://127.0.0.1/", "http://[::1]/"):
         insecure.parse(url)
@@ -120,7 +120,7 @@ def test_an_operator_may_allow_more_and_no_more_than_that() -> None:
 
 
 class Rebinding:
-    """A resolver that leads somewhere else each time."""
+    """A resolver that returns other addresses each time (DNS rebinding)."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
         self.answers = list(answers)
@@ -131,7 +131,7 @@ class Rebinding:
         return self.answers.pop(0)
 
 
-def test_a_name_that_leads_inside_is_refused_at_each_connection(subscribers: Subscribers) -> None:
+def test_a_name_with_private_addresses_is_refused_at_each_connection(subscribers: Subscribers) -> None:
     async def send(resolver: Rebinding) -> list[str | None]:
         sender = HttpSender(EgressPolicy(subnets=("127.0.0.2/32",), insecure=False), resolver)
         urls = [f"https://rebinding.example:{subscribers.port}/x"] * 2
@@ -140,7 +140,7 @@ def test_a_name_that_leads_inside_is_refused_at_each_connection(subscribers: Sub
     inside = Rebinding(["127.0.0.1"], ["169.254.169.254", "::ffff:127.0.0.1", "::1"])
     for reason in asyncio.run(send(inside)):
         assert reason is not None
-        assert reason.startswith("its name does not lead to a public address")
+        assert reason.startswith("its host name does not resolve to a public address")
         assert "TMS_SERVER_WEBHOOK_SUBNETS" in reason
     assert subscribers.of("x") == []
 

@@ -1,4 +1,4 @@
-"""PostgreSQL: who deletes a webhook, who writes its events and who records its deliveries wait in one order."""
+"""PostgreSQL: deleting a webhook, writing its events and recording its deliveries lock in one order."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import pytest
 from sqlalchemy import Connection, insert, text
 
 from pytest_tms import wire
-from pytest_tms.server.domain.delivery_policy import Webhook
-from pytest_tms.server.store import tables, webhooks
+from pytest_tms.server.domain.delivery_policy import Verdict, Webhook
+from pytest_tms.server.store import deliveries, tables, webhooks
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.store.webhooks import NewDelivery, Outcome
+from pytest_tms.server.store.deliveries import NewDelivery, Outcome
 from tests.helpers.api import scratch_database
 from tests.helpers.processes import wait_for
 
 ROW = NewDelivery("msg_1", "wh_1", "exec_1", "execution.started", "{}", "pending", 1, 1)
-OUTCOME = Outcome("wh_1", "exec_1", 1, "failed", 1, 2, 500, "it answered 500", None, 0)
+OUTCOME = Outcome("wh_1", "exec_1", 1, 1, Verdict(status="failed", due_at=2), 500, "it responded with 500")
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    """A database with one execution and one webhook that listens."""
+    """A database with one execution and one webhook that subscribes to its start."""
     with scratch_database() as url:
         database = Database(url)
         database.upgrade(tmp_path)
@@ -54,7 +54,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def aside(database: Database) -> Iterator[Callable[[Callable[[Connection], Any]], Future[None]]]:
-    """Runs a transaction on a thread, and comes back once it has ended or waits for a lock."""
+    """Return a function that runs a transaction in a thread, and returns once it has ended or waits for a lock."""
 
     def write(work: Callable[[Connection], Any]) -> None:
         with database.write() as connection:
@@ -78,11 +78,10 @@ def aside(database: Database) -> Iterator[Callable[[Callable[[Connection], Any]]
 
 def test_a_webhook_is_deleted_while_its_deliveries_are_recorded(database: Database, aside: Any) -> None:
     def record(connection: Connection) -> None:
-        webhooks.hold(connection, "me", [OUTCOME])
-        webhooks.record(connection, [OUTCOME], 2)
+        deliveries.record(connection, "me", [OUTCOME], 2)
 
     with database.write() as connection:
-        webhooks.enqueue(connection, [ROW])
+        deliveries.enqueue(connection, [ROW])
     with database.write() as connection:
         webhooks.lock(connection, "wh_1")
         removing = aside(lambda other: webhooks.remove(other, "wh_1"))
@@ -92,24 +91,26 @@ def test_a_webhook_is_deleted_while_its_deliveries_are_recorded(database: Databa
     assert recording.result(timeout=20) is None
 
 
-def test_a_webhook_that_hears_of_a_change_is_deleted_after_it(database: Database, aside: Any) -> None:
+def test_a_subscribed_webhook_is_deleted_after_the_transaction_that_writes_its_event(
+    database: Database, aside: Any
+) -> None:
     with database.write() as connection:
-        assert [each.id for each in webhooks.listening(connection)] == ["wh_1"]
+        assert [each.id for each in webhooks.lock_enabled(connection)] == ["wh_1"]
         removing = aside(lambda other: webhooks.remove(other, "wh_1"))
-        webhooks.enqueue(connection, [ROW])
+        deliveries.enqueue(connection, [ROW])
     assert removing.result(timeout=20) is None
     with database.read() as connection:
         assert webhooks.every(connection) == []
 
 
-def test_a_webhook_is_taken_while_a_change_tells_it(database: Database, aside: Any) -> None:
+def test_a_webhook_is_claimed_while_a_transaction_writes_its_event(database: Database, aside: Any) -> None:
     with database.write() as connection:
-        webhooks.enqueue(connection, [ROW])
+        deliveries.enqueue(connection, [ROW])
     with database.write() as connection:
-        webhooks.listening(connection)
+        webhooks.lock_enabled(connection)
         assert aside(lambda other: webhooks.claim(other, "me", 2, 10)).done()
     with database.read() as connection:
-        assert [webhook.id for webhook, _ in webhooks.held(connection, "me", 3)] == ["wh_1"]
+        assert [webhook.id for webhook in webhooks.leased(connection, "me", 3)] == ["wh_1"]
 
 
 def _filler(kind: type) -> Any:

@@ -1,4 +1,4 @@
-"""What an operator and an integrator have: limits, keys, disabled webhooks, the commands."""
+"""Webhooks for operators and integrators: rate, keys, disabled webhooks and commands."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ def change(api: Api, statement: str) -> None:
     connection.close()
 
 
-def test_no_second_sees_more_than_ten_deliveries(local: Api, subscribers: Subscribers) -> None:
+def test_at_most_ten_deliveries_are_sent_in_any_second(local: Api, subscribers: Subscribers) -> None:
     times: list[float] = []
 
     async def note(got: object, writer: object) -> None:
@@ -83,7 +84,7 @@ def test_a_webhook_that_only_failed_for_five_days_is_disabled(local: Api, subscr
     assert local.ask("GET", path).json()["reason"] == "Every delivery failed for 5 days"
 
 
-def test_dead_name_servers_hold_up_nobody_else(
+def test_unresponsive_name_servers_delay_no_other_webhook(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subscribers: Subscribers
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(DEAD_NAME_SERVERS)
@@ -102,7 +103,7 @@ def test_dead_name_servers_hold_up_nobody_else(
         assert not any(deliveries(api, each, "failed") for each in dead)
         for each in dead:
             assert wait_for(lambda each=each: deliveries(api, each, "failed"))[-1]["reason"] == (  # type: ignore[misc]
-                "its name does not resolve"
+                "its host name cannot be resolved"
             )
 
 
@@ -125,12 +126,12 @@ def test_keys_are_rotated_under_a_running_server(local: Api, subscribers: Subscr
     assert "Traceback" not in done.stderr
 
 
-def test_where_nothing_is_allowed_webhooks_go_to_public_https_alone(sqlite_api: Api) -> None:
+def test_by_default_webhooks_are_sent_to_public_https_urls_only(sqlite_api: Api) -> None:
     for url in ("http://ci.example.com/", "https://127.0.0.1/", "https://10.0.0.1/", "x"):
         body = {"url": url, "events": EVENTS}
         assert fields(sqlite_api.ask("POST", "/webhooks", body)) == {"url"}
-    body = {"url": "x", "events": ["nope"], "secret": "whsec_!", "retryPolicy": {"maxRetries": -1}}
-    named = fields(sqlite_api.ask("POST", "/webhooks", body))
+    wrong = {"url": "x", "events": ["nope"], "secret": "whsec_!", "retryPolicy": {"maxRetries": -1}}
+    named = fields(sqlite_api.ask("POST", "/webhooks", wrong))
     assert named == {"url", "events[0]", "secret", "retryPolicy.maxRetries"}
     for method, path in (
         ("GET", ""),
@@ -139,8 +140,8 @@ def test_where_nothing_is_allowed_webhooks_go_to_public_https_alone(sqlite_api: 
         ("POST", "/validate"),
         ("POST", "/replay"),
     ):
-        body = {} if method in ("PATCH", "POST") else None
-        refused(sqlite_api.ask(method, f"/webhooks/wh_nope{path}", body), 404)
+        empty: dict[str, Any] | None = {} if method in ("PATCH", "POST") else None
+        refused(sqlite_api.ask(method, f"/webhooks/wh_nope{path}", empty), 404)
 
 
 def test_the_commands_register_validate_list_and_replay(
@@ -156,7 +157,7 @@ def test_the_commands_register_validate_list_and_replay(
     assert listed == f"{webhook_id}  active  {subscribers.url('cli')}\n"
     subscribers.behave["cli"] = answers(410)
     invalid = run_tms("webhook", "validate", webhook_id)
-    assert (invalid.returncode, invalid.stdout.rpartition(": ")[2]) == (1, "it answered 410\n")
+    assert (invalid.returncode, invalid.stdout.rpartition(": ")[2]) == (1, "it responded with 410\n")
     local.submit(local.create(), tests=[result()])
     webhook = {"webhookId": webhook_id}
     (failed,) = wait_for(lambda: deliveries(local, webhook, "failed"))
@@ -168,7 +169,9 @@ def test_the_commands_register_validate_list_and_replay(
 
 
 @pytest.mark.parametrize(("secret", "answered"), [(SECRET, 503), ("another", 401)])
-def test_listen_shows_checks_and_answers_as_told(local: Api, secret: str, answered: int) -> None:
+def test_listen_prints_and_verifies_payloads_and_sends_the_given_status(
+    local: Api, secret: str, answered: int
+) -> None:
     process = subprocess.Popen(
         [*TMS, "webhook", "listen", "--port", "0", "--status", "503", "--json"],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The pages about webhooks: what their owner sees there, and does."""
+"""The pages of webhooks."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def test_the_owner_sees_that_an_endpoint_was_disabled_and_activates_it(
     path = f"/webhooks/{webhook['webhookId']}"
     run(hooks)
     wait_for(lambda: hooks.ask("GET", path).json()["status"] == "disabled")
-    said = r"disabled since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC (· )?The endpoint answered 410 Gone"
+    said = r"disabled since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC (· )?The endpoint responded with 410 Gone"
     assert re.search(said, words(hooks, "/webhooks"))
     assert re.search(said, words(hooks, path))
     visit = Visit(hooks.root)
-    assert "Send failed again" not in visit.see(path).text
+    assert "Send failed deliveries again" not in visit.see(path).text
     assert visit.send(f"{path}/replay").status_code == 409
     visit.see(path)
     assert visit.send(f"{path}/activate").headers["Location"] == path
@@ -59,18 +59,20 @@ def test_the_owner_sees_why_deliveries_failed_and_sends_them_again(
     wait_for(lambda: deliveries(hooks, webhook, "failed"))
     assert re.search(rf"{name} execution\.completed failing since \d{{4}}", words(hooks, "/webhooks"))
     shown = page(hooks, path)
-    assert "it answered 500 1" in " ".join(shown.words.split())
+    assert "it responded with 500 1" in " ".join(shown.words.split())
     assert f"/reports/{execution['executionId']}" in shown.links()
-    assert "None." in words(hooks, f"{path}?status=delivered")
+    assert "No deliveries." in words(hooks, f"{path}?status=delivered")
     del subscribers.behave[name]
     visit = Visit(hooks.root)
     visit.see(path)
     assert visit.send(f"{path}/replay").headers["Location"] == path
     wait_for(lambda: deliveries(hooks, webhook, "delivered"))
-    assert "Send failed again" not in words(hooks, path)
+    assert "Send failed deliveries again" not in words(hooks, path)
 
 
-def test_the_owner_pauses_and_goes_on(hooks: Api, subscribers: Subscribers, name: str) -> None:
+def test_a_webhook_is_paused_and_activated_on_its_page(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
     webhook = subscribe(hooks, subscribers.url(name), events=ENDED)
     path, visit = f"/webhooks/{webhook['webhookId']}", Visit(hooks.root)
     visit.see(path)
@@ -107,7 +109,7 @@ def test_the_pages_show_no_secret(hooks: Api, subscribers: Subscribers, name: st
 
 
 @pytest.mark.parametrize("path", ["/webhooks/wh_nope", "/webhooks/a%00b"])
-def test_an_unknown_webhook_is_a_page_that_says_so(hooks: Api, path: str) -> None:
+def test_an_unknown_webhook_is_a_404_page(hooks: Api, path: str) -> None:
     answer = hooks.page(path)
     assert answer.status_code == 404
     assert "<h1>Not found</h1>" in answer.text

@@ -1,4 +1,4 @@
-"""POST and PATCH /webhooks: what would never work is refused with a sentence, and secrets are not shown."""
+"""POST and PATCH /webhooks: unusable values are refused with a remedy, and secrets are not shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from pytest_tms.server.domain.egress import masked
-from tests.helpers.api import Api, good, refused, result
+from tests.helpers.api import Api, fields, good, refused, result
 from tests.helpers.processes import wait_for
 from tests.helpers.subscribers import Subscribers, answers, hangs
 from tests.integration.webhooks.conftest import EVENTS, SECRET, deliveries, subscribe
@@ -80,7 +80,7 @@ WEAK = {
 
 
 @pytest.mark.parametrize(("body", "field", "words"), BAD.values(), ids=BAD.keys())
-def test_what_would_never_work_is_refused_with_a_sentence_that_names_the_remedy(
+def test_an_unusable_webhook_is_refused_with_a_remedy(
     sqlite_api: Api, body: dict[str, Any], field: str, words: tuple[str, ...]
 ) -> None:
     good(sqlite_api.ask("POST", "/webhooks", HOOK), 201)
@@ -113,16 +113,25 @@ def test_a_weak_or_malformed_secret_is_refused_and_not_repeated(sqlite_api: Api,
 @pytest.mark.parametrize(
     "secret", [SECRET, "whsec_" + STRONG, "whsec_" + base64.b64encode(b"x" * 24).decode()]
 )
-def test_the_documented_and_the_standard_secrets_are_taken(sqlite_api: Api, secret: str) -> None:
+def test_documented_and_standard_secrets_are_accepted(sqlite_api: Api, secret: str) -> None:
     good(sqlite_api.ask("POST", "/webhooks", {**HOOK, "secret": secret}), 201)
 
 
-def test_what_describes_a_webhook_is_kept_and_given_back(sqlite_api: Api) -> None:
+def test_unknown_fields_of_a_webhook_are_stored_and_returned(sqlite_api: Api) -> None:
     made = good(
         sqlite_api.ask("POST", "/webhooks", {**HOOK, "description": "CI", "owner": {"team": "qa"}}), 201
     )
     shown = good(sqlite_api.ask("GET", f"/webhooks/{made['webhookId']}"), 200)
     assert (shown["description"], shown["owner"]) == ("CI", {"team": "qa"})
+
+
+def test_what_describes_a_webhook_is_bounded_with_what_is_stored(sqlite_api: Api) -> None:
+    assert fields(sqlite_api.ask("POST", "/webhooks", {**HOOK, "notes": "x" * 70_000})) == {"notes"}
+    made = good(sqlite_api.ask("POST", "/webhooks", {**HOOK, "notes": "x" * 40_000}), 201)
+    path = f"/webhooks/{made['webhookId']}"
+    assert fields(sqlite_api.ask("PATCH", path, {"owner": "x" * 30_000})) == {"notes"}
+    assert "owner" not in good(sqlite_api.ask("GET", path), 200)
+    good(sqlite_api.ask("PATCH", path, {"notes": "y" * 60_000}), 200)  # in place of what there was
 
 
 def test_custom_headers_are_sent_stored_encrypted_and_shown_masked(
@@ -217,7 +226,7 @@ def test_each_event_of_an_execution_has_the_next_number_in_every_attempt(
     assert sent[end.payload["sequence"]] == "execution.completed"
 
 
-def test_many_validations_of_a_silent_endpoint_hold_up_no_other_request(
+def test_validations_of_a_silent_endpoint_delay_no_other_request(
     hooks: Api, subscribers: Subscribers
 ) -> None:
     name = f"silent-{hooks.data_dir.parent.name}"

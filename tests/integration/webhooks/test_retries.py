@@ -1,4 +1,4 @@
-"""When a failed delivery is tried again, and when no more."""
+"""Retries of failed deliveries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def webhook(policy: wire.RetryPolicy, failing_since: int | None = None) -> Webho
 
 
 @given(st.integers(0, 3_600_000), st.booleans(), st.integers(1, 21), st.none() | st.integers(0, 10**12))
-def test_a_delay_follows_the_policy_with_jitter_and_waits_as_long_as_it_is_asked(
+def test_a_delay_follows_the_policy_with_jitter_and_retry_after(
     first: int, exponential: bool, attempts: int, asked: int | None
 ) -> None:
     policy = wire.RetryPolicy(retry_delay=first, exponential_backoff=exponential)
@@ -30,22 +30,22 @@ def test_a_delay_follows_the_policy_with_jitter_and_waits_as_long_as_it_is_asked
     assert waits <= max(min(round(grown * 1.2) + 1, DAY), min(asked or 0, DAY))
 
 
-def test_delays_differ_so_that_nobody_is_hit_all_at_once() -> None:
+def test_delays_of_different_deliveries_differ() -> None:
     assert len({delay(wire.RetryPolicy(), 1) for _ in range(100)}) > 50
 
 
 @pytest.mark.parametrize("code", [0, 100, 301, 400, 404, 429, 500, 502, 503, 504])
-def test_a_failure_is_tried_again_as_often_as_the_policy_says(code: int) -> None:
+def test_a_failed_delivery_is_retried_as_often_as_the_policy_allows(code: int) -> None:
     hook = webhook(wire.RetryPolicy(max_retries=2))
     response = Response(code=code, milliseconds=1)
     verdicts = [judge(hook, attempt, response, NOW) for attempt in (1, 2, 3)]
     assert [each.status for each in verdicts] == ["pending", "pending", "failed"]
-    assert all(bool(each.rest_until) == (code in BUSY) for each in verdicts)
+    assert all(bool(each.resume_at) == (code in BUSY) for each in verdicts)
     assert not any(each.disable for each in verdicts)
 
 
 @pytest.mark.parametrize("code", [200, 201, 204, 299])
-def test_success_is_2xx_alone(code: int) -> None:
+def test_only_2xx_is_a_success(code: int) -> None:
     verdict = judge(webhook(wire.RetryPolicy(), NOW - GIVE_UP), 1, Response(code=code, milliseconds=1), NOW)
     assert (verdict.status, verdict.disable) == ("delivered", None)
 

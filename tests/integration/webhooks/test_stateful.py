@@ -343,7 +343,7 @@ class Runners(RuleBasedStateMachine):
 
     @rule(event=st.sampled_from(EVENTS), bad=st.sampled_from(["executionId", "results", "shardId"]))
     def a_wrong_event(self, event: str, bad: str) -> None:
-        wrong = {
+        wrong: dict[str, Document] = {
             "executionId": {"executionId": "exec_other"},
             "results": {"data": {"shardId": "1", "results": {"total": 1, "passed": 2}}},
             "shardId": {"data": {"shardId": "", "tests": [result()]}},
@@ -406,8 +406,12 @@ class Runners(RuleBasedStateMachine):
 
 
 def test_a_model_and_the_server_agree_whatever_runners_send(hooks: Api, subscribers: Subscribers) -> None:
+    class ConnectedRunners(Runners):
+        def __init__(self) -> None:
+            super().__init__(hooks, subscribers)
+
     run_state_machine_as_test(
-        lambda: Runners(hooks, subscribers),
+        ConnectedRunners,
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=20,

@@ -1,4 +1,4 @@
-"""What happens by the clock: timeouts, silent shards, progress; on each database."""
+"""Background jobs on each database: timeouts, lost shards and progress events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import event, text, update
 
 from pytest_tms import wire
-from pytest_tms.server.api import authentication
+from pytest_tms.server.domain import clock
 from pytest_tms.server.store import deadlines, tables
 from tests.helpers.api import Api, result, running, scratch_database
 from tests.helpers.processes import serve, wait_for
@@ -120,7 +120,7 @@ def test_an_execution_that_never_starts_fails(hooks: Api, subscribers: Subscribe
     )
 
 
-def test_a_timeout_that_nobody_set_counts_from_the_last_report(hooks: Api) -> None:
+def test_the_default_timeout_counts_from_the_last_report(hooks: Api) -> None:
     quiet, talking, given = (
         hooks.create(configuration=configuration)
         for configuration in ({}, {"timeout": None}, {"timeout": 1_800_000})
@@ -129,7 +129,7 @@ def test_a_timeout_that_nobody_set_counts_from_the_last_report(hooks: Api) -> No
         assert execution["configuration"]["timeout"] == 1_800_000
         hooks.send(execution, "execution.started")
     table = tables.executions
-    soon = authentication.now() + 60_000
+    soon = clock.now() + 60_000
     with written(hooks) as connection:
         connection.execute(
             update(table)
@@ -137,7 +137,7 @@ def test_a_timeout_that_nobody_set_counts_from_the_last_report(hooks: Api) -> No
             .values(deadline_at=soon)
         )
         connection.execute(
-            update(table).where(table.c.id == quiet["executionId"]).values(deadline_at=authentication.now())
+            update(table).where(table.c.id == quiet["executionId"]).values(deadline_at=clock.now())
         )
     hooks.send(talking, "execution.progress")
     hooks.send(given, "execution.progress")
@@ -197,14 +197,14 @@ def test_the_search_for_deadlines_follows_its_index(hooks: Api) -> None:
 
         plans: list[Any] = []
         event.listen(connection.engine, "before_cursor_execute", note)
-        deadlines.late(connection, 0, authentication.now())
+        deadlines.timed_out(connection, 0, clock.now())
         event.remove(connection.engine, "before_cursor_execute", note)
         explain = "EXPLAIN" if connection.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
         plan = connection.exec_driver_sql(f"{explain} {asked[0]}", plans[0]).all()
         assert "ix_executions_deadline" in str(plan)
 
 
-def test_a_silent_shard_is_lost_until_it_speaks_again(
+def test_a_silent_shard_is_lost_until_it_reports_again(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
     subscribe(hooks, subscribers.url(name), events=["shard.completed", "execution.completed"])
@@ -212,7 +212,7 @@ def test_a_silent_shard_is_lost_until_it_speaks_again(
     waiting = live(hooks, configuration={"shards": 2})
     wait_for(lambda: hooks.shard(waiting)["status"] == "lost")
     wait_for(lambda: hooks.status(failing)["status"] == "failed")
-    assert hooks.status(failing)["reason"] == "A shard was lost: its runner fell silent"
+    assert hooks.status(failing)["reason"] == "A shard was lost: its runner stopped reporting"
     hooks.submit(failing, tests=[result("a"), result("b")])
     assert hooks.status(failing)["status"] == "failed"
     assert hooks.status(failing)["results"]["total"] == 2
@@ -235,7 +235,7 @@ def test_a_silent_shard_is_lost_until_it_speaks_again(
     ]
 
 
-def test_who_need_not_speak_is_not_silent(hooks: Api) -> None:
+def test_a_shard_without_live_reports_is_not_lost(hooks: Api) -> None:
     three_hours_ago = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 3 * 3600))
     documented = hooks.create()
     hooks.send(documented, "execution.started")
@@ -265,7 +265,7 @@ def test_who_need_not_speak_is_not_silent(hooks: Api) -> None:
         assert hooks.status(execution)["status"] == "completed"
 
 
-def test_a_server_that_was_away_judges_nobody_at_once(
+def test_a_restarted_server_waits_before_it_declares_shards_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable, value in {**SETTINGS, "TMS_SERVER_RATE_LIMITS": "documented"}.items():
@@ -297,7 +297,7 @@ def test_a_server_that_was_away_judges_nobody_at_once(
         process.wait(timeout=20)
 
 
-def test_several_servers_do_and_deliver_each_thing_once_and_replace_a_killed_one(
+def test_several_servers_deliver_each_event_once_and_replace_a_killed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subscribers: Subscribers, name: str
 ) -> None:
     for variable, value in {**ENVIRON, **PROGRESS, "TMS_SERVER_KEYS": KEY}.items():

@@ -1,4 +1,4 @@
-"""TLS to an address that was checked: the certificate is held against the name."""
+"""TLS of deliveries: the certificate is verified against the name, at the pinned address."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAME = "hooks.example"
 
 
 class Authority:
-    """A certificate authority of our own."""
+    """A certificate authority for tests."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -36,7 +36,7 @@ class Authority:
         self.file.write_bytes(own.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
     def serving(self, *names: x509.GeneralName) -> ssl.SSLContext:
-        """TLS of a server with a certificate for these names."""
+        """Return the TLS context of a server with a certificate for these names."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "A server")])
         built = self._builder(subject, key).add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -97,7 +97,7 @@ def send(
     return asyncio.run(run())
 
 
-def test_the_name_is_asked_for_and_checked_at_the_pinned_address(authority: Authority) -> None:
+def test_sni_and_certificate_use_the_name_at_the_pinned_address(authority: Authority) -> None:
     serving = authority.serving(x509.DNSName(NAME))
     sender = HttpSender(EgressPolicy(insecure=True), pinned, authority.trusted)
     response, asked, known = send(serving, sender, NAME)
@@ -112,14 +112,14 @@ def test_a_certificate_for_the_address_or_another_name_is_not_accepted(authority
         response, _, known = send(authority.serving(name), sender, NAME)
         assert response.code == 0
         assert response.reason is not None
-        assert response.reason.startswith("its TLS certificate is not accepted: Hostname mismatch")
+        assert response.reason.startswith("its TLS certificate is not valid: Hostname mismatch")
         assert known.got == {}
 
 
-def test_an_authority_that_the_system_does_not_know_is_not_believed(authority: Authority) -> None:
+def test_an_unknown_certificate_authority_is_not_trusted(authority: Authority) -> None:
     serving = authority.serving(x509.DNSName(NAME))
     response, _, known = send(serving, HttpSender(EgressPolicy(insecure=True), pinned), NAME)
-    assert response.reason == "its TLS certificate is not accepted: unable to get local issuer certificate"
+    assert response.reason == "its TLS certificate is not valid: unable to get local issuer certificate"
     assert known.got == {}
 
 

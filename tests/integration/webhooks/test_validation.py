@@ -1,4 +1,4 @@
-"""POST /webhooks/{id}/validate under a key: one payload, however many ask."""
+"""POST /webhooks/{id}/validate with an idempotency key."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from tests.helpers.subscribers import OK, Got, Subscribers
 from tests.integration.webhooks.conftest import subscribe
 
 
-def test_many_at_once_with_one_key_send_one_payload_and_those_after_get_its_answer(
-    hooks: Api, subscribers: Subscribers
-) -> None:
+def test_concurrent_validations_with_one_key_send_one_payload(hooks: Api, subscribers: Subscribers) -> None:
     name = f"once-{hooks.data_dir.parent.name}"
     answer_now = threading.Event()
 

@@ -539,7 +539,8 @@ VARIABLES = sorted(
 @given(st.dictionaries(st.sampled_from(VARIABLES), st.text(max_size=20), max_size=12))
 def test_no_environment_breaks_it(environ: dict[str, str]) -> None:
     found = detection.detect(environ)
-    assert found is None or all(isinstance(value, str) and value for value in found.metadata().values())
+    metadata: dict[str, Any] = found.metadata() if found is not None else {}
+    assert all(isinstance(value, str) and value for value in metadata.values())
 
 
 def test_git_tells_what_no_ci_does(tmp_path: Path) -> None:

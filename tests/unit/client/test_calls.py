@@ -8,7 +8,7 @@ import sys
 FIRST_MESSAGES = """
 import sys, threading
 import msgspec
-from pytest_tms import calls
+from pytest_tms.client import calls
 sys.setswitchinterval(1e-7)
 together = threading.Barrier(8)
 def read():

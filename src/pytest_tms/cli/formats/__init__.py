@@ -66,7 +66,9 @@ def read_report(source: Source, node_ids: NodeIds) -> Report:
         from pytest_tms.cli.formats.report_log import ReportLog
 
         return ReportLog(source, chain((start,), text), node_ids)
-    return Unreadable(f"{source.name} is neither JUnit XML nor of pytest-reportlog: name such a file")
+    return Unreadable(
+        f"{source.name} is neither JUnit XML nor a report log of pytest-reportlog: submit one of these"
+    )
 
 
 def reason(error: Exception) -> str:

@@ -374,7 +374,10 @@ class JUnit:
             if not self._open:
                 self._root = attributes
         elif not self._open:
-            raise ValueError(f"this is no JUnit XML, its root is <{clean(tag[:50])}>: submit JUnit XML")
+            raise ValueError(
+                f"this is not JUnit XML: its root is <{clean(tag[:50])}>, not <testsuites>, <testsuite> or "
+                "<testcase>: submit the report that the test runner wrote"
+            )
         elif tag in LEAVES:
             opened = self._leaf = Leaf(tag, attributes)
             if tag in OUTPUT:

@@ -68,7 +68,7 @@ class ReportLog:
                 break
             yield self._distinct(result)
         if self._bad_lines > 1:
-            self._problem(f"{self._bad_lines - 1} more lines are no reports of pytest-reportlog")
+            self._problem(f"{self._bad_lines - 1} more lines are not lines of pytest-reportlog")
         if not self._is_finished and not self.problems:
             what = "the session did not end; its tests so far are kept: submit the log after pytest has ended"
             self._problem(f"line {self._line}: {what}")
@@ -115,7 +115,7 @@ class ReportLog:
         except Exception:  # whatever a line holds that no pytest wrote
             self._bad_lines += 1
             if self._bad_lines == 1:
-                what = "this is no report of pytest-reportlog; the other lines are kept"
+                what = "this is not a line of pytest-reportlog; the other lines are kept"
                 cut = "" if line.rstrip().endswith("}") else " (the line is cut)"
                 self._problem(f"line {self._line}: {what}{cut}: run the tests again and submit it again")
             return self._given_up(report)

@@ -1,1 +1,1 @@
-"""The API: one module per resource. Handlers decode, call the store, and answer."""
+"""The HTTP API: handlers decode a request, call a service and encode its result."""

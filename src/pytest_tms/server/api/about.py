@@ -1,4 +1,4 @@
-"""The service itself: what it is, and its OpenAPI document."""
+"""Calls about the service itself: its description and its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -7,29 +7,34 @@ from typing import Any
 
 from litestar import Request, get
 
-from pytest_tms import calls, wire
-from pytest_tms.server.api import authentication
+from pytest_tms import wire
+from pytest_tms.client import calls
+from pytest_tms.errors import Unauthorized
 from pytest_tms.server.api.openapi import document
 from pytest_tms.server.api.routes import route
+from pytest_tms.server.domain import clock
+from pytest_tms.server.domain.api_tokens import ApiToken
+from pytest_tms.server.domain.capabilities import CAPABILITIES
+from pytest_tms.server.request_context import bearer_token
+from pytest_tms.server.services.tokens import find_token
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.store.tokens import ApiToken
-
-CAPABILITIES = ("attempts", "control", "expected", "gzip", "idempotency", "live-tests", "replay", "tests")
-"""The additions to the documented API that this server speaks; see docs/protocol.md."""
 
 
 @route(calls.DESCRIBE_SERVICE)
 def describe_service(
     request: Request[Any, Any, Any], database: Database, settings: ServerSettings
 ) -> wire.ServiceInfo:
-    """What this server is, and what it allows the token of the request to do."""
-    token = authentication.carried(request, database)
+    """Return what this server is, and what the token of the request allows, if it has a valid one."""
+    try:
+        token = find_token(database, bearer_token(request))
+    except Unauthorized:
+        token = None
     return wire.ServiceInfo(
         service="pytest-tms",
         version=version("pytest-tms"),
         capabilities=list(CAPABILITIES),
-        token=None if token is None else _shown(token),
+        token=None if token is None else _token_info(token),
         suites=[] if token is None else list(settings.suites),
         environments=[] if token is None else list(settings.environments),
     )
@@ -37,12 +42,14 @@ def describe_service(
 
 @get("/openapi.json", sync_to_thread=False)
 def openapi(settings: ServerSettings) -> dict[str, Any]:
-    """Every call with its messages and status codes, as OpenAPI 3.1."""
+    """Return every call with its messages and status codes, as OpenAPI 3.1."""
     return document(settings.suites, settings.environments)
 
 
-def _shown(token: ApiToken) -> wire.TokenInfo:
-    ends = None if token.expires_at is None else wire.timestamp(wire.moment(token.expires_at))
+def _token_info(token: ApiToken) -> wire.TokenInfo:
     return wire.TokenInfo(
-        id=token.id, scopes=list(token.scopes), environments=list(token.environments), expires_at=ends
+        id=token.id,
+        scopes=list(token.scopes),
+        environments=list(token.environments),
+        expires_at=clock.optional_timestamp(token.expires_at),
     )

@@ -1,38 +1,30 @@
-"""Executions: create, read, cancel."""
+"""Calls about executions: create, read, cancel, list their tests."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
 
-from pytest_tms import calls, wire
+from pytest_tms import wire
+from pytest_tms.client import calls
 from pytest_tms.errors import Problem, Unprocessable
-from pytest_tms.server.api import authentication
-from pytest_tms.server.api.about import CAPABILITIES
-from pytest_tms.server.api.authentication import Caller
-from pytest_tms.server.api.idempotency import IdempotencyGuard
+from pytest_tms.server.api.paging import requested_page
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.api.validation import decode, unknown_fields
-from pytest_tms.server.domain import attempts, states
-from pytest_tms.server.domain.column_values import plain
-from pytest_tms.server.domain.executions import Execution, Shard
-from pytest_tms.server.domain.forecast import forecast
-from pytest_tms.server.domain.ids import new_id
-from pytest_tms.server.domain.metadata_limits import size_problems
+from pytest_tms.server.domain import clock
+from pytest_tms.server.domain.actors import Caller
+from pytest_tms.server.domain.executions import Shard
+from pytest_tms.server.domain.metadata_limits import size_problems, unknown_field_problems
 from pytest_tms.server.domain.urls import Urls
-from pytest_tms.server.services import shard_reports
+from pytest_tms.server.services import executions
+from pytest_tms.server.services.executions import ExecutionSnapshot
+from pytest_tms.server.services.idempotency import IdempotencyGuard
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import audit, executions, results
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
-from pytest_tms.server.webhooks.outbox import announce
-
-CANCELLED_BY_CALL = "User requested cancellation"
-DEFAULT_TIMEOUT = 1_800_000
-"""Milliseconds, documented."""
 
 
 @route(calls.CREATE_EXECUTION)
@@ -40,143 +32,51 @@ def create_execution(
     body: bytes,
     database: Database,
     settings: ServerSettings,
-    addresses: Urls,
-    once: IdempotencyGuard,
+    urls: Urls,
+    idempotency: IdempotencyGuard,
     caller: Caller,
 ) -> wire.ExecutionCreated:
     """Create an execution, with a token of its own for its events."""
-    request, document = decode(body, wire.ExecutionRequest, partial(_problems, settings))
-    caller.check_reach([request.environment])
-    asked = request.configuration or wire.Configuration()
-    execution_id = new_id("exec")
-    token = once.webhook_token(execution_id)
-    execution = Execution(
-        id=execution_id,
-        test_suite=request.test_suite,
-        environment=request.environment,
-        provider=plain(request.provider or "custom"),
-        trigger_source=request.trigger_source or "api",
-        configuration={
-            **(document.get("configuration") or {}),
-            "shards": asked.shards or 1,
-            "timeout": asked.timeout or DEFAULT_TIMEOUT,
-        },
-        metadata=request.metadata or {},
+    try:
+        request, document = decode(body, wire.ExecutionRequest, partial(_problems, settings))
+    except Unprocessable as error:
+        error.hint = _hint(settings, error)
+        raise
+    return executions.create_execution(
+        database,
+        request,
+        configuration=document.get("configuration") or {},
         extra=unknown_fields(document, wire.ExecutionRequest),
-        token_hash=authentication.hashed(token),
-        root=addresses.root,
-        created_at=authentication.now(),
-        shards_total=asked.shards or 1,
-        timeout_given=asked.timeout is not None,
+        urls=urls,
+        idempotency=idempotency,
+        caller=caller,
     )
-    execution = execution.timed(execution.created_at)
-    with database.write() as connection:
-        answer = once.recall(connection, body, wire.ExecutionCreated)
-        if answer is None:
-            executions.create(connection, execution)
-            audit.add(connection, caller, "execution.created", execution.id, execution.created_at)
-            answer = wire.ExecutionCreated(
-                execution_id=execution.id,
-                status=execution.status,
-                created_at=_time(execution.created_at),
-                configuration=_configuration(execution),
-                webhook_url=f"{addresses.api}/webhooks/executions/{execution.id}",
-                report_url=addresses.report(execution.id),
-                capabilities=list(CAPABILITIES),
-            )
-            once.keep(connection, answer)
-        else:
-            token = once.webhook_token(answer.execution_id)
-    return msgspec.structs.replace(answer, webhook_token=token)
 
 
 @route(calls.GET_EXECUTION)
-def get_execution(database: Database, addresses: Urls, execution_id: str) -> dict[str, Any]:
-    """An execution's status, with the unknown fields that it was created with."""
-    with database.read() as connection:
-        execution = executions.get(connection, execution_id)
-        shards = executions.shards(connection, execution_id)
-    now = authentication.now()
-    expected = forecast(shards, execution.results, now)
-    status = wire.ExecutionStatus(
-        execution_id=execution.id,
-        status=execution.status,
-        progress=wire.Progress(
-            started_at=_maybe_time(execution.started_at),
-            completed_at=_maybe_time(execution.ended_at),
-            duration=execution.runtime,
-            shards_completed=execution.shards_finished,
-            total_shards=execution.expected_shards,
-            tests_expected=expected.expected,
-            tests_not_run=expected.not_run,
-            estimated_end=_maybe_time(expected.ends_at),
-        ),
-        results=execution.results,
-        shard_results=[_shard(shard, expected.missing.get(shard.shard_id)) for shard in shards],
-        running=[test for shard in shards if shard.status == "running" for test in _in_flight(shard)],
-        artifacts=addresses.links(execution.id),
-        reason=execution.reason,
-        created_at=_time(execution.created_at),
-        test_suite=execution.test_suite,
-        environment=execution.environment,
-        provider=execution.provider,
-        trigger_source=execution.trigger_source,
-        configuration=_configuration(execution),
-        metadata=execution.metadata,
-    )
-    document: dict[str, Any] = msgspec.to_builtins(status)
-    return {**execution.extra, **document}
+def get_execution(database: Database, urls: Urls, execution_id: str) -> dict[str, Any]:
+    """Return an execution's status, with the unknown fields that it was created with."""
+    found = executions.get_snapshot(database, execution_id)
+    document: dict[str, Any] = msgspec.to_builtins(_status(found, urls))
+    return {**found.execution.extra, **document}
 
 
 @route(calls.CANCEL_EXECUTION)
 def cancel_execution(
     database: Database,
     settings: ServerSettings,
-    addresses: Urls,
-    worker: DeliveryWorker,
+    urls: Urls,
+    delivery_worker: DeliveryWorker,
     caller: Caller,
     execution_id: str,
 ) -> wire.ExecutionCancelled:
-    """Cancel an execution; a repeated call gives the first answer again."""
-    execution = cancel(database, settings, addresses, worker, caller, execution_id)
+    """Cancel an execution; a repeated call returns the first response again."""
+    execution = executions.cancel_execution(database, settings, urls, delivery_worker, caller, execution_id)
     return wire.ExecutionCancelled(
         execution_id=execution.id,
-        cancelled_at=_time(execution.ended_at or execution.created_at),
-        reason=execution.reason or CANCELLED_BY_CALL,
+        cancelled_at=clock.timestamp(execution.ended_at or execution.created_at),
+        reason=execution.reason or executions.CANCELLED_BY_CALL,
     )
-
-
-def cancel(
-    database: Database,
-    settings: ServerSettings,
-    addresses: Urls,
-    worker: DeliveryWorker,
-    caller: Caller,
-    execution_id: str,
-) -> Execution:
-    """Cancel an execution, so that its runs stop; one that is cancelled stays as it is.
-
-    Raises NotFound, and Conflict if it has ended otherwise and no shard of it reports any more.
-    """
-    now = authentication.now()
-    with database.write() as connection:
-        before = execution = executions.lock(connection, execution_id)
-        states.check_cancel(execution.status, reports=reports(connection, settings, execution, now))
-        if execution.status != "cancelled":
-            execution = execution.cancelled(CANCELLED_BY_CALL, now)
-            execution = shard_reports.close(connection, execution, now)
-            executions.save(connection, execution)
-            audit.add(connection, caller, "execution.cancelled", execution.id, now)
-        told = announce(connection, addresses, before, execution)
-    if told:
-        worker.wake()
-    return execution
-
-
-def reports(connection: Connection, settings: ServerSettings, execution: Execution, now: int) -> bool:
-    """Return whether a shard of an execution that has ended still reports."""
-    silence = settings.shard_silence * 1000 or attempts.DEFAULT_SILENCE
-    return execution.status in states.ENDED and executions.is_heard(connection, execution.id, now, silence)
 
 
 @route(calls.LIST_TESTS)
@@ -187,46 +87,76 @@ def list_tests(
     limit: str = "100",
     status: str | None = None,
 ) -> wire.TestPage:
-    """One page of an execution's tests, as they were sent."""
-    problems = []
-    if cursor is not None and not (cursor.isdecimal() and len(cursor) < 19):
-        problems.append(Problem("cursor", "Must be the cursor of an earlier page"))
-    if not (limit.isdecimal() and len(limit) < 4 and 1 <= int(limit) <= 200):
-        problems.append(Problem("limit", "Must be a whole number from 1 to 200"))
-    if status not in (None, "passed", "failed", "skipped"):
-        problems.append(Problem("status", "Must be one of: passed, failed, skipped"))
-    if problems:
-        raise Unprocessable(details=problems)
-    with database.read() as connection:
-        execution = executions.get(connection, execution_id)
-        tests, following = results.page(
-            connection, execution, status=status, after=int(cursor or 0), limit=int(limit)
-        )
+    """Return one page of an execution's tests, as they were sent."""
+    page = requested_page(cursor, limit, status, ("passed", "failed", "skipped"))
+    tests, following = executions.list_tests(
+        database, execution_id, status=status, after=page.cursor or 0, limit=page.limit
+    )
     return wire.TestPage(
         execution_id=execution_id, tests=tests, cursor=None if following is None else str(following)
     )
 
 
 def _problems(settings: ServerSettings, document: dict[str, Any]) -> list[Problem]:
-    """Return what no schema says: the operator's suites and environments, and the size of free objects."""
-    allowed = {"testSuite": settings.suites, "environment": settings.environments}
+    """Return the problems that a schema cannot find.
+
+    They are suites and environments that the operator does not allow, and free objects that are too large.
+    """
     return [
         *(
             Problem(name, f"Must be one of: {', '.join(values)}")  # the documented message
-            for name, values in allowed.items()
+            for name, values in _allowed(settings).items()
             if document.get(name) and isinstance(document[name], str) and document[name] not in values
         ),
         *size_problems(document.get("configuration"), "configuration"),
         *size_problems(document.get("metadata"), "metadata"),
+        *unknown_field_problems(unknown_fields(document, wire.ExecutionRequest)),
     ]
 
 
-def _configuration(execution: Execution) -> dict[str, Any]:
-    return {
-        **execution.configuration,
-        "testSuite": execution.test_suite,
-        "environment": execution.environment,
-    }
+def _allowed(settings: ServerSettings) -> dict[str, Sequence[str]]:
+    return {"testSuite": settings.suites, "environment": settings.environments}
+
+
+def _hint(settings: ServerSettings, error: Unprocessable) -> str:
+    """Return how the operator allows the suite and the environment that are refused; empty if none is."""
+    variables = {"testSuite": "TMS_SERVER_SUITES", "environment": "TMS_SERVER_ENVIRONMENTS"}
+    found = [
+        variables[problem.field]
+        for problem in error.details
+        if problem.message == f"Must be one of: {', '.join(_allowed(settings).get(problem.field, ()))}"
+    ]
+    return f"The operator of the TMS allows others with {' and '.join(found)}." if found else ""
+
+
+def _status(found: ExecutionSnapshot, urls: Urls) -> wire.ExecutionStatus:
+    execution, shards, expected = found.execution, found.shards, found.forecast
+    return wire.ExecutionStatus(
+        execution_id=execution.id,
+        status=execution.status,
+        progress=wire.Progress(
+            started_at=clock.optional_timestamp(execution.started_at),
+            completed_at=clock.optional_timestamp(execution.ended_at),
+            duration=execution.runtime,
+            shards_completed=execution.shards_finished,
+            total_shards=execution.expected_shards,
+            tests_expected=expected.expected,
+            tests_not_run=expected.not_run,
+            estimated_end=clock.optional_timestamp(expected.ends_at),
+        ),
+        results=execution.results,
+        shard_results=[_shard(shard, expected.missing.get(shard.shard_id)) for shard in shards],
+        running=[test for shard in shards if shard.status == "running" for test in _in_flight(shard)],
+        artifacts=urls.links(execution.id),
+        reason=execution.reason,
+        created_at=clock.timestamp(execution.created_at),
+        test_suite=execution.test_suite,
+        environment=execution.environment,
+        provider=execution.provider,
+        trigger_source=execution.trigger_source,
+        configuration=execution.full_configuration,
+        metadata=execution.metadata,
+    )
 
 
 def _shard(shard: Shard, not_run: int | None) -> wire.ShardResult:
@@ -254,11 +184,3 @@ def _in_flight(shard: Shard) -> list[wire.TestInFlight]:
         )
         for test in shard.in_flight
     ]
-
-
-def _time(milliseconds: int) -> str:
-    return wire.timestamp(wire.moment(milliseconds))
-
-
-def _maybe_time(milliseconds: int | None) -> str | None:
-    return None if milliseconds is None else _time(milliseconds)

@@ -1,4 +1,4 @@
-"""The shape of a body, looked at before it becomes objects: how deep it is, and of how many values."""
+"""Limits of JSON bodies, checked before they are decoded: nesting and number of values."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import msgspec
 
 from pytest_tms.errors import Problem, TooLarge, Unprocessable
 
-DEEPEST = 100
-"""Levels of lists and objects in a body. More than people write, and far from where interpreters give up."""
-MOST_VALUES = 5_000_000
-"""Values of a body: each may take some 70 bytes of memory where it took two on the wire."""
+MAX_DEPTH = 100
+"""Levels of lists and objects in a body; well below the recursion limits of JSON decoders."""
+MAX_VALUES = 5_000_000
+"""Values of a body; a value of two bytes in JSON may take some 70 bytes of memory."""
 
 _STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
@@ -20,28 +20,37 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def check_values(body: bytes) -> None:
-    """Raise TooLarge where a body has too many values; msgspec's errors where that body is no JSON."""
-    if len(body) <= MOST_VALUES or _values(body) <= MOST_VALUES:
+    """Check the number of values of a body.
+
+    Raises:
+        TooLarge: There are too many.
+        msgspec.DecodeError: The body is large and is not valid JSON.
+    """
+    if len(body) <= MAX_VALUES or _values(body) <= MAX_VALUES:
         return
-    msgspec.json.decode(body, type=msgspec.Raw)  # so that every string ends, and taking them out is quick
-    if _values(_STRINGS.sub(b"", body)) > MOST_VALUES:
-        raise TooLarge(f"The body has more than {MOST_VALUES:,} values: submit less at once.")
+    msgspec.json.decode(body, type=msgspec.Raw)  # every string is terminated: removing them is fast
+    if _values(_STRINGS.sub(b"", body)) > MAX_VALUES:
+        raise TooLarge(f"The body has more than {MAX_VALUES:,} values: split it into several requests.")
 
 
 def check_depth(texts: Iterable[str], path: str, around: int = 0) -> None:
-    """Raise Unprocessable where one of many JSON texts, ``around`` levels down in a body, is too deep.
+    """Check the nesting of JSON texts that are ``around`` levels below the top of a body.
 
-    What has few brackets cannot be, so that most texts are only counted.
+    ``path`` is their path in the body, with ``{}`` for the index. Only texts with enough brackets to be too
+    deep are examined.
+
+    Raises:
+        Unprocessable: A text is nested too deeply.
     """
-    most = DEEPEST - around
+    most = MAX_DEPTH - around
     for number, text in enumerate(texts):
         if text.count("[") + text.count("{") > most and _is_deeper(text.encode(), most):
             raise too_deep(path.format(number))
 
 
 def too_deep(path: str = "") -> Unprocessable:
-    """What to raise for a body, or a part of it, that is too deep."""
-    return Unprocessable(details=[Problem(path, f"Must be nested at most {DEEPEST} levels deep")])
+    """Return the error for a body, or the part of it at ``path``, that is nested too deeply."""
+    return Unprocessable(details=[Problem(path, f"Must be nested at most {MAX_DEPTH} levels deep")])
 
 
 def _is_deeper(text: bytes, most: int) -> bool:

@@ -1,12 +1,12 @@
-"""What the OpenAPI document says of each message and field, in words for readers of any language."""
+"""Descriptions of calls, messages and fields in the OpenAPI document."""
 
 from __future__ import annotations
 
 SERVICE = """\
 Report test executions while they run, read their results, and subscribe to their events.
 
-Every call needs an API token as `Authorization: Bearer`. An answer to GET has an `ETag`: send it back as `If-None-Match`
-to get a 304 without a body if nothing changed. Large answers are compressed as `Accept-Encoding` allows; request bodies
+Every call needs an API token as `Authorization: Bearer`. A response to GET has an `ETag`: send it back as `If-None-Match`
+to get a 304 without a body if nothing changed. Large responses are compressed as `Accept-Encoding` allows; request bodies
 may be `gzip` or `zstd`. Unknown fields in requests are stored, unknown query parameters are refused. Every error has the
 same shape, with the id of the request.
 """
@@ -15,29 +15,29 @@ TAGS = {
     "Executions": "Test executions: create, read, cancel.",
     "Results": "The results of a shard, sent when it has ended.",
     "Events": "Reports of a runner while its execution runs.",
-    "Webhooks": "Subscriptions: the server sends events of executions to an address of yours.",
+    "Webhooks": "Subscriptions: the server sends events of executions to your URL.",
 }
 """The tags, one for each resource, in the order of the document."""
 
 CALLS = {
     "describe_service": "Returns the version and the capabilities of the server. With a valid API token, also what the "
     "token may do.",
-    "create_execution": "Creates an execution. The answer holds the address and the token to which its events are sent; "
+    "create_execution": "Creates an execution. The response has the URL and the token to which its events are sent; "
     "the token is shown only once.",
     "get_execution": "Returns the state, the counts and the shards of an execution.",
-    "cancel_execution": "Cancels an execution. Its runners are notified by the answer to their next event. Cancelling "
-    "again returns the first answer.",
+    "cancel_execution": "Cancels an execution. Its runners are notified by the response to their next event. Cancelling "
+    "again returns the first response.",
     "list_tests": "Returns the tests of an execution as they were sent, in the order of arrival.",
     "submit_results": "Stores the tests of a shard and ends the shard. Sending a test again replaces it.",
     "send_event": "Reports that an execution or a shard started, progressed or ended. Use the token of the execution, or "
     "an API token.",
-    "create_webhook": "Subscribes an address to events. Without a secret the server makes one and shows it only once.",
+    "create_webhook": "Subscribes a URL to events. Without a secret the server generates one and returns it only once.",
     "list_webhooks": "Returns the webhooks that the token may see, the oldest first.",
-    "get_webhook": "Returns a webhook and how its deliveries fare.",
+    "get_webhook": "Returns a webhook and the state of its deliveries.",
     "update_webhook": "Changes the fields that are given. A paused webhook keeps its events until it is active again.",
     "delete_webhook": "Deletes a webhook with the deliveries that were not sent yet.",
     "rotate_webhook_secret": "Replaces the secret. For 24 hours deliveries are signed with the old and the new one.",
-    "validate_webhook": "Sends a signed test payload at once and returns how the endpoint answered.",
+    "validate_webhook": "Sends a signed test payload at once and returns the response of the endpoint.",
     "list_deliveries": "Returns the deliveries of a webhook, the newest first.",
     "replay_deliveries": "Sends one delivery again, or all that failed. Each keeps its id.",
 }
@@ -55,13 +55,13 @@ EVENTS = {
 """The description of each outbound event."""
 
 DELIVERED = "Sent at least once: a repeated delivery has the same `webhook-id`."
-NOT_DELIVERED = "Any other answer, or none in 15 seconds: it is sent again by the retry policy."
+NOT_DELIVERED = "Any other response, or none in 15 seconds: the delivery is retried by the retry policy."
 
 ENUMERATIONS = {
     "TriggerSource": "What started a run.",
-    "ExecutionState": "The state of an execution. Failing tests leave it `completed`; `failed` says that the run broke.",
+    "ExecutionState": "The state of an execution. Failing tests leave it `completed`; `failed` means that the run broke.",
     "ShardState": "The state of a shard: `failed` if a test failed, `error` if the run broke, `lost` if its runner "
-    "fell silent.",
+    "stopped reporting.",
     "SubmittedStatus": "How a shard ended.",
     "TestStatus": "How a test ended.",
     "EventName": "What happened to an execution or a shard.",
@@ -75,21 +75,21 @@ SCHEMAS = {
     "ArtifactNames": "The names of a shard's files, by kind.",
     "Attempt": "One try of a test that was run more than once. The last try is the test itself.",
     "Configuration": "How an execution is to run. Unknown fields are stored and returned.",
-    "Counts": "How many tests ended how. `total` is `passed` + `failed` + `skipped`; `flaky` is a part of `passed`.",
-    "Delivery": "One event on its way to one webhook.",
+    "Counts": "The number of tests by outcome. `total` is `passed` + `failed` + `skipped`; `flaky` is a part of `passed`.",
+    "Delivery": "The delivery of one event to one webhook.",
     "DeliveryPage": "A page of deliveries.",
     "EndedData": "What an event that ends an execution carries.",
-    "ErrorAnswer": "The answer to every request that failed.",
+    "ErrorAnswer": "The response to every request that failed.",
     "ErrorBody": "What went wrong.",
     "Event": "A report of a runner about its execution.",
-    "EventAccepted": "The answer to an event.",
+    "EventAccepted": "The response to an event.",
     "EventData": "The content of an event. Which fields apply depends on the event; unknown ones are stored.",
-    "ExecutionCancelled": "The answer to a cancellation.",
+    "ExecutionCancelled": "The response to a cancellation.",
     "ExecutionCreated": "A new execution.",
     "ExecutionRequest": "A new execution. Unknown fields are stored and returned with its status.",
     "ExecutionStatus": "The state and the results of an execution.",
     "FailedTest": "A test that failed.",
-    "GivenCounts": "Counts as a runner knows them. Missing ones are derived from the tests.",
+    "GivenCounts": "Counts that a runner sends itself. Missing ones are derived from the tests.",
     "JsonObject": "An object with any fields.",
     "Links": "Pages about an execution.",
     "Problem": "One bad field or parameter.",
@@ -98,7 +98,7 @@ SCHEMAS = {
     "Replayed": "How many deliveries are sent again.",
     "ReplayRequest": "Which deliveries to send again.",
     "ResultsSubmission": "The results of a shard.",
-    "RetryPolicy": "What follows a failed delivery.",
+    "RetryPolicy": "When failed deliveries are retried.",
     "RunningTest": "A test in flight.",
     "SecretRotation": "A new secret.",
     "Section": "A part of a test's output.",
@@ -110,8 +110,8 @@ SCHEMAS = {
     "ShardSummary": "A shard in the event that ends its execution.",
     "StartedData": "What the event that starts an execution carries.",
     "StoredConfiguration": "The configuration of an execution as it was stored, with every field it was sent with.",
-    "StringMap": "An object with any fields, whose values are texts.",
-    "SubmissionAccepted": "The answer to a submission.",
+    "StringMap": "An object with any fields, whose values are strings.",
+    "SubmissionAccepted": "The response to a submission.",
     "SubmissionSummary": "What a submission changed.",
     "Subtest": "A part of a test.",
     "TestInFlight": "A test that runs now.",
@@ -120,11 +120,11 @@ SCHEMAS = {
     "TokenInfo": "An API token, without its text.",
     "Webhook": "A webhook.",
     "WebhookChange": "Changes of a webhook. What is not given stays as it is.",
-    "WebhookDeleted": "The answer to a deletion.",
+    "WebhookDeleted": "The response to a deletion.",
     "WebhookFilters": "The executions whose events are sent.",
     "WebhookList": "All webhooks.",
     "WebhookRequest": "A new webhook. Unknown fields are stored and returned.",
-    "WebhookValidation": "How an endpoint answered a test payload.",
+    "WebhookValidation": "The result of a test payload.",
 }
 """The description of each message."""
 
@@ -138,7 +138,7 @@ _COUNTS = {
 FIELDS = {
     **_COUNTS,
     "artifacts": "Files, or pages about them.",
-    "artifactsUploaded": "The number of files that the server stored or expects.",
+    "artifactsUploaded": "The number of files that the server stored: 0, because a submission has only their names.",
     "artifactsUrl": "The page with the files.",
     "attempt": "The number of the attempt of the CI job, from 1.",
     "attempts": "Every attempt, if there were several.",
@@ -176,6 +176,7 @@ FIELDS = {
     "file": "The file of the test.",
     "filters": "The executions whose events are sent.",
     "happenedAt": "When it happened, if it is reported afterwards.",
+    "hint": "Who can allow the request, and how. Most errors have none.",
     "id": "The id.",
     "inFlight": "The tests that the shard runs now.",
     "interval": "Milliseconds until the next report, if it does not follow `progressInterval`.",
@@ -207,12 +208,12 @@ FIELDS = {
     "reason": "Why; null if there is no reason to give.",
     "reportUrl": "The page with the report.",
     "requestId": "The id of the request, for questions to the operator.",
-    "responseCode": "The status of the endpoint's answer.",
-    "responseTime": "Milliseconds until the endpoint answered.",
+    "responseCode": "The status code of the endpoint's response.",
+    "responseTime": "Milliseconds until the endpoint responded.",
     "results": "The counts.",
     "retries": "The number of further attempts after the first. 0 unless given.",
     "retryDelay": "Milliseconds before the first further attempt. 5000 unless given.",
-    "retryPolicy": "What follows a failed delivery.",
+    "retryPolicy": "When failed deliveries are retried.",
     "runner": "An id that one process of a runner keeps for its whole run.",
     "running": "The tests in flight.",
     "scopes": "What the token may do.",
@@ -264,7 +265,7 @@ FIELDS = {
 """The description of each field, wherever it occurs."""
 
 OVERRIDES = {
-    ("Delivery", "responseCode"): "The status of the endpoint's last answer; null if there was none.",
+    ("Delivery", "responseCode"): "The status code of the endpoint's last response; null if there was none.",
     ("Delivery", "attempts"): "How often it was sent.",
     ("ErrorAnswer", "error"): "The error.",
     ("EventData", "shards"): "The shards that this runner runs now.",
@@ -278,12 +279,12 @@ OVERRIDES = {
     ("SecretRotation", "secret"): "The new secret. The server makes one if it is left out.",
     ("TestResult", "duration"): "Milliseconds from the start of its set-up to the end of its clean-up.",
     ("TestResult", "error"): "The error in one line, or the reason why the test was skipped.",
-    ("Webhook", "secret"): "The secret, only in the answer to the call that made it; otherwise null.",
+    ("Webhook", "secret"): "The secret, only in the response to the call that generated it; otherwise null.",
     ("WebhookChange", "status"): "`paused` keeps events until the webhook is `active` again.",
     (
         "WebhookRequest",
         "secret",
     ): "The secret by which deliveries are signed. The server makes one if it is left out.",
-    ("WebhookValidation", "responseCode"): "The status of the endpoint's answer; 0 if it did not answer.",
+    ("WebhookValidation", "responseCode"): "The status code of the endpoint's response; 0 without one.",
 }
 """Descriptions of fields that mean something else in one message."""

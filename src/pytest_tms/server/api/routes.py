@@ -1,43 +1,33 @@
-"""From a declared call to a route of the framework."""
+"""Routes of the framework, made from declared calls."""
 
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, Union
 
-from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.enums import HttpMethod
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
-from pytest_tms import calls
-from pytest_tms.calls import Call
-from pytest_tms.errors import BadRequest, Problem
-from pytest_tms.server.api import authentication, rate_limits
-from pytest_tms.server.api.validation import refuse
-from pytest_tms.server.domain.urls import Urls
+from pytest_tms.client import calls
+from pytest_tms.client.calls import Call
+from pytest_tms.errors import Problem
+from pytest_tms.server.domain.problems import refuse
 
 Gives = TypeVar("Gives")
-Answered = Union[Gives, dict[str, Any], Coroutine[Any, Any, Gives]]  # noqa: UP007  # generic
-HOST = re.compile(r"([a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
-"""A Host header; what it says stands in links of pages and payloads."""
-
-
-def addresses(request: Request[Any, Any, Any]) -> Urls:
-    """The public URL that the operator set, else the one that was asked. Raises BadRequest."""
-    if public := request.app.state.settings.public_url:
-        return Urls(public)
-    host = request.headers.get("Host", "")
-    if not HOST.fullmatch(host):
-        raise BadRequest(f"The Host header names no host: {host[:100]!r}.")
-    return Urls(f"{request.scope['scheme']}://{host}")
+Response = Union[Gives, dict[str, Any], Coroutine[Any, Any, Gives]]  # noqa: UP007  # generic
 
 
 def check_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Raise Unprocessable for query parameters that the call does not have, each by its name."""
-    call: Call[Any, Any] = handler.opt["call"]
+    """Check the query parameters of a call; a guard.
+
+    Raises:
+        Unprocessable: There are unknown ones, each of which is listed.
+    """
+    call: Call[Any, Any] | None = handler.opt.get("call")
+    if call is None:
+        return
     known = [parameter.name for parameter in call.query]
     allowed = f"use {', '.join(known)}" if known else "this call takes none"
     unknown = dict.fromkeys(name for name in connection.query_params if name and name not in known)
@@ -45,7 +35,10 @@ def check_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
 
 
 def options() -> list[HTTPRouteHandler]:
-    """OPTIONS of every path. The framework's own tells only the methods of the first call to a path."""
+    """Return the OPTIONS handlers of all paths.
+
+    Those of the framework list only the methods of the first call of a path.
+    """
     methods: dict[str, set[str]] = {}
     for call in calls.ALL:
         found = methods.setdefault(_path(call), {"OPTIONS"})
@@ -57,13 +50,13 @@ def options() -> list[HTTPRouteHandler]:
             status_code=204,
             response_headers={"Allow": ", ".join(sorted(allowed))},
             sync_to_thread=False,
-        )(_nothing)
+        )(_no_content)
         for path, allowed in methods.items()
     ]
 
 
-def _nothing() -> None:
-    """An empty answer."""
+def _no_content() -> None:
+    """Return an empty response."""
 
 
 def _path(call: Call[Any, Any]) -> str:
@@ -72,15 +65,14 @@ def _path(call: Call[Any, Any]) -> str:
 
 def route(
     call: Call[Any, Gives],
-) -> Callable[[Callable[..., Answered[Gives]]], HTTPRouteHandler]:
-    """Make a function the handler of ``call``, behind its guards; on a thread unless it is a coroutine."""
+) -> Callable[[Callable[..., Response[Gives]]], HTTPRouteHandler]:
+    """Make a function the handler of ``call``; it runs on a thread unless it is a coroutine function."""
 
-    def decorate(function: Callable[..., Answered[Gives]]) -> HTTPRouteHandler:
+    def decorate(function: Callable[..., Response[Gives]]) -> HTTPRouteHandler:
         handler = HTTPRouteHandler(
             path=_path(call),
             http_method=HttpMethod(call.method),
             status_code=call.status,
-            guards=[authentication.guard, rate_limits.guard, check_query],
             opt={"call": call},
             name=call.name,
             sync_to_thread=None if inspect.iscoroutinefunction(function) else True,

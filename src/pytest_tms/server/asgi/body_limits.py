@@ -1,4 +1,4 @@
-"""Limits of request bodies: how slowly one may arrive, and how much memory all of them may take."""
+"""Limits of request bodies: the time in which one has to arrive, and the memory that all of them take."""
 
 from __future__ import annotations
 
@@ -12,72 +12,78 @@ from litestar.types import Receive
 
 from pytest_tms.errors import BadRequest, ServiceUnavailable
 
-LARGEST_BODY = 100 << 20
+MAX_BODY = 100 << 20
 """Bytes of the largest request body."""
 BODY_TIMEOUT = 20.0
-"""Seconds that every body has."""
-SLOWEST = 50_000
-"""Bytes for which it has another second."""
-MOST_HELD = 256 << 20
-"""Bytes of bodies that one process holds at a time: two of the largest, and many small ones."""
+"""Seconds in which any body may arrive."""
+MIN_RATE = 50_000
+"""Bytes per second: a body has a further second for each of these."""
+MAX_BUFFERED = 256 << 20
+"""Bytes of bodies that one process buffers at a time: two of the largest, and many small ones."""
 
 
-def timely(receive: Receive) -> Receive:
-    """Return ``receive`` with a time limit. Raises BadRequest for a body that is too slow or is cut off."""
-    begun: float | None = None
+def with_timeout(receive: Receive) -> Receive:
+    """Return ``receive`` with a timeout for the whole body.
+
+    The returned function raises BadRequest if the body arrives too slowly, or if the client disconnects.
+    """
+    started: float | None = None
     size = 0
-    is_whole = False
+    is_complete = False
 
-    async def piece() -> Any:
-        nonlocal begun, size, is_whole
-        if is_whole:  # a further call waits for the client to disconnect
+    async def chunk() -> Any:
+        nonlocal started, size, is_complete
+        if is_complete:  # a further call waits for the disconnect of the client
             return await receive()
         now = time.monotonic()
-        begun = now if begun is None else begun
+        started = now if started is None else started
         try:
-            with anyio.fail_after(max(0, begun + BODY_TIMEOUT + size / SLOWEST - now)):
+            with anyio.fail_after(max(0, started + BODY_TIMEOUT + size / MIN_RATE - now)):
                 message = await receive()
         except TimeoutError:
-            message_text = f"The body comes too slowly: send it at {SLOWEST // 1000} kB a second or more."
+            message_text = f"The body arrives too slowly: send it at {MIN_RATE // 1000} kB/s or faster."
             raise BadRequest(message_text) from None
         if message["type"] == "http.disconnect":
-            raise BadRequest("The client disconnected before the body was whole.")
+            raise BadRequest("The client disconnected before the end of the body.")
         size += _size(message)
-        is_whole = not message.get("more_body")
+        is_complete = not message.get("more_body")
         return message
 
-    return piece
+    return chunk
 
 
 def _size(message: Any) -> int:
     return len(message.get("body", b""))
 
 
-class Budget:
-    """The bytes of request bodies that this process holds."""
+class BodyBuffer:
+    """Counts the bytes of request bodies that this process buffers."""
 
     def __init__(self) -> None:
-        self._held = 0
+        self._buffered = 0
 
     @contextmanager
     def counted(self, receive: Receive) -> Iterator[Receive]:
-        """Count the pieces of ``receive`` until the request ends. Raises ServiceUnavailable over budget."""
-        mine = 0
+        """Count what ``receive`` returns until the request ends.
 
-        async def piece() -> Any:
-            nonlocal mine
+        The function that the context yields raises ServiceUnavailable beyond ``MAX_BUFFERED``.
+        """
+        own = 0
+
+        async def chunk() -> Any:
+            nonlocal own
             message = await receive()
             size = _size(message)
-            if size and self._held + size > MOST_HELD:
+            if size and self._buffered + size > MAX_BUFFERED:
                 raise ServiceUnavailable(
-                    "The server is overloaded: it holds as many request bodies as it can. Try again later.",
+                    "The server is overloaded: too many request bodies are in progress. Try again later.",
                     retry_after=5,
                 )
-            mine += size
-            self._held += size
+            own += size
+            self._buffered += size
             return message
 
         try:
-            yield piece
+            yield chunk
         finally:
-            self._held -= mine
+            self._buffered -= own

@@ -1,25 +1,30 @@
-"""HTTP connections: uvicorn's protocol with timeouts for slow clients, and documented errors for bad HTTP."""
+"""HTTP connections: uvicorn's protocol with timeouts for slow clients, and documented errors for bad HTTP.
+
+uvicorn does not document the class that ``Connection`` extends. If the parts that are used here change,
+tests/unit/server/test_uvicorn.py fails.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import sys
+from http import HTTPStatus
 
 import h11
-from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from pytest_tms.errors import ApiError
-from pytest_tms.server.api import errors
+from pytest_tms.server import error_responses
 from pytest_tms.server.asgi.headers import SECURITY_HEADERS, HeadersTooLarge
 from pytest_tms.server.domain.ids import new_id
 
 HEAD_TIMEOUT = 10.0
-"""Seconds in which the whole head of a request must arrive, however slowly it drips."""
+"""Seconds in which the whole head of a request has to arrive."""
 LINGER_TIMEOUT = 2.0
-"""Seconds for which a refused client may go on sending, so that it can read the reason."""
+"""Seconds for which a refused client may continue to send, so that it can read the response."""
 MAX_DISCARDED = 1 << 20
-"""Bytes of a refused client that are read and discarded."""
+"""Bytes that are read from a refused client and discarded."""
 MAX_CONNECTIONS = 800
 """Connections of one process: fewer than the 1024 files that it may open on most systems."""
 _CODES = {400: "BAD_REQUEST", 431: "HEADERS_TOO_LARGE", 501: "NOT_IMPLEMENTED"}
@@ -38,7 +43,7 @@ class Connection(H11Protocol):
     _discarded = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        """Start the timeout; with too many connections, close the one that is idle the longest."""
+        """Start the timeout; if there are too many connections, close the one that is idle the longest."""
         super().connection_made(transport)
         self._idle_since = self.loop.time()
         self._start_timer(HEAD_TIMEOUT)
@@ -52,12 +57,12 @@ class Connection(H11Protocol):
                 min(idle)[2]._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Stop the timeout."""
         self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived, or discard what a refused client still sends."""
+        """Parse received data, or discard that of a refused client."""
         if self._is_refused:
             self._discarded += len(data)
             if self._discarded > MAX_DISCARDED:
@@ -68,14 +73,14 @@ class Connection(H11Protocol):
             self._start_timer(HEAD_TIMEOUT)
 
     def handle_events(self) -> None:
-        """Process what was parsed; a whole head ends the timeout."""
+        """Handle parsed events; a complete head ends the timeout."""
         super().handle_events()
         if self._is_in_progress and not self._is_refused:
             self._idle_since = None
             self._stop_timer()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or for the rest of a body that was not read."""
+        """Start to wait for the next request, or for the rest of a body that was not read."""
         super().on_response_complete()
         if self.cycle.response_complete and not self.transport.is_closing() and not self._is_refused:
             self._idle_since = self.loop.time()
@@ -83,10 +88,10 @@ class Connection(H11Protocol):
                 self._start_timer(HEAD_TIMEOUT)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP with the documented error, and close when the client could read it.
+        """Respond to invalid HTTP with the documented error, and close the connection with a delay.
 
-        uvicorn calls this while it handles the parser's error. Without the delay a client that is still
-        sending would see a reset connection in place of the answer.
+        uvicorn calls this while it handles the parser's error. Without the delay, a client that is still
+        sending would get a reset connection instead of the response.
         """
         self._is_refused = True
         if self._is_in_progress:  # the error is in the body
@@ -100,8 +105,8 @@ class Connection(H11Protocol):
 
     @property
     def _is_in_progress(self) -> bool:
-        """Whether a request is being answered."""
-        cycle: RequestResponseCycle | None = self.cycle  # uvicorn does not say that it begins as None
+        """Whether the response to a request is not complete."""
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn's annotation leaves out the initial None
         return cycle is not None and not cycle.response_complete
 
     def _refusal(self, error: BaseException | None) -> bytes:
@@ -109,12 +114,12 @@ class Connection(H11Protocol):
         status = status if status in _CODES else 400
         reason = re.sub(
             r"[:\s]*(bytearray\()?b?['\"].*", "", str(error), flags=re.DOTALL
-        )  # not what was sent
+        )  # without the data that was sent
         refusal = ApiError(f"The request is not valid HTTP: {reason}.", code=_CODES[status])
         if status == HeadersTooLarge.status:
             refusal = HeadersTooLarge()
         request_id = new_id("req")
-        body = errors.body(refusal, request_id)
+        body = error_responses.body(refusal, request_id)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
@@ -122,7 +127,7 @@ class Connection(H11Protocol):
             *SECURITY_HEADERS,
             (b"connection", b"close"),
         ]
-        start = h11.Response(status_code=status, headers=headers, reason=STATUS_PHRASES[status])
+        start = h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase.encode())
         events = (start, h11.Data(data=body), h11.EndOfMessage())
         return b"".join(self.conn.send(event) or b"" for event in events)
 

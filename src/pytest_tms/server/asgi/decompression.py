@@ -1,4 +1,4 @@
-"""Decompress request bodies piece by piece, so that a small body that expands to a huge one costs no more
+"""Decompression of request bodies in chunks, so that a small body that expands to a huge one takes no more
 memory than the largest body that is allowed.
 """
 
@@ -12,15 +12,15 @@ from typing import Protocol
 from litestar.types import HTTPReceiveMessage, Receive, Scope
 
 from pytest_tms.errors import BadRequest, TooLarge
-from pytest_tms.server.asgi.body_limits import LARGEST_BODY
+from pytest_tms.server.asgi.body_limits import MAX_BODY
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-PIECE = 1 << 20
-"""Bytes that are decompressed at once."""
+CHUNK = 1 << 20
+"""Bytes of one decompressed chunk."""
 MAX_ZSTD_WINDOW_LOG = 23
 """The logarithm of zstd's window, which is memory: 8 MB, as RFC 9659 allows in HTTP."""
 CODINGS = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate", "zstd": "zstd"}
@@ -30,9 +30,11 @@ MAX_MEMBERS = 10_000
 
 
 def decompressed(scope: Scope, receive: Receive) -> Receive:
-    """Return ``receive``, decompressed as the request's Content-Encoding says.
+    """Return ``receive`` with decompression according to the Content-Encoding of the request.
 
-    Headers about the compressed body are removed from ``scope``. Raises:
+    Headers about the compressed body are removed from ``scope``.
+
+    Raises:
         BadRequest: The coding is not supported.
     """
     named = b",".join(value for name, value in scope["headers"] if name == b"content-encoding")
@@ -42,7 +44,7 @@ def decompressed(scope: Scope, receive: Receive) -> Receive:
         return receive
     if len(codings) > 1 or codings[0] not in CODINGS:
         shown = ", ".join(codings)[:50]
-        raise BadRequest(f"The body is packed as {shown}: send it as gzip, as zstd, or not packed.")
+        raise BadRequest(f"The Content-Encoding {shown} is not supported: use gzip, deflate, zstd, or none.")
     scope["headers"] = [
         (name, value)
         for name, value in scope["headers"]
@@ -52,7 +54,7 @@ def decompressed(scope: Scope, receive: Receive) -> Receive:
 
 
 class _Decompressor(Protocol):
-    """How zstd decompresses, within bounds; zlib is adapted to it."""
+    """The interface of ``zstd.ZstdDecompressor``, to which zlib is adapted."""
 
     @property
     def eof(self) -> bool: ...
@@ -64,7 +66,7 @@ class _Decompressor(Protocol):
 
 
 class _Zlib:
-    """gzip where ``wbits`` is 31, zlib where it is 15."""
+    """Decompresses gzip if ``wbits`` is 31, and zlib if it is 15."""
 
     def __init__(self, wbits: int) -> None:
         self._zlib = zlib.decompressobj(wbits=wbits)
@@ -89,7 +91,7 @@ class _Zlib:
 
 
 class _Deflate(_Zlib):
-    """The zlib format, as RFC 9110 has it, or the bare deflate data that some clients send instead."""
+    """Decompresses the zlib format (RFC 9110, 8.4.1.2), or the raw deflate data that some clients send."""
 
     def __init__(self) -> None:
         super().__init__(15)
@@ -100,7 +102,7 @@ class _Deflate(_Zlib):
             data = self._start = self._start + data
             if len(data) < 2:
                 return b""
-            if data[0] & 15 != 8 or int.from_bytes(data[:2], "big") % 31:  # not a header of zlib
+            if data[0] & 15 != 8 or int.from_bytes(data[:2], "big") % 31:  # not a zlib header
                 self._zlib = zlib.decompressobj(wbits=-15)
             self._start = None
         return super().decompress(data, max_length)
@@ -120,8 +122,8 @@ def _decompressor(coding: str) -> _Decompressor:
 class _Decompress:
     """An ASGI ``receive`` that decompresses every member of a gzip body, and every frame of a zstd body.
 
-    Raises BadRequest for a body that is not compressed as it should be or ends too soon, and TooLarge for one
-    that has too many compressed bytes or members.
+    Raises BadRequest for a body that is not valid or is truncated, and TooLarge for one that has too many
+    compressed bytes or members.
     """
 
     def __init__(self, receive: Receive, coding: str) -> None:
@@ -134,19 +136,24 @@ class _Decompress:
         self._size = 0
 
     async def __call__(self) -> HTTPReceiveMessage:
-        """Return the next piece; it may be empty."""
+        """Return the next chunk, which may be empty.
+
+        Raises:
+            BadRequest: The body is not valid, or is truncated.
+            TooLarge: The body has too many compressed bytes or members.
+        """
         is_idle = self._decompressor.eof or self._decompressor.needs_input
         if is_idle and not self._pending and self._has_more:
             message = await self._receive()
             if message["type"] != "http.request":
-                return message  # type: ignore[return-value]  # the caller has gone
+                return message  # type: ignore[return-value]  # the client has disconnected
             self._pending = message["body"]
             self._has_more = bool(message.get("more_body"))
             self._size += len(self._pending)
-            if self._size > LARGEST_BODY:
+            if self._size > MAX_BODY:
                 raise TooLarge("The compressed body is larger than 100 MB: submit less at once.")
         else:
-            await asyncio.sleep(0)  # other requests have their turn between two pieces
+            await asyncio.sleep(0)  # let other requests run between two chunks
         try:
             body = self._decompress()
         except (zlib.error, zstd.ZstdError):
@@ -154,7 +161,7 @@ class _Decompress:
         is_ended = not (self._pending or self._has_more)
         if is_ended and not self._decompressor.eof:
             if self._decompressor.needs_input:
-                raise BadRequest(f"The {self._coding} body ends too soon.")
+                raise BadRequest(f"The {self._coding} body is truncated.")
             is_ended = False
         return {"type": "http.request", "body": body, "more_body": not is_ended}
 
@@ -162,7 +169,7 @@ class _Decompress:
         data, self._pending = self._pending, b""
         if self._decompressor.eof:
             if self._coding == "gzip":
-                data = data.lstrip(b"\0")  # with which some writers fill their last block
+                data = data.lstrip(b"\0")  # padding that some writers append
             if not data:
                 return b""
             if self._coding == "deflate":
@@ -171,7 +178,7 @@ class _Decompress:
             if self._members > MAX_MEMBERS:
                 raise TooLarge(f"The body has more than {MAX_MEMBERS:,} {self._coding} members: use fewer.")
             self._decompressor = _decompressor(self._coding)
-        body = self._decompressor.decompress(data, PIECE)
+        body = self._decompressor.decompress(data, CHUNK)
         if self._decompressor.eof:
             self._pending = self._decompressor.unused_data
         return body

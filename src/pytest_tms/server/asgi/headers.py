@@ -1,4 +1,4 @@
-"""Header fields: those that every answer carries, and reading those of requests."""
+"""Header fields: security headers of responses, the size limit of requests, and reading fields."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SECURITY_HEADERS: Sequence[tuple[bytes, bytes]] = (
     (b"referrer-policy", b"same-origin"),  # with no-referrer, browsers would send no Origin either
     (b"cache-control", b"no-store"),
 )
-"""Sent with every answer that does not set them itself."""
+"""Added to every response that does not set them itself."""
 
 
 MAX_HEAD = 64 << 10
-"""Bytes of a request's target and headers."""
+"""Bytes of a request's target and headers together."""
 
 
 class HeadersTooLarge(ApiError):
@@ -33,11 +33,15 @@ class HeadersTooLarge(ApiError):
 
 
 def check_size(target: bytes, headers: Headers) -> None:
-    """Raise HeadersTooLarge for a head that is too large, whether it arrived in one piece or several."""
+    """Check the size of a request's target and headers, which h11 does not if they arrive in one read.
+
+    Raises:
+        HeadersTooLarge: They have more than ``MAX_HEAD`` bytes.
+    """
     if len(target) + sum(len(name) + len(text) + 4 for name, text in headers) > MAX_HEAD:
         raise HeadersTooLarge
 
 
 def value(headers: Headers, name: bytes) -> str:
-    """Return a field's value, several joined by commas as RFC 9110 allows; empty if it is absent."""
+    """Return the value of a field, several joined by commas (RFC 9110, 5.3); empty if it is absent."""
     return ", ".join(text.decode("latin-1") for each, text in headers if each.lower() == name)

@@ -1,4 +1,4 @@
-"""ETags with 304 answers, and compressed answers (RFC 9110, 8.8.3, 12.5.3 and 13.1.2)."""
+"""ETags, 304 responses and compressed responses (RFC 9110, 8.8.3, 12.5.3 and 13.1.2)."""
 
 from __future__ import annotations
 
@@ -21,64 +21,64 @@ else:
 MIN_COMPRESSED = 1024
 """Bytes of the smallest body that is compressed."""
 MAX_BUFFERED = 1 << 20
-"""Bytes of the largest body that is put together from pieces; a larger one is passed on as it comes."""
-IN_THREAD = 64 << 10
-"""Bytes from which compression and hashing run on a thread."""
+"""Bytes of the largest body that is buffered; a larger one is sent in chunks, without an ETag."""
+MIN_THREADED = 64 << 10
+"""Bytes of the smallest body that is compressed and hashed on a thread."""
 CODINGS = ("zstd", "gzip")
-"""The codings of answers, the preferred one first."""
+"""The codings of responses, the preferred one first."""
 COMPRESSIBLE = ("text/", "application/json", "application/javascript", "application/xml", "image/svg+xml")
 STREAMS = "text/event-stream"
-"""The Content-Type of answers that have no end."""
+"""The Content-Type of responses without an end."""
 
 
 class Representation:
-    """An ASGI ``send`` for one request. Whole answers get an ETag and are compressed; streams are not."""
+    """An ASGI ``send`` for one request. Complete responses get an ETag and are compressed, streams not."""
 
     def __init__(self, scope: HTTPScope, send: Send) -> None:
         self._scope = scope
         self._send = send
         self._start: Any = None
-        self._pieces: list[bytes] = []
+        self._chunks: list[bytes] = []
         self._size = 0
-        self.has_begun = False
-        """Whether a part of the answer was sent."""
+        self.has_started = False
+        """Whether a part of the response was sent."""
 
     async def __call__(self, message: Message) -> None:
-        """Take one message of the answer."""
+        """Process one message of the response."""
         if message["type"] == "http.response.start":
             self._start = message
-            self._pieces, self._size = [], 0
+            self._chunks, self._size = [], 0
             if value(message["headers"], b"content-type").startswith(STREAMS):
-                await self._begin()
+                await self._send_head()
         elif message["type"] != "http.response.body" or self._start is None:
             await self._send(message)
         else:
-            self._pieces.append(message["body"])
-            self._size += len(self._pieces[-1])
+            self._chunks.append(message["body"])
+            self._size += len(self._chunks[-1])
             if not message["more_body"]:
                 await self._finish()
             elif self._size > MAX_BUFFERED:
-                await self._begin()
-                await self._send({**message, "body": b"".join(self._pieces)})
+                await self._send_head()
+                await self._send({**message, "body": b"".join(self._chunks)})
 
-    async def _begin(self) -> None:
-        """Send the head of an answer that is passed on unchanged."""
+    async def _send_head(self) -> None:
+        """Send the head of the response."""
         start, self._start = self._start, None
-        self.has_begun = True
+        self.has_started = True
         await self._send(start)
 
     async def _finish(self) -> None:
-        """Send a whole answer, or that the client has it already."""
+        """Send a complete response, or a 304 if the client has it already."""
         start: HTTPResponseStartEvent = self._start
-        body = b"".join(self._pieces) if len(self._pieces) > 1 else self._pieces[0]
+        body = b"".join(self._chunks) if len(self._chunks) > 1 else self._chunks[0]
         headers = [(name.lower(), text) for name, text in start["headers"]]
-        asked = self._scope["headers"]
+        request_headers = self._scope["headers"]
         etag = await self._etag(start["status"], headers, body)
-        if etag and matches(value(asked, b"if-none-match"), etag):
+        if etag and matches(value(request_headers, b"if-none-match"), etag):
             start["status"], body = 304, b""
             headers = without(headers, b"content-length", b"content-type", b"content-encoding")
         elif is_compressible(start["status"], headers):
-            coding = chosen(value(asked, b"accept-encoding"))
+            coding = negotiated_coding(value(request_headers, b"accept-encoding"))
             vary = value(headers, b"vary")
             headers = without(headers, b"vary")
             headers.append((b"vary", f"{vary}, Accept-Encoding".removeprefix(", ").encode("latin-1")))
@@ -88,13 +88,13 @@ class Representation:
                 headers.append((b"content-encoding", coding.encode()))
                 headers.append((b"content-length", str(len(body)).encode()))
         start["headers"] = headers
-        await self._begin()
+        await self._send_head()
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _etag(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> str:
-        """Return the answer's ETag, which is made if it has none; empty if it is not the answer to a GET.
+        """Return the ETag of the response, added if it has none; empty for anything but a successful GET.
 
-        It is weak if the answer may be compressed, since the bytes differ then.
+        It is weak if the response may be compressed, since the bytes differ then.
         """
         if status != 200 or self._scope["method"] not in ("GET", "HEAD") or value(headers, b"set-cookie"):
             return ""
@@ -109,14 +109,14 @@ class Representation:
         return etag
 
     def _is_cross_site(self) -> bool:
-        """Return whether a page of another site asks in a visitor's name.
+        """Return whether a page of another site sent the request with the user's cookies.
 
-        What it sends may be shown beside a secret of the visitor, and the length of a compressed answer would
-        tell whether the two are alike (BREACH).
+        The response may contain both its input and a secret of the user. The compressed length would reveal
+        whether the two are alike (BREACH).
         """
-        asked = self._scope["headers"]
-        site = value(asked, b"sec-fetch-site")
-        return bool(value(asked, b"cookie")) and site not in ("", "same-origin", "none")
+        request_headers = self._scope["headers"]
+        site = value(request_headers, b"sec-fetch-site")
+        return bool(value(request_headers, b"cookie")) and site not in ("", "same-origin", "none")
 
 
 def matches(if_none_match: str, etag: str) -> bool:
@@ -125,26 +125,26 @@ def matches(if_none_match: str, etag: str) -> bool:
     return "*" in names or etag.removeprefix("W/") in names
 
 
-def chosen(accept_encoding: str) -> str:
-    """Return the coding for an answer: the client's favourite, else ours, else an empty text for none."""
-    asked = weights(accept_encoding)
-    if "x-gzip" in asked:
-        asked.setdefault("gzip", asked["x-gzip"])
-    others = asked.get("*", 0.0)
-    best = max(CODINGS, key=lambda coding: asked.get(coding, others))  # the first of equals
-    weight = asked.get(best, others)
-    return best if weight > 0 and weight >= asked.get("identity", 0.0) else ""
+def negotiated_coding(accept_encoding: str) -> str:
+    """Return the coding that Accept-Encoding prefers, of equal ones our first; empty for none."""
+    accepted = weights(accept_encoding)
+    if "x-gzip" in accepted:
+        accepted.setdefault("gzip", accepted["x-gzip"])
+    others = accepted.get("*", 0.0)
+    best = max(CODINGS, key=lambda coding: accepted.get(coding, others))  # max() returns the first of equals
+    weight = accepted.get(best, others)
+    return best if weight > 0 and weight >= accepted.get("identity", 0.0) else ""
 
 
 def is_compressible(status: int, headers: list[tuple[bytes, bytes]]) -> bool:
-    """Return whether an answer is of a kind that compression makes smaller, and is not compressed yet."""
+    """Return whether the Content-Type of a response compresses well, and it is not compressed yet."""
     kind = value(headers, b"content-type")
     encoded = value(headers, b"content-encoding") or value(headers, b"content-range")
     return status not in (204, 206, 304) and not encoded and kind.startswith(COMPRESSIBLE)
 
 
 def compress(coding: str, body: bytes) -> bytes:
-    """Compress a body."""
+    """Return a compressed body."""
     return zstd.compress(body, 3) if coding == "zstd" else gzip.compress(body, 5, mtime=0)
 
 
@@ -158,6 +158,6 @@ def _digest(body: bytes) -> str:
 
 
 async def _in_thread(size: int, function: Any, *arguments: Any) -> Any:
-    if size < IN_THREAD:
+    if size < MIN_THREADED:
         return function(*arguments)
     return await run_sync(function, *arguments)

@@ -18,7 +18,7 @@ def to_origin_form(scope: Scope) -> None:
     Raises:
         BadRequest: The target names a user, or no host.
     """
-    if scope["raw_path"] == b"*":  # the server as a whole, which is the API
+    if scope["raw_path"] == b"*":  # the server as a whole (RFC 9110, 9.3.7): the API
         scope["raw_path"], scope["path"] = b"/api/", "/api/"
         return
     found = _ABSOLUTE.fullmatch(scope["raw_path"])

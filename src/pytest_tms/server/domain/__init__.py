@@ -1,1 +1,1 @@
-"""The rules: states, counts, identity. Free of HTTP and SQL."""
+"""Rules without HTTP and SQL: states, counts, attempts, tokens, policies."""

@@ -1,18 +1,51 @@
-"""Who did something, for the audit log."""
+"""Who does something: the actor in the audit log, and the authenticated caller of a request."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from pytest_tms.errors import Forbidden
+from pytest_tms.server.domain.api_tokens import ApiToken
 
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """The id of an API token, of an execution whose own token it was, or ``command``, ``server``, ``anyone``.
+    """Who does something.
 
-    ``name`` is the token's, or the user's who gave the command. A request has an id and an address.
+    ``id`` is the id of an API token, the id of an execution that used its own token, or ``command``,
+    ``server`` or ``anyone``. ``name`` is the name of the token, or of the user who runs a command. An actor
+    behind a request also has its ``request_id`` and ``address``.
     """
 
     id: str
     name: str = ""
     request_id: str = ""
     address: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller(Actor):
+    """The sender of a request; ``token`` is None for an execution's own token and before authentication."""
+
+    token: ApiToken | None = None
+
+    def with_token(self, token: ApiToken) -> Caller:
+        """Return the caller authenticated by ``token``."""
+        return replace(self, id=token.id, name=token.name, token=token)
+
+    def reaches(self, environments: Collection[str] | None) -> bool:
+        """Return whether the caller has access to these environments; None or none means all of them."""
+        return self.token is None or self.token.reaches(environments)
+
+    def check_reach(self, environments: Collection[str] | None) -> None:
+        """Check the access to these environments; None or none means all of them.
+
+        Raises:
+            Forbidden: The token is bound to other environments.
+        """
+        if self.token is not None and not self.reaches(environments):
+            bound = ", ".join(self.token.environments)
+            raise Forbidden(
+                f"The token {self.id} is bound to {bound}: use a token with access to this environment."
+            )

@@ -1,4 +1,4 @@
-"""Attempts: whose a shard is when a runner begins it that did not have it before."""
+"""Attempts: what a shard is to a runner that begins it for the first time."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Literal
 from pytest_tms.server.domain.executions import Shard
 
 Claim = Literal["own", "next", "late", "separate"]
-"""The shard is the runner's; the runner is its next attempt; the runner belongs to an earlier attempt; the
-runner gets a shard of its own, since another one runs this."""
+"""The runner gets the shard; it is the next attempt of the shard; it belongs to an earlier attempt; it gets a
+separate shard, since another runner is running this one."""
 DEFAULT_SILENCE = 60_000
-"""Milliseconds after which a runner is not alive, if the operator set no time after which it is lost."""
+"""Milliseconds after which a silent runner is not alive, if the operator set no time for that."""
 
 
 def claim(shard: Shard | None, declared: int | None, now: int, silence: int) -> Claim:

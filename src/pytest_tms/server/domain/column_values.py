@@ -1,8 +1,8 @@
-"""Values as the columns of every database take them."""
+"""Values that the columns of every database accept."""
 
 from __future__ import annotations
 
 
 def plain(text: str) -> str:
-    """Return text as a column takes it: PostgreSQL does not store NUL."""
+    """Return text without NUL, which PostgreSQL cannot store."""
     return text.replace("\x00", "\ufffd") if "\x00" in text else text

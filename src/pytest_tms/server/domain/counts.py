@@ -1,7 +1,7 @@
-"""Counts: how the tests that were sent and the counts that their runner gave become one result.
+"""Counts of tests: those derived from the tests that were sent, and those that the runner gave itself.
 
-Given counts hold as long as they cover at least as many tests as were sent ("Counts that are given win over
-a partial ``tests`` list", docs/protocol.md). A failure that either of them has is never hidden by the other.
+Given counts are used if they cover at least as many tests as were sent ("Counts that are given win over a
+partial ``tests`` list", docs/protocol.md). A failure in either of them always remains visible.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ PARTS = ("passed", "failed", "skipped")
 
 
 def complete(given: wire.GivenCounts | None, derived: wire.Counts = NONE) -> wire.Counts | None:
-    """Given counts with the missing ones ``derived`` from the tests; None where none were given.
+    """Return given counts, with missing ones taken from ``derived``; None if none were given.
 
-    Where the total is given too, the first of passed, failed and skipped that is missing takes what the
-    others leave.
+    If the total is given, the first missing one of passed, failed and skipped is the remainder.
     """
     if given is None or all(value is None for value in _values(given)):
         return None
@@ -38,7 +37,7 @@ def complete(given: wire.GivenCounts | None, derived: wire.Counts = NONE) -> wir
 
 
 def problems(given: wire.GivenCounts | None, path: str) -> list[Problem]:
-    """What is wrong with given counts: passed + failed + skipped is total, and flaky is a part of passed."""
+    """Return the contradictions: passed + failed + skipped must be total, and flaky at most passed."""
     if given is None:
         return []
     found = []
@@ -85,14 +84,14 @@ def with_failures(counts: wire.Counts, failed: int) -> wire.Counts:
 
 
 def add(counts: Iterable[wire.Counts]) -> wire.Counts:
-    """The sum of counts, kept within what a database and every JSON reader hold."""
+    """Return the sum of counts, limited to what databases and JSON readers can represent."""
     sums = map(sum, zip(*map(_values, counts), strict=True))
     kept = (max(0, min(number, wire.MAX_COUNT)) for number in sums)
     return wire.Counts(**dict(zip(NONE.__struct_fields__, kept, strict=False)))
 
 
 def change(before: wire.Counts, after: wire.Counts) -> wire.Counts:
-    """``after`` less ``before``: what to add to a sum that held ``before``; may be negative."""
+    """Return ``after`` minus ``before``, to update a sum that contains ``before``; values may be negative."""
     return wire.Counts(
         **{name: getattr(after, name) - getattr(before, name) for name in NONE.__struct_fields__}
     )

@@ -1,8 +1,9 @@
-"""Webhooks: which events one hears of, when a failed delivery is tried again, and when to give up."""
+"""Delivery policy: which events a webhook receives, when a delivery is retried, and when it is given up."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -11,13 +12,15 @@ from pytest_tms import wire
 DAY = 86_400_000
 """Milliseconds."""
 OVERLAP = DAY
-"""Milliseconds for which the secret before the last one signs too."""
+"""Milliseconds for which deliveries are also signed with the previous secret."""
 GIVE_UP = 5 * DAY
-"""Milliseconds of nothing but failures after which a webhook is disabled."""
+"""Milliseconds of uninterrupted failures after which a webhook is disabled."""
+RETENTION = {"delivered": 3 * DAY, "failed": 30 * DAY}
+"""Milliseconds for which deliveries are kept after their end, by status."""
 LONGEST_DELAY = DAY
-"""Milliseconds that a delivery waits for its next attempt at most, whatever the endpoint asks."""
+"""Milliseconds to the next attempt at most, whatever Retry-After the endpoint sends."""
 BUSY = frozenset({429, 502, 504})
-"""Answers of an endpoint that wants less: all its deliveries wait, not just the one."""
+"""Status codes of an overloaded endpoint: all its deliveries wait, not only the failed one."""
 GONE = 410
 
 
@@ -25,7 +28,7 @@ GONE = 410
 class Webhook:
     """One subscription. Secrets and values of ``headers`` are encrypted; times are milliseconds since 1970.
 
-    ``created_by`` is the id of the token that made it.
+    ``created_by`` is the id of the token that registered it.
     """
 
     id: str
@@ -48,7 +51,7 @@ class Webhook:
     resume_at: int = 0
 
     def hears(self, event: str, test_suite: str, environment: str) -> bool:
-        """Whether it wants this event of such an execution."""
+        """Return whether the webhook receives this event of an execution with this suite and environment."""
         suites, environments = self.filters.test_suites, self.filters.environments
         return (
             event in self.events
@@ -57,12 +60,12 @@ class Webhook:
         )
 
     def became(self, status: wire.WebhookStatus, now: int) -> Webhook:
-        """This webhook as its owner sets it: what went wrong before is forgotten."""
+        """Return the webhook with a status that its owner set; earlier failures are cleared."""
         since = self.status_since if status == self.status else now
         return replace(self, status=status, status_since=since, reason=None, failing_since=None, resume_at=0)
 
     def secrets(self, now: int) -> list[str]:
-        """Those that sign now, the newest first."""
+        """Return the secrets that sign deliveries at ``now``, the newest first."""
         if self.previous_secret is not None and now < (self.previous_until or 0):
             return [self.secret, self.previous_secret]
         return [self.secret]
@@ -70,7 +73,10 @@ class Webhook:
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """How an attempt ended: the answer's status (0 where none came), and in words what was wrong with it."""
+    """The result of an attempt: the status code of the response, 0 without one, and the reason of a failure.
+
+    ``retry_after`` is in milliseconds.
+    """
 
     code: int
     milliseconds: int
@@ -79,37 +85,58 @@ class Response:
 
     @property
     def is_good(self) -> bool:
-        """Success is 2xx alone."""
+        """Whether the status code is 2xx."""
         return 200 <= self.code < 300
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What becomes of a delivery after an attempt, and of its webhook: disabled, or resting for a while."""
+    """The status of a delivery after an attempt.
+
+    ``disable`` is the reason to disable the webhook, ``resume_at`` when it may receive deliveries again.
+    """
 
     status: Literal["pending", "delivered", "failed"]
     due_at: int
     disable: str | None = None
-    rest_until: int = 0
+    resume_at: int = 0
 
 
 def judge(webhook: Webhook, attempts: int, response: Response, now: int) -> Verdict:
-    """Decide after the attempt number ``attempts``, the first being 1."""
+    """Decide what follows an attempt; ``attempts`` is its number, from 1."""
     if response.is_good:
         return Verdict(status="delivered", due_at=now)
     due_at = now + delay(webhook.retry, attempts, response.retry_after)
-    rest = due_at if response.code in BUSY else 0
+    resume_at = due_at if response.code in BUSY else 0
     if response.code == GONE:
-        return Verdict(status="failed", due_at=now, disable="The endpoint answered 410 Gone")
+        return Verdict(status="failed", due_at=now, disable="The endpoint responded with 410 Gone")
     if webhook.failing_since is not None and now - webhook.failing_since >= GIVE_UP:
         return Verdict(status="failed", due_at=now, disable="Every delivery failed for 5 days")
     if attempts > _retries(webhook.retry):
-        return Verdict(status="failed", due_at=now, rest_until=rest)
-    return Verdict(status="pending", due_at=due_at, rest_until=rest)
+        return Verdict(status="failed", due_at=now, resume_at=resume_at)
+    return Verdict(status="pending", due_at=due_at, resume_at=resume_at)
+
+
+def after_attempts(webhook: Webhook, verdicts: Sequence[Verdict], now: int) -> Webhook:
+    """Return the webhook after attempts, given in their order: whether it fails, is suspended or disabled."""
+    if any(verdict.status == "delivered" for verdict in verdicts):
+        reason = None if webhook.status == "active" else webhook.reason
+        webhook = replace(webhook, failing_since=None, reason=reason)
+    if verdicts and verdicts[-1].status != "delivered" and webhook.failing_since is None:
+        webhook = replace(webhook, failing_since=now)
+    resume_at = max((verdict.resume_at for verdict in verdicts), default=0)
+    webhook = replace(webhook, resume_at=max(webhook.resume_at, resume_at))
+    reasons = [verdict.disable for verdict in verdicts if verdict.disable]
+    if reasons:
+        webhook = replace(webhook, status="disabled", status_since=now, reason=reasons[0])
+    return webhook
 
 
 def delay(policy: wire.RetryPolicy, attempts: int, retry_after: int | None = None) -> int:
-    """Milliseconds to the next attempt: by the policy and up to a fifth more, or as the endpoint asks."""
+    """Return the milliseconds to the next attempt.
+
+    They follow the retry policy with up to 20 % jitter, and are at least ``retry_after``.
+    """
     first = 5000 if policy.retry_delay is None else policy.retry_delay
     grown = first if policy.exponential_backoff is False else first * 2 ** (attempts - 1)
     spread = min(grown, LONGEST_DELAY) * random.uniform(1, 1.2)  # noqa: S311  # spreads load, guards nothing

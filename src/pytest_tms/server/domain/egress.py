@@ -1,4 +1,4 @@
-"""Where webhooks may go: https to public addresses, unless the operator allows more."""
+"""Egress policy: webhooks may use https to public addresses, unless the operator allows more."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NOT_PUBLIC: Sequence[Network] = tuple(
     )
 )
 PUBLIC_6 = ipaddress.ip_network("2000::/3")
-"""All that is public in IPv6 lies here."""
+"""All public IPv6 addresses."""
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 LOOPBACK: Sequence[Network] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 ALLOW_INSECURE = "TMS_SERVER_ALLOW_INSECURE_WEBHOOKS=1"
@@ -53,13 +53,13 @@ TOKEN = re.compile(
     r"|[0-9]{16,}",
     re.ASCII,
 )
-"""Parts of a path that look like secrets."""
+"""Segments of a path that look like secrets."""
 HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A URL taken apart: ``path`` has the query, ``authority`` is what the Host header says."""
+    """The parts of a URL: ``path`` includes the query, ``authority`` is the value of the Host header."""
 
     scheme: str
     host: str
@@ -68,22 +68,28 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """Host, and the port where it is not the scheme's own."""
+        """The host, with the port unless it is the default of the scheme."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True)
 class EgressPolicy:
-    """What the operator allows: ``insecure`` is plain http, and this machine; ``subnets`` is what else."""
+    """What the operator allows.
+
+    ``insecure`` allows plain http and this machine, ``subnets`` are private networks that are allowed.
+    """
 
     insecure: bool = False
     subnets: tuple[str, ...] = ()
 
     def parse(self, url: str) -> Target:
-        """Take a URL apart. Raises ValueError, in words for a field, where it may not be sent to.
+        """Return the parts of a URL.
 
-        What a name resolves to is only known, and checked, when a connection is made: see ``allows``.
+        The addresses of a host name are checked when a connection is made: see ``allows``.
+
+        Raises:
+            ValueError: The URL is not valid or not allowed; the message describes the problem of a field.
         """
         if url != url.strip():
             raise ValueError("Must not begin or end with white space: remove it")
@@ -120,7 +126,7 @@ class EgressPolicy:
         return Target(parts.scheme, host, port or (443 if parts.scheme == "https" else 80), path)
 
     def allows(self, address: Address) -> bool:
-        """Whether a delivery may go to this address, whatever form it is embedded in."""
+        """Return whether a delivery may go to this address, also if it is embedded in an IPv6 address."""
         if isinstance(address, ipaddress.IPv6Address):
             if address.scope_id is not None:
                 return False
@@ -157,7 +163,7 @@ def masked(url: str) -> str:
 
 
 def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 one leads to: mapped, 6to4, or NAT64's well-known prefix."""
+    """Return the IPv4 address in an IPv6 address: mapped, 6to4, or with the well-known prefix of NAT64."""
     if address in NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour

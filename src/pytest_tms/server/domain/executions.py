@@ -1,12 +1,16 @@
-"""An execution and its shards as values, and how a report changes them."""
+"""Executions and shards as immutable values, and how reports change them."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_tms import wire
 from pytest_tms.server.domain import counts, states
+
+DEFAULT_TIMEOUT = 1_800_000
+"""Milliseconds, documented."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +55,12 @@ class Shard:
 
     @property
     def has_known_end(self) -> bool:
-        """Whether its runner said how it ended."""
+        """Whether its runner reported how it ended."""
         return self.status in states.KNOWN_ENDS
 
     @property
     def is_finished(self) -> bool:
-        """Whether it runs no more."""
+        """Whether it has ended."""
         return self.status in states.FINISHED
 
     @property
@@ -65,7 +69,7 @@ class Shard:
         return self.runner is None and not (self.is_finished or self.derived.total or self.given)
 
     def reported(self, status: wire.ShardState, now: int) -> Shard:
-        """This shard after its runner said where it stands, or has said nothing for too long (``lost``)."""
+        """Return this shard after a report of its runner, or after its silence (``lost``)."""
         after = states.settled(states.shard_after(self.status, status), self.derived)
         ended = self.ended_at if self.has_known_end or self.status == after else now
         return replace(
@@ -79,7 +83,7 @@ class Shard:
         )
 
     def next_attempt(self, runner: str | None, declared: int | None) -> Shard:
-        """This shard as another runner begins it anew; its tests stay, and what its last runner said goes."""
+        """Return the next attempt of this shard by another runner: its tests are kept, its state is reset."""
         return Shard(
             shard_id=self.shard_id,
             derived=self.derived,
@@ -91,11 +95,14 @@ class Shard:
         )
 
     def is_silent(self, now: int) -> bool:
-        """Whether its runner should have spoken by now."""
+        """Return whether its runner has not reported in time."""
         return self.status == "running" and self.silent_at is not None and self.silent_at <= now
 
     def is_heard(self, now: int, silence: int) -> bool:
-        """Whether its runner reports: within the time that it promised, else within ``silence`` ms."""
+        """Return whether its runner still reports.
+
+        The latest report must be within the time that the runner promised, else within ``silence`` ms.
+        """
         if self.has_known_end:
             return False
         if self.silent_at is not None:
@@ -104,9 +111,9 @@ class Shard:
 
     @property
     def runtime(self) -> int | None:
-        """Milliseconds that it ran: what its runner measured, else from its first report to its end.
+        """Its duration in milliseconds: measured by its runner, else from its first report to its end.
 
-        If the first report was the end, the time that its tests took.
+        If the first report was the end, it is the sum of the durations of its tests.
         """
         if self.duration is not None or self.started_at is None or self.ended_at is None:
             return self.duration
@@ -161,16 +168,16 @@ class Execution:
 
     @property
     def expected_shards(self) -> int:
-        """How many shards it has: those asked for, or more where more reported."""
+        """The number of its shards: the requested one, or that of the reporting ones if it is larger."""
         return max(self.shards_total, self.shards_seen)
 
     @property
     def runtime(self) -> int | None:
-        """Milliseconds from start to end, and at least those of its longest shard; None before the end."""
+        """Milliseconds from start to end, at least those of its longest shard; None before the end."""
         return runtime(self.started_at, self.ended_at, self.longest)
 
     def became(self, status: wire.ExecutionState, now: int) -> Execution:
-        """This execution in another state."""
+        """Return this execution in another state."""
         if status == self.status:
             return self
         started = self.started_at if status == "created" else self.started_at or now
@@ -178,24 +185,24 @@ class Execution:
         return replace(self, status=status, started_at=started, ended_at=ended, deadline_at=None)
 
     def expired(self, now: int) -> Execution:
-        """This execution after its deadline; one that did not start never did."""
+        """Return this execution failed by its deadline; one that had not started stays without a start."""
         return replace(self.became("failed", now), started_at=self.started_at, reason=self.why_late)
 
     def begun_late(self) -> Execution:
-        """This execution as it was before it failed because nothing started; any other as it is."""
+        """Return this execution before it failed because nothing had started; any other unchanged."""
         if self.status != "failed" or self.started_at is not None:
             return self
         return replace(self, status="created", ended_at=None, reason=None)
 
     def cancelled(self, reason: str, now: int) -> Execution:
-        """This execution as a person cancelled it, also after an end that came too early."""
+        """Return this execution as cancelled by a person, also if it had ended already."""
         after = replace(self.became("cancelled", now), ended_at=now)
         return replace(after, reason=reason, cancelled_by_user=True)
 
     def reopened(self) -> Execution:
-        """This execution, which had ended, as it runs again: what its end said does not hold any more.
+        """Return this execution, which had ended, as running again; what its end set is cleared.
 
-        One that was completed before each of its shards had reported waits for those that had.
+        If it was completed before all of its shards had reported, it now expects only those that had.
         """
         is_closed = self.status == "completed" and self.shards_seen > 0
         return replace(
@@ -212,17 +219,18 @@ class Execution:
         )
 
     def may_reopen(self, declared: int | None, before: int | None) -> bool:
-        """Whether an attempt may re-open this ended execution.
+        """Return whether an attempt of a shard may reopen this ended execution.
 
-        After a person has cancelled it, only a CI attempt that is newer than the one before.
+        ``declared`` and ``before`` are the CI attempts of the shard's new and previous runner. If a person
+        cancelled the execution, only a newer CI attempt may reopen it.
         """
         return not self.cancelled_by_user or (declared or 1) > (before or 1)
 
     def timed(self, now: int, until: int = 0) -> Execution:
-        """This execution with its deadline after a report that came ``now``.
+        """Return this execution with its deadline after a report at ``now``.
 
-        A timeout that was given counts from the first report; without one, each report moves the deadline.
-        ``until`` is when the next report is due at the latest, if a runner promised one.
+        A requested timeout counts from the first report; without one, each report moves the deadline.
+        ``until`` is when the next report is due at the latest, 0 if a runner promised none.
         """
         if self.status == "created":
             return replace(self, deadline_at=self.created_at + self.timeout)
@@ -232,18 +240,27 @@ class Execution:
         return replace(self, deadline_at=deadline if self.timeout_given else max(deadline, until))
 
     @property
+    def full_configuration(self) -> dict[str, Any]:
+        """The configuration as the API returns it, with suite and environment."""
+        return {
+            **self.configuration,
+            "testSuite": self.test_suite,
+            "environment": self.environment,
+        }
+
+    @property
     def timeout(self) -> int:
-        """Milliseconds that it may run, or may be silent if its creator did not set a timeout."""
+        """Milliseconds that it may run, or without a requested timeout those that it may be silent."""
         return int(self.configuration["timeout"])
 
     def is_late(self, now: int) -> bool:
-        """Whether it runs, or waits for its start, longer than it may."""
+        """Return whether it waits or runs past its deadline."""
         waits = self.status in ("created", "running")
         return waits and self.deadline_at is not None and self.deadline_at <= now
 
     @property
     def why_late(self) -> str:
-        """Why its deadline fails it."""
+        """The reason for which it fails at its deadline."""
         seconds = f"{self.timeout / 1000:g} s"
         if self.status == "created":
             return f"It did not start within {seconds}"
@@ -252,7 +269,7 @@ class Execution:
         return f"It sent nothing for {seconds}"
 
     def with_shard(self, before: Shard | None, after: Shard) -> Execution:
-        """This execution after a change of one shard; ``before`` is None for a new one."""
+        """Return this execution after a change of one shard; ``before`` is None for a new shard."""
         old = before.results if before else counts.NONE
         was_finished = before.is_finished if before else False
         return replace(
@@ -262,6 +279,16 @@ class Execution:
             shards_finished=self.shards_finished + after.is_finished - was_finished,
             longest=max(self.longest, after.runtime or 0),
         )
+
+    def with_finished_shards(self, statuses: Collection[str], now: int) -> Execution:
+        """Return this execution after its last shard finished; ``statuses`` are the states of its shards."""
+        state = states.execution_from_shards(
+            self.status, self.expected_shards, self.shards_finished, statuses
+        )
+        after = self.became(state, now)
+        if state == "failed" and self.status != "failed":
+            after = replace(after, reason=self.reason or states.why_failed(statuses))
+        return after
 
 
 def runtime(started_at: int | None, ended_at: int | None, longest: int) -> int | None:

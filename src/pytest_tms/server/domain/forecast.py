@@ -1,7 +1,7 @@
-"""The forecast of an execution: how many tests it will run, which did not run, and when it will have ended.
+"""The forecast of an execution: the number of tests it will run, of those that did not run, and its end.
 
-Runners that announce ``expected`` send what they collected. One runner may have several shards, and send its
-whole number with the first: what is expected is compared with what was done for each runner, not each shard.
+Runners with the capability ``expected`` send how many tests they collected. A runner may have several shards
+and send the number for all of them with the first, so expected and finished tests are compared by runner.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pytest_tms import wire
 from pytest_tms.server.domain import states
 from pytest_tms.server.domain.executions import Shard
 
-LONGEST_WAIT = 366 * 86_400_000
-"""Milliseconds; an end that is further away is not estimated."""
+MAX_WAIT = 366 * 86_400_000
+"""Milliseconds until the latest end that is estimated."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ def _collected(run: list[Shard]) -> int | None:
 
 
 def _not_run(run: list[Shard]) -> int | None:
-    """What the runner said; if it ended without a word, what it collected less what it did."""
-    said = [shard.not_run for shard in run if shard.not_run is not None]
-    if said:
-        return sum(said)
+    """Return the number that the runner reported; else, after its end, collected minus finished ones."""
+    reported = [shard.not_run for shard in run if shard.not_run is not None]
+    if reported:
+        return sum(reported)
     collected = _collected(run)
     if collected is None or not all(shard.is_finished for shard in run):
         return None
@@ -72,19 +72,19 @@ def _not_run(run: list[Shard]) -> int | None:
 
 
 def _missing(run: list[Shard], shard: Shard) -> int | None:
-    """Those of one shard: of a runner with several, only what it said."""
+    """Return the number for one shard; for a runner with several, only the reported one."""
     return _not_run(run) if len(run) == 1 else shard.not_run
 
 
 def _done(run: list[Shard]) -> int:
-    """Tests of this attempt that have a result; a runner may give their number alone."""
+    """Return the number of tests of this attempt with a result; a runner may report only their counts."""
     return sum(max(shard.done, shard.given.total if shard.given else 0) for shard in run)
 
 
 def _reason(run: list[Shard]) -> str | None:
-    said = [shard.not_run_reason for shard in run if shard.not_run_reason]
-    said += [shard.reason for shard in run if shard.reason and shard.status in states.ABRUPT]
-    return said[0] if said else None
+    reasons = [shard.not_run_reason for shard in run if shard.not_run_reason]
+    reasons += [shard.reason for shard in run if shard.reason and shard.status in states.ABRUPT]
+    return reasons[0] if reasons else None
 
 
 def _end(run: list[Shard], now: int) -> int | None:
@@ -93,4 +93,4 @@ def _end(run: list[Shard], now: int) -> int | None:
     if not starts or not done or collected is None or all(shard.is_finished for shard in run):
         return None
     left = max(0, now - min(starts)) * max(0, collected - done) // done
-    return now + left if left < LONGEST_WAIT else None
+    return now + left if left < MAX_WAIT else None

@@ -1,4 +1,4 @@
-"""Ids: the documented prefix, then a time to sort by and randomness that nobody guesses."""
+"""Ids: a documented prefix, a time that makes them sortable, and random bits that cannot be guessed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import secrets
 import time
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-"""Crockford's base 32: no letter that is mistaken for another."""
+"""Crockford's base 32, without letters that are easily confused."""
 
 
 def new_id(prefix: str) -> str:
-    """``prefix_`` and 26 characters: milliseconds since 1970 in 48 bits, then 80 random bits."""
+    """Return a new id: ``prefix_``, then 26 characters for milliseconds since 1970 and 80 random bits."""
     number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
     digits = [ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5)]
     return f"{prefix}_{''.join(digits)}"

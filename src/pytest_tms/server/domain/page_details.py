@@ -1,4 +1,4 @@
-"""What pages show of tests and submissions: stored when they arrive, so that no page reads a document."""
+"""Excerpts of tests and submissions for pages, stored on arrival, so that no page reads whole documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often is too often: the documented rate limits, and those of an operator."""
+"""Rate limits: the documented ones, and those of the operator's setting."""
 
 from __future__ import annotations
 
@@ -29,17 +29,20 @@ wrong tokens that come from one address."""
 
 
 def parse(text: str) -> dict[str, Rate]:
-    """The limits of ``documented``, ``off``, or a list like ``executions=200/hour,events=off``.
+    """Return the limits of ``documented``, ``off``, or a list like ``executions=200/hour,events=off``.
 
-    A list changes what it names; the rest stays as documented. Raises ValueError in a sentence.
+    Limits that a list does not name are the documented ones.
+
+    Raises:
+        ValueError: The text is not valid.
     """
     if text == "off":
         return {}
     rates = dict(DOCUMENTED)
     for word in () if text == "documented" else re.split(r"[,\s]+", text.strip(", ")):
-        name, _, asked = word.partition("=")
-        found = RATE.fullmatch(asked)
-        if name not in DOCUMENTED or (asked != "off" and (found is None or not int(found[1]))):
+        name, _, given = word.partition("=")
+        found = RATE.fullmatch(given)
+        if name not in DOCUMENTED or (given != "off" and (found is None or not int(found[1]))):
             raise ValueError(
                 f"TMS_SERVER_RATE_LIMITS has {word!r}: write documented, off, or a list such as "
                 "executions=100/hour,results=1000/hour,webhooks=50/hour,events=off "

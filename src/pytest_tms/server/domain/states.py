@@ -1,4 +1,4 @@
-"""States of executions and shards, and what an event makes of them; see "Settled" in docs/protocol.md."""
+"""States of executions and shards, and their transitions; see "Settled" in docs/protocol.md."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pytest_tms import wire
 from pytest_tms.errors import Conflict
 
 ENDED: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
-"""States that an execution leaves only for a new attempt of a shard, or for a cancel."""
+"""Final states of an execution; only a new attempt of a shard or a cancellation leaves them."""
 ABRUPT: frozenset[str] = frozenset({"error", "lost", "cancelled"})
-"""States of a shard that ended before its tests had."""
+"""States of a shard that ended before its tests did."""
 FINISHED: frozenset[str] = frozenset({"completed", "failed", "error", "lost", "cancelled"})
-"""States of a shard that runs no more."""
+"""States of a shard that has ended."""
 KNOWN_ENDS = FINISHED - {"lost"}
-"""Ends that a runner told. ``lost`` is only what we take a silence for, until the runner speaks again."""
+"""Ends that a runner reported. ``lost`` is assumed after a silence, until the runner reports again."""
 
 _BY_EVENT: dict[str, wire.ExecutionState] = {
     "execution.started": "running",
@@ -29,17 +29,17 @@ _BY_EVENT: dict[str, wire.ExecutionState] = {
 
 
 def execution_after(state: wire.ExecutionState, event: str) -> wire.ExecutionState:
-    """The state after an inbound event. What arrives late changes no ended execution, and is no error."""
+    """Return the state after an inbound event; late events do not change an ended execution."""
     return state if state in ENDED else _BY_EVENT[event]
 
 
 def execution_from_shards(
     state: wire.ExecutionState, total: int, finished: int, statuses: Collection[str]
 ) -> wire.ExecutionState:
-    """An execution completes by itself once all its shards have finished.
+    """Return the state of an execution by those of its shards; it ends when all have finished.
 
-    It has failed where a shard broke (``error``, ``lost``), was cancelled where one was cancelled, and is
-    ``completed`` otherwise: failing tests are a result, not a failure of the run.
+    It has ``failed`` if a shard broke (``error``, ``lost``), is ``cancelled`` if one was cancelled, and else
+    ``completed``: failing tests are a result, not a failure of the run.
     """
     if state in ENDED or finished < total:
         return state
@@ -49,17 +49,23 @@ def execution_from_shards(
 
 
 def why_failed(statuses: Collection[str]) -> str:
-    """Why an execution failed, by the states of its shards."""
-    return "A shard was lost: its runner fell silent" if "lost" in statuses else "A shard ended in error"
+    """Return why an execution failed, by the states of its shards."""
+    return (
+        "A shard was lost: its runner stopped reporting" if "lost" in statuses else "A shard ended in error"
+    )
 
 
 def is_cancellable(state: wire.ExecutionState, *, reports: bool) -> bool:
-    """Return whether an execution can be cancelled; ``reports`` says that a shard of it still reports."""
+    """Return whether an execution can be cancelled; ``reports`` is whether a shard of it still reports."""
     return state not in ("completed", "failed") or reports
 
 
 def check_cancel(state: wire.ExecutionState, *, reports: bool) -> None:
-    """Raise Conflict, naming the state, if an execution cannot be cancelled any more."""
+    """Check that an execution can be cancelled.
+
+    Raises:
+        Conflict: It cannot; the message names its state.
+    """
     if not is_cancellable(state, reports=reports):
         raise Conflict(f"The execution is {state} and cannot be cancelled: none of its shards still reports.")
 
@@ -75,12 +81,12 @@ def shard_after(state: wire.ShardState, reported: wire.ShardState) -> wire.Shard
 
 
 def patience(silence: int, interval: float) -> int:
-    """Milliseconds that a runner may be silent: at least twice as many as it lets pass between reports."""
+    """Return the milliseconds that a runner may be silent: at least twice its ``interval`` of reports."""
     return max(silence, round(2 * interval))
 
 
 def reported_end(status: str | None, counts: wire.Counts) -> wire.ShardState:
-    """Return how a shard ended, by what its runner said, or by its counts if it did not say."""
+    """Return how a shard ended: as its runner reported, else by its counts."""
     return cast("wire.ShardState", status) if status in FINISHED else settled("completed", counts)
 
 

@@ -1,4 +1,4 @@
-"""What a webhook may be registered with: each function returns what is wrong, and what to do instead."""
+"""Validation of webhooks: problems of their fields, with what to do instead."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pytest_tms.errors import Problem
 from pytest_tms.signing import PREFIX
 
 MASK = "***"
-"""Stands for a secret that is not shown."""
+"""Replaces a secret that is not shown."""
 MIN_SECRET = 16
 """Bytes of the shortest plain secret."""
 MIN_DISTINCT = 6
-"""Different characters that a plain secret has at least."""
+"""The least number of different characters of a plain secret."""
 KEY_BYTES = range(24, 65)
 """Bytes of a secret in the form of Standard Webhooks."""
 MAX_HEADERS = 20
@@ -28,7 +28,7 @@ RESERVED_HEADERS = re.compile(
     r"(content-|webhook-|proxy-|transfer-encoding$|host$|connection$|keep-alive$|te$|trailer$|upgrade$|expect$"
     r"|user-agent$|date$)"
 )
-"""Headers, in lower case, that a delivery has already, or that belong to the connection."""
+"""Headers, in lower case, that the server sets, or that belong to the connection."""
 
 _IN_FILTERS = 'put it into filters, such as {"testSuites": ["smoke"], "environments": ["staging"]}'
 _IN_HEADERS = 'send it by headers, such as {"Authorization": "Bearer …"}'
@@ -98,9 +98,9 @@ _NESTED = {
 
 
 def unused_fields(document: Mapping[str, Any], known: tuple[str, ...]) -> Iterator[Problem]:
-    """Fields that look like settings of a webhook but would never be used.
+    """Yield the problems of fields that look like settings of a webhook but would never be used.
 
-    Others that are unknown are kept and given back.
+    Other unknown fields are stored and returned.
     """
     for name in document:
         if name in known:
@@ -126,7 +126,7 @@ def unused_fields(document: Mapping[str, Any], known: tuple[str, ...]) -> Iterat
 def unknown_filters(
     document: Mapping[str, Any], suites: tuple[str, ...], environments: tuple[str, ...]
 ) -> Iterator[Problem]:
-    """Filters that no execution can match."""
+    """Yield the problems of filters that no execution can match."""
     filters = document.get("filters")
     if not isinstance(filters, dict):
         return
@@ -144,7 +144,7 @@ def unknown_filters(
 
 
 def secret_problem(secret: str) -> str | None:
-    """What is wrong with a secret. The secret itself is not shown."""
+    """Return the problem of a secret, None if there is none. It does not contain the secret."""
     leave_out = "or leave it out, and the server makes one"
     if secret != secret.strip():
         return "Must not begin or end with white space: remove it"
@@ -171,7 +171,7 @@ def secret_problem(secret: str) -> str | None:
 
 
 def header_problems(headers: object, known: Mapping[str, str]) -> Iterator[Problem]:
-    """What is wrong with custom headers; ``known`` are those that the webhook has. No value is shown."""
+    """Yield the problems of custom headers, without their values; ``known`` are those of the webhook."""
     if not isinstance(headers, dict):
         return
     if len(headers) > MAX_HEADERS:

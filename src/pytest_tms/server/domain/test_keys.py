@@ -1,4 +1,4 @@
-"""Which test a result is of: the same key in every run."""
+"""Keys of tests: the same for a test in every run."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 
 from pytest_tms import wire
 
-LONGEST = 300
-"""Characters of a key before it is cut."""
+MAX_KEY = 300
+"""Characters of a key before it is shortened."""
 
 
 def keys(tests: Sequence[wire.TestResult]) -> Iterator[str]:
-    """Each test's key: its node id, else file and title; one that is very long ends in its hash.
+    """Yield the key of each test: its node id, else file and title; a very long one ends in its hash.
 
-    A test that one submission names twice counts twice: the second gets ``#2``, in the order sent, so that
-    sending the same again gives the same keys.
+    If a message contains a test twice, the key of the second ends in ``#2``, and so on in the order sent, so
+    a repeated message yields the same keys.
     """
     taken: set[str] = set()
     latest: dict[str, int] = {}
@@ -29,7 +29,7 @@ def keys(tests: Sequence[wire.TestResult]) -> Iterator[str]:
 
 
 def _short(key: str) -> str:
-    """A key as an index takes it: PostgreSQL has no NUL, and no more than 2,700 bytes for an entry."""
-    if len(key) > LONGEST:
-        key = f"{key[:LONGEST]} {hashlib.sha256(key.encode()).hexdigest()}"
+    """Return a key that fits an index: PostgreSQL allows no NUL and 2,700 bytes for an entry."""
+    if len(key) > MAX_KEY:
+        key = f"{key[:MAX_KEY]} {hashlib.sha256(key.encode()).hexdigest()}"
     return key.replace("\x00", "\ufffd") if "\x00" in key else key

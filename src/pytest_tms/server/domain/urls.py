@@ -1,4 +1,4 @@
-"""Where the server's pages and calls are."""
+"""URLs of the server's pages and calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_tms import wire
 
 @dataclass(frozen=True)
 class Urls:
-    """Where this server's pages and calls are, as the caller reaches it."""
+    """The URLs below ``root``, the server's address as the caller reaches it."""
 
     root: str
 
@@ -20,23 +20,23 @@ class Urls:
         return f"{self.root}/api"
 
     def report(self, execution_id: str) -> str:
-        """An execution's report page."""
+        """Return the URL of an execution's report page."""
         return f"{self.root}/reports/{execution_id}"
 
     def logs(self, execution_id: str) -> str:
-        """An execution's logs page."""
+        """Return the URL of an execution's logs page."""
         return f"{self.root}/logs/{execution_id}"
 
     def artifacts(self, execution_id: str) -> str:
-        """An execution's artifacts page."""
+        """Return the URL of an execution's artifacts page."""
         return f"{self.root}/artifacts/{execution_id}"
 
     def shard(self, execution_id: str, shard_id: str) -> str:
-        """The page about a shard."""
+        """Return the URL of the page about a shard."""
         return f"{self.root}/reports/{execution_id}/shard-{quote(shard_id, safe='')}"
 
     def links(self, execution_id: str) -> wire.Links:
-        """All pages about an execution."""
+        """Return the URLs of all pages about an execution."""
         return wire.Links(
             report_url=self.report(execution_id),
             logs_url=self.logs(execution_id),

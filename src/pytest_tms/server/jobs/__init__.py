@@ -1,1 +1,1 @@
-"""Background jobs: what the server does by the clock."""
+"""Background jobs that run periodically in every server process."""

@@ -1,4 +1,4 @@
-"""The pages: server-rendered, one module a page, one stylesheet, no script needed."""
+"""HTML pages, rendered by the server: one module per page, one stylesheet, no script."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from litestar import Request, Response, Router
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, InternalServerException, NotFoundException
 from litestar.static_files import create_static_files_router
+from litestar.types import Guard
 
 from pytest_tms.errors import ApiError
 from pytest_tms.server.pages import artifacts, audit, cancel, events, login, report, runs, webhooks
-from pytest_tms.server.pages.page_session import form, guard, visitor
+from pytest_tms.server.pages.page_session import current_session, form
 
 HERE = Path(__file__).parent
-LARGEST_FORM = 16 * 1024
-"""Bytes of the largest form."""
+MAX_FORM = 16 * 1024
+"""Bytes of the largest form body."""
 EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
-    ApiError: login.answer_api_error,
-    HTTPException: login.answer_http_error,
-    Exception: login.answer_unexpected,
+    ApiError: login.handle_api_error,
+    HTTPException: login.handle_http_error,
+    Exception: login.handle_unexpected,
 }
-"""The handlers of the whole application: pages for browsers, JSON for the API and clients that ask for it."""
+"""Exception handlers of the application: pages for browsers, JSON for the API and if a client prefers it."""
 
 
-def routes() -> list[Router]:
-    """Every page, and the files that they load."""
+def routes(guard: Guard) -> list[Router]:
+    """Return the routers of the pages, protected by ``guard``, and of their static files."""
     report_limit = CapacityLimiter(report.MAX_RENDERINGS)
     pages = Router(
         path="/",
@@ -47,11 +48,11 @@ def routes() -> list[Router]:
         ],
         guards=[guard],
         dependencies={
-            "visitor": Provide(visitor, sync_to_thread=False),
+            "page_session": Provide(current_session, sync_to_thread=False),
             "form": Provide(form, sync_to_thread=False),
             "report_limit": Provide(lambda: report_limit, sync_to_thread=False),
         },
-        request_max_body_size=LARGEST_FORM,
+        request_max_body_size=MAX_FORM,
     )
     static = create_static_files_router(
         path="/static",
@@ -62,5 +63,5 @@ def routes() -> list[Router]:
 
 
 def _no_file(request: Request[Any, Any, Any], _: Exception) -> Response[Any]:
-    """What a name is answered that no file can have: with a NUL, too long, below a file."""
-    return login.answer_http_error(request, NotFoundException())
+    """Return a 404 for a name that no file can have: with a NUL, too long, or below a file."""
+    return login.handle_http_error(request, NotFoundException())

@@ -1,4 +1,4 @@
-"""The artifacts of an execution: the files that its shards named."""
+"""The artifacts page of an execution: the files that its shards listed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ FILES = 200
 
 
 @get("/artifacts/{execution_id:str}", sync_to_thread=True)
-def artifacts(database: Database, visitor: PageSession, execution_id: str, after: str = "") -> Response[str]:
-    """The artifacts page: names by shard and kind. Files are not uploaded yet."""
+def artifacts(
+    database: Database, page_session: PageSession, execution_id: str, after: str = ""
+) -> Response[str]:
+    """Return the artifacts page: file names by shard and kind. Files are not uploaded."""
     start = after if after.isascii() and after.isprintable() else ""
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
@@ -29,7 +31,7 @@ def artifacts(database: Database, visitor: PageSession, execution_id: str, after
             shown.append((shard_id, kind.kind, kind.names[:room], kind.total))
             room = max(0, room - len(kind.names))
     return page(
-        visitor,
+        page_session,
         "artifacts.html",
         tab="artifacts",
         execution=execution,

@@ -1,4 +1,4 @@
-"""The audit log: who did what."""
+"""The audit log page."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from pytest_tms.server.store.database import Database
 
 ENTRIES = 100
 """Entries on one page."""
-PLACES = {"exec": "/reports/", "wh": "/webhooks/"}
-"""Where the thing is shown that an id names."""
+PATHS = {"exec": "/reports/", "wh": "/webhooks/"}
+"""The paths of the pages of executions and webhooks, by the prefix of their ids."""
 
 
 @get("/audit", opt={"scope": ADMIN}, sync_to_thread=True)
-def show_audit(database: Database, visitor: PageSession, before: str = "") -> Response[str]:
-    """The log, the newest first."""
+def show_audit(database: Database, page_session: PageSession, before: str = "") -> Response[str]:
+    """Return the audit log, the newest entries first."""
     start = int(before) if before.isdecimal() and len(before) < 19 else None
     with database.read() as connection:
         entries, following = audit.page(connection, before=start, limit=ENTRIES)
     return page(
-        visitor,
+        page_session,
         "audit.html",
-        entries=[(entry, _place(entry), _details(entry)) for entry in entries],
+        entries=[(entry, _path(entry), _details(entry)) for entry in entries],
         following=following,
         first_page=start is None,
     )
 
 
-def _place(entry: Entry) -> str:
-    """The page of what the entry is about, or nothing where there is none any more."""
-    place = PLACES.get(entry.target.partition("_")[0], "")
-    return f"{place}{entry.target}" if place and not entry.action.endswith(".deleted") else ""
+def _path(entry: Entry) -> str:
+    """Return the path of the page of an entry's target; empty if it has none or was deleted."""
+    path = PATHS.get(entry.target.partition("_")[0], "")
+    return f"{path}{entry.target}" if path and not entry.action.endswith(".deleted") else ""
 
 
 def _details(entry: Entry) -> str:

@@ -1,11 +1,11 @@
-"""Errors outside the API: a page for browsers, the documented error for clients that ask for JSON."""
+"""Error pages; clients that prefer JSON receive the documented error."""
 
 from __future__ import annotations
 
 from litestar.types import Scope
 
 from pytest_tms.errors import ApiError
-from pytest_tms.server.api.authentication import Caller
+from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.content_negotiation import weights
 from pytest_tms.server.pages.page_session import PageSession
 from pytest_tms.server.pages.templates import page
@@ -13,13 +13,13 @@ from pytest_tms.server.pages.templates import page
 TITLES = {
     403: "Not allowed",
     404: "Not found",
-    405: "Not possible",
-    409: "Not possible",
-    429: "Too many attempts",
-    503: "Not now",
+    405: "Method not allowed",
+    409: "Conflict",
+    429: "Too many requests",
+    503: "Service unavailable",
 }
-"""The headings of error pages."""
-FALLBACK_TITLE = "That did not work"
+"""The headings of error pages by status."""
+FALLBACK_TITLE = "Something went wrong"
 
 
 def wants_json(scope: Scope) -> bool:
@@ -27,9 +27,13 @@ def wants_json(scope: Scope) -> bool:
     if scope["path"] == "/api" or scope["path"].startswith("/api/"):
         return True
     accept = ",".join(text.decode("latin-1") for name, text in scope["headers"] if name == b"accept")
-    asked = weights(accept)
-    json = max(asked.get("application/json", 0.0), asked.get("application/*", 0.0))
-    html = max(asked.get("text/html", 0.0), asked.get("application/xhtml+xml", 0.0), asked.get("text/*", 0.0))
+    accepted = weights(accept)
+    json = max(accepted.get("application/json", 0.0), accepted.get("application/*", 0.0))
+    html = max(
+        accepted.get("text/html", 0.0),
+        accepted.get("application/xhtml+xml", 0.0),
+        accepted.get("text/*", 0.0),
+    )
     return json > html
 
 
@@ -39,6 +43,8 @@ def title(status: int) -> str:
 
 
 def render(error: ApiError) -> str:
-    """Render the page of an error about which no visitor is known."""
-    visitor = PageSession(caller=Caller(id="anyone"))
-    return page(visitor, "error.html", error.status, title=title(error.status), message=error.message).content
+    """Return the HTML of an error page for an unauthenticated request."""
+    page_session = PageSession(caller=Caller(id="anyone"))
+    return page(
+        page_session, "error.html", error.status, title=title(error.status), message=error.message
+    ).content

@@ -1,4 +1,4 @@
-"""The log of an execution: every event that its runner reported."""
+"""The log page of an execution: the events that its runners sent."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pytest_tms.server.store.page_queries import ShownEvent
 
 EVENTS = 100
 """Events on one page."""
-LONGEST = 5000
+MAX_SHOWN = 5000
 """Characters that the page shows of one event."""
 
 
 @get("/logs/{execution_id:str}", sync_to_thread=True)
-def logs(database: Database, visitor: PageSession, execution_id: str, after: str = "0") -> Response[str]:
-    """The log page, in the order of arrival."""
+def logs(database: Database, page_session: PageSession, execution_id: str, after: str = "0") -> Response[str]:
+    """Return the log page, the events in the order of arrival."""
     start = int(after) if after.isdecimal() and len(after) < 19 else 0
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
-        rows = page_queries.events(connection, execution_id, after=start, limit=EVENTS + 1, length=LONGEST)
+        rows = page_queries.events(connection, execution_id, after=start, limit=EVENTS + 1, length=MAX_SHOWN)
     return page(
-        visitor,
+        page_session,
         "logs.html",
         tab="logs",
         execution=execution,
@@ -38,8 +38,8 @@ def logs(database: Database, visitor: PageSession, execution_id: str, after: str
 
 
 def _read(event: ShownEvent) -> tuple[Any, str]:
-    """The shard that an event is about, and its document for reading; one that was cut is shown as it is."""
-    if event.length > LONGEST:
-        return "", f"{event.text}\n… and {event.length - LONGEST:,} more characters"
+    """Return the shard of an event and its indented document; a document that is too long is not indented."""
+    if event.length > MAX_SHOWN:
+        return "", f"{event.text}\n… and {event.length - MAX_SHOWN:,} more characters"
     data = msgspec.json.decode(event.text).get("data") or {}
     return data.get("shardId") or "", msgspec.json.format(event.text, indent=2)

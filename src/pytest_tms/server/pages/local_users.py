@@ -1,4 +1,4 @@
-"""Which user a local connection belongs to, as the kernel lists it."""
+"""The owner of a local connection, from the kernel's list of connections."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 LOOPBACK = "0" * 24 + "01000000"
-"""How ::1 is written there; addresses of 127.0.0.0/8 end with 7F."""
+"""The form of ::1 in the tables; addresses of 127.0.0.0/8 end with 7F."""
 
 
 def owner(client_port: int, server_port: int) -> int | None:

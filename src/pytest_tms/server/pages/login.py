@@ -1,4 +1,4 @@
-"""The login by an API token, the logout, and what a visitor sees instead of an error."""
+"""Login with an API token, logout, and the exception handlers of pages."""
 
 from __future__ import annotations
 
@@ -12,108 +12,113 @@ from litestar.exceptions import HTTPException
 from litestar.response import Redirect
 
 from pytest_tms.errors import BY_STATUS, ApiError, InternalError, Unauthorized
-from pytest_tms.server.api import authentication, errors
-from pytest_tms.server.api.rate_limits import RateLimits
-from pytest_tms.server.api.token_usage import TokenUsage
+from pytest_tms.server import error_responses
 from pytest_tms.server.pages import error_pages
-from pytest_tms.server.pages.page_session import LASTS, PageSession, new_key
-from pytest_tms.server.pages.page_session import visitor as visitor_of
+from pytest_tms.server.pages.page_session import PageSession, current_session, new_key
 from pytest_tms.server.pages.templates import page
-from pytest_tms.server.store import page_sessions
+from pytest_tms.server.request_context import request_context
+from pytest_tms.server.services.page_sessions import log_in, log_out
+from pytest_tms.server.services.rate_limits import RateLimits
+from pytest_tms.server.services.token_usage import TokenUsage
 from pytest_tms.server.store.database import Database
 
 
 @get("/login", opt={"scope": None}, sync_to_thread=False)
-def login_form(visitor: PageSession, to: str = "/") -> Response[Any]:
-    """The login page."""
-    if visitor.is_trusted or visitor.token is not None:
-        return Redirect(_inside(to))
-    return page(visitor, "login.html", to=_inside(to), wrong="")
+def login_form(page_session: PageSession, to: str = "/") -> Response[Any]:
+    """Return the login page; redirect if no login is needed."""
+    if page_session.is_trusted or page_session.token is not None:
+        return Redirect(_safe_redirect(to))
+    return page(page_session, "login.html", to=_safe_redirect(to), error="")
 
 
 @post("/login", opt={"scope": None})
 async def login(
-    database: Database, limits: RateLimits, visits: TokenUsage, visitor: PageSession, form: dict[str, str]
+    database: Database,
+    rate_limits: RateLimits,
+    token_usage: TokenUsage,
+    page_session: PageSession,
+    form: dict[str, str],
 ) -> Response[Any]:
-    """Log in, and go on to the page that was asked for."""
-    to = _inside(form.get("to", "/"))
+    """Log in and redirect to the page that was requested."""
+    to = _safe_redirect(form.get("to", "/"))
     try:
-        known = await run_sync(_enter, database, limits, visitor, form.get("token", "").strip())
+        logged_in = await run_sync(
+            _log_in, database, rate_limits, page_session, form.get("token", "").strip()
+        )
     except Unauthorized as error:
-        visits.failed(visitor.caller, error.message)
-        return page(visitor, "login.html", error.status, to=to, wrong=error.message)
-    return Redirect(to, status_code=303, cookies=[known.cookie])
+        token_usage.failed(page_session.caller, error.message)
+        return page(page_session, "login.html", error.status, to=to, error=error.message)
+    return Redirect(to, status_code=303, cookies=[logged_in.cookie])
 
 
-def _enter(database: Database, limits: RateLimits, visitor: PageSession, text: str) -> PageSession:
-    """The visitor, logged in with a token. Raises Unauthorized, and RateLimited after too many wrong ones."""
-    meter = limits.meter("logins", visitor.caller.address)
+def _log_in(database: Database, rate_limits: RateLimits, page_session: PageSession, text: str) -> PageSession:
+    """Return the session after a login with a token.
+
+    Raises:
+        Unauthorized: The token is not valid.
+        RateLimited: There were too many failed logins from this address.
+    """
+    meter = rate_limits.meter("logins", page_session.caller.address)
     if meter is not None and (error := meter.charge(1)):
         raise error
-    token = authentication.find(database, text)
+    key = new_key()  # prevents session fixation
+    token = log_in(database, text, page_session.key, key)
     if meter is not None:
-        meter.charge(-1)  # only wrong ones count
-    # A new key, for somebody may have planted the old one.
-    known = replace(visitor, caller=visitor.caller.by(token), key=new_key())
-    now = authentication.now()
-    with database.write() as connection:
-        page_sessions.end(connection, authentication.hashed(visitor.key))
-        page_sessions.add(
-            connection, authentication.hashed(known.key), authentication.hashed(text), now, now + 1000 * LASTS
-        )
-    return known
+        meter.charge(-1)  # only failed logins count
+    return replace(page_session, caller=page_session.caller.with_token(token), key=key)
 
 
 @post("/logout", opt={"scope": None}, sync_to_thread=True)
-def logout(database: Database, visitor: PageSession) -> Response[Any]:
-    """Log out: the cookie opens nothing any more, wherever it was copied to."""
-    with database.write() as connection:
-        page_sessions.end(connection, authentication.hashed(visitor.key))
+def logout(database: Database, page_session: PageSession) -> Response[Any]:
+    """Log out: the session is deleted, so copies of its cookie are not valid either."""
+    log_out(database, page_session.key)
     return Redirect("/login", status_code=303)
 
 
-def answer_api_error(request: Request[Any, Any, Any], error: ApiError) -> Response[Any]:
-    """Answer with the page of an error, or the login page for a 401; JSON for clients that ask for it."""
+def handle_api_error(request: Request[Any, Any, Any], error: ApiError) -> Response[Any]:
+    """Return an error page, the login page for a 401, or JSON if the client prefers it."""
     if error_pages.wants_json(request.scope):
-        return errors.answer_api_error(request, error)
-    visitor = visitor_of(request)
+        return error_responses.api_error_response(request, error)
+    page_session = current_session(request)
     if isinstance(error, Unauthorized):
         query = request.scope["query_string"].decode("latin-1")
-        asked = request.scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
-        to = _inside(asked if request.method == "GET" else "/")
-        return page(visitor, "login.html", error.status, to=to, wrong="")
+        requested = request.scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
+        to = _safe_redirect(requested if request.method == "GET" else "/")
+        return page(page_session, "login.html", error.status, to=to, error="")
     title = error_pages.title(error.status)
-    answer = page(visitor, "error.html", error.status, title=title, message=error.message)
+    response = page(page_session, "error.html", error.status, title=title, message=error.message)
     if error.retry_after is not None:
-        answer.headers["Retry-After"] = str(round(error.retry_after))
-    return answer
+        response.headers["Retry-After"] = str(round(error.retry_after))
+    return response
 
 
-def answer_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
-    """Answer what the framework refused: an unknown path, a wrong method, a form that is too large."""
+def handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """Return the response for an error of the framework: unknown path, wrong method, form too large."""
     if error_pages.wants_json(request.scope):
-        return errors.answer_http_error(request, error)
+        return error_responses.http_error_response(request, error)
     if error.status_code >= 500:
-        return answer_unexpected(request, error)
+        return handle_unexpected(request, error)
     if error.status_code == 405:
-        title, message = error_pages.title(405), f"{request.method} is not possible at this address."
-        answer = page(visitor_of(request), "error.html", 405, title=title, message=message)
-        answer.headers["Allow"] = errors.allowed(error)
-        return answer
-    return answer_api_error(request, BY_STATUS.get(error.status_code, BY_STATUS[400])())
+        title, message = error_pages.title(405), f"The method {request.method} is not allowed for this page."
+        response = page(current_session(request), "error.html", 405, title=title, message=message)
+        response.headers["Allow"] = error_responses.allowed(error)
+        return response
+    return handle_api_error(request, BY_STATUS.get(error.status_code, BY_STATUS[400])())
 
 
-def answer_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """Log an unexpected error and answer with a page that names the request."""
-    answer = errors.answer_unexpected(request, error)
+def handle_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Log an unexpected error and return a page with the request id."""
+    response = error_responses.unexpected_error_response(request, error)
     if error_pages.wants_json(request.scope):
-        return answer
-    said = f"The server failed; quote {errors.request_id(request)} to whoever runs it."
-    return answer_api_error(request, InternalError(said))
+        return response
+    request_id = request_context(request.scope).request_id
+    return handle_api_error(
+        request, InternalError(f"Internal server error. Give the operator the request id {request_id}.")
+    )
 
 
-def _inside(to: str) -> str:
-    """An address of ours to go on to; the start page for anything that could lead elsewhere."""
-    plain = to.isascii() and to.isprintable() and "\\" not in to and len(to) < 2000
-    parts = urlsplit(to) if plain and to.startswith("/") and not to.startswith("//") else None
+def _safe_redirect(to: str) -> str:
+    """Return a path of this server to redirect to; ``/`` for anything that could lead elsewhere."""
+    is_plain = to.isascii() and to.isprintable() and "\\" not in to and len(to) < 2000
+    parts = urlsplit(to) if is_plain and to.startswith("/") and not to.startswith("//") else None
     return "/" if parts is None or parts.netloc or parts.path in ("/login", "/logout") else to

@@ -1,4 +1,4 @@
-"""The report of an execution: verdict, counts, shards, failing tests, slowest tests."""
+"""The report page of an execution: verdict, counts, failing tests, shards and slowest tests."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from litestar import Response, get
 from litestar.response import Redirect
 
 from pytest_tms import wire
-from pytest_tms.server.api import authentication
-from pytest_tms.server.api.executions import reports as still_reports
-from pytest_tms.server.domain import states
+from pytest_tms.server.domain import clock, states
 from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.forecast import Forecast, forecast
 from pytest_tms.server.pages.page_session import PageSession
 from pytest_tms.server.pages.templates import page
+from pytest_tms.server.services import executions as execution_services
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import executions, page_queries
 from pytest_tms.server.store.database import Database
@@ -32,16 +31,16 @@ SHARDS = 200
 SLOWEST = 10
 """Slowest tests on the page."""
 NAMES = 20
-"""Tests that did not run, or were running, on the page for each shard."""
-NAMED = 200
-"""Those on the whole page."""
+"""Names of tests without a result, per shard."""
+ALL_NAMES = 200
+"""The same on the whole page."""
 MAX_RENDERINGS = 4
 """Reports that are rendered at a time: each takes some megabytes, and more of them would not be faster."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The first thing a person wants to know; ``kind`` is its colour."""
+    """The heading of a report; ``kind`` is the CSS class that gives its colour."""
 
     kind: str
     title: str
@@ -49,7 +48,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Names:
-    """Tests of a shard that have no result; ``more`` is how many others are not listed."""
+    """Names of tests of a shard without a result; ``more`` is the number of those that are not listed."""
 
     shard_id: str
     title: str
@@ -61,29 +60,31 @@ class Names:
 async def report(
     database: Database,
     settings: ServerSettings,
-    visitor: PageSession,
+    page_session: PageSession,
     execution_id: str,
     report_limit: CapacityLimiter,
     after: str = "0",
 ) -> Response[str]:
-    """The report page; ``after`` pages through the failing tests."""
+    """Return the report page; ``after`` is the cursor of the failing tests."""
     start = int(after) if after.isdecimal() and len(after) < 19 else 0
-    return await run_sync(_report, database, settings, visitor, execution_id, start, limiter=report_limit)
+    return await run_sync(
+        _report, database, settings, page_session, execution_id, start, limiter=report_limit
+    )
 
 
 def _report(
-    database: Database, settings: ServerSettings, visitor: PageSession, execution_id: str, start: int
+    database: Database, settings: ServerSettings, page_session: PageSession, execution_id: str, start: int
 ) -> Response[str]:
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
         shards = page_queries.shards(connection, execution_id, limit=SHARDS)
         failures = page_queries.failing(connection, execution_id, after=start, limit=FAILURES + 1)
         slowest = page_queries.slowest(connection, execution_id, limit=SLOWEST)
-        is_reporting = still_reports(connection, settings, execution, authentication.now())
+        is_reporting = execution_services.is_reporting(connection, settings, execution, clock.now())
     expected = _expected(execution, shards)
     not_run = expected.not_run or 0
     return page(
-        visitor,
+        page_session,
         "report.html",
         tab="reports",
         execution=execution,
@@ -110,14 +111,14 @@ def _report(
 
 @get("/reports/{execution_id:str}/{shard:str}", sync_to_thread=False)
 def shard(execution_id: str, shard: str) -> Redirect:
-    """Where payloads look for a shard: it stands in the report."""
+    """Redirect the link to a shard, which payloads contain, to the report."""
     return Redirect(f"/reports/{quote(execution_id, safe='')}")
 
 
 def verdict(
     status: wire.ExecutionState, counts: wire.Counts, not_run: int = 0, expected: int | None = None
 ) -> Verdict:
-    """In words: what happened, and how bad it is."""
+    """Return the verdict of an execution."""
     failed = f"{counts.failed:,} {'test' if counts.failed == 1 else 'tests'} failed"
     more = [failed] if counts.failed else []
     if not_run:
@@ -125,7 +126,7 @@ def verdict(
     if status == "cancelled":
         return Verdict("cancelled", ", ".join(["Cancelled", *more]))
     if status == "failed":
-        return Verdict("failed", ", ".join(["The run broke", *more]))
+        return Verdict("failed", ", ".join(["The run failed", *more]))
     if status == "completed":
         if more:
             title = ", ".join(more)
@@ -138,9 +139,9 @@ def verdict(
 
 
 def unfinished(shards: list[Shard], missing: Mapping[str, int]) -> list[Names]:
-    """Tests without a result, by shard: those that were running when it ended, run now, or did not run."""
+    """Return the tests without a result by shard: running now, running at its end, or not run."""
     lists = []
-    room = NAMED
+    room = ALL_NAMES
     for shard in shards:
         title = "Running now" if shard.status == "running" else f"Running when it ended: {shard.status}"
         not_run = missing.get(shard.shard_id, 0)
@@ -158,8 +159,8 @@ def unfinished(shards: list[Shard], missing: Mapping[str, int]) -> list[Names]:
 
 
 def _expected(execution: Execution, shards: list[Shard]) -> Forecast:
-    """What is known of all shards; of one with more than the page shows, what was stored at its end."""
-    found = forecast(shards, execution.results, authentication.now())
+    """Return the forecast of all shards; with more shards than the page shows, what was stored at the end."""
+    found = forecast(shards, execution.results, clock.now())
     if execution.shards_seen <= SHARDS:
         return found
     return Forecast(execution.tests_expected, execution.not_run or None, found.reason)
@@ -170,25 +171,25 @@ def _exit(shard: Shard) -> int | None:
 
 
 def facts(execution: Execution) -> list[tuple[str, str]]:
-    """What else there is to know about the run, as (name, value)."""
-    known: dict[str, Any] = execution.metadata
-    commit = known.get("commit")
+    """Return suite, environment, branch and other facts of an execution as (name, value)."""
+    metadata: dict[str, Any] = execution.metadata
+    commit = metadata.get("commit")
     named = [
         ("suite", execution.test_suite),
         ("environment", execution.environment),
-        ("branch", known.get("branch")),
+        ("branch", metadata.get("branch")),
         ("commit", commit[:12] if isinstance(commit, str) else commit),
-        ("build", known.get("buildNumber")),
-        ("by", known.get("triggeredBy")),
+        ("build", metadata.get("buildNumber")),
+        ("triggered by", metadata.get("triggeredBy")),
         ("provider", execution.provider),
     ]
     return [(name, str(value)) for name, value in named if value not in (None, "")]
 
 
 def bar(counts: wire.Counts, not_run: int = 0) -> list[tuple[str, float, float]]:
-    """A stacked bar over a width of 100: (kind, from, width), nothing that is zero.
+    """Return the parts of a stacked bar as (kind, start, width), of a total width of 100.
 
-    What did not run stays empty.
+    Parts of width 0 are left out; tests that did not run leave a gap at the end.
     """
     total = counts.total + not_run or 1
     left = 0.0

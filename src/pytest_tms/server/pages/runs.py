@@ -1,4 +1,4 @@
-"""The start page: the latest executions."""
+"""The start page: the list of executions."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ EXECUTIONS = 50
 
 
 @get("/", sync_to_thread=True)
-def home(database: Database, visitor: PageSession, before: str = "") -> Response[str]:
-    """The executions that the visitor may see, the newest first."""
+def home(database: Database, page_session: PageSession, before: str = "") -> Response[str]:
+    """Return the list of the executions that the user may see, the newest first."""
     start = before if before.isascii() and before.isprintable() else ""
     with database.read() as connection:
         rows = page_queries.latest(
-            connection, environments=visitor.environments, before=start or None, limit=EXECUTIONS + 1
+            connection, environments=page_session.environments, before=start or None, limit=EXECUTIONS + 1
         )
     return page(
-        visitor,
+        page_session,
         "home.html",
         executions=[
             (row, verdict(row.status, row.results, row.not_run, row.tests_expected))

@@ -1,4 +1,4 @@
-"""Templates, and how values read on a page. Everything that is shown is escaped."""
+"""Rendering of templates, and their filters. All values are escaped."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pytest_tms.server.domain.page_details import MAX_NAME, shorten
 from pytest_tms.server.pages.page_session import PageSession
 
 
-def page(visitor: PageSession, template: str, status: int = 200, **values: Any) -> Response[str]:
-    """A rendered page; a browser that is new here gets its cookie with it."""
-    text = _environment().get_template(template).render(visitor=visitor, **values)
-    cookies = [] if visitor.has_cookie else [visitor.cookie]
+def page(page_session: PageSession, template: str, status: int = 200, **values: Any) -> Response[str]:
+    """Return a rendered page, with the session cookie if the browser has none."""
+    text = _environment().get_template(template).render(page_session=page_session, **values)
+    cookies = [] if page_session.has_cookie else [page_session.cookie]
     return Response(text, status_code=status, media_type=MediaType.HTML, cookies=cookies)
 
 
 def duration(milliseconds: int | None) -> str:
-    """A duration as people read it: 340 ms, 4.2 s, 3 min 5 s, 2 h 4 min."""
+    """Return a duration for people: 340 ms, 4.2 s, 3 min 5 s, 2 h 4 min; a dash for None."""
     if milliseconds is None:
         return "–"
     if milliseconds < 1000:
@@ -39,7 +39,7 @@ def duration(milliseconds: int | None) -> str:
 
 
 def time(milliseconds: int | None) -> str:
-    """A moment in UTC, to the second."""
+    """Return a time in UTC to the second, from milliseconds since 1970; a dash for None."""
     if milliseconds is None:
         return "–"
     return wire.moment(milliseconds).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,4 +1,4 @@
-"""Webhooks: how they fare, what became of their deliveries, and what their owner may do about it."""
+"""The pages of webhooks: the list, and one webhook with its deliveries and actions."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from pytest_tms import wire
-from pytest_tms.server.api import authentication
-from pytest_tms.server.api.webhooks import replay
 from pytest_tms.server.domain.delivery_policy import Webhook
 from pytest_tms.server.domain.egress import masked
 from pytest_tms.server.pages.page_session import WEBHOOKS, PageSession
 from pytest_tms.server.pages.templates import page
-from pytest_tms.server.store import audit, webhooks
+from pytest_tms.server.services.webhooks import replay_deliveries, set_status
+from pytest_tms.server.store import deliveries, webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 
@@ -29,35 +28,35 @@ STATUSES = ("pending", "delivered", "failed")
 
 @dataclass(frozen=True)
 class Shown:
-    """A webhook as a page shows it: without the secrets in its URL and its headers."""
+    """A webhook as a page shows it, without the secrets in its URL and headers."""
 
     hook: Webhook
 
     @property
-    def place(self) -> str:
-        """The URL without its scheme and its secrets."""
+    def address(self) -> str:
+        """The URL without its scheme and secrets."""
         return masked(self.hook.url).partition("://")[2]
 
     @property
     def state(self) -> str:
-        """Its status, or that it is active and fails."""
+        """The status; ``failing`` for an active webhook whose latest delivery failed."""
         failing = self.hook.status == "active" and self.hook.failing_since is not None
         return "failing" if failing else self.hook.status
 
 
 @get("/webhooks", opt={"scope": WEBHOOKS}, sync_to_thread=True)
-def list_webhooks(database: Database, visitor: PageSession, after: str = "") -> Response[str]:
-    """The webhooks that the visitor may see, the oldest first."""
+def list_webhooks(database: Database, page_session: PageSession, after: str = "") -> Response[str]:
+    """Return the list of the webhooks that the user may see, the oldest first."""
     start = after if after.isascii() and after.isprintable() else ""
     with database.read() as connection:
         found = webhooks.every(connection, after=start, limit=LISTED + 1)
     return page(
-        visitor,
+        page_session,
         "webhooks.html",
         webhooks=[
             Shown(webhook)
             for webhook in found[:LISTED]
-            if visitor.caller.reaches(webhook.filters.environments)
+            if page_session.caller.reaches(webhook.filters.environments)
         ],
         following=found[LISTED - 1].id if len(found) > LISTED else None,
         first_page=not start,
@@ -66,17 +65,19 @@ def list_webhooks(database: Database, visitor: PageSession, after: str = "") -> 
 
 @get("/webhooks/{webhook_id:str}", opt={"scope": WEBHOOKS}, sync_to_thread=True)
 def show_webhook(
-    database: Database, visitor: PageSession, webhook_id: str, status: str = "", before: str = ""
+    database: Database, page_session: PageSession, webhook_id: str, status: str = "", before: str = ""
 ) -> Response[str]:
-    """One webhook and its deliveries, the newest first."""
+    """Return the page of a webhook, its newest deliveries first."""
     chosen = status if status in STATUSES else None
     start = int(before) if before.isdecimal() and len(before) < 19 else None
     with database.read() as connection:
         webhook = webhooks.get(connection, webhook_id)
-        rows, following = webhooks.page(connection, webhook_id, status=chosen, before=start, limit=DELIVERIES)
-        failed, _ = webhooks.page(connection, webhook_id, status="failed", before=None, limit=1)
+        rows, following = deliveries.page(
+            connection, webhook_id, status=chosen, before=start, limit=DELIVERIES
+        )
+        failed, _ = deliveries.page(connection, webhook_id, status="failed", before=None, limit=1)
     return page(
-        visitor,
+        page_session,
         "webhook.html",
         webhook=Shown(webhook),
         deliveries=rows,
@@ -90,46 +91,41 @@ def show_webhook(
 
 @post("/webhooks/{webhook_id:str}/replay", opt={"scope": WEBHOOKS}, sync_to_thread=True)
 def replay_failed(
-    database: Database, worker: DeliveryWorker, visitor: PageSession, webhook_id: str
+    database: Database, delivery_worker: DeliveryWorker, page_session: PageSession, webhook_id: str
 ) -> Response[Any]:
-    """Send what failed again."""
-    with database.write() as connection:
-        replay(connection, visitor.caller, webhook_id)
-    worker.wake()
-    return _back(webhook_id)
+    """Send failed deliveries again."""
+    replay_deliveries(database, delivery_worker, webhook_id, caller=page_session.caller)
+    return _redirect(webhook_id)
 
 
 @post("/webhooks/{webhook_id:str}/pause", opt={"scope": WEBHOOKS}, sync_to_thread=True)
-def pause(database: Database, worker: DeliveryWorker, visitor: PageSession, webhook_id: str) -> Response[Any]:
-    """Send nothing until it is active again."""
-    return _become(database, worker, visitor, webhook_id, "paused")
+def pause(
+    database: Database, delivery_worker: DeliveryWorker, page_session: PageSession, webhook_id: str
+) -> Response[Any]:
+    """Suspend the deliveries until the webhook is activated."""
+    return _set_status(database, delivery_worker, page_session, webhook_id, "paused")
 
 
 @post("/webhooks/{webhook_id:str}/activate", opt={"scope": WEBHOOKS}, sync_to_thread=True)
 def activate(
-    database: Database, worker: DeliveryWorker, visitor: PageSession, webhook_id: str
+    database: Database, delivery_worker: DeliveryWorker, page_session: PageSession, webhook_id: str
 ) -> Response[Any]:
-    """Send again, after a pause or after it was disabled."""
-    return _become(database, worker, visitor, webhook_id, "active")
+    """Resume the deliveries of a paused or disabled webhook."""
+    return _set_status(database, delivery_worker, page_session, webhook_id, "active")
 
 
-def _become(
+def _set_status(
     database: Database,
-    worker: DeliveryWorker,
-    visitor: PageSession,
+    delivery_worker: DeliveryWorker,
+    page_session: PageSession,
     webhook_id: str,
     status: wire.WebhookStatus,
 ) -> Response[Any]:
-    now = authentication.now()
-    with database.write() as connection:
-        webhook = webhooks.lock(connection, webhook_id)
-        webhooks.save(connection, webhook.became(status, now))
-        audit.add(connection, visitor.caller, "webhook.changed", webhook_id, now, fields=["status"])
-    worker.wake()
-    return _back(webhook_id)
+    set_status(database, delivery_worker, webhook_id, status, page_session.caller)
+    return _redirect(webhook_id)
 
 
-def _back(webhook_id: str) -> Response[Any]:
+def _redirect(webhook_id: str) -> Response[Any]:
     return Redirect(f"/webhooks/{quote(webhook_id, safe='')}", status_code=303)
 
 

@@ -1,1 +1,1 @@
-"""Use cases: what a message or the clock changes, in the transaction of the caller."""
+"""Use cases: one function and one transaction each, called by the API, the pages and the jobs."""

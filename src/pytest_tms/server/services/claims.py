@@ -1,4 +1,4 @@
-"""Claims: which shard, and which attempt of it, a message belongs to."""
+"""Claims: the shard, and the attempt of it, that a message belongs to."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.store import executions, results, runners
 from pytest_tms.server.store.runners import Assignment
 
-LONGEST_NAME = 190
-"""Characters of a shard's name that the name of another one begins with: together at most 200."""
+MAX_NAME = 190
+"""Characters of a shard's name that are used in the name of a separate shard, which has at most 200."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Who sent a message, and of which shard it is.
+    """The sender of a message, and the shard that it names.
 
     ``runner`` is None for clients without the capability ``attempts``; ``declared`` is the number of the CI
-    attempt. A message that does not ``claim`` a shard leaves one alone that another runner has.
+    attempt. A message that does not ``claim`` its shard does not change one that another runner has.
     ``begins_anew`` decides whether a message without a runner begins another attempt of a shard.
     """
 
@@ -35,10 +35,10 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """The shard of a message: as it was, and as it is now that its runner is known.
+    """The shard of a message, before and after it was assigned to the sender.
 
-    ``attempt`` is the message's; one that is not of the current attempt ``is_current`` no more, and changes
-    only tests. ``execution`` runs again if the message begins a new attempt.
+    ``attempt`` is that of the message; if ``is_current`` is false, it is not the shard's current attempt, and
+    the message changes only tests. ``execution`` runs again if the message begins a new attempt.
     """
 
     execution: Execution
@@ -137,9 +137,9 @@ def _reopened(execution: Execution, declared: int | None, before: int | None) ->
 
 
 def _separate(connection: Connection, execution_id: str, origin: Origin) -> tuple[str, Shard | None]:
-    """The first free name for a shard of its own; on a CI re-run, one that an older attempt was given."""
+    """Return the first free name for a separate shard; on a CI re-run, one that an older attempt got."""
     for number in count(2):
-        name = f"{origin.shard_id[:LONGEST_NAME]}-{number}"
+        name = f"{origin.shard_id[:MAX_NAME]}-{number}"
         shard = executions.get_shard(connection, execution_id, name)
         if shard is None:
             return name, None

@@ -1,4 +1,4 @@
-"""Shard reports: what a message says of a shard, stored with its tests."""
+"""Shard reports: the content of a message about one shard, stored with its tests."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from pytest_tms import wire
 from pytest_tms.server.domain import counts, states
 from pytest_tms.server.domain.column_values import plain
 from pytest_tms.server.domain.executions import Execution, Shard
-from pytest_tms.server.domain.forecast import forecast
 from pytest_tms.server.domain.metadata_limits import merged
 from pytest_tms.server.domain.result_rows import ResultRow
 from pytest_tms.server.services.claims import Claim, Origin, claim
-from pytest_tms.server.store import executions, results
+from pytest_tms.server.services.execution_changes import save_shard
+from pytest_tms.server.store import results
 
-LONGEST_REASON = 1000
-"""Characters that are kept of a reason."""
-LONGEST_NAME = 500
-"""Characters that are kept of the name of a test that did not run."""
-LONGEST_NAMES = 100_000
-"""Characters that are kept of all these names of a shard."""
+MAX_REASON = 1000
+"""Characters that are stored of a reason."""
+MAX_NAME = 500
+"""Characters that are stored of the name of a test that did not run."""
+MAX_NAMES = 100_000
+"""Characters that are stored of all these names of a shard."""
 
-
-Told = wire.EventData | wire.ResultsSubmission[msgspec.Raw]
-"""What a message says of a shard, in the fields that both have."""
+Message = wire.EventData | wire.ResultsSubmission[msgspec.Raw]
+"""A message about a shard; both types have the fields that are used here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardReport:
-    """What one message says of one shard.
+    """The content of one message about one shard.
 
-    ``is_end`` says that the shard has ended, ``is_start`` that it runs; a message may say neither. ``status``
-    is how it ended, if its runner said that. ``running`` are the tests in flight, None if not sent.
+    ``is_end`` means that the shard has ended, ``is_start`` that it runs; both may be false. ``status`` is how
+    it ended, if its runner reported that. ``duration`` is in milliseconds. ``running`` are the running tests,
+    None if the message does not list them.
     """
 
     origin: Origin
-    told: Told
+    message: Message
     rows: Sequence[ResultRow] = ()
     is_start: bool = False
     is_end: bool = False
@@ -61,30 +61,31 @@ class Stored(NamedTuple):
 def store(
     connection: Connection, execution: Execution, report: ShardReport, now: int, then: int, silence: int
 ) -> Stored:
-    """Store a report of a shard for a locked execution, which the caller saves.
+    """Store a report of a shard of a locked execution; the caller stores the execution.
 
-    ``now`` is when it came, ``then`` when it happened. ``silence`` is the milliseconds after which a runner
-    that reports nothing is not alive. A report of an attempt that is not the current one changes only tests.
+    ``now`` is when it was received and ``then`` when it happened, in milliseconds since 1970. ``silence`` is
+    the milliseconds after which a silent runner is not alive. A report of an attempt that is not the current
+    one changes only tests.
     """
     claimed = claim(connection, execution, report.origin, now, silence)
     shard = _with_tests(connection, claimed, report.rows, now)
     if claimed.is_current:
-        shard = replace(_told(shard, report), heard_at=now)
+        shard = replace(_updated(shard, report), heard_at=now)
         if report.is_end:
             shard = _timed(connection, claimed, shard.reported(_end(shard, report), then), report.rows)
         elif report.is_start:
             shard = shard.reported("running", then)
     shard = replace(shard, status=states.settled(shard.status, shard.derived))
-    changed = executions.change_shard(connection, claimed.execution, claimed.before, shard, then)
+    changed = save_shard(connection, claimed.execution, claimed.before, shard, then)
     return Stored(changed, claimed.shard if claimed.is_next else claimed.before, shard)
 
 
 def in_flight(
     running: Sequence[str | wire.RunningTest], shard_ids: Sequence[str]
 ) -> dict[str, list[wire.RunningTest]]:
-    """Return the tests in flight by shard, of the shards that a message names.
+    """Return the running tests by shard, for the shards that a message names.
 
-    A test that names none of them is of the first.
+    A test that names none of these shards belongs to the first.
     """
     found: dict[str, list[wire.RunningTest]] = {name: [] for name in shard_ids}
     for test in running if shard_ids else ():
@@ -92,20 +93,12 @@ def in_flight(
         name = plain(each.shard_id or "")
         found[name if name in found else shard_ids[0]].append(
             wire.RunningTest(
-                node_id=plain(each.node_id[:LONGEST_NAME]),
-                worker=_text(each.worker, LONGEST_NAME),
+                node_id=plain(each.node_id[:MAX_NAME]),
+                worker=_text(each.worker, MAX_NAME),
                 started_at=_time(each.started_at),
             )
         )
     return found
-
-
-def close(connection: Connection, execution: Execution, now: int) -> Execution:
-    """Return an execution with the tests that did not run, once it has ended."""
-    if execution.status not in states.ENDED or not executions.has_expectations(connection, execution.id):
-        return execution
-    found = forecast(executions.shards(connection, execution.id), execution.results, now)
-    return replace(execution, tests_expected=found.expected, not_run=found.not_run or 0)
 
 
 def _with_tests(connection: Connection, claimed: Claim, rows: Sequence[ResultRow], now: int) -> Shard:
@@ -114,38 +107,38 @@ def _with_tests(connection: Connection, claimed: Claim, rows: Sequence[ResultRow
     change = results.put(
         connection, claimed.execution, shard.shard_id, rows, claimed.attempt, now, is_first=is_first
     )
+    derived = counts.add([shard.derived, change.counts])
     if shard.attempt == 1:
-        derived = counts.add([shard.derived, change.counts])
         return replace(shard, derived=derived, done=derived.total)
     return replace(
         shard,
-        derived=counts.add([shard.derived, change.counts]),
+        derived=derived,
         done=shard.done + (change.new if claimed.is_current else 0),
-        given=None if rows and is_first else shard.given,  # those of an attempt that named no test
+        given=None if rows and is_first else shard.given,  # the given counts of an attempt that sent no tests
     )
 
 
-def _told(shard: Shard, report: ShardReport) -> Shard:
-    told = report.told
+def _updated(shard: Shard, report: ShardReport) -> Shard:
+    message = report.message
     if report.running is None:
         finished = {row.test_key for row in report.rows}
         in_flight = tuple(each for each in shard.in_flight if each.node_id not in finished)
     else:
         in_flight = tuple(report.running)
     if report.is_end:
-        given = counts.complete(told.results, shard.derived) or shard.given
+        given = counts.complete(message.results, shard.derived) or shard.given
         duration = shard.duration if report.duration is None else report.duration
-        metadata = merged(shard.metadata, told.metadata)
+        metadata = merged(shard.metadata, message.metadata)
         shard = replace(shard, given=given, duration=duration, metadata=metadata)
-        shard = replace(shard, reason=_text(report.reason, LONGEST_REASON) or shard.reason)
+        shard = replace(shard, reason=_text(report.reason, MAX_REASON) or shard.reason)
     return replace(
         shard,
         in_flight=in_flight,
-        collected=_newer(told.collected, shard.collected),
-        not_run=_newer(told.not_run, shard.not_run),
-        not_run_reason=_text(told.not_run_reason, LONGEST_REASON) or shard.not_run_reason,
-        not_run_tests=shard.not_run_tests if told.not_run_tests is None else _names(told.not_run_tests),
-        exit_status=_newer(told.exit_status, shard.exit_status),
+        collected=_newer(message.collected, shard.collected),
+        not_run=_newer(message.not_run, shard.not_run),
+        not_run_reason=_text(message.not_run_reason, MAX_REASON) or shard.not_run_reason,
+        not_run_tests=shard.not_run_tests if message.not_run_tests is None else _names(message.not_run_tests),
+        exit_status=_newer(message.exit_status, shard.exit_status),
     )
 
 
@@ -154,7 +147,7 @@ def _end(shard: Shard, report: ShardReport) -> wire.ShardState:
 
 
 def _timed(connection: Connection, claimed: Claim, shard: Shard, rows: Sequence[ResultRow]) -> Shard:
-    """A shard with the time that its tests took, if its end was the first that came of it."""
+    """Return a shard with the sum of its tests' durations, if its end was its first report."""
     if shard.duration is not None or shard.started_at != shard.ended_at:
         return shard
     if claimed.shard.derived.total == 0:
@@ -166,9 +159,9 @@ def _timed(connection: Connection, claimed: Claim, shard: Shard, rows: Sequence[
 
 def _names(names: Sequence[str]) -> tuple[str, ...]:
     kept: list[str] = []
-    room = LONGEST_NAMES
+    room = MAX_NAMES
     for name in names:
-        short = plain(name[:LONGEST_NAME])
+        short = plain(name[:MAX_NAME])
         room -= len(short)
         if room < 0:
             break
@@ -177,7 +170,7 @@ def _names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _time(text: str | None) -> str | None:
-    """A time as the API writes it, or None if it is not one."""
+    """Return a time as the API writes it, None if it is not valid."""
     try:
         return None if text is None else wire.timestamp(wire.parse_time(text))
     except (ValueError, OverflowError):

@@ -1,1 +1,1 @@
-"""Tables, queries and migrations: all SQL stands here."""
+"""Tables, queries and migrations: all SQL of the server."""

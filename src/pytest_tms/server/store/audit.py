@@ -1,4 +1,4 @@
-"""The audit log: who did what, written in the transaction of the change."""
+"""The audit log, written in the transaction of the change that it records."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pytest_tms.server.domain.actors import Actor
 from pytest_tms.server.store import tables
 
 FAILED = "authentication.failed"
-KEPT_FAILURES = 30 * 86_400_000
-"""Milliseconds for which failed authentications are kept. Everything else is kept for good."""
+FAILURE_RETENTION = 30 * 86_400_000
+"""Milliseconds for which failed authentications are stored. All other entries are stored permanently."""
 
 _ROW = tables.audit.c
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One line of the log. ``at`` is milliseconds since 1970; ``details`` depend on the action."""
+    """One entry of the log. ``at`` is milliseconds since 1970; ``details`` depend on the action."""
 
     number: int
     at: int
@@ -31,7 +31,10 @@ class Entry:
 
 
 def add(connection: Connection, actor: Actor, action: str, target: str, now: int, **details: object) -> None:
-    """Write that ``actor`` did ``action`` (``webhook.deleted``) to ``target``, the id of a thing."""
+    """Record an action of ``actor``, such as ``webhook.deleted``, on the object with the id ``target``.
+
+    ``now`` is milliseconds since 1970.
+    """
     connection.execute(
         insert(tables.audit).values(
             at=now,
@@ -49,7 +52,10 @@ def add(connection: Connection, actor: Actor, action: str, target: str, now: int
 def page(
     connection: Connection, *, since: int = 0, before: int | None = None, limit: int
 ) -> tuple[list[Entry], int | None]:
-    """Entries from ``since`` on, the newest first, and the cursor of the next page if there is one."""
+    """Return entries, the newest first, and the cursor of the next page, None on the last page.
+
+    ``since`` is the earliest time in milliseconds since 1970, ``before`` the cursor.
+    """
     query = select(tables.audit).order_by(_ROW.number.desc()).limit(limit + 1)
     if since:
         query = query.where(_ROW.at >= since)
@@ -69,6 +75,8 @@ def page(
     return found[:limit], found[limit - 1].number if len(found) > limit else None
 
 
-def forget(connection: Connection, now: int) -> None:
-    """Delete failed authentications of long ago."""
-    connection.execute(delete(tables.audit).where(and_(_ROW.action == FAILED, _ROW.at < now - KEPT_FAILURES)))
+def delete_expired(connection: Connection, now: int) -> None:
+    """Delete failed authentications that are older than ``FAILURE_RETENTION``."""
+    connection.execute(
+        delete(tables.audit).where(and_(_ROW.action == FAILED, _ROW.at < now - FAILURE_RETENTION))
+    )

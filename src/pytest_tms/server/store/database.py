@@ -1,4 +1,4 @@
-"""The database: one engine, and transactions that read or write."""
+"""The database: the engine, transactions and the upgrade of the schema."""
 
 from __future__ import annotations
 
@@ -23,20 +23,24 @@ from pytest_tms.errors import ServiceUnavailable
 from pytest_tms.server.store import results_migration
 
 WRITES = "tms_writes"
-"""Marks a connection whose transaction will write, so that SQLite takes the lock at its start."""
+"""Execution option of connections whose transactions write: SQLite locks the database at their start."""
 LOCK_TIMEOUT = 30
-"""Seconds that a transaction waits for another's lock; SQLite's ``?timeout=`` sets another time."""
+"""Seconds that a transaction waits for a lock; ``?timeout=`` in an SQLite URL sets another value."""
 WRITE_CACHE, READ_CACHE = 32_000, 2_000
-"""KiB of SQLite's pages that a transaction keeps in memory."""
+"""KiB of SQLite's page cache in a transaction that writes, and in one that reads."""
 ADVISORY_LOCK = 0x746D73
-"""PostgreSQL's lock for what only one process may do at a time: "tms" in ASCII."""
+"""The key of the PostgreSQL advisory lock of ``lock_exclusively``: "tms" in ASCII."""
 
 
 class Database:
-    """SQLite or PostgreSQL behind the same functions; safe to share between threads."""
+    """An SQLite or PostgreSQL database. Threads may share it."""
 
     def __init__(self, url: str) -> None:
-        """Raises ValueError, in a sentence, where ``url`` names no database that we can use."""
+        """Create the engine for an SQLAlchemy URL; connect later.
+
+        Raises:
+            ValueError: The URL is not valid or names an unsupported database. The message is one sentence.
+        """
         try:
             self.engine = _engine(url)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
@@ -47,25 +51,33 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One transaction that only reads. Raises ServiceUnavailable where the database does not answer."""
-        with _answering(), self.engine.connect() as connection, connection.begin():
+        """Run one transaction that only reads.
+
+        Raises:
+            ServiceUnavailable: The database does not respond.
+        """
+        with _translated_errors(), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction that writes: committed at the end, undone by an exception."""
-        with _answering(), self._writing.connect() as connection, connection.begin():
+        """Run one transaction that writes: committed at the end, rolled back on an exception.
+
+        Raises:
+            ServiceUnavailable: The database does not respond.
+        """
+        with _translated_errors(), self._writing.connect() as connection, connection.begin():
             yield connection
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether it is a file of this machine, which servers on others cannot share."""
+        """Whether it is SQLite, which servers on other machines cannot share."""
         return self.engine.dialect.name == "sqlite"
 
     def exists(self) -> bool:
-        """Return whether a server, or ``upgrade``, has made the database; creates nothing.
+        """Return whether the database has a schema. Creates nothing.
 
-        True if it does not answer: the next use says why.
+        True if it does not respond: the next use raises the error.
         """
         path = _file(self.engine.url)
         if path is not None and not (path.is_file() and path.stat().st_size):
@@ -77,7 +89,12 @@ class Database:
             return True
 
     def upgrade(self, data_dir: Path) -> None:
-        """Bring the schema up to date; several processes may ask at once. Raises ValueError in a sentence."""
+        """Upgrade the schema to this version. Several processes may do so at once.
+
+        Raises:
+            ValueError: The database cannot be used, or has the schema of a newer version. The message is one
+                sentence.
+        """
         if (path := _file(self.engine.url)) is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
@@ -87,7 +104,7 @@ class Database:
         )
         try:
             with filelock.FileLock(data_dir / "upgrade.lock"), self._writing.begin() as connection:
-                alone(connection, forever=True)
+                lock_exclusively(connection, timeout=False)
                 self._check_version(connection, ScriptDirectory.from_config(config))
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
@@ -102,7 +119,7 @@ class Database:
         """Move results of an earlier version, in transactions of their own: what is moved stays moved."""
         while self._has_results_to_move():
             with self._writing.begin() as connection:
-                alone(connection, forever=True)
+                lock_exclusively(connection, timeout=False)
                 if results_migration.is_pending(connection):
                     results_migration.move(connection)
 
@@ -111,18 +128,22 @@ class Database:
             return results_migration.is_pending(connection)
 
     def _check_version(self, connection: Connection, script: ScriptDirectory) -> None:
-        """Raise ValueError, in a sentence, if this version does not know the schema."""
-        known = [revision.revision for revision in script.walk_revisions()]
+        """Check that the revision of the schema is one of this version.
+
+        Raises:
+            ValueError: A newer version created the schema.
+        """
+        revisions = [revision.revision for revision in script.walk_revisions()]
         for found in MigrationContext.configure(connection).get_current_heads():
-            if found not in known:
+            if found not in revisions:
                 raise ValueError(
-                    f"the database {self.describe()} was made by a newer version of pytest-tms (its schema "
-                    f"is {found}, this version knows up to {max(known)}): upgrade pytest-tms here, or name "
-                    f"another database with --data-dir or --database-url"
+                    f"the database {self.describe()} was created by a newer version of pytest-tms (its "
+                    f"schema is {found}, the latest of this version is {max(revisions)}): upgrade pytest-tms "
+                    f"here, or use another database with --data-dir or --database-url"
                 )
 
     def describe(self) -> str:
-        """Where the data is, without a password."""
+        """Return the URL without its password."""
         return self.engine.url.render_as_string(hide_password=True)
 
     def close(self) -> None:
@@ -130,40 +151,48 @@ class Database:
         self.engine.dispose()
 
 
-def alone(connection: Connection, *, forever: bool = False) -> None:
-    """Wait until no other transaction is past this line; SQLite has one that writes at a time anyway."""
+def lock_exclusively(connection: Connection, *, timeout: bool = True) -> None:
+    """Wait until no other transaction holds the exclusive lock, and hold it until the transaction ends.
+
+    SQLite needs no such lock: one transaction writes at a time. Without ``timeout`` the wait is not limited
+    by ``LOCK_TIMEOUT``.
+    """
     if connection.dialect.name == "postgresql":
-        if forever:
+        if not timeout:
             connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
     try:
         yield
     except (OperationalError, PoolTimeout) as error:
-        raise ServiceUnavailable("The database does not answer; try again later.", retry_after=5) from error
+        raise ServiceUnavailable("The database does not respond; try again later.", retry_after=5) from error
     except DBAPIError as error:
         if error.connection_invalidated:
-            raise ServiceUnavailable("The database was cut off; try again later.", retry_after=5) from error
+            raise ServiceUnavailable(
+                "The connection to the database was lost; try again later.", retry_after=5
+            ) from error
         raise
 
 
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        patient = {} if "options" in parsed.query else {"options": f"-c lock_timeout={LOCK_TIMEOUT * 1000}"}
-        return create_engine(parsed, pool_pre_ping=True, hide_parameters=True, connect_args=patient)
-    patience = {} if "timeout" in parsed.query else {"timeout": LOCK_TIMEOUT}
-    engine = create_engine(parsed, connect_args=patience, hide_parameters=True)
+        lock_timeout: dict[str, Any] = (
+            {} if "options" in parsed.query else {"options": f"-c lock_timeout={LOCK_TIMEOUT * 1000}"}
+        )
+        return create_engine(parsed, pool_pre_ping=True, hide_parameters=True, connect_args=lock_timeout)
+    busy_timeout: dict[str, Any] = {} if "timeout" in parsed.query else {"timeout": LOCK_TIMEOUT}
+    engine = create_engine(parsed, connect_args=busy_timeout, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
 def _file(url: URL) -> Path | None:
-    """Return the file of an SQLite database; None for other databases and for those in memory."""
+    """Return the file of an SQLite database; None for an in-memory or another database."""
     if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
         return None
     return Path(url.database)
@@ -171,7 +200,7 @@ def _file(url: URL) -> Path | None:
 
 def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
     assert isinstance(connection, sqlite3.Connection)  # noqa: S101  # for the type checker
-    # sqlite3 would begin transactions by itself, too late for the lock; _begin_sqlite does instead.
+    # sqlite3 begins transactions with the first write, too late for the lock; _begin_sqlite does instead.
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -180,8 +209,8 @@ def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get(WRITES)
-    # Each connection has a cache of its own. Only the one that writes profits from a large one: with it,
-    # large submissions insert a fifth faster.
+    # Each connection has its own cache. A large one makes large submissions a fifth faster, and does not
+    # help reads.
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)  # noqa: S101  # for the type checker
     driver.execute(f"PRAGMA cache_size = -{WRITE_CACHE if writes else READ_CACHE}").close()

@@ -1,4 +1,4 @@
-"""What is due by the clock: executions past their timeout, shards that fell silent, progress to tell."""
+"""Queries of the background jobs: timeouts of executions, shards without reports, progress events."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from sqlalchemy import Connection, Select, func, or_, select, update
 
 from pytest_tms.server.store import tables
 
-AT_ONCE = 100
-"""Executions that one query finds at most: what is due after them is found by the next."""
+MAX_FOUND = 100
+"""Executions that one query returns; the next run of the job finds the rest."""
 
 RUNNING = tables.constant("running")
 
@@ -17,19 +17,19 @@ _EXECUTION = tables.executions.c
 _SHARD = tables.shards.c
 
 
-def late(connection: Connection, after: int, until: int) -> list[str]:
-    """Executions that wait or run, and whose deadline lies after ``after``, and not after ``until``."""
+def timed_out(connection: Connection, after: int, until: int) -> list[str]:
+    """Return executions that wait or run and have a deadline in ``after < deadline <= until``."""
     query = select(_EXECUTION.id).where(_EXECUTION.deadline_at > after, _EXECUTION.deadline_at <= until)
-    return list(connection.scalars(query.order_by(_EXECUTION.deadline_at).limit(AT_ONCE)))
+    return list(connection.scalars(query.order_by(_EXECUTION.deadline_at).limit(MAX_FOUND)))
 
 
 def silent(connection: Connection, now: int) -> list[str]:
-    """Executions with shards that run and should have spoken by now."""
+    """Return executions with running shards whose next report is overdue."""
     query = select(_SHARD.execution_id).where(_SHARD.status == RUNNING, _SHARD.silent_at <= now)
-    return list(connection.scalars(query.distinct().limit(AT_ONCE)))
+    return list(connection.scalars(query.distinct().limit(MAX_FOUND)))
 
 
-def heard(
+def record_report(
     connection: Connection,
     execution_id: str,
     shard_ids: Collection[str],
@@ -39,12 +39,12 @@ def heard(
 ) -> None:
     """Store that the runner of running shards reported, and when its next report is due at the latest.
 
-    If no shard is named, those are meant whose runners report live; with a ``runner``, none that has passed
-    to another.
+    Without ``shard_ids`` this applies to the shards with live reports. With a ``runner`` it leaves out shards
+    that another runner runs now. ``now`` and ``until`` are milliseconds since 1970.
     """
-    meant = _SHARD.shard_id.in_(shard_ids) if shard_ids else _SHARD.silent_at.is_not(None)
+    is_selected = _SHARD.shard_id.in_(shard_ids) if shard_ids else _SHARD.silent_at.is_not(None)
     query = update(tables.shards).where(
-        _SHARD.execution_id == execution_id, _SHARD.status == "running", meant
+        _SHARD.execution_id == execution_id, _SHARD.status == "running", is_selected
     )
     if runner is not None:
         query = query.where(or_(_SHARD.runner.is_(None), _SHARD.runner == runner))
@@ -61,12 +61,12 @@ def lock_progress_due(connection: Connection, before: int) -> list[str]:
     return list(connection.scalars(_progress_due(before).with_for_update(skip_locked=True)))
 
 
-def progressed(connection: Connection, execution_ids: Collection[str], now: int) -> None:
-    """Note that progress was told."""
+def mark_progress_sent(connection: Connection, execution_ids: Collection[str], now: int) -> None:
+    """Store when ``execution.progress`` was last written."""
     query = update(tables.executions).where(_EXECUTION.id.in_(execution_ids))
     connection.execute(query.values(progressed_at=now))
 
 
 def _progress_due(before: int) -> Select[tuple[str]]:
     latest = func.coalesce(_EXECUTION.progressed_at, _EXECUTION.started_at)
-    return select(_EXECUTION.id).where(_EXECUTION.status == RUNNING, latest <= before).limit(AT_ONCE)
+    return select(_EXECUTION.id).where(_EXECUTION.status == RUNNING, latest <= before).limit(MAX_FOUND)

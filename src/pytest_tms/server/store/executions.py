@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -11,7 +10,6 @@ from sqlalchemy import Connection, Row, Select, func, insert, or_, select, updat
 
 from pytest_tms import wire
 from pytest_tms.errors import NotFound
-from pytest_tms.server.domain import states
 from pytest_tms.server.domain.builds import build_fields
 from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.store import projects, tables
@@ -20,7 +18,7 @@ COUNTS = wire.Counts.__struct_fields__
 
 
 def create(connection: Connection, execution: Execution) -> None:
-    """Add an execution, and its project if it is the first of it."""
+    """Insert an execution, and its project if it is the first of it."""
     fields = build_fields(execution.metadata)
     connection.execute(
         insert(tables.executions).values(
@@ -36,17 +34,25 @@ def create(connection: Connection, execution: Execution) -> None:
 
 
 def get(connection: Connection, execution_id: str) -> Execution:
-    """The execution with this id. Raises NotFound."""
+    """Return the execution with this id.
+
+    Raises:
+        NotFound: There is none.
+    """
     return _one(connection, select(tables.executions), execution_id)
 
 
 def lock(connection: Connection, execution_id: str) -> Execution:
-    """The execution with this id, which nobody else changes until the transaction ends. Raises NotFound."""
+    """Return the execution with this id, locked until the transaction ends.
+
+    Raises:
+        NotFound: There is none.
+    """
     return _one(connection, select(tables.executions).with_for_update(), execution_id)
 
 
 def save(connection: Connection, execution: Execution) -> None:
-    """Write back an execution that ``lock`` gave."""
+    """Update a locked execution."""
     connection.execute(
         update(tables.executions)
         .where(tables.executions.c.id == execution.id)
@@ -57,9 +63,9 @@ def save(connection: Connection, execution: Execution) -> None:
 def shards(
     connection: Connection, execution_id: str, *, limit: int | None = None, with_metadata: bool = True
 ) -> list[Shard]:
-    """The shards that have reported; those with a number for an id first, in its order.
+    """Return the shards that have reported: those with a numeric id first, in numeric order.
 
-    Of more than ``limit``, those with the shortest ids.
+    Beyond ``limit``, those with the shortest ids.
     """
     table = tables.shards.c
     columns = [column for column in table if with_metadata or column is not table.metadata]
@@ -70,34 +76,25 @@ def shards(
     return sorted(found, key=lambda shard: _natural(shard.shard_id))
 
 
-def change_shard(
-    connection: Connection, execution: Execution, before: Shard | None, after: Shard, now: int
-) -> Execution:
-    """Save a shard of a locked execution; answers the execution, completed where this was its last shard."""
+def save_shard(connection: Connection, execution_id: str, before: Shard | None, after: Shard) -> None:
+    """Store a shard of a locked execution; ``before`` is the stored one, None if it is new."""
     values = _shard_row(after)
     if before is None:
         connection.execute(
-            insert(tables.shards).values(execution_id=execution.id, shard_id=after.shard_id, **values)
+            insert(tables.shards).values(execution_id=execution_id, shard_id=after.shard_id, **values)
         )
     elif before != after:
-        connection.execute(update(tables.shards).where(*_is(execution.id, after.shard_id)).values(**values))
-    execution = execution.with_shard(before, after)
-    if after.is_finished and execution.shards_finished >= execution.expected_shards:
-        found = connection.scalars(
-            select(tables.shards.c.status).where(tables.shards.c.execution_id == execution.id).distinct()
-        )
-        statuses = set(found)
-        state = states.execution_from_shards(
-            execution.status, execution.expected_shards, execution.shards_finished, statuses
-        )
-        if state == "failed" and execution.status != "failed":
-            execution = replace(execution, reason=execution.reason or states.why_failed(statuses))
-        execution = execution.became(state, now)
-    return execution
+        connection.execute(update(tables.shards).where(*_is(execution_id, after.shard_id)).values(**values))
+
+
+def shard_states(connection: Connection, execution_id: str) -> set[str]:
+    """Return the different states of an execution's shards."""
+    query = select(tables.shards.c.status).where(tables.shards.c.execution_id == execution_id)
+    return set(connection.scalars(query.distinct()))
 
 
 def get_shard(connection: Connection, execution_id: str, shard_id: str) -> Shard | None:
-    """One shard, or None where it has not reported yet."""
+    """Return a shard, None if it has not reported."""
     row = connection.execute(select(tables.shards).where(*_is(execution_id, shard_id))).one_or_none()
     return None if row is None else _shard(row)
 
@@ -105,7 +102,7 @@ def get_shard(connection: Connection, execution_id: str, shard_id: str) -> Shard
 def lost(
     connection: Connection, execution_id: str, shard_ids: Collection[str], runner: str | None
 ) -> list[Shard]:
-    """Those of these shards that are lost; with a ``runner``, none that has passed to another."""
+    """Return the lost ones of these shards; with ``runner``, not those that another runner runs now."""
     table = tables.shards.c
     query = select(tables.shards).where(
         table.execution_id == execution_id, table.shard_id.in_(shard_ids), table.status == "lost"
@@ -121,7 +118,7 @@ def set_in_flight(
     runner: str | None,
     tests: Sequence[wire.RunningTest],
 ) -> None:
-    """Store the tests in flight of a shard that runs; with a ``runner``, not if it has passed to another."""
+    """Store the tests in flight of a running shard; with ``runner``, not if another runner runs it now."""
     table = tables.shards.c
     query = update(tables.shards).where(*_is(execution_id, shard_id), table.status == "running")
     if runner is not None:
@@ -137,14 +134,13 @@ def newest_attempt(connection: Connection, execution_id: str) -> int | None:
     return number
 
 
-def is_heard(connection: Connection, execution_id: str, now: int, silence: int) -> bool:
-    """Return whether a shard of an execution runs, or was taken for lost though it reports."""
+def running_or_lost_shards(connection: Connection, execution_id: str) -> list[Shard]:
+    """Return the shards of an execution that run, or are lost."""
     table = tables.shards.c
     query = select(tables.shards).where(
         table.execution_id == execution_id, table.status.in_(("running", "lost"))
     )
-    found = [_shard(row) for row in connection.execute(query)]
-    return any(shard.status == "running" or shard.is_heard(now, silence) for shard in found)
+    return [_shard(row) for row in connection.execute(query)]
 
 
 def has_expectations(connection: Connection, execution_id: str) -> bool:
@@ -157,7 +153,7 @@ def has_expectations(connection: Connection, execution_id: str) -> bool:
 
 
 def has_event(connection: Connection, execution_id: str, event: str, document: str) -> bool:
-    """Return whether this very event is kept already."""
+    """Return whether an identical event is stored."""
     table = tables.events.c
     query = select(table.id).where(
         table.execution_id == execution_id, table.event == event, table.document == document
@@ -166,7 +162,7 @@ def has_event(connection: Connection, execution_id: str, event: str, document: s
 
 
 def add_event(connection: Connection, execution_id: str, event: str, document: str, now: int) -> None:
-    """Keep an inbound event as it was sent."""
+    """Store an inbound event as it was sent."""
     connection.execute(
         insert(tables.events).values(
             execution_id=execution_id, event=event, received_at=now, document=document

@@ -1,4 +1,4 @@
-"""The text by which a server whose key differs from that of the others is noticed."""
+"""The encrypted text by which a server detects that its key differs from that of other servers."""
 
 from __future__ import annotations
 

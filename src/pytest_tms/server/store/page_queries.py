@@ -1,9 +1,9 @@
-"""What the pages show: each query is bounded, and follows an index."""
+"""Queries of the pages. Each is bounded and follows an index."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,19 +18,14 @@ from pytest_tms.server.store.results import has_status
 
 COUNTS = wire.Counts.__struct_fields__
 MAX_DOCUMENT = 100_000
-"""Characters of a document beyond which a page does not read it."""
+"""Characters of the largest document that a page reads."""
 SLOW = 100
 """Milliseconds from which on a test is in the list of the slowest; the index has no others."""
-LONGEST_METADATA = 20_000
-"""Characters of an execution's metadata beyond which a list does not look into it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShownTest:
-    """A test on a page, its names cut to what is shown; durations in ms.
-
-    ``details_are_missing`` if they are only in a document that is too large to be read for a page.
-    """
+    """A test on a page with shortened names; durations are milliseconds."""
 
     id: int
     shard_id: str
@@ -39,13 +34,12 @@ class ShownTest:
     duration: int
     retries: int
     error: str | None
-    details: Details = field(default_factory=Details)
-    details_are_missing: bool = False
+    details: Details
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShownExecution:
-    """An execution in a list; times are milliseconds since 1970, ``branch`` is empty where nobody said it."""
+    """An execution in a list; times are milliseconds since 1970, ``branch`` is empty if it was not sent."""
 
     id: str
     status: wire.ExecutionState
@@ -62,12 +56,12 @@ class ShownExecution:
 
     @property
     def runtime(self) -> int | None:
-        """Milliseconds from start to end, None before the end."""
+        """The milliseconds from start to end, None before the end."""
         return runtime(self.started_at, self.ended_at, self.longest)
 
 
 class ShownEvent(NamedTuple):
-    """An inbound event; ``text`` is the beginning of its document, ``length`` that of the whole."""
+    """An inbound event; ``text`` is the beginning of its document, ``length`` the length of the whole."""
 
     id: int
     received_at: int
@@ -86,13 +80,17 @@ _SUBMITTED = msgspec.json.Decoder(_Submitted)  # made at import: see calls.decod
 def latest(
     connection: Connection, *, environments: Collection[str], before: str | None, limit: int
 ) -> list[ShownExecution]:
-    """Executions of these environments (none means all), the newest first; with ``before``, older ones."""
+    """Return executions of these environments (empty for all), the newest first.
+
+    ``before`` is the cursor: the id of the last execution of the previous page.
+    """
     table = tables.executions.c
     names = (
         "id",
         "status",
         "test_suite",
         "environment",
+        "branch",
         "created_at",
         "started_at",
         "ended_at",
@@ -100,7 +98,6 @@ def latest(
         "not_run",
         "tests_expected",
     )
-    metadata = case((func.length(table.metadata) <= LONGEST_METADATA, table.metadata), else_="{}")
     ids = select(table.id).order_by(table.id.desc()).limit(limit)
     if before is not None:
         ids = ids.where(table.id < before)
@@ -113,7 +110,6 @@ def latest(
         *(table[name] for name in names),
         *(table[name] for name in COUNTS),
         table.given,
-        metadata.label("said"),
     )
     found = []
     for row in connection.execute(query.where(table.id.in_(wanted)).order_by(table.id.desc())):
@@ -123,7 +119,6 @@ def latest(
         found.append(
             ShownExecution(
                 **{name: columns[name] for name in names},
-                branch=str(msgspec.json.decode(row.said).get("branch") or ""),
                 results=counts.effective(summed, given),
             )
         )
@@ -131,7 +126,7 @@ def latest(
 
 
 def failing(connection: Connection, execution_id: str, *, after: int, limit: int) -> list[ShownTest]:
-    """Failed tests in the order of arrival, with the texts that a report shows."""
+    """Return failed tests in the order of arrival, with the texts that a report shows."""
     table = tables.results.c
     rows = connection.execute(
         _tests(execution_id)
@@ -140,14 +135,11 @@ def failing(connection: Connection, execution_id: str, *, after: int, limit: int
         .order_by(table.sequence)
         .limit(limit)
     )
-    return [
-        _shown(row._mapping, None if row.shown is None else msgspec.json.decode(row.shown, type=Details))
-        for row in rows
-    ]
+    return [_shown(row._mapping, msgspec.json.decode(row.shown or "{}", type=Details)) for row in rows]
 
 
 def slowest(connection: Connection, execution_id: str, *, limit: int) -> list[ShownTest]:
-    """The tests that took longest, of those of at least ``SLOW`` milliseconds, without their details."""
+    """Return the tests with the longest durations, from ``SLOW`` milliseconds on, without their details."""
     table = tables.results.c
     rows = connection.execute(
         _tests(execution_id)
@@ -159,14 +151,14 @@ def slowest(connection: Connection, execution_id: str, *, limit: int) -> list[Sh
 
 
 def shards(connection: Connection, execution_id: str, *, limit: int) -> list[Shard]:
-    """The shards that have reported without their metadata; of more than ``limit``, the shortest ids."""
+    """Return the shards that have reported, without metadata; those with the shortest ids if limited."""
     return executions.shards(connection, execution_id, limit=limit, with_metadata=False)
 
 
 def events(
     connection: Connection, execution_id: str, *, after: int, limit: int, length: int
 ) -> list[ShownEvent]:
-    """Inbound events in the order of arrival, of each document the first ``length`` characters."""
+    """Return inbound events in the order of arrival, each with ``length`` characters of its document."""
     table = tables.events.c
     text = func.substr(table.document, 1, length).label("text")
     rows = connection.execute(
@@ -181,7 +173,7 @@ def events(
 def submissions(
     connection: Connection, execution_id: str, *, after: str, limit: int
 ) -> list[tuple[str, str, list[Files]]]:
-    """Submissions in the order of arrival, as (id, shard id, files that a page shows)."""
+    """Return submissions in the order of arrival, as (id, shard id, files that a page shows)."""
     table = tables.submissions.c
     is_small = and_(table.shown.is_(None), func.length(table.document) <= MAX_DOCUMENT)
     rows = connection.execute(
@@ -227,11 +219,10 @@ def _tests(execution_id: str) -> Select[Any]:
     )
 
 
-def _shown(columns: Any, shown: Details | None) -> ShownTest:
+def _shown(columns: Any, details: Details) -> ShownTest:
     return ShownTest(
         **{name: columns[name] for name in ("id", "shard_id", "duration", "retries", "error")},
         title=shorten(columns["title"], MAX_NAME, columns["title_length"]),
         file=shorten(columns["file"], MAX_NAME, columns["file_length"]),
-        details=shown or Details(),
-        details_are_missing=shown is None,
+        details=details,
     )

@@ -1,4 +1,4 @@
-"""Logins to the pages: which token a browser's cookie stands for. Only hashes are kept."""
+"""Sessions of the pages: the token of each session cookie. Only hashes are stored."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ROW = tables.sessions.c
 
 
 def add(connection: Connection, hashed: str, token_hash: str, now: int, until: int) -> None:
-    """Let a cookie stand for a token until then; forgets the logins that have ended by themselves."""
+    """Add a session from ``now`` to ``until``, in milliseconds since 1970; delete expired sessions."""
     connection.execute(delete(tables.sessions).where(_ROW.expires_at <= now))
     connection.execute(
         insert(tables.sessions).values(hash=hashed, token_hash=token_hash, created_at=now, expires_at=until)
@@ -18,10 +18,13 @@ def add(connection: Connection, hashed: str, token_hash: str, now: int, until: i
 
 
 def token_hash(connection: Connection, hashed: str, now: int) -> str | None:
-    """The hash of the token that a cookie stands for; whether that is still valid is for the token to say."""
+    """Return the hash of the token of a session, None if the session is unknown or has expired.
+
+    The token may have expired or been revoked.
+    """
     return connection.scalar(select(_ROW.token_hash).where(_ROW.hash == hashed, _ROW.expires_at > now))
 
 
 def end(connection: Connection, hashed: str) -> None:
-    """Log out; again is harmless."""
+    """Delete a session if it exists."""
     connection.execute(delete(tables.sessions).where(_ROW.hash == hashed))

@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 from pytest_tms.server.store import bulk
 
 if sys.version_info >= (3, 14):
-    from compression import zstd
+    from compression import zstd as zstd
 else:
-    from backports import zstd
+    from backports import zstd as zstd
 
 MAX_DOCUMENTS = 200
 """Documents of one row."""

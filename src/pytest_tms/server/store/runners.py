@@ -1,4 +1,4 @@
-"""Runners: which shard a process was given, so that its repeated and late reports go there."""
+"""Assignments of shards to runners, so that repeated and late reports of a runner reach its shard."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SHARD = tables.shards.c
 
 
 class Assignment(NamedTuple):
-    """The shard that a runner was given, and as which attempt of it."""
+    """The shard that was assigned to a runner, and the number of the attempt."""
 
     shard_id: str
     attempt: int
 
 
 def find(connection: Connection, execution_id: str, runner: str, shard_id: str) -> Assignment | None:
-    """Return what a runner was given for the shard that it names, by its own name or the given one."""
+    """Return the assignment of a runner for a shard id: the requested one, or else the assigned one."""
     query = select(_RUNNER.requested, _RUNNER.shard_id, _RUNNER.attempt).where(
         _RUNNER.execution_id == execution_id,
         _RUNNER.runner == runner,
@@ -33,7 +33,7 @@ def find(connection: Connection, execution_id: str, runner: str, shard_id: str) 
 
 
 def add(connection: Connection, execution_id: str, runner: str, requested: str, given: Assignment) -> None:
-    """Store what a runner was given."""
+    """Store the assignment of a runner that requested the shard ``requested``."""
     connection.execute(
         insert(tables.runners).values(
             execution_id=execution_id,
@@ -46,14 +46,14 @@ def add(connection: Connection, execution_id: str, runner: str, requested: str, 
 
 
 def is_superseded(connection: Connection, execution_id: str, runner: str) -> bool:
-    """Return whether a runner had shards, and others run all of them now."""
+    """Return whether other runners run all shards that were assigned to a runner."""
     given = select(_RUNNER.shard_id).where(_RUNNER.execution_id == execution_id, _RUNNER.runner == runner)
     own = exists().where(_SHARD.execution_id == execution_id, _SHARD.runner == runner)
     return bool(connection.scalar(select(given.exists() & ~own)))
 
 
 def was_given(connection: Connection, execution_id: str, requested: str, shard_id: str) -> bool:
-    """Return whether some runner that named the one shard was given the other."""
+    """Return whether ``shard_id`` was assigned to any runner that requested ``requested``."""
     query = select(_RUNNER.runner).where(
         _RUNNER.execution_id == execution_id, _RUNNER.requested == requested, _RUNNER.shard_id == shard_id
     )
@@ -63,7 +63,7 @@ def was_given(connection: Connection, execution_id: str, requested: str, shard_i
 def given(
     connection: Connection, execution_id: str, runner: str | None, shard_ids: Collection[str]
 ) -> set[str]:
-    """Return the shards that a runner was given for those that it names; others stay as they are."""
+    """Return the shards that were assigned to a runner for requested ones; unassigned ids are unchanged."""
     if runner is None or not shard_ids:
         return set(shard_ids)
     query = select(_RUNNER.requested, _RUNNER.shard_id).where(

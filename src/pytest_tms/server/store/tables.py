@@ -70,13 +70,13 @@ executions = Table(
     Column("trigger_source", Text, nullable=False),
     Column("configuration", Text, nullable=False),
     Column("metadata", Text, nullable=False),
-    Column("extra", Text, nullable=False),  # top-level fields that we do not know
+    Column("extra", Text, nullable=False),  # unknown top-level fields
     Column("token_hash", String(64), nullable=False),
-    Column("root", Text, nullable=False, server_default=""),  # where its creator reached us
+    Column("root", Text, nullable=False, server_default=""),  # the base URL in the request that created it
     Column("created_at", BigInteger, nullable=False),
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger),
-    Column("deadline_at", BigInteger),  # while it waits or runs
+    Column("deadline_at", BigInteger),  # set while it waits or runs
     Column("timeout_given", Boolean, nullable=False, server_default=false()),
     Column("longest", BigInteger, nullable=False, server_default="0"),  # the longest time of a shard
     Column("cancelled_by_user", Boolean, nullable=False, server_default=false()),
@@ -125,9 +125,9 @@ shards = Table(
     *_counts(),  # of the tests that were sent
     Column("given", Text),  # the latest counts that its runner gave
     Column("metadata", Text, nullable=False, server_default="{}"),
-    Column("silent_at", BigInteger),  # when it is lost, where its runner reports live
+    Column("silent_at", BigInteger),  # when it is lost unless it reports; NULL without live reports
     Column("heard_at", BigInteger),  # when its runner last reported
-    Column("runner", Text),  # the process that runs it now
+    Column("runner", Text),  # the runner that runs it now
     Column("attempt", Integer, nullable=False, server_default="1"),
     Column("declared", Integer),  # the number of the CI attempt
     Column("done", BigInteger, nullable=False, server_default="0"),  # tests of this attempt
@@ -138,7 +138,7 @@ shards = Table(
     Column("not_run_tests", Text, nullable=False, server_default="[]"),
     Column("exit_status", BigInteger),
     Column("reason", Text),
-    Column("in_flight", Text, nullable=False, server_default="[]"),  # tests that have begun
+    Column("in_flight", Text, nullable=False, server_default="[]"),  # tests in progress
     _partial(  # shards whose runner fell silent
         "ix_shards_silent",
         "silent_at",
@@ -146,7 +146,7 @@ shards = Table(
     ),
 )
 
-runners = Table(  # which shard a process was given, for the one that it named
+runners = Table(  # the shard that was assigned to a runner for the one that it requested
     "runners",
     metadata,
     Column("execution_id", ForeignKey("executions.id", ondelete="CASCADE"), primary_key=True),
@@ -263,12 +263,12 @@ events = Table(
 answers = Table(
     "answers",
     metadata,
-    Column("owner", String(64), primary_key=True),  # the hash of the token that asked
+    Column("owner", String(64), primary_key=True),  # the hash of the token of the request
     Column("key", Text, primary_key=True),
     Column("request", String(32), nullable=False),  # a hash of path and body
     Column("answer", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    Index("ix_answers_created_at", "created_at"),  # what is older than a day goes
+    Index("ix_answers_created_at", "created_at"),  # deletion of expired keys
 )
 
 webhooks = Table(
@@ -283,7 +283,7 @@ webhooks = Table(
     Column("headers", Text),
     Column("retry", Text, nullable=False),
     Column("filters", Text, nullable=False),
-    Column("extra", Text, nullable=False),  # top-level fields that we do not know
+    Column("extra", Text, nullable=False),  # unknown top-level fields
     Column("status", String(16), nullable=False),
     Column("status_since", BigInteger),  # nothing where it never changed
     Column("reason", Text),
@@ -291,8 +291,10 @@ webhooks = Table(
     Column("failing_since", BigInteger),
     Column("validated_at", BigInteger),
     Column("created_by", String(64)),  # the token's id
-    Column("resume_at", BigInteger, nullable=False, server_default="0"),  # it rests until then
-    # One process at a time delivers to a webhook: so order and pace need no further lock.
+    Column(
+        "resume_at", BigInteger, nullable=False, server_default="0"
+    ),  # its deliveries are suspended until then
+    # One process at a time delivers to a webhook, so order and rate need no further lock.
     Column("leased_by", String(64)),
     Column("leased_until", BigInteger, nullable=False, server_default="0"),
 )
@@ -310,7 +312,7 @@ deliveries = Table(
     Column("status", String(16), nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("created_at", BigInteger, nullable=False),
-    Column("due_at", BigInteger, nullable=False),  # when it ended, once it has
+    Column("due_at", BigInteger, nullable=False),  # the time of its end after that
     Column("response_code", Integer),
     Column("reason", Text),
     _partial(  # what a webhook has to be sent, in order; what is not due is passed over within the index
@@ -342,8 +344,8 @@ deliveries = Table(
         "number",
         where="status <> 'pending'",
     ),
-    Index("ix_deliveries_execution_id", "execution_id"),  # what goes with its execution
-    # What is old enough to go. One index of both would be taken for pending deliveries, too.
+    Index("ix_deliveries_execution_id", "execution_id"),  # deletion with its execution
+    # Deletion after retention. One index for both would also be chosen for pending deliveries.
     _partial("ix_deliveries_delivered", "due_at", where="status = 'delivered'"),
     _partial("ix_deliveries_failed", "due_at", where="status = 'failed'"),
 )
@@ -362,7 +364,7 @@ tokens = Table(
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
     Column("used_at", BigInteger),
-    Index("ix_tokens_previous_hash", "previous_hash", unique=True),  # every request looks here, too
+    Index("ix_tokens_previous_hash", "previous_hash", unique=True),  # every request searches here, too
 )
 
 audit = Table(
@@ -377,8 +379,8 @@ audit = Table(
     Column("request_id", String(64), nullable=False),
     Column("address", String(64), nullable=False),
     Column("details", Text, nullable=False),
-    Index("ix_audit_at", "at"),  # since when
-    Index("ix_audit_action", "action", "at"),  # failures that are old enough to go
+    Index("ix_audit_at", "at"),  # entries since a time
+    Index("ix_audit_action", "action", "at"),  # deletion of old failures
 )
 
 sessions = Table(
@@ -389,8 +391,8 @@ sessions = Table(
     Column("token_hash", String(64), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
-    Index("ix_sessions_expires_at", "expires_at"),  # what has ended goes
+    Index("ix_sessions_expires_at", "expires_at"),  # deletion of expired sessions
 )
 
-# One row: a text that the servers' key encrypts, by which a server with another key is noticed.
+# One row: a text encrypted with the key of the servers, by which a server with another key is detected.
 key_check = Table("key_check", metadata, Column("encrypted", Text, nullable=False))

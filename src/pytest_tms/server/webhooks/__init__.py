@@ -1,1 +1,1 @@
-"""Webhooks out: what is told, to whom it may go, and the one who sends it."""
+"""Outgoing webhooks: the outbox, the delivery worker, the HTTP sender and the encryption of secrets."""

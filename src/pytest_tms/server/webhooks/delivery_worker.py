@@ -1,9 +1,9 @@
-"""The one who sends: takes webhooks that nobody holds, and delivers to each at its own pace.
+"""The delivery worker of a process: leases webhooks and sends their due deliveries.
 
-A process holds a webhook by a lease in the database, so that one alone keeps order and pace. Within a
-process all is one event loop; SQL runs on a thread, a turn at a time: write what ended, take what is
-free, read what is due. A turn follows every commit that wrote events here, every end of an attempt, and
-the clock: often while webhooks are held, since another process may have written, seldom otherwise.
+A process leases a webhook in the database, so that one process alone keeps the order and the rate of its
+deliveries. Sending runs on the event loop; SQL runs on one thread, one cycle at a time: record outcomes,
+renew and claim leases, read due deliveries. A cycle follows each commit of this process that wrote
+deliveries, each end of an attempt, and a poll interval, since other processes write deliveries too.
 """
 
 from __future__ import annotations
@@ -21,44 +21,48 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from pytest_tms.errors import ApiError
-from pytest_tms.server.domain.delivery_policy import Response, Webhook, judge
+from pytest_tms.server.domain.delivery_policy import Response, Verdict, Webhook, judge
 from pytest_tms.server.domain.egress import EgressPolicy
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import webhooks
+from pytest_tms.server.store import deliveries, webhooks
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.store.webhooks import Due, Outcome
+from pytest_tms.server.store.deliveries import DueDelivery, Outcome
 from pytest_tms.server.webhooks.encryption import Credentials, SecretEncryption
-from pytest_tms.server.webhooks.http_sender import HttpSender, NameLookups
+from pytest_tms.server.webhooks.http_sender import HttpSender, NameResolver
 
 LOG = logging.getLogger("pytest_tms.server")
 LEASE = 6.0
-"""Seconds of a lease: after a crash, somebody else goes on by then."""
-TRUSTED = 4.0
-"""Seconds for which a lease is used without being renewed: clocks may differ by the rest."""
-RENEWED = 1.5
+"""Seconds of a lease: after a crash, another process continues by then."""
+LEASE_USE = 4.0
+"""Seconds for which a lease is used without a renewal; the rest allows for clocks that differ."""
+RENEWAL_INTERVAL = 1.5
 """Seconds between two renewals."""
-HELD_POLL = 0.05
-"""Seconds between two turns while a webhook is held."""
-IDLE_POLL = 1.0
-"""The same while none is."""
-AT_ONCE = 16
-"""Executions whose events go to one webhook at the same time; one at a time after a failure."""
+LEASED_POLL_INTERVAL = 0.05
+"""Seconds between two cycles while a webhook is leased."""
+IDLE_POLL_INTERVAL = 1.0
+"""Seconds between two cycles while none is."""
+MAX_PARALLEL = 16
+"""Executions whose events are sent to one webhook in parallel; one at a time after a failure."""
 BATCH = 128
 """Deliveries of one webhook that are read at a time."""
-PATIENCE = 3.0
-"""Seconds that a shutdown waits for deliveries under way."""
-UNREADABLE_REASON = (
-    "Its deliveries wait: a server cannot decrypt its secret. All servers need the same TMS_SERVER_KEYS"
+SHUTDOWN_TIMEOUT = 3.0
+"""Seconds that a shutdown waits for deliveries in progress."""
+DECRYPTION_REASON = (
+    "Deliveries are suspended: a server cannot decrypt the secret. All servers need the same TMS_SERVER_KEYS"
 )
-UNREADABLE = 60_000
-"""Milliseconds that a webhook waits whose secret cannot be decrypted."""
-LOOKUPS = 64
-"""Threads that look up names: enough of them that dead name servers hold up nobody else."""
+DECRYPTION_PAUSE = 60_000
+"""Milliseconds for which a webhook is suspended whose secret cannot be decrypted."""
+RESOLVER_THREADS = 64
+"""Threads that resolve names: enough that unresponsive name servers do not delay other webhooks."""
 
 
 @dataclass
 class Endpoint:
-    """A webhook that this process holds: how it is reached, and its pace."""
+    """A leased webhook: its connections, credentials, rate and the deliveries in progress by execution.
+
+    ``starts`` are the times of the latest attempts, as many as the rate allows per second. Times but
+    ``resume_at`` are those of ``time.monotonic``.
+    """
 
     webhook: Webhook
     sender: HttpSender
@@ -68,10 +72,10 @@ class Endpoint:
     used_at: float
     busy: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     is_failing: bool = False
-    rest_until: int = 0
+    resume_at: int = 0
 
-    async def pace(self) -> None:
-        """Wait for this endpoint's next slot: never more than its rate in any second."""
+    async def wait_for_slot(self) -> None:
+        """Wait until another attempt may start: never more than the rate in any second."""
         if self.starts.maxlen:
             now = time.monotonic()
             at = max(now, self.starts[0] + 1) if len(self.starts) == self.starts.maxlen else now
@@ -79,39 +83,43 @@ class Endpoint:
             await asyncio.sleep(at - now)
 
     @property
-    def room(self) -> int:
-        """How many more executions may be served now."""
-        return (1 if self.is_failing else AT_ONCE) - len(self.busy)
+    def free_slots(self) -> int:
+        """The number of further executions whose events may be sent now."""
+        return (1 if self.is_failing else MAX_PARALLEL) - len(self.busy)
 
 
 class DeliveryWorker:
-    """Delivers for one process; ``wake`` it after a commit that wrote events."""
+    """Sends the deliveries of one process; call ``wake`` after a commit that wrote some."""
 
     def __init__(
-        self, settings: ServerSettings, database: Database, keys: SecretEncryption, targets: EgressPolicy
+        self,
+        settings: ServerSettings,
+        database: Database,
+        encryption: SecretEncryption,
+        egress_policy: EgressPolicy,
     ) -> None:
         self._settings = settings
         self._database = database
-        self._keys = keys
-        self._targets = targets
+        self._encryption = encryption
+        self._egress_policy = egress_policy
         self._name = f"{socket.gethostname()[:30]}.{os.getpid()}.{secrets.token_hex(4)}"
         self._endpoints: dict[str, Endpoint] = {}
         self._outcomes: list[Outcome] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sql_thread = ThreadPoolExecutor(1, "tms-webhooks")
-        self._lookups = NameLookups(LOOKUPS, "tms-lookup")
+        self._resolver = NameResolver(RESOLVER_THREADS, "tms-resolver")
         self._woken = asyncio.Event()
-        self._renewed = 0.0
+        self._renewed_at = 0.0
 
     def wake(self) -> None:
-        """Look for work at once; from any thread."""
+        """Start a cycle now. Safe to call from any thread."""
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the next start finds the work
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the next start of a server sends it
                 self._loop.call_soon_threadsafe(self._woken.set)
 
     @contextlib.asynccontextmanager
     async def running(self, _: object = None) -> AsyncIterator[None]:
-        """Deliver for as long as the application lives; what is under way at the end gets a moment."""
+        """Deliver while the application runs; at the end wait for deliveries in progress."""
         self._loop = asyncio.get_running_loop()
         task = asyncio.create_task(self._run())
         try:
@@ -123,29 +131,29 @@ class DeliveryWorker:
             await self._stop()
 
     async def _run(self) -> None:
-        troubled = False
+        is_failing = False
         while True:
             try:
-                await self._turn()
-                troubled = False
-            except Exception as error:  # the database is away: it stays so for a while
-                if not troubled:
-                    LOG.warning("webhooks are not delivered for now: %s", error)
-                troubled = True
-            poll = IDLE_POLL if troubled or not self._endpoints else HELD_POLL
+                await self._cycle()
+                is_failing = False
+            except Exception as error:  # the database does not respond: try again later
+                if not is_failing:
+                    LOG.warning("webhook deliveries are suspended: %s", error)
+                is_failing = True
+            poll = IDLE_POLL_INTERVAL if is_failing or not self._endpoints else LEASED_POLL_INTERVAL
             with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), poll)
             self._woken.clear()
-            if troubled:
-                await asyncio.sleep(IDLE_POLL / 4)
+            if is_failing:
+                await asyncio.sleep(IDLE_POLL_INTERVAL / 4)
 
-    async def _turn(self) -> None:
-        """One round: write, take, read, start."""
+    async def _cycle(self) -> None:
+        """Record outcomes, claim and renew leases, read due deliveries, and start to send them."""
         outcomes, self._outcomes = self._outcomes, []
         busy = {webhook_id: list(endpoint.busy) for webhook_id, endpoint in self._endpoints.items()}
-        rooms = {webhook_id: endpoint.room for webhook_id, endpoint in self._endpoints.items()}
-        begun = time.monotonic()
-        work = asyncio.get_running_loop().run_in_executor(self._sql_thread, self._sql, outcomes, busy, rooms)
+        slots = {webhook_id: endpoint.free_slots for webhook_id, endpoint in self._endpoints.items()}
+        started = time.monotonic()
+        work = asyncio.get_running_loop().run_in_executor(self._sql_thread, self._sql, outcomes, busy, slots)
         try:
             found = await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -154,81 +162,80 @@ class DeliveryWorker:
         except Exception:
             self._outcomes[:0] = outcomes
             raise
-        lapsed = [webhook_id for webhook_id in self._endpoints if webhook_id not in found]
-        for webhook_id in lapsed:
+        expired = [webhook_id for webhook_id in self._endpoints if webhook_id not in found]
+        for webhook_id in expired:
             await self._drop(webhook_id)
         for webhook_id, (webhook, credentials, rows) in found.items():
             endpoint = self._endpoints.get(webhook_id)
             if endpoint is None:
                 rate = self._settings.webhook_rate
                 starts: deque[float] = deque(maxlen=rate)
-                sender = HttpSender(self._targets, self._lookups)
-                endpoint = Endpoint(webhook, sender, credentials, starts, 0, begun)
+                sender = HttpSender(self._egress_policy, self._resolver)
+                endpoint = Endpoint(webhook, sender, credentials, starts, 0, started)
                 endpoint.is_failing = webhook.failing_since is not None
                 self._endpoints[webhook_id] = endpoint
             endpoint.webhook = webhook
             if rows:
                 endpoint.credentials = credentials
-            endpoint.leased_until = self._renewed + TRUSTED
+            endpoint.leased_until = self._renewed_at + LEASE_USE
             self._start(endpoint, rows)
-        await self._release(begun)
+        await self._release(started)
 
     def _sql(
-        self, outcomes: list[Outcome], busy: dict[str, list[str]], rooms: dict[str, int]
-    ) -> dict[str, tuple[Webhook, Credentials, list[Due]]]:
-        """The SQL of a turn: the webhooks that are held, with their credentials and what is due."""
-        begun = time.monotonic()
+        self, outcomes: list[Outcome], busy: dict[str, list[str]], slots: dict[str, int]
+    ) -> dict[str, tuple[Webhook, Credentials, list[DueDelivery]]]:
+        """Run the SQL of a cycle; return the leased webhooks with their credentials and due deliveries."""
+        started = time.monotonic()
         now = _now()
         with self._database.read() as connection:
-            free = webhooks.claimable(connection, now)
-        if not (outcomes or free or rooms):
+            claimable = webhooks.claimable(connection, now)
+        if not (outcomes or claimable or slots):
             return {}
-        if outcomes or free or (rooms and begun - self._renewed > RENEWED):
+        if outcomes or claimable or (slots and started - self._renewed_at > RENEWAL_INTERVAL):
             with self._database.write() as connection:
-                now, begun = _now(), time.monotonic()
-                webhooks.hold(connection, self._name, outcomes)
-                webhooks.record(connection, outcomes, now)
+                now, started = _now(), time.monotonic()
+                deliveries.record(connection, self._name, outcomes, now)
                 webhooks.renew(connection, self._name, now, now + round(LEASE * 1000))
                 webhooks.claim(connection, self._name, now, now + round(LEASE * 1000))
-            self._renewed = begun
+            self._renewed_at = started
         found = {}
-        unreadable: list[str] = []
+        undecryptable: list[str] = []
         with self._database.read() as connection:
-            for webhook, _ in webhooks.held(connection, self._name, now):
-                rows: list[Due] = []
-                room = rooms.get(webhook.id, AT_ONCE)
-                if webhook.status == "active" and webhook.resume_at <= now and room > 0:
-                    rows = webhooks.due(connection, webhook.id, busy.get(webhook.id, ()), now, BATCH)
+            for webhook in webhooks.leased(connection, self._name, now):
+                rows: list[DueDelivery] = []
+                free = slots.get(webhook.id, MAX_PARALLEL)
+                if webhook.status == "active" and webhook.resume_at <= now and free > 0:
+                    rows = deliveries.due(connection, webhook.id, busy.get(webhook.id, ()), now, BATCH)
                 credentials = Credentials([], {})
                 try:
                     if rows:
-                        credentials = self._keys.credentials(webhook, now)
+                        credentials = self._encryption.credentials(webhook, now)
                 except ValueError as error:
-                    LOG.warning("webhook %s has to wait: %s", webhook.id, error)
-                    unreadable.append(webhook.id)
+                    LOG.warning("deliveries to webhook %s are suspended: %s", webhook.id, error)
+                    undecryptable.append(webhook.id)
                     rows = []
                 found[webhook.id] = (webhook, credentials, rows)
-        for webhook_id in unreadable:
+        for webhook_id in undecryptable:
             with self._database.write() as connection:
-                webhooks.rest(connection, webhook_id, now + UNREADABLE, UNREADABLE_REASON)
+                webhooks.pause_until(connection, webhook_id, now + DECRYPTION_PAUSE, DECRYPTION_REASON)
         return found
 
-    def _start(self, endpoint: Endpoint, rows: list[Due]) -> None:
-        """Send what is due, the events of each execution one after the other."""
-        chains: dict[str, list[Due]] = {}
+    def _start(self, endpoint: Endpoint, rows: list[DueDelivery]) -> None:
+        """Start to send deliveries: those of each execution in order, different executions in parallel."""
+        chains: dict[str, list[DueDelivery]] = {}
         for row in rows:
             chains.setdefault(row.execution_id, []).append(row)
-        for execution_id, chain in list(chains.items())[: max(0, endpoint.room)]:
+        for execution_id, chain in list(chains.items())[: max(0, endpoint.free_slots)]:
             endpoint.busy[execution_id] = asyncio.create_task(self._deliver(endpoint, execution_id, chain))
 
-    async def _deliver(self, endpoint: Endpoint, execution_id: str, chain: list[Due]) -> None:
+    async def _deliver(self, endpoint: Endpoint, execution_id: str, chain: list[DueDelivery]) -> None:
         try:
             for row in chain:
-                await endpoint.pace()
+                await endpoint.wait_for_slot()
                 webhook = endpoint.webhook
                 if time.monotonic() > endpoint.leased_until or webhook.status != "active":
                     return
-                if _now() < endpoint.rest_until:
+                if _now() < endpoint.resume_at:
                     return
                 response = await endpoint.sender.send(
                     webhook.url,
@@ -237,33 +244,33 @@ class DeliveryWorker:
                     row.body.encode(),
                     endpoint.credentials.headers,
                 )
-                outcome = _outcome(webhook, row, response)
-                self._outcomes.append(outcome)
+                verdict = judge(webhook, row.attempts + 1, response, _now())
+                self._outcomes.append(_outcome(webhook, row, response, verdict))
                 endpoint.used_at = time.monotonic()
                 endpoint.is_failing = not response.is_good
-                endpoint.rest_until = max(endpoint.rest_until, outcome.rest_until)
-                if outcome.status == "pending" or outcome.rest_until or outcome.disable:
+                endpoint.resume_at = max(endpoint.resume_at, verdict.resume_at)
+                if verdict.status == "pending" or verdict.resume_at or verdict.disable:
                     return
         except Exception:
-            LOG.exception("a delivery to webhook %s went wrong", endpoint.webhook.id)
+            LOG.exception("unexpected error in a delivery to webhook %s", endpoint.webhook.id)
         finally:
             del endpoint.busy[execution_id]
             self._woken.set()
 
     async def _release(self, now: float) -> None:
-        """Give back what has had nothing to do for a second, by when its pace starts anew anyway."""
+        """Release webhooks that were idle for a second, after which the rate needs no memory of attempts."""
         idle = [
             webhook_id
             for webhook_id, endpoint in self._endpoints.items()
             if not endpoint.busy and now - endpoint.used_at > 1 and not self._outcomes
         ]
         if idle:
-            await asyncio.get_running_loop().run_in_executor(self._sql_thread, self._give_back, idle, [])
+            await asyncio.get_running_loop().run_in_executor(self._sql_thread, self._release_leases, idle, [])
             for webhook_id in idle:
                 await self._drop(webhook_id)
 
     async def _drop(self, webhook_id: str) -> None:
-        """Forget a webhook whose lease is another's: what is under way ends, nothing more begins."""
+        """Remove a webhook that is no longer leased. Attempts in progress end, no further one starts."""
         endpoint = self._endpoints.pop(webhook_id)
         endpoint.leased_until = 0
         if not endpoint.busy:
@@ -274,43 +281,37 @@ class DeliveryWorker:
         for endpoint in self._endpoints.values():
             endpoint.leased_until = 0
         if tasks:
-            await asyncio.wait(tasks, timeout=PATIENCE)
+            await asyncio.wait(tasks, timeout=SHUTDOWN_TIMEOUT)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        held = list(self._endpoints)
-        for webhook_id in held:
+        leased = list(self._endpoints)
+        for webhook_id in leased:
             await self._drop(webhook_id)
-        if held or self._outcomes:
-            with contextlib.suppress(ApiError):  # the lease runs out by itself
-                self._give_back(held, self._outcomes)
+        if leased or self._outcomes:
+            with contextlib.suppress(ApiError):  # the leases expire by themselves
+                self._release_leases(leased, self._outcomes)
         self._sql_thread.shutdown()
-        self._lookups.close()
+        self._resolver.close()
 
-    def _give_back(self, webhook_ids: list[str], outcomes: list[Outcome]) -> None:
+    def _release_leases(self, webhook_ids: list[str], outcomes: list[Outcome]) -> None:
         with self._database.write() as connection:
-            webhooks.hold(connection, self._name, outcomes)
-            webhooks.record(connection, outcomes, _now())
+            deliveries.record(connection, self._name, outcomes, _now())
             webhooks.release(connection, self._name, webhook_ids)
 
 
-def _outcome(webhook: Webhook, row: Due, response: Response) -> Outcome:
-    now = _now()
-    verdict = judge(webhook, row.attempts + 1, response, now)
+def _outcome(webhook: Webhook, row: DueDelivery, response: Response, verdict: Verdict) -> Outcome:
     return Outcome(
         webhook_id=webhook.id,
         execution_id=row.execution_id,
         number=row.number,
-        status=verdict.status,
         attempts=row.attempts + 1,
-        due_at=verdict.due_at,
+        verdict=verdict,
         response_code=response.code,
         reason=response.reason,
-        disable=verdict.disable,
-        rest_until=verdict.rest_until,
     )
 
 
 def _now() -> int:
-    """Milliseconds since 1970."""
+    """Return the time in milliseconds since 1970."""
     return time.time_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""Secrets at rest: encrypted with the newest key, readable with any that is kept."""
+"""Encryption of secrets at rest: with the newest key; any of the configured keys decrypts."""
 
 from __future__ import annotations
 
@@ -12,123 +12,143 @@ from sqlalchemy import Connection
 
 from pytest_tms.server.domain.delivery_policy import Webhook
 from pytest_tms.server.store import key_check, webhooks
-from pytest_tms.server.store.database import Database, alone
+from pytest_tms.server.store.database import Database, lock_exclusively
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
-CHECKED = "pytest-tms"
-"""The text that is kept encrypted, to compare keys."""
+CHECK_TEXT = "pytest-tms"
+"""The text that is stored encrypted, by which a server with another key is detected."""
 
 
 class Credentials(NamedTuple):
-    """What a delivery carries in plain text: the secrets that sign it, and the custom headers."""
+    """The secrets that sign a delivery and its custom headers, in plain text."""
 
     secrets: list[str]
     headers: dict[str, str]
 
 
 class SecretEncryption:
-    """The keys of ``TMS_SERVER_KEYS``, else those in ``secrets.key`` of the data dir, made on first use.
+    """Encrypts with the keys of ``TMS_SERVER_KEYS``, else with those in ``secrets.key`` of the data dir.
 
-    The file is read at every use, so that `tms key rotate` needs no restart.
+    The file is created on first use, and read at every use, so that `tms key rotate` needs no restart.
     """
 
-    def __init__(self, given: str, data_dir: Path) -> None:
-        self._given = given
+    def __init__(self, keys: str, data_dir: Path) -> None:
+        """Use ``keys``, which are Fernet keys separated by commas, the newest first; empty for the file."""
+        self._configured = keys
         self._file = data_dir / "secrets.key"
 
     @property
-    def are_given(self) -> bool:
-        """Whether the operator keeps the keys, in the variable."""
-        return bool(self._given)
+    def is_configured(self) -> bool:
+        """Whether the keys come from the settings, not from the file."""
+        return bool(self._configured)
 
     def encrypt(self, text: str) -> str:
-        """Text as it is kept. Raises ValueError, in a sentence, where a key is malformed."""
+        """Return a text encrypted with the newest key.
+
+        Raises:
+            ValueError: A key is malformed.
+        """
         return self._fernet().encrypt(text.encode()).decode()
 
-    def decrypt(self, kept: str) -> str:
-        """The text of ``encrypt``. Raises ValueError, in a sentence, where no key fits."""
+    def decrypt(self, encrypted: str) -> str:
+        """Return the text that ``encrypt`` encrypted.
+
+        Raises:
+            ValueError: A key is malformed, or none decrypts the text.
+        """
         from cryptography.fernet import InvalidToken
 
         try:
-            return self._fernet().decrypt(kept).decode()
+            return self._fernet().decrypt(encrypted).decode()
         except InvalidToken:
             raise ValueError(
-                "a secret cannot be decrypted: bring back the key file, or the key in TMS_SERVER_KEYS"
+                "a secret cannot be decrypted: restore the key file, or the key in TMS_SERVER_KEYS"
             ) from None
 
     def credentials(self, webhook: Webhook, now: int) -> Credentials:
-        """Return what a delivery carries now. Raises ValueError, in a sentence, where no key fits."""
+        """Return the decrypted secrets and headers of a webhook. ``now`` is milliseconds since 1970.
+
+        Raises:
+            ValueError: A key is malformed, or none decrypts them.
+        """
         secrets = [self.decrypt(secret) for secret in webhook.secrets(now)]
         return Credentials(secrets, {name: self.decrypt(value) for name, value in webhook.headers.items()})
 
-    def encrypt_anew(self, webhook: Webhook) -> Webhook:
-        """Return the webhook with its secrets encrypted with the newest key. Raises ValueError."""
+    def reencrypt(self, webhook: Webhook) -> Webhook:
+        """Return the webhook with its secrets encrypted with the newest key.
 
-        def anew(kept: str) -> str:
-            return self.encrypt(self.decrypt(kept))
+        Raises:
+            ValueError: A key is malformed, or none decrypts the secrets.
+        """
+
+        def renewed(encrypted: str) -> str:
+            return self.encrypt(self.decrypt(encrypted))
 
         return replace(
             webhook,
-            secret=anew(webhook.secret),
-            previous_secret=webhook.previous_secret and anew(webhook.previous_secret),
-            headers={name: anew(value) for name, value in webhook.headers.items()},
+            secret=renewed(webhook.secret),
+            previous_secret=webhook.previous_secret and renewed(webhook.previous_secret),
+            headers={name: renewed(value) for name, value in webhook.headers.items()},
         )
 
     def check(self, database: Database) -> None:
-        """Raise ValueError, in a sentence, if a key is malformed or not that of the database's other servers.
+        """Check that this server has the key of the other servers of its database.
 
-        The first server of a database registers its key. One on SQLite shares it with no other machine.
+        The first server of a database registers its key. SQLite is not checked: one machine uses it.
+
+        Raises:
+            ValueError: A key is malformed, or another one was registered.
         """
-        if self._given:
+        if self._configured:
             self._fernet()
         if database.is_sqlite:
             return
         with database.write() as connection:
-            alone(connection)
-            kept = key_check.read(connection)
-            known = [kept] if kept else webhooks.secrets(connection)
-            if known and not any(self._fits(each) for each in known):
+            lock_exclusively(connection)
+            registered = key_check.read(connection)
+            encrypted = [registered] if registered else webhooks.encrypted_secrets(connection)
+            if encrypted and not any(self._can_decrypt(each) for each in encrypted):
                 raise ValueError(
                     f"the secrets in {database.describe()} are encrypted with a key that this server does "
-                    f"not have: set TMS_SERVER_KEYS to the same value on all servers (`tms key create` makes "
-                    f"a key; a server without the variable has its key in secrets.key of its data dir; if "
-                    f"the former key is lost, run `tms key reset`)"
+                    f"not have: set TMS_SERVER_KEYS to the same value on all servers. `tms key create` "
+                    f"prints a key; a server without the variable has its key in secrets.key of its data "
+                    f"dir; if the previous key is lost, run `tms key reset`"
                 )
-            if not kept:
+            if not registered:
                 self.register(connection)
 
     def register(self, connection: Connection) -> None:
-        """Make the newest key the one that all servers of the database must have."""
-        key_check.put(connection, self.encrypt(CHECKED))
+        """Store a text encrypted with the newest key, which all servers of the database must decrypt."""
+        key_check.put(connection, self.encrypt(CHECK_TEXT))
 
-    def _fits(self, kept: str) -> bool:
+    def _can_decrypt(self, encrypted: str) -> bool:
         try:
-            self.decrypt(kept)
+            self.decrypt(encrypted)
         except ValueError:
             return False
         return True
 
     def add(self) -> None:
-        """Put a new key before the newest of the file; keeps that one, for servers that just read it."""
+        """Write a new key to the file, before the newest one, which still decrypts."""
         with self._lock():
             self._write([new_key(), *self._read()[:1]])
 
     def _fernet(self) -> MultiFernet:
         from cryptography.fernet import Fernet, MultiFernet
 
-        keys = [key.strip() for key in self._given.split(",")] if self._given else self._read()
+        keys = [key.strip() for key in self._configured.split(",")] if self._configured else self._read()
         if not keys:
             with self._lock():
                 keys = self._read() or self._write([new_key()])
         try:
             return MultiFernet([Fernet(key) for key in keys])
         except ValueError:
-            where = "TMS_SERVER_KEYS" if self._given else str(self._file)
+            where = "TMS_SERVER_KEYS" if self._configured else str(self._file)
             raise ValueError(
                 f"a key in {where} is malformed: a Fernet key is 44 characters of base64 "
-                f"(`tms key create` makes one)"
+                f"(`tms key create` prints one)"
             ) from None
 
     def _read(self) -> list[str]:

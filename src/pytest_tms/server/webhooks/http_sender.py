@@ -1,4 +1,7 @@
-"""One signed POST: to an address that was checked, within a deadline, and nothing followed."""
+"""The HTTP client of webhooks: one signed POST to an allowed address, within a deadline, without redirects.
+
+It parses HTTP with h11 over asyncio streams; docs/architecture.md has the comparison with aiohttp.
+"""
 
 from __future__ import annotations
 
@@ -22,64 +25,74 @@ from pytest_tms.server.domain.delivery_policy import Response
 from pytest_tms.server.domain.egress import SUBNETS_REMEDY, Address, EgressPolicy, Target
 
 TIMEOUT = 15.0
-"""Seconds from the name's resolution to the end of the answer."""
-LARGEST_ANSWER = 4096
-"""Bytes of an answer's body that are read; where there are more, the connection is closed."""
-KEPT_ALIVE = 5.0
-"""Seconds for which a connection waits for the next delivery."""
+"""Seconds from the resolution of the name to the end of the response."""
+MAX_RESPONSE = 4096
+"""Bytes of a response's body that are read; the connection is closed if there are more."""
+KEEP_ALIVE = 5.0
+"""Seconds for which an idle connection is kept for the next delivery."""
+MAX_HEAD = 64 << 10
+"""Bytes of a response's status line and headers."""
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 Tls = Callable[[], ssl.SSLContext]
 
 _Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Refused(Exception):
-    """The target is one that webhooks may not go to."""
+class AddressNotAllowed(Exception):
+    """The egress policy allows none of the addresses of a name."""
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
-    """The addresses of a name, as the system has them. Raises OSError."""
+    """Return the addresses that the system's resolver finds for a name, on asyncio's threads.
+
+    Raises:
+        OSError: The name cannot be resolved.
+    """
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(each[4][0]) for each in found]
 
 
-class NameLookups:
-    """Resolves names on threads of its own, so that dead name servers hold up nothing else."""
+class NameResolver:
+    """Resolves names on threads of its own, so that unresponsive name servers delay nothing else."""
 
     def __init__(self, threads: int, name: str) -> None:
         self._threads = ThreadPoolExecutor(threads, name)
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
-        """Return the addresses of a name, as the system has them. Raises OSError."""
-        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        """Return the addresses that the system's resolver finds for a name.
+
+        Raises:
+            OSError: The name cannot be resolved.
+        """
+        resolve_name = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, resolve_name)
         return [str(each[4][0]) for each in found]
 
     def close(self) -> None:
-        """Start no further look-ups; those under way end by themselves."""
+        """Start no further resolutions; those in progress end by themselves."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 @cache
 def tls() -> ssl.SSLContext:
-    """TLS that believes whom the system believes; OpenSSL's variable SSL_CERT_FILE names others."""
+    """Return a context that trusts the authorities of the system, or those of the variable SSL_CERT_FILE."""
     return ssl.create_default_context()
 
 
 class HttpSender:
-    """Sends to one webhook, over connections that stay open between deliveries. For one event loop.
+    """Sends to one webhook over persistent connections. Belongs to one event loop.
 
-    ``targets`` says where it may go. A name is resolved once for each connection, by ``resolve``, and the
-    connection goes to one of the very addresses that were checked; ``tls`` checks the certificate against
-    the name.
+    A name is resolved once for each connection, by ``resolve``. The connection is made to one of the
+    addresses that ``egress_policy`` allows, so a second resolution cannot lead elsewhere (DNS rebinding).
+    ``tls`` verifies the certificate against the name.
     """
 
-    def __init__(self, targets: EgressPolicy, resolve: Resolve = resolve, tls: Tls = tls) -> None:
-        self._targets = targets
+    def __init__(self, egress_policy: EgressPolicy, resolve: Resolve = resolve, tls: Tls = tls) -> None:
+        self._egress_policy = egress_policy
         self._resolve = resolve
         self._tls = tls
-        self._lookup = asyncio.Lock()
+        self._resolving = asyncio.Lock()
         self._idle: list[tuple[Target, float, _Connection]] = []
 
     async def send(
@@ -88,49 +101,50 @@ class HttpSender:
         secrets: Sequence[str],
         message_id: str,
         body: bytes,
-        custom: Mapping[str, str] = MappingProxyType({}),
+        custom_headers: Mapping[str, str] = MappingProxyType({}),
     ) -> Response:
-        """Send one delivery, with ``custom`` headers beside our own.
+        """Send one delivery and return the response.
 
-        Never raises for what the endpoint does: the response says what went wrong.
+        ``secrets`` sign it, ``message_id`` is its id for receivers. No error of the endpoint or the network
+        is raised: ``reason`` of the response describes it.
         """
-        begun = time.monotonic()
+        started = time.monotonic()
 
-        def ended(reason: str, code: int = 0) -> Response:
-            return Response(code=code, milliseconds=round((time.monotonic() - begun) * 1000), reason=reason)
+        def failed(reason: str, code: int = 0) -> Response:
+            return Response(code=code, milliseconds=round((time.monotonic() - started) * 1000), reason=reason)
 
         try:
-            target = self._targets.parse(url)
-        except ValueError as error:  # the operator may have changed what is allowed
-            return ended(f"the URL {str(error)[0].lower()}{str(error)[1:]}")
+            target = self._egress_policy.parse(url)
+        except ValueError as error:  # the operator may have changed the policy since the registration
+            return failed(f"the URL {str(error)[0].lower()}{str(error)[1:]}")
         try:
-            headers = {**custom, **signing.sign(secrets, message_id, int(time.time()), body)}
-            code, answered = await asyncio.wait_for(self._exchange(target, headers, body), TIMEOUT)
-        except Refused as error:
-            return ended(str(error))
+            headers = {**custom_headers, **signing.sign(secrets, message_id, int(time.time()), body)}
+            code, response_headers = await asyncio.wait_for(self._exchange(target, headers, body), TIMEOUT)
+        except AddressNotAllowed as error:
+            return failed(str(error))
         except (TimeoutError, asyncio.TimeoutError):
-            return ended(f"no whole answer came within {TIMEOUT:.0f} s")
+            return failed(f"there was no complete response within {TIMEOUT:.0f} s")
         except ssl.SSLCertVerificationError as error:
-            return ended(f"its TLS certificate is not accepted: {error.verify_message}")
+            return failed(f"its TLS certificate is not valid: {error.verify_message}")
         except ssl.SSLError:
-            return ended("it does not speak TLS as it should")
+            return failed("the TLS handshake failed")
         except socket.gaierror:
-            return ended("its name does not resolve")
+            return failed("its host name cannot be resolved")
         except ConnectionRefusedError:
-            return ended("the connection is refused")
+            return failed("the connection was refused")
         except (OSError, EOFError):
-            return ended("the connection was cut off")
+            return failed("the connection was closed")
         except h11.RemoteProtocolError:
-            return ended("it does not speak HTTP as it should")
-        milliseconds = round((time.monotonic() - begun) * 1000)
-        reason = None if 200 <= code < 300 else f"it answered {code}"
+            return failed("its response is not valid HTTP")
+        milliseconds = round((time.monotonic() - started) * 1000)
+        reason = None if 200 <= code < 300 else f"it responded with {code}"
         if 300 <= code < 400:
-            reason = f"it redirects ({code}), which is not followed"
-        wait = _retry_after(answered.get(b"retry-after", b""))
+            reason = f"it redirects ({code}); redirects are not followed"
+        wait = _retry_after(response_headers.get(b"retry-after", b""))
         return Response(code=code, milliseconds=milliseconds, reason=reason, retry_after=wait)
 
     async def close(self) -> None:
-        """Close the connections that are open."""
+        """Close the idle connections."""
         while self._idle:
             _, _, (_, writer) = self._idle.pop()
             writer.close()
@@ -138,20 +152,20 @@ class HttpSender:
     async def _exchange(
         self, target: Target, headers: Mapping[str, str], body: bytes
     ) -> tuple[int, dict[bytes, bytes]]:
-        """One request and its answer; a kept connection that died meanwhile is replaced once."""
-        kept = self._kept(target)
-        if kept is not None:
+        """Send a request and return status and headers; replace an idle connection that was closed."""
+        idle = self._idle_connection(target)
+        if idle is not None:
             with suppress(OSError, EOFError):
-                return await self._ask(kept, target, headers, body)
-        return await self._ask(await self._connect(target), target, headers, body)
+                return await self._request(idle, target, headers, body)
+        return await self._request(await self._connect(target), target, headers, body)
 
-    async def _ask(
+    async def _request(
         self, connection: _Connection, target: Target, headers: Mapping[str, str], body: bytes
     ) -> tuple[int, dict[bytes, bytes]]:
         reader, writer = connection
-        clean = False
+        is_reusable = False
         try:
-            protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=65536)
+            protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
             request = h11.Request(
                 method="POST",
                 target=target.path,
@@ -170,52 +184,56 @@ class HttpSender:
             ]
             writer.write(b"".join(part or b"" for part in sent))
             await writer.drain()
-            answer: h11.Response | None = None
+            response: h11.Response | None = None
             read = 0
             while True:
                 event = protocol.next_event()
                 if event is h11.NEED_DATA:
-                    data = await reader.read(LARGEST_ANSWER)
-                    if not data and answer is None:
+                    data = await reader.read(MAX_RESPONSE)
+                    if not data and response is None:
                         raise EOFError
                     protocol.receive_data(data)
                 elif isinstance(event, h11.Response):
-                    answer = event
+                    response = event
                 elif isinstance(event, h11.Data):
                     read += len(event.data)
-                    if read > LARGEST_ANSWER:
+                    if read > MAX_RESPONSE:
                         break
                 elif isinstance(event, (h11.EndOfMessage, h11.ConnectionClosed)):
-                    clean = protocol.our_state is h11.DONE and protocol.their_state is h11.DONE
-                    clean = clean and not protocol.trailing_data[0]
+                    is_reusable = protocol.our_state is h11.DONE and protocol.their_state is h11.DONE
+                    is_reusable = is_reusable and not protocol.trailing_data[0]
                     break
-            if answer is None:
+            if response is None:
                 raise EOFError
-            return answer.status_code, dict(answer.headers)
+            return response.status_code, dict(response.headers)
         finally:
-            if clean:
+            if is_reusable:
                 self._idle.append((target, time.monotonic(), connection))
             else:
                 writer.transport.abort()
 
-    def _kept(self, target: Target) -> _Connection | None:
+    def _idle_connection(self, target: Target) -> _Connection | None:
         found = None
         now = time.monotonic()
         while self._idle and found is None:
-            its, since, (reader, writer) = self._idle.pop()
-            if its.authority != target.authority or its.scheme != target.scheme or now - since > KEPT_ALIVE:
+            its_target, since, (reader, writer) = self._idle.pop()
+            if (
+                its_target.authority != target.authority
+                or its_target.scheme != target.scheme
+                or now - since > KEEP_ALIVE
+            ):
                 writer.close()
             elif not writer.is_closing() and not reader.at_eof():
                 found = (reader, writer)
         return found
 
     async def _connect(self, target: Target) -> _Connection:
-        """A connection to an address that is allowed, tried in the order that the name resolves to."""
-        async with self._lookup:  # a dead name server holds up one thread of each webhook, not sixteen
+        """Connect to the first allowed address of a name that accepts the connection."""
+        async with self._resolving:  # so one webhook blocks one resolver thread, not one per execution
             found = await self._resolve(target.host, target.port)
-        allowed = [each for each in found if self._targets.allows(_address(each))]
+        allowed = [each for each in found if self._egress_policy.allows(_address(each))]
         if not allowed:
-            raise Refused(f"its name does not lead to a public address ({SUBNETS_REMEDY})")
+            raise AddressNotAllowed(f"its host name does not resolve to a public address ({SUBNETS_REMEDY})")
         context = self._tls() if target.scheme == "https" else None
         name = target.host if context else None
         for address in allowed[:-1]:
@@ -235,7 +253,7 @@ def _user_agent() -> str:
 
 
 def _retry_after(value: bytes) -> int | None:
-    """Milliseconds that a Retry-After asks for, as seconds or as a date."""
+    """Return the milliseconds of a Retry-After header, in seconds or as a date; None if it is not valid."""
     text = value.decode("latin-1").strip()
     if text.isdecimal() and len(text) < 10:
         return int(text) * 1000

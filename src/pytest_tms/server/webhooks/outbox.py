@@ -1,7 +1,7 @@
-"""What a change of an execution tells its webhooks, written in the transaction of the change.
+"""The outbox: webhook events of a change, written in the transaction of the change.
 
-So an event exists if and only if its change was committed. Each has the next number of its execution, whether
-or not a webhook subscribes to it; the execution is locked, so that no two events have the same number.
+So an event exists if and only if its change was committed. Each event has the next sequence number of its
+execution, whether or not a webhook subscribes to it. The execution is locked, so numbers are unique.
 """
 
 from __future__ import annotations
@@ -19,53 +19,56 @@ from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.forecast import forecast
 from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.domain.urls import Urls
-from pytest_tms.server.store import deadlines, executions, webhooks
-from pytest_tms.server.store.webhooks import NewDelivery
+from pytest_tms.server.store import deadlines, deliveries, executions, webhooks
+from pytest_tms.server.store.deliveries import NewDelivery
 
-FAILED_TESTS = 100
-"""How many failed tests an event lists at most."""
-LINES = 9_000
+MAX_FAILED_TESTS = 100
+"""Failed tests in one event."""
+MAX_FAILED_TESTS_SIZE = 9_000
 """Bytes of the failed tests of an event, as JSON. All limits together keep a payload under 20 kB."""
-SHARDS = 4_000
-"""Bytes of its shards."""
-METADATA = 6_000
-"""Bytes of an execution's metadata, and of its configuration."""
-TEXT = 600
-"""Bytes of one text."""
+MAX_SHARDS_SIZE = 4_000
+"""Bytes of the shards of an event, as JSON."""
+MAX_METADATA_SIZE = 6_000
+"""Bytes of an execution's metadata as JSON, and of its configuration."""
+MAX_TEXT_SIZE = 600
+"""Bytes of one text as JSON."""
 
 Events = Iterator[tuple[str, Callable[[], Any]]]
-"""Names of events, with what makes the ``data`` of each where somebody listens."""
+"""Names of events, each with a function that returns its ``data``, called if it has subscribers."""
 
 
 def announce(
     connection: Connection,
-    addresses: Urls,
+    urls: Urls,
     before: Execution,
     after: Execution,
     shards: Sequence[tuple[Shard | None, Shard]] = (),
 ) -> int:
-    """Write what the change of a locked execution and of its shards tells; answers the number of deliveries.
+    """Insert the deliveries for the change of a locked execution and of its shards; return their number.
 
-    Call it in the transaction of the change, after the change, and wake the worker after the commit. A shard
-    that began another attempt is given as it was at the beginning of that attempt.
+    Call it in the transaction of the change, after the change, and wake the delivery worker after the commit.
+    ``shards`` are (before, after). A shard that began another attempt is given as it was at its beginning.
     """
-    return _write(connection, after, list(_changes(connection, addresses, before, after, shards)))
+    return _write(connection, after, list(_changes(connection, urls, before, after, shards)))
 
 
 def announce_progress(connection: Connection, now: int, interval: int) -> int:
-    """Write ``execution.progress`` for each running execution whose last one is ``interval`` ms ago."""
+    """Insert ``execution.progress`` for each running execution whose latest one is ``interval`` ms old.
+
+    Return the number of deliveries. ``now`` is milliseconds since 1970.
+    """
     found = deadlines.lock_progress_due(connection, now - interval)
     written = 0
     for execution_id in found:
         execution = executions.get(connection, execution_id)
-        written += _write(connection, execution, [("execution.progress", partial(_progressing, execution))])
-    deadlines.progressed(connection, found, now)
+        written += _write(connection, execution, [("execution.progress", partial(_progress, execution))])
+    deadlines.mark_progress_sent(connection, found, now)
     return written
 
 
 def _changes(
     connection: Connection,
-    addresses: Urls,
+    urls: Urls,
     before: Execution,
     after: Execution,
     shards: Sequence[tuple[Shard | None, Shard]],
@@ -77,61 +80,61 @@ def _changes(
         if (old is None or old.started_at is None) and new.started_at is not None:
             yield "shard.started", partial(_shard_started, new)
         if new.is_finished and not (old is not None and (old.has_known_end or old.status == new.status)):
-            yield "shard.completed", partial(_shard, addresses, after, new)
+            yield "shard.completed", partial(_shard, urls, after, new)
     if after.status in states.ENDED and (after.status, after.ended_at) != (before.status, before.ended_at):
-        yield f"execution.{after.status}", partial(_ended, connection, addresses, after)
+        yield f"execution.{after.status}", partial(_ended, connection, urls, after)
 
 
 def _write(connection: Connection, execution: Execution, events: list[tuple[str, Callable[[], Any]]]) -> int:
     if not events:
         return 0
-    sequence = webhooks.next_sequence(connection, execution.id, len(events))
-    listeners = webhooks.listening(connection)
+    sequence = deliveries.next_sequence(connection, execution.id, len(events))
+    enabled = webhooks.lock_enabled(connection)
     moment = wire.timestamp()
     now = round(wire.parse_time(moment).timestamp() * 1000)
     rows = []
     for number, (event, data) in enumerate(events, start=sequence):
-        hearing = [
-            each for each in listeners if each.hears(event, execution.test_suite, execution.environment)
+        subscribers = [
+            each for each in enabled if each.hears(event, execution.test_suite, execution.environment)
         ]
-        if hearing:
-            told = wire.OutboundEvent(
+        if subscribers:
+            payload = wire.OutboundEvent(
                 event=event, timestamp=moment, execution_id=execution.id, sequence=number, data=data()
             )
-            body = msgspec.json.encode(told).decode()
+            body = msgspec.json.encode(payload).decode()
             rows += [
                 NewDelivery(new_id("msg"), each.id, execution.id, event, body, "pending", now, now)
-                for each in hearing
+                for each in subscribers
             ]
-    webhooks.enqueue(connection, rows)
+    deliveries.enqueue(connection, rows)
     return len(rows)
 
 
 def _started(execution: Execution) -> wire.StartedData:
     return wire.StartedData(
-        test_suite=_cut(execution.test_suite),
-        environment=_cut(execution.environment),
-        provider=_cut(execution.provider),
+        test_suite=_shortened(execution.test_suite),
+        environment=_shortened(execution.environment),
+        provider=_shortened(execution.provider),
         configuration=_fitting(execution.configuration),
         metadata=_fitting(execution.metadata),
     )
 
 
 def _shard_started(shard: Shard) -> wire.ShardStartedData:
-    return wire.ShardStartedData(shard_id=_cut(shard.shard_id))
+    return wire.ShardStartedData(shard_id=_shortened(shard.shard_id))
 
 
-def _shard(addresses: Urls, execution: Execution, shard: Shard) -> wire.ShardCompletedData:
+def _shard(urls: Urls, execution: Execution, shard: Shard) -> wire.ShardCompletedData:
     return wire.ShardCompletedData(
-        shard_id=_cut(shard.shard_id),
+        shard_id=_shortened(shard.shard_id),
         status=shard.status,
         results=shard.results,
         duration=shard.runtime,
-        artifacts=wire.ShardLink(report_url=addresses.shard(execution.id, _cut(shard.shard_id))),
+        artifacts=wire.ShardLink(report_url=urls.shard(execution.id, _shortened(shard.shard_id))),
     )
 
 
-def _progressing(execution: Execution) -> wire.ProgressData:
+def _progress(execution: Execution) -> wire.ProgressData:
     progress = wire.Progress(
         started_at=None
         if execution.started_at is None
@@ -142,60 +145,60 @@ def _progressing(execution: Execution) -> wire.ProgressData:
     return wire.ProgressData(status=execution.status, progress=progress, results=execution.results)
 
 
-def _ended(connection: Connection, addresses: Urls, execution: Execution) -> wire.EndedData:
+def _ended(connection: Connection, urls: Urls, execution: Execution) -> wire.EndedData:
     found = executions.shards(connection, execution.id)
     expected = forecast(found, execution.results, 0)
     shards = [
-        wire.ShardSummary(shard_id=_cut(shard.shard_id), status=shard.status, results=shard.results)
+        wire.ShardSummary(shard_id=_shortened(shard.shard_id), status=shard.status, results=shard.results)
         for shard in found
     ]
     failed = [
         wire.FailedTest(
-            title=_cut(test.title),
-            file=_cut(test.file),
-            error=None if test.error is None else _cut(test.error),
-            shard=_cut(test.shard),
+            title=_shortened(test.title),
+            file=_shortened(test.file),
+            error=None if test.error is None else _shortened(test.error),
+            shard=_shortened(test.shard),
         )
-        for test in webhooks.failed_tests(connection, execution.id, FAILED_TESTS)
+        for test in webhooks.failed_tests(connection, execution.id, MAX_FAILED_TESTS)
     ]
     return wire.EndedData(
         status=execution.status,
-        reason=None if execution.reason is None else _cut(execution.reason),
+        reason=None if execution.reason is None else _shortened(execution.reason),
         results=execution.results,
         duration=execution.runtime,
-        shard_results=_first(shards, SHARDS),
+        shard_results=_first(shards, MAX_SHARDS_SIZE),
         shard_results_total=len(shards),
-        artifacts=addresses.links(execution.id),
-        failed_tests=_first(failed, LINES),
+        artifacts=urls.links(execution.id),
+        failed_tests=_first(failed, MAX_FAILED_TESTS_SIZE),
         failed_tests_total=max(execution.results.failed, len(failed)),
         not_run=expected.not_run or 0,
-        not_run_reason=None if expected.reason is None else _cut(expected.reason),
+        not_run_reason=None if expected.reason is None else _shortened(expected.reason),
     )
 
 
-def _cut(text: str) -> str:
-    """Text that takes at most ``TEXT`` bytes as JSON, which may need six for a character."""
-    if len(text) * 6 <= TEXT or len(msgspec.json.encode(text)) <= TEXT:
+def _shortened(text: str) -> str:
+    """Return a text of at most ``MAX_TEXT_SIZE`` bytes as JSON, where a character may need six bytes."""
+    if len(text) * 6 <= MAX_TEXT_SIZE or len(msgspec.json.encode(text)) <= MAX_TEXT_SIZE:
         return text
-    while len(msgspec.json.encode(text)) > TEXT - 5:
-        text = text[: min(TEXT, len(text) * 9 // 10)]
+    while len(msgspec.json.encode(text)) > MAX_TEXT_SIZE - 5:
+        text = text[: min(MAX_TEXT_SIZE, len(text) * 9 // 10)]
     return f"{text}…"
 
 
-def _first(values: list[Any], most: int) -> list[Any]:
-    """As many of the first values as fit into ``most`` bytes of JSON."""
-    kept = []
+def _first(values: list[Any], size: int) -> list[Any]:
+    """Return as many of the first values as fit into ``size`` bytes of JSON."""
+    fitting = []
     for value in values:
-        most -= len(msgspec.json.encode(value)) + 1
-        if most < 0:
+        size -= len(msgspec.json.encode(value)) + 1
+        if size < 0:
             break
-        kept.append(value)
-    return kept
+        fitting.append(value)
+    return fitting
 
 
 def _fitting(document: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a document that fit into a payload, the small ones first, in the order given."""
-    left = METADATA
+    """Return the fields of a document that fit into a payload, in their order; small ones have priority."""
+    left = MAX_METADATA_SIZE
     kept = set()
     sizes = {name: len(msgspec.json.encode({name: value})) for name, value in document.items()}
     for name in sorted(sizes, key=sizes.__getitem__):

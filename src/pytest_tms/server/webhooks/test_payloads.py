@@ -1,4 +1,4 @@
-"""Test payloads, sent while the caller waits; apart from deliveries, which they never hold up."""
+"""Test payloads, sent while the caller of the API waits, and independent of deliveries."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from pytest_tms.server.domain.delivery_policy import Response, Webhook
 from pytest_tms.server.domain.egress import EgressPolicy
 from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.webhooks.encryption import Credentials
-from pytest_tms.server.webhooks.http_sender import HttpSender, NameLookups
+from pytest_tms.server.webhooks.http_sender import HttpSender, NameResolver
 
-LOOKUPS = 16
-"""Threads that look up names for validations."""
+RESOLVER_THREADS = 16
+"""Threads that resolve names for test payloads."""
 
 
 class TestPayloads:
-    """TestPayloads of one process. They take no thread while an endpoint is silent."""
+    """Sends the test payloads of one process. No thread waits for an endpoint."""
 
-    def __init__(self, targets: EgressPolicy) -> None:
-        self._targets = targets
-        self._lookups = NameLookups(LOOKUPS, "tms-validation-lookup")
+    def __init__(self, egress_policy: EgressPolicy) -> None:
+        self._egress_policy = egress_policy
+        self._resolver = NameResolver(RESOLVER_THREADS, "tms-test-payload-resolver")
 
     async def send(self, webhook: Webhook, credentials: Credentials) -> Response:
-        """Send a test payload, and return how the endpoint answered."""
+        """Send a test payload and return the response of the endpoint."""
         payload = {
             "event": "webhook.test",
             "timestamp": wire.timestamp(),
             "sequence": 0,
             "data": {"webhookId": webhook.id},
         }
-        sender = HttpSender(self._targets, self._lookups)
+        sender = HttpSender(self._egress_policy, self._resolver)
         try:
             return await sender.send(
                 webhook.url,

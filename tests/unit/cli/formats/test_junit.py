@@ -927,7 +927,7 @@ def test_what_is_no_report_is_named(tmp_path: Path, content: str | bytes) -> Non
 def test_another_root_is_named(tmp_path: Path, root: str) -> None:
     results, report = read(tmp_path, f"<{root}><testcase name='a'/></{root}>")
     assert (results, report.status) == ([], "error")
-    assert "this is no JUnit XML, its root is <" in report.problems[0]
+    assert "this is not JUnit XML: its root is <" in report.problems[0]
 
 
 def test_gzip_of_several_members_is_read_and_a_cut_one_keeps_what_it_has(tmp_path: Path) -> None:

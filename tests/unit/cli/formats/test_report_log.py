@@ -103,7 +103,7 @@ def test_a_cut_last_line_costs_no_other_line(tmp_path: Path) -> None:
     assert outcomes(results) == BOTH
     assert report.status == "error"
     (problem,) = report.problems
-    assert problem.startswith(f"{tmp_path}/report, line 8: this is no report of pytest-reportlog")
+    assert problem.startswith(f"{tmp_path}/report, line 8: this is not a line of pytest-reportlog")
     assert "(the line is cut)" in problem
 
 
@@ -122,8 +122,8 @@ def test_lines_that_are_no_reports_are_named_and_the_others_kept(tmp_path: Path)
     assert outcomes(results) == BOTH
     assert report.status == "error"
     assert [problem.partition(", ")[2].partition(";")[0] for problem in report.problems] == [
-        "line 2: this is no report of pytest-reportlog",
-        "5 more lines are no reports of pytest-reportlog",
+        "line 2: this is not a line of pytest-reportlog",
+        "5 more lines are not lines of pytest-reportlog",
     ]
 
 
@@ -136,7 +136,7 @@ def test_lines_of_unknown_types_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_collection_errors_are_failed_tests_and_break_the_shard(tmp_path: Path) -> None:
-    collected = {
+    collected: dict[str, Any] = {
         "nodeid": "test_b.py",
         "outcome": "failed",
         "longrepr": "E   ImportError: no",

@@ -413,9 +413,9 @@ def test_no_character_of_a_name_makes_two_tests_one(nodeids: list[str], worker: 
     for nodeid in nodeids:
         for each in phases("passed", "passed", "passed", nodeid=nodeid):
             if worker:
-                each.worker_id = worker
+                vars(each).update(worker_id=worker)
             if each.when == "setup":
-                each.tms = {"group": ""} if grouped else {}
+                vars(each).update(tms={"group": ""} if grouped else {})
             reports.append(each)
     shard = Shard("1", 0.0)
     counted = [shard.count(result.node_id, result) for result in results(reports, grouped=grouped)]
@@ -425,7 +425,7 @@ def test_no_character_of_a_name_makes_two_tests_one(nodeids: list[str], worker: 
 
 def test_the_group_that_xdist_appended_is_taken_off_exactly() -> None:
     reports = phases("passed", "passed", "passed", nodeid="users.yaml::mail@home@group")
-    reports[0].tms = {"group": "@group"}
+    vars(reports[0]).update(tms={"group": "@group"})
     assert only(reports, grouped=True).node_id == "users.yaml::mail@home"
     crashed = report("???", "failed", nodeid=f"{NAME}@group", longrepr="worker 'gw0' crashed")
     assert only([crashed], grouped=True).node_id == NAME
@@ -466,6 +466,6 @@ def test_a_test_has_a_file_and_a_title_whatever_its_node_id(
 def test_what_we_add_to_a_report_is_taken_off_it() -> None:
     reports = phases("passed", "failed", "passed", longrepr="bad")
     for each in reports:
-        each.tms = {"tags": ["@smoke"]}
+        vars(each).update(tms={"tags": ["@smoke"]})
     assert only(reports).tags == ["@smoke"]
     assert not any("tms" in each._to_json() for each in reports)

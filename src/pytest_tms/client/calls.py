@@ -1,4 +1,4 @@
-"""Every API call, declared once: client methods, server routes and the OpenAPI document come from here."""
+"""The calls of the API, each declared once, for the client, the server's routes and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BODY: tuple[type[ApiError], ...] = (BadRequest, TooLarge)
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
-    """A query parameter: its name, what it does, and its JSON schema."""
+    """A query parameter, with its description and JSON schema as OpenAPI has them."""
 
     name: str
     description: str
@@ -43,11 +43,12 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(msgspec.Struct, Generic[Takes, Gives], frozen=True, kw_only=True):
-    """One call: the body it takes (``type(None)`` for none), the answer it gives, and the status of success.
+    """A call: the message that it takes (``type(None)`` for none), the one that it gives, its success status.
 
-    ``path`` is relative to the base URL, its parameters in braces. ``scope`` is what the API token must
-    carry, or None where anyone may ask. ``limit`` is the rate limit that counts it; a GET only shows what is
-    left. ``errors`` are the documented failures. ``query`` are the query parameters: others are refused.
+    ``path`` is relative to the base URL and has its parameters in braces. ``scope`` is the scope that an API
+    token needs, None if the call needs no token. ``limit`` names the rate limit that counts the call; a GET
+    request reports the limit without being counted. ``errors`` are the documented errors. ``query`` are the
+    query parameters; the server rejects any other.
     """
 
     name: str
@@ -307,16 +308,17 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
-    """Reads JSON as ``kind``. msgspec learns a message when it first reads one, which takes milliseconds.
+    """Return a decoder of JSON into ``kind``.
 
-    Two threads that make it learn the same one at once crash the interpreter, so one learns at a time.
+    msgspec analyses a type when the first decoder for it is built, which takes milliseconds. Two threads
+    that do so for the same type at the same time crash the interpreter, so decoders are built one at a time.
     """
     with _ONE_AT_A_TIME:
         return msgspec.json.Decoder(kind)
 
 
-def learn() -> None:
-    """Have msgspec learn every message, where threads read them by other ways than ``decoder``."""
+def prepare_decoders() -> None:
+    """Make msgspec analyse every message, for threads that decode them without ``decoder``."""
     for call in ALL:
         decoder(call.takes)
         decoder(call.gives)

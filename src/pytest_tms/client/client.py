@@ -1,0 +1,458 @@
+"""TmsClient, the Python SDK: one method per API call, with retries, timeouts and typed errors.
+
+from pytest_tms import TmsClient, wire
+
+with TmsClient("https://tms.example.com/api", token) as tms:
+    created = tms.create_execution(wire.ExecutionRequest(test_suite="smoke", environment="staging"))
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import socket
+import ssl
+import uuid
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+import requests
+import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError, InvalidProxyURL, InvalidSchema
+
+from pytest_tms import wire
+from pytest_tms.client import calls
+from pytest_tms.client.calls import Call
+from pytest_tms.client.retry_policy import new_retry, retry_after
+from pytest_tms.errors import BY_STATUS, ApiError, InFlight, InternalError, NotFound, NotTms, Unreachable
+
+T = TypeVar("T")
+Takes = TypeVar("Takes")
+Gives = TypeVar("Gives")
+
+MIN_COMPRESSED = 2000
+"""Bytes from which on a request body is compressed, if the server accepts gzip."""
+
+
+class TmsClient:
+    """A client of the TMS API at ``base_url``, which includes ``/api``, with ``token`` as the Bearer token.
+
+    A call is tried at most ``1 + retries`` times, by the rules of ``retry_policy.ApiRetry``. POST calls carry
+    an ``Idempotency-Key`` that is the same in every attempt; pass ``key`` to use the same one in several
+    calls. ``connect_timeout`` and ``read_timeout`` are in seconds and apply to each attempt.
+
+    Proxies and trusted certificates come from the environment, as requests reads it: ``HTTPS_PROXY``,
+    ``NO_PROXY``, ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``; if neither of these two is set, also
+    ``SSL_CERT_FILE``. A netrc entry is used only for calls without a token. Redirects are not followed.
+
+    Set ``compress`` if the server announces the capability ``gzip``: larger bodies are compressed then.
+    ``last_response`` is the last response of the server (a ``requests.Response``), with its ``elapsed`` time
+    and ``headers``; None before the first. Use a client in one thread at a time, and close it.
+
+    Every method can raise:
+        Unreachable: no response, or the URL, the token or the proxy cannot be used.
+        NotTms: the response is not that of a TMS.
+        ApiError: the subclass of the documented status, as `errors.BY_STATUS` lists them.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str = "",
+        *,
+        retries: int = 4,
+        connect_timeout: float = 5,
+        read_timeout: float = 30,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.compress = False
+        self.last_response: requests.Response | None = None
+        self._token = token
+        self._timeout = (connect_timeout, read_timeout)
+        self._retry = new_retry(retries)
+        self._session = _Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=self._retry))
+        self._session.headers.update({"Accept": "application/json", "User-Agent": "pytest-tms"})
+        # requests itself prefers its own two variables, if they are set.
+        self._session.verify = os.environ.get("SSL_CERT_FILE") or True
+
+    def __enter__(self) -> TmsClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"TmsClient({self.base_url!r})"
+
+    def close(self) -> None:
+        """Close the connections; the client must not be used afterwards."""
+        self._session.close()
+
+    def describe_service(self) -> wire.ServiceInfo:
+        """Return the server's name, version and capabilities: GET on the base URL, an addition to the API.
+
+        Raises:
+            NotFound: the server implements the API document only.
+        """
+        return self._call(calls.DESCRIBE_SERVICE)
+
+    def create_execution(self, request: wire.ExecutionRequest, *, key: str = "") -> wire.ExecutionCreated:
+        """Create an execution: "Create Test Execution" in the API document.
+
+        Raises:
+            Unprocessable: a field is invalid, or the server does not accept the suite or environment.
+        """
+        return self._call(calls.CREATE_EXECUTION, request, key=key)
+
+    def get_execution(self, execution_id: str) -> wire.ExecutionStatus:
+        """Return an execution's status, counts and shards: "Get Execution Status" in the API document.
+
+        Durations are in milliseconds, times in ISO 8601.
+
+        Raises:
+            NotFound: there is no such execution.
+        """
+        return self._call(calls.GET_EXECUTION, execution_id=execution_id)
+
+    def cancel_execution(self, execution_id: str) -> wire.ExecutionCancelled:
+        """Cancel an execution: "Cancel Execution" in the API document.
+
+        Raises:
+            NotFound: there is no such execution.
+            Conflict: it has already ended.
+        """
+        return self._call(calls.CANCEL_EXECUTION, execution_id=execution_id)
+
+    def submit_results(
+        self, submission: wire.ResultsSubmission[Any], *, key: str = ""
+    ) -> wire.SubmissionAccepted:
+        """Submit a shard's results: "Submit Test Results" in the API document.
+
+        A test that is submitted again for the same shard replaces the earlier result. Durations are in
+        milliseconds.
+
+        Raises:
+            NotFound: there is no such execution.
+            Unprocessable: fields are invalid; ``details`` lists all of them.
+            TooLarge: the body is larger than the server accepts; submit fewer tests at a time.
+        """
+        return self._call(calls.SUBMIT_RESULTS, submission, key=key)
+
+    def list_tests(
+        self,
+        execution_id: str,
+        *,
+        status: wire.TestStatus | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> wire.TestPage:
+        """Return a page of an execution's tests, as they were submitted; needs the capability ``tests``.
+
+        ``limit`` is at most 200; ``cursor`` is that of the page before.
+
+        Raises:
+            NotFound: there is no such execution.
+        """
+        params = {"status": status, "cursor": cursor, "limit": str(limit)}
+        return self._call(calls.LIST_TESTS, params=params, execution_id=execution_id)
+
+    def iter_tests(
+        self, execution_id: str, *, status: wire.TestStatus | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield all tests of an execution; see ``list_tests``."""
+        cursor = None
+        while True:
+            page = self.list_tests(execution_id, status=status, cursor=cursor, limit=200)
+            yield from page.tests
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def send_event(
+        self, event: wire.Event, *, webhook_url: str = "", webhook_token: str = "", key: str = ""
+    ) -> wire.EventAccepted:
+        """Report an event of an execution: "Execute Tests with Webhook Updates" in the API document.
+
+        ``webhook_url`` and ``webhook_token`` come from the response to ``create_execution``. Without them the
+        event goes to the base URL, with the client's token.
+
+        Raises:
+            NotFound: there is no such execution.
+            Conflict: the state of the execution does not allow the event.
+        """
+        return self._call(
+            calls.SEND_EVENT,
+            event,
+            url=webhook_url,
+            token=webhook_token,
+            key=key,
+            execution_id=event.execution_id,
+        )
+
+    def create_webhook(self, request: wire.WebhookRequest, *, key: str = "") -> wire.Webhook:
+        """Register a webhook: "Register Webhook" in the API document.
+
+        If the request has no ``secret``, the server generates one and returns it in this response only.
+
+        Raises:
+            Unprocessable: a field is invalid, or the egress policy of the server forbids the URL.
+        """
+        return self._call(calls.CREATE_WEBHOOK, request, key=key)
+
+    def list_webhooks(self) -> list[wire.Webhook]:
+        """Return all webhooks, the oldest first."""
+        return self._call(calls.LIST_WEBHOOKS).webhooks
+
+    def get_webhook(self, webhook_id: str) -> wire.Webhook:
+        """Return a webhook.
+
+        Raises:
+            NotFound: there is no such webhook.
+        """
+        return self._call(calls.GET_WEBHOOK, webhook_id=webhook_id)
+
+    def update_webhook(self, webhook_id: str, change: wire.WebhookChange) -> wire.Webhook:
+        """Change a webhook. ``status`` pauses it, or activates one that is paused or disabled.
+
+        Raises:
+            NotFound: there is no such webhook.
+            Unprocessable: a field is invalid.
+        """
+        return self._call(calls.UPDATE_WEBHOOK, change, webhook_id=webhook_id)
+
+    def delete_webhook(self, webhook_id: str) -> wire.WebhookDeleted:
+        """Delete a webhook and its deliveries.
+
+        Raises:
+            NotFound: there is no such webhook.
+        """
+        return self._call(calls.DELETE_WEBHOOK, webhook_id=webhook_id)
+
+    def rotate_webhook_secret(
+        self, webhook_id: str, rotation: wire.SecretRotation | None = None, *, key: str = ""
+    ) -> wire.Webhook:
+        """Replace the secret of a webhook. The previous one stays valid for 24 hours.
+
+        Raises:
+            NotFound: there is no such webhook.
+        """
+        rotation = rotation or wire.SecretRotation()
+        return self._call(calls.ROTATE_WEBHOOK_SECRET, rotation, key=key, webhook_id=webhook_id)
+
+    def validate_webhook(self, webhook_id: str, *, key: str = "") -> wire.WebhookValidation:
+        """Make the server send a test payload, within 15 s: "Validate Webhook" in the API document.
+
+        Raises:
+            NotFound: there is no such webhook.
+        """
+        return self._call(calls.VALIDATE_WEBHOOK, key=key, webhook_id=webhook_id)
+
+    def list_deliveries(
+        self,
+        webhook_id: str,
+        *,
+        status: wire.DeliveryStatus | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> wire.DeliveryPage:
+        """Return a page of a webhook's deliveries, the newest first.
+
+        ``limit`` is at most 200; ``cursor`` is that of the page before.
+
+        Raises:
+            NotFound: there is no such webhook.
+        """
+        params = {"status": status, "cursor": cursor, "limit": str(limit)}
+        return self._call(calls.LIST_DELIVERIES, params=params, webhook_id=webhook_id)
+
+    def replay_deliveries(self, webhook_id: str, delivery_id: str | None = None, *, key: str = "") -> int:
+        """Send one delivery again, or without ``delivery_id`` all that failed. Return their number.
+
+        Raises:
+            NotFound: there is no such webhook or delivery.
+        """
+        request = wire.ReplayRequest(delivery_id=delivery_id)
+        return self._call(calls.REPLAY_DELIVERIES, request, key=key, webhook_id=webhook_id).deliveries
+
+    def _call(
+        self,
+        call: Call[Takes, Gives],
+        body: Takes | None = None,
+        *,
+        url: str = "",
+        token: str = "",
+        key: str = "",
+        params: dict[str, str | None] | None = None,
+        **path: str,
+    ) -> Gives:
+        if not url:
+            url = self.base_url + call.path.format(**{name: _segment(each) for name, each in path.items()})
+        if params:
+            url += "?" + urlencode({name: value for name, value in params.items() if value is not None})
+        headers = {}
+        if token or self._token:
+            headers["Authorization"] = f"Bearer {token or self._token}"
+        if call.method == "POST":
+            headers["Idempotency-Key"] = key or uuid.uuid4().hex
+        content = None
+        if body is not None:
+            content = msgspec.json.encode(body)
+            headers["Content-Type"] = "application/json"
+            if self.compress and len(content) >= MIN_COMPRESSED:
+                content = gzip.compress(content, compresslevel=1)
+                headers["Content-Encoding"] = "gzip"
+        response = self.last_response = self._send(call.method, url, headers, content)
+        return _decode(response, _origin(url), call.gives)
+
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
+    ) -> requests.Response:
+        try:
+            return self._exchange(method, url, headers, content)
+        except requests.RequestException as error:
+            if (reason := _reason(error)) is not None:
+                raise Unreachable(f"{_origin(url)} does not answer: {reason}.") from error
+        except ValueError:
+            pass
+        except OSError as error:  # requests does not wrap this one
+            raise Unreachable(f"{_origin(url)} cannot be called: {error}.") from error
+        # Not chained: the text of the error may contain the token.
+        raise Unreachable(f"{_origin(url)} cannot be called: the URL or the token is malformed.") from None
+
+    def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
+    ) -> requests.Response:
+        """Send a request and read the response. urllib3 retries up to its headers, this function its body."""
+        retry = self._retry
+        while True:
+            try:
+                return self._session.request(
+                    method,
+                    url,
+                    headers=headers,
+                    data=content,
+                    auth=_keep_authorization if "Authorization" in headers else None,
+                    timeout=self._timeout,
+                )
+            except ChunkedEncodingError as error:
+                if not retry.total:
+                    raise
+                retry = retry.increment(method, url, error=error)
+                retry.sleep()
+
+
+class _Session(requests.Session):
+    """A session that follows no redirect."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
+
+
+def _keep_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Leave a request as it is. Without an ``auth``, requests replaces the token by an entry of netrc."""
+    return request
+
+
+def _segment(value: str) -> str:
+    """Return an id as one segment of a path.
+
+    Raises:
+        NotFound: it is a dot segment, which every HTTP client removes from a path, so that it names
+            another resource.
+    """
+    if value in (".", ".."):
+        raise NotFound(f"There is nothing with the id {value!r}")
+    return quote(value, safe="")
+
+
+def _decode(response: requests.Response, origin: str, gives: type[T]) -> T:
+    if 300 <= response.status_code < 400:
+        raise NotTms(f"{origin} redirects elsewhere ({response.status_code}): check the base URL.")
+    if response.status_code >= 400:
+        raise _api_error(response, origin)
+    try:
+        return calls.decoder(gives).decode(response.content or b"{}")
+    except msgspec.MsgspecError as error:
+        kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
+        raise NotTms(
+            f"{origin} answered {response.status_code} with {kind}, not as a TMS does: "
+            f"check that the base URL includes /api."
+        ) from error
+
+
+def _api_error(response: requests.Response, origin: str) -> ApiError:
+    kind = BY_STATUS.get(response.status_code)
+    if kind is None:
+        kind = BY_STATUS[400] if response.status_code < 500 else InternalError
+    wait = retry_after(response.headers)
+    if kind.status == InFlight.status and wait is not None:
+        kind = InFlight
+    try:
+        body = calls.decoder(wire.ErrorAnswer).decode(response.content).error
+    except msgspec.MsgspecError:
+        body = wire.ErrorBody(message=f"{origin} answered {response.status_code} {response.reason}.")
+    return kind(
+        body.message,
+        details=body.details,
+        hint=body.hint if isinstance(body.hint, str) else "",
+        request_id=body.request_id or response.headers.get("X-Request-Id", ""),
+        code=body.code,
+        retry_after=wait,
+    )
+
+
+def _reason(error: requests.RequestException) -> str | None:
+    """Return why there is no response, as the end of a sentence; None if the request itself is malformed."""
+    causes = list(_causes(error))
+
+    def has(kind: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
+        return any(isinstance(cause, kind) for cause in causes)
+
+    if isinstance(error, InvalidSchema) and "SOCKS" in str(error):
+        return "a SOCKS proxy needs pip install 'requests[socks]'"
+    if isinstance(error, InvalidProxyURL) or has(urllib3.exceptions.ProxySchemeUnknown):
+        return "the URL of the proxy in the environment is malformed"
+    if isinstance(error, ValueError):
+        return None
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its TLS certificate is not accepted: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return f"the TLS handshake failed: {cause.reason or cause}"
+    last = next((cause for cause in reversed(causes) if isinstance(cause, OSError)), error)
+    system = getattr(last, "strerror", None) or str(last)
+    if has(urllib3.exceptions.ProxyError):
+        return f"the proxy failed: {system}"
+    if has(socket.gaierror):
+        return "the name does not resolve"
+    if has(ConnectionRefusedError):
+        return "the connection is refused"
+    if has(urllib3.exceptions.NewConnectionError):
+        return f"the connection failed: {system}"
+    if has(urllib3.exceptions.TimeoutError):
+        return "it timed out"
+    if isinstance(error, ContentDecodingError):
+        return "its response cannot be decompressed"
+    return "the connection was cut off"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that it wraps, the innermost last."""
+    while error is not None:
+        yield error
+        wrapped = (each for each in error.args if isinstance(each, BaseException))
+        error = error.__cause__ or error.__context__ or next(wrapped, None)
+
+
+def _origin(url: str) -> str:
+    """Return the scheme, host and port of a URL, which are safe to show: no credentials, no query."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}" if rest else url

@@ -1,0 +1,3 @@
+"""The additions to the documented API that this server supports; see docs/protocol.md."""
+
+CAPABILITIES = ("attempts", "control", "expected", "gzip", "idempotency", "live-tests", "replay", "tests")

@@ -1,0 +1,49 @@
+"""What the layers store about one request while it is handled, in one typed object of its ASGI scope."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.types import Scope
+
+from pytest_tms.server.domain.actors import Caller
+from pytest_tms.server.services.rate_limits import Meter
+
+_KEY = "request_context"
+
+
+@dataclass
+class RequestContext:
+    """One request.
+
+    The middleware creates it, authentication sets ``caller``, and rate limiting sets ``meter`` if the call is
+    limited.
+    """
+
+    request_id: str
+    caller: Caller | None = None
+    meter: Meter | None = None
+
+    def attach(self, scope: Scope) -> None:
+        """Store this object in the scope of the request."""
+        scope.setdefault("state", {})[_KEY] = self
+
+
+def request_context(scope: Scope) -> RequestContext:
+    """Return the context of a request."""
+    found: RequestContext = scope["state"][_KEY]
+    return found
+
+
+def anonymous_caller(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+    """Return the sender of a request that is not authenticated."""
+    address = connection.client.host[:64] if connection.client else ""  # behind a trusted proxy, as it says
+    return Caller(id="anyone", request_id=request_context(connection.scope).request_id, address=address)
+
+
+def bearer_token(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """Return the text of the Bearer token that a request carries, empty if there is none."""
+    scheme, _, text = connection.headers.get("Authorization", "").partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else ""

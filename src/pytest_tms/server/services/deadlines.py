@@ -1,0 +1,75 @@
+"""Deadlines: timeouts of executions, shards whose runners are silent, and periodic progress events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pytest_tms.errors import NotFound
+from pytest_tms.server.domain.executions import Execution, Shard
+from pytest_tms.server.domain.urls import Urls
+from pytest_tms.server.services.execution_changes import ShardChange, save_execution, save_shard
+from pytest_tms.server.settings import ServerSettings
+from pytest_tms.server.store import deadlines, executions, webhooks
+from pytest_tms.server.store.database import Database
+from pytest_tms.server.webhooks.outbox import announce_progress
+
+
+@dataclass(frozen=True)
+class Due:
+    """What is due: executions to check, and whether a progress event is due."""
+
+    execution_ids: frozenset[str]
+    is_progress_due: bool
+
+
+def find_due(database: Database, settings: ServerSettings, listening_since: int, now: int) -> Due:
+    """Return what is due at ``now``.
+
+    ``listening_since`` is since when runners could report to this server. Deadlines and silence from before
+    count only after the server has listened for as long as a shard may be silent. Times are milliseconds
+    since 1970.
+    """
+    silence = settings.shard_silence * 1000
+    has_listened = now - listening_since >= silence
+    with database.read() as connection:
+        late = deadlines.timed_out(connection, 0 if has_listened else listening_since, now)
+        silent = deadlines.silent(connection, now) if silence and has_listened else []
+        wanted = webhooks.has_subscriber(connection, "execution.progress")
+        progress = wanted and deadlines.progress_due(connection, now - settings.progress_interval * 1000)
+    return Due(frozenset({*late, *silent}), bool(progress))
+
+
+def enforce_deadline(database: Database, settings: ServerSettings, execution_id: str, now: int) -> int:
+    """Fail an execution whose timeout has expired, and mark its silent shards as lost.
+
+    Return the number of webhook deliveries. Nothing happens if another process was faster.
+    """
+    try:
+        with database.write() as connection:
+            before = after = executions.lock(connection, execution_id)
+            is_late = before.is_late(now)
+            if is_late:
+                after = after.expired(now)
+            changed: list[ShardChange] = []
+            for shard in executions.shards(connection, execution_id):
+                if shard.is_silent(now) or (is_late and not shard.is_finished):
+                    lost = _lost(shard, after, now)
+                    after = save_shard(connection, after, shard, lost, now)
+                    changed.append((shard, lost))
+            if not changed and not is_late:
+                return 0
+            urls = Urls(settings.public_url or after.root)
+            return save_execution(connection, urls, before, after, changed, now)[1]
+    except NotFound:  # it was deleted meanwhile
+        return 0
+
+
+def send_progress(database: Database, settings: ServerSettings, now: int) -> int:
+    """Write the progress events that are due, and return the number of webhook deliveries."""
+    with database.write() as connection:
+        return announce_progress(connection, now, settings.progress_interval * 1000)
+
+
+def _lost(shard: Shard, execution: Execution, now: int) -> Shard:
+    why = "Its runner stopped reporting" if shard.is_silent(now) else execution.reason
+    return replace(shard.reported("lost", now), reason=why)

@@ -1,0 +1,220 @@
+"""Inbound events: what a runner reports while its execution runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection
+
+from pytest_tms import wire
+from pytest_tms.server.domain import clock, counts, states
+from pytest_tms.server.domain.actors import Caller
+from pytest_tms.server.domain.column_values import plain
+from pytest_tms.server.domain.executions import Execution, Shard
+from pytest_tms.server.domain.result_rows import ResultRow, result_rows
+from pytest_tms.server.domain.urls import Urls
+from pytest_tms.server.services import shard_reports
+from pytest_tms.server.services.claims import Origin
+from pytest_tms.server.services.execution_changes import ShardChange, save_execution, save_shard
+from pytest_tms.server.services.idempotency import IdempotencyGuard
+from pytest_tms.server.services.rate_limits import RateLimits
+from pytest_tms.server.services.shard_reports import ShardReport
+from pytest_tms.server.settings import ServerSettings
+from pytest_tms.server.store import audit, deadlines, executions, runners
+from pytest_tms.server.store.database import Database
+from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
+
+SHARD_EVENTS = ("execution.started", "execution.progress", "shard.started", "shard.completed")
+"""Events by which a shard that they name is running, or has ended."""
+CLAIMING_EVENTS = ("execution.progress", "shard.started", "shard.completed")
+"""Events by which a runner claims the shard that they name."""
+MAX_REASON = 1000
+"""Characters that are stored of a reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Received:
+    """A received event.
+
+    ``document`` is the JSON text that is stored of it. ``now`` is when it was received and ``then`` when it
+    happened, in milliseconds since 1970.
+    """
+
+    name: str
+    data: wire.EventData
+    rows: list[ResultRow]
+    document: str
+    is_live: bool
+    now: int
+    then: int
+
+    @cached_property
+    def runner(self) -> str | None:
+        return None if self.data.runner is None else plain(self.data.runner)
+
+    @cached_property
+    def shard_ids(self) -> list[str]:
+        """The shards that the event names, its own first."""
+        names = (plain(each) for each in (self.data.shard_id, *(self.data.shards or ())) if each is not None)
+        return list(dict.fromkeys(names))
+
+    @cached_property
+    def in_flight(self) -> dict[str, list[wire.RunningTest]]:
+        """The running tests by shard, empty if the event does not list any."""
+        return shard_reports.in_flight(
+            self.data.running or (), [] if self.data.running is None else self.shard_ids
+        )
+
+
+def accept_event(
+    database: Database,
+    settings: ServerSettings,
+    rate_limits: RateLimits,
+    execution_id: str,
+    event: wire.Event,
+    document: dict[str, Any],
+    *,
+    urls: Urls,
+    delivery_worker: DeliveryWorker,
+    idempotency: IdempotencyGuard,
+    caller: Caller,
+) -> wire.EventAccepted:
+    """Store an event, and apply it to its execution and shard.
+
+    Repeated and late events are stored, and do not change what has ended. ``document`` is the event as sent.
+
+    Raises:
+        NotFound: There is no such execution.
+    """
+    received = _read(event, document)
+    data, now, runner = received.data, received.now, received.runner
+    silence = settings.shard_silence * 1000
+    changed: list[ShardChange] = []
+    with database.write() as connection:
+        if earlier := idempotency.recall(connection, wire.EventAccepted):
+            state = executions.get(connection, execution_id).status
+            return msgspec.structs.replace(earlier, execution_status=state)
+        before = executions.lock(connection, execution_id)
+        if runner is not None and received.name in SHARD_EVENTS:
+            before = before.begun_late()
+        execution = before
+        if runner is None or not runners.is_superseded(connection, execution_id, runner):
+            execution = _applied(execution, received)
+        if data.shard_id is not None and (received.name in SHARD_EVENTS or received.rows):
+            report = _report(connection, execution_id, data.shard_id, received)
+            stored = shard_reports.store(connection, execution, report, now, received.then, silence)
+            execution = stored.execution
+            changed.append((stored.before, stored.after))
+        executions.add_event(connection, execution_id, received.name, received.document, now)
+        interval = rate_limits.progress_interval(execution.expected_shards)
+        until = 0
+        if received.is_live and silence:
+            until = now + states.patience(silence, data.interval or interval)
+            execution, revived = _record_heartbeat(connection, execution, received, until)
+            changed += revived
+        execution, deliveries = save_execution(
+            connection, urls, before, execution.timed(now, until), changed, now
+        )
+        if execution.status == "cancelled" != before.status:
+            audit.add(connection, caller, "execution.cancelled", execution_id, now)
+        assigned = None
+        if runner is not None and data.shard_id is not None:
+            [assigned] = runners.given(connection, execution_id, runner, [plain(data.shard_id)])
+        response = wire.EventAccepted(
+            event=event.event,
+            execution_id=execution_id,
+            execution_status=execution.status,
+            progress_interval=interval,
+            shard_id=assigned,
+        )
+        idempotency.keep(connection, response)
+    if deliveries:
+        delivery_worker.wake()
+    return response
+
+
+def _read(event: wire.Event, document: dict[str, Any]) -> _Received:
+    data = event.data or wire.EventData()
+    now = clock.now()
+    # Tests are stored as rows, so that the log of a long run stays small.
+    sent = (document.get("data") or {}).pop("tests", None) or []
+    return _Received(
+        name=event.event,
+        data=data,
+        rows=result_rows(data.tests or [], [msgspec.json.encode(test).decode() for test in sent]),
+        document=msgspec.json.encode(document).decode(),
+        is_live=event.event == "execution.progress" and event.happened_at is None,
+        now=now,
+        then=clock.reported_time(event.happened_at, now),
+    )
+
+
+def _applied(execution: Execution, received: _Received) -> Execution:
+    """Return an execution after an event."""
+    state = states.execution_after(execution.status, received.name)
+    if state in ("cancelled", "failed") and execution.status != state:
+        why = "The runner cancelled it" if state == "cancelled" else "The runner reported a failure"
+        execution = replace(execution, reason=plain(received.data.reason or why)[:MAX_REASON])
+    if received.name == "execution.completed":
+        given = counts.complete(received.data.results, execution.summed)
+        execution = replace(execution, given=given or execution.given)
+    return execution.became(state, received.then)
+
+
+def _report(connection: Connection, execution_id: str, shard_id: str, received: _Received) -> ShardReport:
+    """Return the report of an event about its shard."""
+    data = received.data
+    return ShardReport(
+        origin=Origin(
+            shard_id=plain(shard_id),
+            runner=received.runner,
+            declared=data.attempt,
+            claims=received.name in CLAIMING_EVENTS or bool(received.rows),
+            begins_anew=partial(_begins_anew, connection, execution_id, received),
+        ),
+        message=data,
+        rows=received.rows,
+        is_start=received.name in SHARD_EVENTS,
+        is_end=received.name == "shard.completed",
+        status=data.status,
+        duration=None if data.duration is None else round(data.duration),
+        reason=data.reason,
+        running=received.in_flight.get(plain(shard_id)),
+    )
+
+
+def _record_heartbeat(
+    connection: Connection, execution: Execution, received: _Received, until: int
+) -> tuple[Execution, list[ShardChange]]:
+    """Store that the shards of a progress event are alive, and that their next report is due ``until``.
+
+    Return the execution, and the shards that had been lost and run again.
+    """
+    runner = received.runner
+    shard_ids = runners.given(connection, execution.id, runner, received.shard_ids)
+    for name, tests in received.in_flight.items():
+        if name != received.data.shard_id:
+            [assigned] = runners.given(connection, execution.id, runner, [name])
+            executions.set_in_flight(connection, execution.id, assigned, runner, tests)
+    revived: list[ShardChange] = []
+    for lost in executions.lost(connection, execution.id, shard_ids, runner):
+        shard = lost.reported("running", received.then)
+        execution = save_shard(connection, execution, lost, shard, received.then)
+        revived.append((lost, shard))
+    deadlines.record_report(connection, execution.id, shard_ids, runner, received.now, until)
+    return execution, revived
+
+
+def _begins_anew(connection: Connection, execution_id: str, received: _Received, shard: Shard) -> bool:
+    """Return whether an event without a runner begins another attempt of a shard.
+
+    It does if it starts a shard that ended early, and is not a repetition.
+    """
+    return (
+        received.name == "shard.started"
+        and shard.status in ("cancelled", "lost")
+        and not executions.has_event(connection, execution_id, received.name, received.document)
+    )

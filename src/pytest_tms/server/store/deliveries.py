@@ -1,0 +1,232 @@
+"""Webhook deliveries: the outbox that transactions write to, the due deliveries, and their outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, func, insert, select, update
+
+from pytest_tms.errors import NotFound
+from pytest_tms.server.domain.delivery_policy import RETENTION, Verdict, Webhook, after_attempts
+from pytest_tms.server.store import tables, webhooks
+
+PENDING = tables.constant("pending")
+
+_HOOK = tables.webhooks.c
+_ROW = tables.deliveries.c
+_LISTED = tuple(column for column in _ROW if column.name != "body")
+
+
+class NewDelivery(NamedTuple):
+    """A delivery as it is inserted; the columns of the table. Times are milliseconds since 1970."""
+
+    id: str
+    webhook_id: str
+    execution_id: str
+    event: str
+    body: str
+    status: str
+    created_at: int
+    due_at: int
+
+
+class DueDelivery(NamedTuple):
+    """A delivery as it is sent. ``attempts`` is the number of attempts so far."""
+
+    number: int
+    id: str
+    execution_id: str
+    event: str
+    body: str
+    attempts: int
+    created_at: int
+
+
+class Outcome(NamedTuple):
+    """The outcome of one attempt: the response of the endpoint, and what follows from it."""
+
+    webhook_id: str
+    execution_id: str
+    number: int
+    attempts: int
+    verdict: Verdict
+    response_code: int
+    reason: str | None
+
+
+# The outbox ---------------------------------------------------------------------------------
+
+
+def next_sequence(connection: Connection, execution_id: str, events: int) -> int:
+    """Number the next ``events`` events of a locked execution, and return the first number."""
+    table = tables.executions
+    query = update(table).where(table.c.id == execution_id).values(sequence=table.c.sequence + events)
+    latest = connection.execute(query.returning(table.c.sequence)).scalar_one()
+    return int(latest) - events + 1
+
+
+def enqueue(connection: Connection, rows: Sequence[NewDelivery]) -> None:
+    """Insert the deliveries of one execution in the transaction of the change that they report.
+
+    A delivery is not due before the pending ones of the same execution and webhook, which keeps their order.
+    """
+    if not rows:
+        return
+    # One look-up in the index for each webhook: a paused one may have any number of events.
+    latest = _latest_due(_HOOK.id, rows[0].execution_id)
+    query = select(_HOOK.id, latest).where(_HOOK.id.in_({row.webhook_id for row in rows}))
+    pending = {row[0]: row[1] or 0 for row in connection.execute(query)}
+    values = [{**row._asdict(), "due_at": max(row.due_at, pending.get(row.webhook_id, 0))} for row in rows]
+    connection.execute(insert(tables.deliveries), values)
+
+
+def page(
+    connection: Connection, webhook_id: str, *, status: str | None, before: int | None, limit: int
+) -> tuple[list[Row[Any]], int | None]:
+    """Return a webhook's deliveries without their bodies, the newest first, and the cursor of the next page.
+
+    The cursor is None on the last page.
+    """
+    query = (
+        select(*_LISTED).where(_ROW.webhook_id == webhook_id).order_by(_ROW.number.desc()).limit(limit + 1)
+    )
+    if status is not None:
+        query = query.where(_has_status(status))
+    if before is not None:
+        query = query.where(_ROW.number < before)
+    rows = list(connection.execute(query))
+    return rows[:limit], rows[limit - 1].number if len(rows) > limit else None
+
+
+def replay(connection: Connection, webhook_id: str, delivery_id: str | None, now: int) -> int:
+    """Make one delivery pending again, or all failed ones if ``delivery_id`` is None; return how many.
+
+    Raises:
+        NotFound: The webhook has no such delivery.
+    """
+    is_own = _ROW.webhook_id == webhook_id
+    is_selected = _has_status("failed") if delivery_id is None else _ROW.id == delivery_id
+    if delivery_id is not None and not connection.scalar(select(exists().where(is_own, is_selected))):
+        raise NotFound(f"The webhook has no delivery {delivery_id[:100]}.")
+    values = {"status": "pending", "attempts": 0, "due_at": now}
+    return connection.execute(update(tables.deliveries).where(is_own, is_selected).values(**values)).rowcount
+
+
+# Sending ------------------------------------------------------------------------------------
+
+
+def due(
+    connection: Connection, webhook_id: str, busy: Collection[str], now: int, limit: int
+) -> list[DueDelivery]:
+    """Return the deliveries to send now, in order.
+
+    None belongs to an execution in ``busy``, or to one with an earlier delivery that waits for a retry.
+    """
+    # An expression, not the column: so the index by number is followed, in which ``due_at`` is, too.
+    is_due = _ROW.due_at + 0 <= now
+    query = (
+        select(*(_ROW[name] for name in DueDelivery._fields))
+        .where(_ROW.webhook_id == webhook_id, _ROW.status == PENDING, is_due)
+        .where(_latest_due(webhook_id, _ROW.execution_id) <= now)
+        .order_by(_ROW.number)
+        .limit(limit)
+    )
+    if busy:
+        query = query.where(_ROW.execution_id.not_in(busy))
+    return [DueDelivery(*row) for row in connection.execute(query)]
+
+
+def record(connection: Connection, owner: str, outcomes: Sequence[Outcome], now: int) -> None:
+    """Store the outcomes of attempts, and the state of their webhooks that follows from them.
+
+    ``owner`` is the lease holder, all of whose webhooks are locked first. A delivery that waits for a retry
+    delays the later ones of its execution.
+    """
+    locked = webhooks.lock_leased(connection, owner, {each.webhook_id for each in outcomes})
+    if not outcomes:
+        return
+    connection.execute(
+        update(tables.deliveries)
+        .where(_ROW.number == bindparam("its_number"), _ROW.status == "pending")
+        .values(
+            status=bindparam("new_status"),
+            due_at=bindparam("new_due_at"),
+            **{name: bindparam(f"new_{name}") for name in ("attempts", "response_code", "reason")},
+        ),
+        [
+            {
+                "its_number": each.number,
+                "new_status": each.verdict.status,
+                "new_due_at": each.verdict.due_at,
+                "new_attempts": each.attempts,
+                "new_response_code": each.response_code,
+                "new_reason": each.reason,
+            }
+            for each in outcomes
+        ],
+    )
+    for each in outcomes:
+        if each.verdict.status == "pending":
+            _postpone(connection, each)
+    _save_webhooks(connection, locked, outcomes, now)
+
+
+def _postpone(connection: Connection, retried: Outcome) -> None:
+    """Let the pending deliveries of an execution wait for the retry of one of them."""
+    is_same = and_(_ROW.webhook_id == retried.webhook_id, _ROW.execution_id == retried.execution_id)
+    due_at = retried.verdict.due_at
+    query = update(tables.deliveries).where(is_same, _ROW.status == PENDING, _ROW.due_at < due_at)
+    connection.execute(query.values(due_at=due_at))
+
+
+def _save_webhooks(
+    connection: Connection, locked: Mapping[str, Webhook], outcomes: Sequence[Outcome], now: int
+) -> None:
+    """Save what follows from outcomes for their webhooks; fail the pending deliveries of a disabled one."""
+    for webhook_id, webhook in locked.items():
+        verdicts = [each.verdict for each in outcomes if each.webhook_id == webhook_id]
+        changed = after_attempts(webhook, verdicts, now)
+        if changed != webhook:
+            webhooks.save(connection, changed)
+        if any(verdict.disable for verdict in verdicts):
+            connection.execute(
+                update(tables.deliveries)
+                .where(_ROW.webhook_id == webhook_id, _ROW.status == PENDING)
+                .values(status="failed", due_at=now, reason="the webhook was disabled")
+            )
+
+
+# Retention ----------------------------------------------------------------------------------
+
+
+def expired(connection: Connection, now: int, limit: int) -> list[int]:
+    """Return the numbers of at most ``limit`` deliveries whose retention has ended."""
+    found: list[int] = []
+    for status, retention in RETENTION.items():
+        old = select(_ROW.number).where(_ROW.status == tables.constant(status), _ROW.due_at < now - retention)
+        found += connection.scalars(old.order_by(_ROW.due_at).limit(limit - len(found)))
+    return found
+
+
+def delete_expired(connection: Connection, numbers: Sequence[int]) -> None:
+    """Delete these deliveries, except those that have become pending again."""
+    connection.execute(delete(tables.deliveries).where(_ROW.number.in_(numbers), _ROW.status != "pending"))
+
+
+def _has_status(status: str) -> Any:
+    """Return a condition that follows the partial index of pending deliveries, or that of all others."""
+    return (
+        _ROW.status == PENDING if status == "pending" else and_(_ROW.status == status, _ROW.status != PENDING)
+    )
+
+
+def _latest_due(webhook_id: Any, execution_id: Any) -> Any:
+    """Return a subquery for the latest ``due_at`` of the pending deliveries of an execution; NULL if none."""
+    pending = tables.deliveries.alias("waiting")
+    query = select(func.max(pending.c.due_at)).where(
+        pending.c.webhook_id == webhook_id,
+        pending.c.execution_id == execution_id,
+        pending.c.status == PENDING,
+    )
+    return query.correlate(tables.webhooks, tables.deliveries).scalar_subquery()

@@ -1,0 +1,95 @@
+"""The settings of the server: one table, its validation, and the reference that is made from it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_tms.server.settings import ServerSettings, table
+
+PAGE = Path(__file__).parents[3] / "docs" / "server-settings.md"
+VALUES: dict[str, tuple[str, Any]] = {
+    "host": ("0.0.0.0", "0.0.0.0"),
+    "port": ("0", 0),
+    "data_dir": ("/data", Path("/data")),
+    "database_url": ("sqlite:///x", "sqlite:///x"),
+    "public_url": ("https://tms.example.com/", "https://tms.example.com"),
+    "workers": ("4", 4),
+    "keep_alive": ("0", 0),
+    "tls_cert": ("cert.pem", "cert.pem"),
+    "tls_key": ("key.pem", "key.pem"),
+    "trusted_proxies": ("10.0.0.5", "10.0.0.5"),
+    "suites": ("a, b,", ("a", "b")),
+    "environments": ("dev", ("dev",)),
+    "keys": ("a,b", "a,b"),
+    "token_grace": ("0", 0),
+    "rate_limits": ("off", "off"),
+    "redis_url": ("", ""),
+    "shard_silence": ("0", 0),
+    "progress_interval": ("1", 1),
+    "webhook_rate": ("0", 0),
+    "allow_insecure_webhooks": ("1", True),
+    "webhook_subnets": ("10.1.0.0/16, fd00::/8", ("10.1.0.0/16", "fd00::/8")),
+}
+"""For each setting the text of its variable and the value."""
+
+
+def test_each_variable_sets_its_setting_and_is_passed_on_to_workers() -> None:
+    assert VALUES.keys() == {field.name for field in fields(ServerSettings)}
+    settings = ServerSettings.read({f"TMS_SERVER_{name.upper()}": text for name, (text, _) in VALUES.items()})
+    assert {name: getattr(settings, name) for name in VALUES} == {
+        name: value for name, (_, value) in VALUES.items()
+    }
+    assert ServerSettings.read(settings.environ()) == settings
+
+
+def test_an_option_has_priority_and_an_empty_value_stands_for_the_default() -> None:
+    environ = {"TMS_SERVER_PORT": "1", "TMS_SERVER_PUBLIC_URL": "https://x.example", "TMS_SERVER_HOST": ""}
+    settings = ServerSettings.read(environ, port=2, public_url="", host=None)
+    assert (settings.port, settings.public_url, settings.host) == (2, "", "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("PORT", "65536", "is '65536': use a whole number from 0 to 65535"),
+        ("PORT", "8e3", "is '8e3': use a whole number from 0 to 65535"),
+        ("WORKERS", "0", "is '0': use a whole number from 1 to 1000"),
+        ("ALLOW_INSECURE_WEBHOOKS", "yes", "is 'yes': use 1 for yes or 0 for no"),
+        (
+            "WEBHOOK_SUBNETS",
+            "10.1.0.0/16,10.1.2.3/16",
+            "is '10.1.0.0/16,10.1.2.3/16': 10.1.2.3/16 has host bits set; use subnets separated by commas, "
+            "such as 10.1.0.0/16",
+        ),
+    ],
+)
+def test_an_error_names_the_variable_its_value_and_what_is_allowed(
+    variable: str, text: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(f'TMS_SERVER_{variable} {message}')}$"):
+        ServerSettings.read({f"TMS_SERVER_{variable}": text})
+
+
+def test_the_repr_shows_no_secret() -> None:
+    settings = ServerSettings(database_url="s3cret", keys="s3cret", redis_url="s3cret")
+    assert "s3cret" not in repr(settings)
+
+
+def reference() -> str:
+    """Return the table of docs/server-settings.md."""
+    rows = ["| variable | option | default | value |", "| --- | --- | --- | --- |"]
+    for setting in table():
+        option = f"`{setting.option}`" if setting.option else ""
+        default = setting.shown_default or (f"`{setting.default_text}`" if setting.default_text else "")
+        cells = [f"`{setting.variable}`", option, default, setting.text]
+        rows.append("| " + " | ".join(cells).replace("|  |", "| |").replace("|  |", "| |") + " |")
+    return "\n".join(rows)
+
+
+def test_the_reference_is_made_from_the_table() -> None:
+    assert f"\n\n{reference()}\n\n" in PAGE.read_text(encoding="utf-8")
