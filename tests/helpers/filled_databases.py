@@ -17,10 +17,23 @@ from pytest_tms.server.listeners import listen
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import tokens
 from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.result_documents import zstd
 from tests.helpers.api import Api
 from tests.helpers.processes import wait_for
 
-BIG = ("executions", "shards", "submissions", "tests", "events", "answers", "deliveries", "sessions")
+BIG = (
+    "executions",
+    "shards",
+    "submissions",
+    "tests",
+    "results",
+    "result_details",
+    "result_documents",
+    "events",
+    "answers",
+    "deliveries",
+    "sessions",
+)
 """Tables with many rows."""
 EXECUTION = "exec_0"
 """The execution that has all tests, events and submissions, and is running."""
@@ -36,20 +49,31 @@ def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
         if database.engine.dialect.name == "postgresql"
         else f"(WITH RECURSIVE s(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM s WHERE i < {rows - 1}) SELECT i FROM s) AS n"
     )
+    is_postgresql = database.engine.dialect.name == "postgresql"
+    key_hash = "decode(md5('test ' || i), 'hex')" if is_postgresql else "CAST('test ' || i AS BLOB)"
+    packed = zstd.compress(b'[{"title": "t", "status": "passed"}]').hex()
+    documents = f"decode('{packed}', 'hex')" if is_postgresql else f"x'{packed}'"
     hook = "'https://example.com/', '[]', '', '{}', '{}', '{}'"
     statements = [
         "INSERT INTO executions (id, status, test_suite, environment, provider, trigger_source, configuration, "
-        "metadata, extra, token_hash, created_at, started_at, deadline_at, shards_total) "
+        "metadata, extra, token_hash, created_at, started_at, deadline_at, shards_total, number, project_id, results_stored) "
         "SELECT 'exec_' || i, CASE i WHEN 0 THEN 'running' ELSE 'completed' END, 'all', "
         "CASE i % 2 WHEN 0 THEN 'dev' ELSE 'staging' END, 'custom', 'api', '{}', '{}', '{}', '', "
-        f"{now}, {now}, {now + 10**9}, 1 FROM {series}",
-        "INSERT INTO shards (execution_id, shard_id, status, silent_at) "
-        f"SELECT 'exec_' || i, '1', CASE i WHEN 0 THEN 'running' ELSE 'completed' END, {now + 10**9} FROM {series}",
+        f"{now}, {now}, {now + 10**9}, 1, i, 1, {rows} FROM {series}",
+        "INSERT INTO shards (execution_id, shard_id, total, status, silent_at) "
+        f"SELECT 'exec_' || i, '1', {rows}, CASE i WHEN 0 THEN 'running' ELSE 'completed' END, {now + 10**9} FROM {series}",
         "INSERT INTO submissions (id, execution_id, shard_id, received_at, tests, document) "
         f"SELECT 'sub_' || i, '{EXECUTION}', '1', {now}, 1, '{{}}' FROM {series}",
-        "INSERT INTO tests (execution_id, shard_id, test_key, status, title, file, duration, retries, document) "
-        f"SELECT '{EXECUTION}', '1', 'test ' || i, CASE i % 100 WHEN 0 THEN 'failed' WHEN 1 THEN 'skipped' ELSE "
-        f"'passed' END, 'test ' || i, '', i, 0, '{{\"title\": \"t\", \"status\": \"passed\"}}' FROM {series}",
+        "INSERT INTO projects (name, created_at) VALUES ('default', 0)",
+        "INSERT INTO tests (project_id, key_hash, key, title, file, names_hash, first_seen, last_seen) "
+        f"SELECT 1, {key_hash}, 'test ' || i, 'test ' || i, '', 0, {now}, {now} FROM {series}",
+        "INSERT INTO results (execution, sequence, test_id, shard_id, attempt, is_superseded, status, duration, "
+        "retries, failed_before, is_flaky, document, digest) "
+        "SELECT 0, i + 1, i + 1, '1', 1, false, CASE i % 100 WHEN 0 THEN 1 WHEN 1 THEN 2 ELSE 0 END, i, 0, false, "
+        f"i % 100 = 2, i + 1, 0 FROM {series}",
+        "INSERT INTO result_details (execution, sequence, error) "
+        f"SELECT 0, i + 1, 'wrong' FROM {series} WHERE i % 100 < 2",
+        f"INSERT INTO result_documents (execution, first, documents) SELECT 0, i + 1, {documents} FROM {series}",
         "INSERT INTO events (execution_id, event, received_at, document) "
         f"SELECT '{EXECUTION}', 'execution.progress', {now}, '{{}}' FROM {series}",
         "INSERT INTO answers (owner, key, request, answer, created_at) "
@@ -74,6 +98,7 @@ def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
         if connection.dialect.name == "postgresql":
             for table in BIG:
                 connection.execute(text(f"ALTER TABLE {table} SET (autovacuum_enabled = false)"))
+            connection.execute(text(f"SELECT setval('execution_numbers', {rows})"))
         for statement in statements:
             connection.exec_driver_sql(statement.replace("%", "%%") if "generate" in statement else statement)
 

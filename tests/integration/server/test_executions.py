@@ -177,7 +177,7 @@ def test_a_test_that_is_sent_again_is_replaced(api: Api) -> None:
     api.submit(execution, tests=[result("a", "failed", nodeId="n"), result("b", nodeId="m")])
     api.submit(execution, tests=[result("a2", nodeId="n", retries=1), result("c", "skipped", nodeId="o")])
     assert api.status(execution)["results"] == counts(passed=2, skipped=1, flaky=1)
-    assert [test["title"] for test in api.tests(execution)] == ["a2", "b", "c"]
+    assert [test["title"] for test in api.tests(execution)] == ["b", "a2", "c"]
     assert api.shard(execution)["status"] == "completed"
 
 

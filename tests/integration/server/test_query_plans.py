@@ -172,8 +172,10 @@ def plan(database: Database, statement: str, parameters: Any) -> Sequence[str]:
         if connection.dialect.name == "sqlite":
             rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
             return [row.detail for row in rows]
-        if "tms_sent" in statement:
-            connection.exec_driver_sql("CREATE TEMPORARY TABLE IF NOT EXISTS tms_sent (LIKE tests)")
+        if isinstance(parameters, tuple):  # by position
+            for number in range(len(parameters)):
+                statement = statement.replace("%s", f"%(p{number})s", 1)
+            parameters = {f"p{number}": value for number, value in enumerate(parameters)}
         names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
         numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", statement)
         values = ", ".join(_literal(parameters[name]) for name in names)
@@ -191,4 +193,8 @@ def plan(database: Database, statement: str, parameters: Any) -> Sequence[str]:
 def _literal(value: object) -> str:
     if value is None:
         return "NULL"
+    if isinstance(value, list):
+        return f"ARRAY[{', '.join(map(_literal, value))}]"
+    if isinstance(value, bytes):
+        return rf"'\x{value.hex()}'::bytea"
     return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"

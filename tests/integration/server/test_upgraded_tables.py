@@ -89,7 +89,8 @@ def test_what_was_stored_before_is_shown_after_an_upgrade(old: Database, tmp_pat
     with old.write() as connection:
         small, large = page_queries.failing(connection, "exec_1", after=0, limit=10)
         assert (small.details.longrepr, small.details.tags) == ("def test_small", ["@smoke"])
-        assert (large.title, large.details.longrepr, large.details_are_missing) == ("large", "", True)
+        assert large.title == "large"
+        assert "characters are not shown" in large.details.longrepr
         ((_, _, files),) = page_queries.submissions(connection, "exec_1", after="", limit=10)
         assert [(each.kind, each.names) for each in files] == [("logs", ["a.log"])]
         assert webhooks.get(connection, "wh_1").headers == {}

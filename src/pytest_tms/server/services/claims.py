@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from pytest_tms.server.domain import attempts, states
 from pytest_tms.server.domain.executions import Execution, Shard
-from pytest_tms.server.store import earlier_attempts, executions, runners
+from pytest_tms.server.store import executions, results, runners
 from pytest_tms.server.store.runners import Assignment
 
 MAX_NAME = 190
@@ -101,7 +101,7 @@ def _new(
         if before is None:
             execution = replace(execution, shards_total=execution.shards_total + 1)
     if kind == "late" and before is not None:
-        earlier_attempts.insert_before(connection, execution.id, shard_id, before.attempt)
+        results.insert_before(connection, execution, shard_id, before.attempt)
         after = replace(before, attempt=before.attempt + 1)
         return Claim(
             execution=execution, before=before, shard=after, attempt=before.attempt, is_current=False

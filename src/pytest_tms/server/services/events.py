@@ -14,6 +14,7 @@ from pytest_tms.server.domain import clock, counts, states
 from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.column_values import plain
 from pytest_tms.server.domain.executions import Execution, Shard
+from pytest_tms.server.domain.result_rows import ResultRow, result_rows
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import shard_reports
 from pytest_tms.server.services.claims import Origin
@@ -21,11 +22,9 @@ from pytest_tms.server.services.execution_changes import ShardChange, save_execu
 from pytest_tms.server.services.idempotency import IdempotencyGuard
 from pytest_tms.server.services.rate_limits import RateLimits
 from pytest_tms.server.services.shard_reports import ShardReport
-from pytest_tms.server.services.submitted_tests import to_rows
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, deadlines, executions, runners
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.store.results import TestRow
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 
 SHARD_EVENTS = ("execution.started", "execution.progress", "shard.started", "shard.completed")
@@ -46,7 +45,7 @@ class _Received:
 
     name: str
     data: wire.EventData
-    rows: list[TestRow]
+    rows: list[ResultRow]
     document: str
     is_live: bool
     now: int
@@ -145,7 +144,7 @@ def _read(event: wire.Event, document: dict[str, Any]) -> _Received:
     return _Received(
         name=event.event,
         data=data,
-        rows=to_rows(data.tests or [], [msgspec.json.encode(test).decode() for test in sent]),
+        rows=result_rows(data.tests or [], [msgspec.json.encode(test).decode() for test in sent]),
         document=msgspec.json.encode(document).decode(),
         is_live=event.event == "execution.progress" and event.happened_at is None,
         now=now,

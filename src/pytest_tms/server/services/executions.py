@@ -119,8 +119,8 @@ def list_tests(
         NotFound: There is no such execution.
     """
     with database.read() as connection:
-        executions.get(connection, execution_id)
-        return results.page(connection, execution_id, status=status, after=after, limit=limit)
+        execution = executions.get(connection, execution_id)
+        return results.page(connection, execution, status=status, after=after, limit=limit)
 
 
 def cancel_execution(

@@ -15,13 +15,13 @@ from pytest_tms.server.domain.column_values import plain
 from pytest_tms.server.domain.executions import Shard
 from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.domain.page_details import files
+from pytest_tms.server.domain.result_rows import result_rows
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import shard_reports
 from pytest_tms.server.services.claims import Origin
 from pytest_tms.server.services.execution_changes import save_execution
 from pytest_tms.server.services.idempotency import IdempotencyGuard
 from pytest_tms.server.services.shard_reports import ShardReport
-from pytest_tms.server.services.submitted_tests import to_rows
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import executions, results
 from pytest_tms.server.store.database import Database
@@ -50,7 +50,7 @@ def submit_results(
         NotFound: There is no such execution.
         Forbidden: The caller has no access to its environment.
     """
-    rows = to_rows(tests, documents)
+    rows = result_rows(tests, documents)
     now = clock.now()
     then = clock.reported_time(submission.happened_at, now)
     stored = Submission(

@@ -14,10 +14,10 @@ from pytest_tms.server.domain import counts, states
 from pytest_tms.server.domain.column_values import plain
 from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.metadata_limits import merged
+from pytest_tms.server.domain.result_rows import ResultRow
 from pytest_tms.server.services.claims import Claim, Origin, claim
 from pytest_tms.server.services.execution_changes import save_shard
-from pytest_tms.server.store import earlier_attempts, results
-from pytest_tms.server.store.results import TestRow
+from pytest_tms.server.store import results
 
 MAX_REASON = 1000
 """Characters that are stored of a reason."""
@@ -41,7 +41,7 @@ class ShardReport:
 
     origin: Origin
     message: Message
-    rows: Sequence[TestRow] = ()
+    rows: Sequence[ResultRow] = ()
     is_start: bool = False
     is_end: bool = False
     status: str | None = None
@@ -68,7 +68,7 @@ def store(
     one changes only tests.
     """
     claimed = claim(connection, execution, report.origin, now, silence)
-    shard = _with_tests(connection, claimed, report.rows)
+    shard = _with_tests(connection, claimed, report.rows, now)
     if claimed.is_current:
         shard = replace(_updated(shard, report), heard_at=now)
         if report.is_end:
@@ -101,18 +101,19 @@ def in_flight(
     return found
 
 
-def _with_tests(connection: Connection, claimed: Claim, rows: Sequence[TestRow]) -> Shard:
+def _with_tests(connection: Connection, claimed: Claim, rows: Sequence[ResultRow], now: int) -> Shard:
     shard = claimed.shard
     is_first = shard.derived.total == 0
-    place = (connection, claimed.execution.id, shard.shard_id, rows)
+    change = results.put(
+        connection, claimed.execution, shard.shard_id, rows, claimed.attempt, now, is_first=is_first
+    )
+    derived = counts.add([shard.derived, change.counts])
     if shard.attempt == 1:
-        derived = counts.add([shard.derived, results.put_tests(*place)])
         return replace(shard, derived=derived, done=derived.total)
-    merged = earlier_attempts.merge(*place, claimed.attempt)
     return replace(
         shard,
-        derived=counts.add([shard.derived, merged.change]),
-        done=shard.done + (merged.new if claimed.is_current else 0),
+        derived=derived,
+        done=shard.done + (change.new if claimed.is_current else 0),
         given=None if rows and is_first else shard.given,  # the given counts of an attempt that sent no tests
     )
 
@@ -145,14 +146,14 @@ def _end(shard: Shard, report: ShardReport) -> wire.ShardState:
     return states.reported_end(report.status, shard.results)
 
 
-def _timed(connection: Connection, claimed: Claim, shard: Shard, rows: Sequence[TestRow]) -> Shard:
+def _timed(connection: Connection, claimed: Claim, shard: Shard, rows: Sequence[ResultRow]) -> Shard:
     """Return a shard with the sum of its tests' durations, if its end was its first report."""
     if shard.duration is not None or shard.started_at != shard.ended_at:
         return shard
     if claimed.shard.derived.total == 0:
         spent = sum(row.duration for row in rows)
     else:
-        spent = results.time_spent(connection, claimed.execution.id, shard.shard_id)
+        spent = results.time_spent(connection, claimed.execution, shard.shard_id)
     return replace(shard, spent=min(spent, wire.MAX_COUNT))
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from pytest_tms.errors import ServiceUnavailable
+from pytest_tms.server.store import results_migration
 
 WRITES = "tms_writes"
 """Execution option of connections whose transactions write: SQLite locks the database at their start."""
@@ -107,11 +108,24 @@ class Database:
                 self._check_version(connection, ScriptDirectory.from_config(config))
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+            self._move_results()
         except (SQLAlchemyError, CommandError) as error:
             reason = str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
             raise ValueError(
                 f"the database {self.describe()} cannot be used ({reason}): check --database-url"
             ) from error
+
+    def _move_results(self) -> None:
+        """Move results of an earlier version, in transactions of their own: what is moved stays moved."""
+        while self._has_results_to_move():
+            with self._writing.begin() as connection:
+                lock_exclusively(connection, timeout=False)
+                if results_migration.is_pending(connection):
+                    results_migration.move(connection)
+
+    def _has_results_to_move(self) -> bool:
+        with self.engine.begin() as connection:
+            return results_migration.is_pending(connection)
 
     def _check_version(self, connection: Connection, script: ScriptDirectory) -> None:
         """Check that the revision of the schema is one of this version.

@@ -10,15 +10,27 @@ from sqlalchemy import Connection, Row, Select, func, insert, or_, select, updat
 
 from pytest_tms import wire
 from pytest_tms.errors import NotFound
+from pytest_tms.server.domain.builds import build_fields
 from pytest_tms.server.domain.executions import Execution, Shard
-from pytest_tms.server.store import tables
+from pytest_tms.server.store import projects, tables
 
 COUNTS = wire.Counts.__struct_fields__
 
 
 def create(connection: Connection, execution: Execution) -> None:
-    """Insert an execution."""
-    connection.execute(insert(tables.executions).values(id=execution.id, **_execution_row(execution)))
+    """Insert an execution, and its project if it is the first of it."""
+    fields = build_fields(execution.metadata)
+    connection.execute(
+        insert(tables.executions).values(
+            id=execution.id,
+            number=_next_number(connection),
+            project_id=projects.identify(connection, fields.project, execution.created_at),
+            branch=fields.branch,
+            commit=fields.commit,
+            author=fields.author,
+            **_execution_row(execution),
+        )
+    )
 
 
 def get(connection: Connection, execution_id: str) -> Execution:
@@ -158,6 +170,15 @@ def add_event(connection: Connection, execution_id: str, event: str, document: s
     )
 
 
+def _next_number(connection: Connection) -> int:
+    """Return a number that no execution has had; SQLite has one transaction that writes at a time."""
+    if connection.dialect.name == "postgresql":
+        query: Select[Any] = select(func.nextval("execution_numbers"))
+    else:
+        query = select(func.coalesce(func.max(tables.executions.c.number), 0) + 1)
+    return int(connection.scalar(query) or 1)
+
+
 def _natural(shard_id: str) -> tuple[bool, int, str]:
     return (not shard_id.isdecimal(), len(shard_id) if shard_id.isdecimal() else 0, shard_id)
 
@@ -174,7 +195,7 @@ def _one(connection: Connection, query: Select[Any], execution_id: str) -> Execu
         raise NotFound(f"There is no execution {execution_id[:100]}.")
     columns = row._mapping  # SQLAlchemy's public name for it
     return Execution(
-        **{name: columns[name] for name in _PLAIN_EXECUTION},
+        **{name: columns[name] for name in (*_PLAIN_EXECUTION, "number", "project_id")},
         configuration=msgspec.json.decode(columns["configuration"]),
         metadata=msgspec.json.decode(columns["metadata"]),
         extra=msgspec.json.decode(columns["extra"]),

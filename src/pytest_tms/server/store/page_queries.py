@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, and_, case, func, select, union_all
+from sqlalchemy import Connection, Select, and_, case, func, select, union_all
 
 from pytest_tms import wire
 from pytest_tms.server.domain import counts
 from pytest_tms.server.domain.executions import Shard, runtime
-from pytest_tms.server.domain.page_details import MAX_NAME, Details, Files, details, files, shorten
+from pytest_tms.server.domain.page_details import MAX_NAME, Details, Files, files, shorten
 from pytest_tms.server.store import executions, tables
+from pytest_tms.server.store.results import has_status
 
 COUNTS = wire.Counts.__struct_fields__
 MAX_DOCUMENT = 100_000
 """Characters of the largest document that a page reads."""
-MAX_METADATA = 20_000
-"""Characters of the largest metadata of an execution that a list reads."""
+SLOW = 100
+"""Milliseconds from which on a test is in the list of the slowest; the index has no others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShownTest:
-    """A test on a page with shortened names; durations are milliseconds.
-
-    ``details_are_missing`` if they are only in a document that is too large to be read for a page.
-    """
+    """A test on a page with shortened names; durations are milliseconds."""
 
     id: int
     shard_id: str
@@ -36,13 +34,12 @@ class ShownTest:
     duration: int
     retries: int
     error: str | None
-    details: Details = field(default_factory=Details)
-    details_are_missing: bool = False
+    details: Details
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShownExecution:
-    """An execution in a list; times are milliseconds since 1970, ``branch`` is empty if it is unknown."""
+    """An execution in a list; times are milliseconds since 1970, ``branch`` is empty if it was not sent."""
 
     id: str
     status: wire.ExecutionState
@@ -93,6 +90,7 @@ def latest(
         "status",
         "test_suite",
         "environment",
+        "branch",
         "created_at",
         "started_at",
         "ended_at",
@@ -100,7 +98,6 @@ def latest(
         "not_run",
         "tests_expected",
     )
-    metadata = case((func.length(table.metadata) <= MAX_METADATA, table.metadata), else_="{}")
     ids = select(table.id).order_by(table.id.desc()).limit(limit)
     if before is not None:
         ids = ids.where(table.id < before)
@@ -113,7 +110,6 @@ def latest(
         *(table[name] for name in names),
         *(table[name] for name in COUNTS),
         table.given,
-        metadata.label("read_metadata"),
     )
     found = []
     for row in connection.execute(query.where(table.id.in_(wanted)).order_by(table.id.desc())):
@@ -123,7 +119,6 @@ def latest(
         found.append(
             ShownExecution(
                 **{name: columns[name] for name in names},
-                branch=str(msgspec.json.decode(row.read_metadata).get("branch") or ""),
                 results=counts.effective(summed, given),
             )
         )
@@ -132,33 +127,23 @@ def latest(
 
 def failing(connection: Connection, execution_id: str, *, after: int, limit: int) -> list[ShownTest]:
     """Return failed tests in the order of arrival, with the texts that a report shows."""
-    table = tables.tests.c
-    is_small = and_(table.shown.is_(None), func.length(table.document) <= MAX_DOCUMENT)
+    table = tables.results.c
     rows = connection.execute(
-        select(*_TEST, table.shown, case((is_small, table.document)).label("document"))
-        .where(table.execution_id == execution_id, table.status == "failed", table.id > after)
-        .where(table.status != tables.constant("passed"))
-        .order_by(table.id)
+        _tests(execution_id)
+        .add_columns(tables.result_details.c.shown)
+        .where(*has_status("failed"), table.sequence > after)
+        .order_by(table.sequence)
         .limit(limit)
     )
-    found = []
-    for row in rows:
-        if row.shown is not None:
-            shown = msgspec.json.decode(row.shown, type=Details)
-        elif row.document is not None:
-            shown = details(msgspec.json.decode(row.document, type=wire.TestResult))
-        else:
-            shown = None
-        found.append(_shown(row._mapping, shown))
-    return found
+    return [_shown(row._mapping, msgspec.json.decode(row.shown or "{}", type=Details)) for row in rows]
 
 
 def slowest(connection: Connection, execution_id: str, *, limit: int) -> list[ShownTest]:
-    """Return the tests with the longest durations, without their details."""
-    table = tables.tests.c
+    """Return the tests with the longest durations, from ``SLOW`` milliseconds on, without their details."""
+    table = tables.results.c
     rows = connection.execute(
-        select(*_TEST)
-        .where(table.execution_id == execution_id, table.duration > 0)
+        _tests(execution_id)
+        .where(table.duration >= tables.constant(SLOW))
         .order_by(table.duration.desc())
         .limit(limit)
     )
@@ -211,17 +196,33 @@ def submissions(
 
 _NAMES = tuple(tables.tests.c[name] for name in ("title", "file"))
 _TEST = (
-    *(tables.tests.c[name] for name in ("id", "shard_id", "duration", "retries", "error")),
+    tables.results.c.sequence.label("id"),
+    *(tables.results.c[name] for name in ("shard_id", "duration", "retries")),
+    tables.result_details.c.error,
     *(func.substr(column, 1, MAX_NAME).label(column.name) for column in _NAMES),
     *(func.length(column).label(f"{column.name}_length") for column in _NAMES),
 )
 
 
-def _shown(columns: Any, shown: Details | None) -> ShownTest:
+def _tests(execution_id: str) -> Select[Any]:
+    """Return a query of the verdicts of an execution."""
+    results, details = tables.results.c, tables.result_details.c
+    return (
+        select(*_TEST)
+        .join_from(tables.executions, tables.results, tables.executions.c.number == results.execution)
+        .join(tables.tests, tables.tests.c.id == results.test_id)
+        .outerjoin(
+            tables.result_details,
+            and_(details.execution == results.execution, details.sequence == results.sequence),
+        )
+        .where(tables.executions.c.id == execution_id, results.is_superseded.is_(False))
+    )
+
+
+def _shown(columns: Any, details: Details) -> ShownTest:
     return ShownTest(
         **{name: columns[name] for name in ("id", "shard_id", "duration", "retries", "error")},
         title=shorten(columns["title"], MAX_NAME, columns["title_length"]),
         file=shorten(columns["file"], MAX_NAME, columns["file_length"]),
-        details=shown or Details(),
-        details_are_missing=shown is None,
+        details=details,
     )

@@ -1,38 +1,30 @@
-"""Tests and submissions: keep what a runner sent, each test once per shard."""
+"""Results of tests: each once per attempt of its shard; the newest attempt is the verdict.
+
+Results of an execution are numbered in the order of arrival, and stored in that order: narrow rows in
+``results``, what lists show of those that did not pass in ``result_details``, and the documents as they were
+sent in ``result_documents``. A result that is sent again replaces the one of the same attempt.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from itertools import count
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, exists, func, insert, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
 
 from pytest_tms import wire
-from pytest_tms.server.domain import counts
-from pytest_tms.server.store import tables
+from pytest_tms.server.domain import attempt_documents, counts
+from pytest_tms.server.domain.attempts_of_tests import Merged, StoredAttempt, Verdict, merge
+from pytest_tms.server.domain.executions import Execution
+from pytest_tms.server.domain.result_rows import ResultRow
+from pytest_tms.server.store import bulk, result_documents, tables, test_registry
+from pytest_tms.server.store.test_registry import Names
 
-KEYS_AT_ONCE = 1000
-"""Test keys in one query."""
-
-
-class TestRow(NamedTuple):
-    """One test as it is stored; the columns of the table without its keys to others.
-
-    ``document`` is the test as it was sent; ``shown`` is the JSON text of what a page shows of a failed test,
-    None for any other.
-    """
-
-    test_key: str
-    status: str
-    title: str
-    file: str
-    duration: int
-    retries: int
-    error: str | None
-    document: str
-    shown: str | None
+STATUSES: tuple[wire.TestStatus, ...] = ("passed", "failed", "skipped")
+"""The statuses of results; their positions are stored."""
 
 
 class Submission(NamedTuple):
@@ -50,78 +42,122 @@ class Submission(NamedTuple):
     shown: str
 
 
-def add_submission(connection: Connection, submission: Submission) -> None:
-    """Keep a submission."""
-    connection.execute(insert(tables.submissions).values(**submission._asdict()))
+class Change(NamedTuple):
+    """What stored results changed.
+
+    ``counts`` is to be added to those of the shard; ``new`` results are of tests that their attempt had not.
+    """
+
+    counts: wire.Counts
+    new: int
 
 
-def put_tests(
-    connection: Connection, execution_id: str, shard_id: str, rows: Sequence[TestRow]
-) -> wire.Counts:
-    """Store tests of a shard whose execution is locked; a test that is there already is replaced.
+def put(
+    connection: Connection,
+    execution: Execution,
+    shard_id: str,
+    rows: Sequence[ResultRow],
+    attempt: int,
+    now: int,
+    *,
+    is_first: bool,
+) -> Change:
+    """Store results of an attempt of a shard, whose execution is locked; ``now`` is when they arrived.
 
-    Return what to add to the shard's counts.
+    ``is_first`` says that the shard has no results yet. The newest attempt of a test is its verdict: one of
+    an earlier attempt that arrives late is stored as superseded.
     """
     if not rows:
-        return counts.NONE
-    place = (execution_id, shard_id)
-    table = tables.tests.c
-    has_tests = connection.scalar(
-        select(exists().where(table.execution_id == execution_id, table.shard_id == shard_id))
+        return Change(counts.NONE, 0)
+    names = [Names(row.test_key, row.title, row.file) for row in rows]
+    ids = test_registry.identify(connection, execution.project_id, names, now)
+    digests = [_digest(row.document) for row in rows]
+    earlier = {} if is_first else _stored(connection, execution.number, shard_id, ids)
+    merged = [
+        merge(Verdict(row.status, row.retries), attempt, digest, earlier.get(test_id, ()))
+        for row, test_id, digest in zip(rows, ids, digests, strict=True)
+    ]
+    if earlier:
+        _rewrite(connection, execution.number, merged)
+    new = [
+        (row, test_id, digest, each)
+        for row, test_id, digest, each in zip(rows, ids, digests, merged, strict=True)
+        if each.is_stored
+    ]
+    _insert(connection, execution, shard_id, attempt, new)
+    before = _count(each.before for each in merged if each.before is not None)
+    after = _count(each.after for each in merged)
+    return Change(counts.change(before, after), sum(each.is_new for each in merged))
+
+
+def insert_before(connection: Connection, execution: Execution, shard_id: str, attempt: int) -> None:
+    """Make room for an attempt that was earlier than this one but reports later: this one is the next."""
+    table = tables.results.c
+    connection.execute(
+        update(tables.results)
+        .where(table.execution == execution.number, table.shard_id == shard_id, table.attempt == attempt)
+        .values(attempt=attempt + 1)
     )
-    before = counts.NONE
-    if connection.dialect.name == "postgresql":
-        _copy(connection, rows)
-        if has_tests:
-            before = _replaced(connection, place)
-        # ON CONFLICT looks each key up before it inserts, which an empty shard does not need.
-        statement = _FROM_COPY + (_CONFLICT_CHANGED if has_tests else "")
-        connection.execute(text(statement), {"execution_id": execution_id, "shard_id": shard_id})
-    else:
-        if has_tests:
-            before = _known(connection, place, [row.test_key for row in rows])
-        connection.exec_driver_sql(_UPSERT, [place + row for row in rows])
-    return counts.change(before, tally(rows))
-
-
-def tally(rows: Sequence[TestRow]) -> wire.Counts:
-    """Count rows."""
-    return _sum((row.status, row.retries, 1) for row in rows)
 
 
 def page(
-    connection: Connection, execution_id: str, *, status: str | None, after: int, limit: int
+    connection: Connection, execution: Execution, *, status: str | None, after: int, limit: int
 ) -> tuple[list[dict[str, Any]], int | None]:
-    """Tests as they were sent, in the order of arrival, and the cursor of the next page if there is one.
+    """Return results as they were sent, in the order of arrival, and the cursor of the next page or None.
 
     ``earlierAttempts`` of a test are the documents of earlier attempts of its shard, the newest first.
     """
+    table = tables.results.c
     query = (
-        select(tables.tests.c.id, tables.tests.c.shard_id, tables.tests.c.document, tables.tests.c.earlier)
-        .where(tables.tests.c.execution_id == execution_id, tables.tests.c.id > after)
-        .order_by(tables.tests.c.id)
+        select(table.sequence, table.test_id, table.shard_id, table.attempt, table.document)
+        .where(table.execution == execution.number, table.sequence > after, table.is_superseded.is_(False))
+        .order_by(table.sequence)
         .limit(limit + 1)
     )
     if status is not None:
-        query = query.where(tables.tests.c.status == status)
-        if status != "passed":
-            query = query.where(tables.tests.c.status != tables.constant("passed"))
+        query = query.where(*has_status(status))
     rows = connection.execute(query).all()
-    # Fields stay as text: what a runner wrote is given back, also where no number of ours holds it.
-    fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-    documents = [
-        {
-            "shardId": row.shard_id,
-            **fields.decode(row.document),
-            **({} if row.earlier is None else {"earlierAttempts": msgspec.Raw(row.earlier.encode())}),
-        }
-        for row in rows[:limit]
-    ]
-    return documents, rows[limit - 1].id if len(rows) > limit else None
+    shown = rows[:limit]
+    earlier = _earlier(connection, execution.number, [row for row in shown if row.attempt > 1])
+    places = {row.sequence: row.document for row in shown}
+    for attempts in earlier.values():
+        places.update({sequence: place for _, sequence, place in attempts})
+    documents = result_documents.get(connection, execution.number, places)
+    found = []
+    for row in shown:
+        # Fields stay as text: what a runner wrote is given back, also where no number of ours holds it.
+        result = {"shardId": row.shard_id, **_FIELDS.decode(documents[row.sequence])}
+        if older := earlier.get((row.test_id, row.shard_id)):
+            result["earlierAttempts"] = [
+                attempt_documents.bounded(documents[sequence], attempt) for attempt, sequence, _ in older
+            ]
+        found.append(result)
+    return found, rows[limit - 1].sequence if len(rows) > limit else None
+
+
+def has_status(status: str) -> list[ColumnElement[bool]]:
+    """Return the conditions that select a status by its index."""
+    column = tables.results.c.status
+    number = STATUSES.index(status)
+    return [column == number, column != tables.constant(0)] if number else [column == number]
+
+
+def time_spent(connection: Connection, execution: Execution, shard_id: str) -> int:
+    """Return the sum of the durations of a shard's results, in milliseconds."""
+    table = tables.results.c
+    query = select(func.sum(table.duration)).where(
+        table.execution == execution.number, table.shard_id == shard_id, table.is_superseded.is_(False)
+    )
+    return min(int(connection.scalar(query) or 0), wire.MAX_COUNT)
+
+
+def add_submission(connection: Connection, submission: Submission) -> None:
+    """Store a submission."""
+    connection.execute(insert(tables.submissions).values(**submission._asdict()))
 
 
 def has_submission(connection: Connection, submission: Submission) -> bool:
-    """Return whether a submission with the same document is kept already."""
+    """Return whether a submission with the same document is stored already."""
     table = tables.submissions.c
     query = select(table.id).where(
         table.execution_id == submission.execution_id,
@@ -132,79 +168,127 @@ def has_submission(connection: Connection, submission: Submission) -> bool:
     return connection.execute(query.limit(1)).one_or_none() is not None
 
 
-def time_spent(connection: Connection, execution_id: str, shard_id: str) -> int:
-    """Return the sum of the durations of a shard's tests, in milliseconds."""
-    query = select(func.sum(tables.tests.c.duration)).where(
-        tables.tests.c.execution_id == execution_id, tables.tests.c.shard_id == shard_id
-    )
-    return min(int(connection.scalar(query) or 0), wire.MAX_COUNT)
-
-
-_COLUMNS = TestRow._fields
-_UPDATES = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
-_CONFLICT = f"ON CONFLICT (execution_id, shard_id, test_key) DO UPDATE SET {_UPDATES}"
-_INSERT = f"INSERT INTO tests (execution_id, shard_id, {', '.join(_COLUMNS)})"  # names of our own
-_UPSERT = f"{_INSERT} VALUES ({', '.join('?' * (len(_COLUMNS) + 2))}) {_CONFLICT}"
-# A sequential scan of a temporary table gives its rows in the order in which they were copied.
-_FROM_COPY = f"{_INSERT} SELECT :execution_id, :shard_id, {', '.join(_COLUMNS)} FROM tms_sent "  # noqa: S608
-_CONFLICT_CHANGED = (
-    f"WHERE true {_CONFLICT} WHERE ({', '.join(f'tests.{name}' for name in _COLUMNS[1:])}) "
-    f"IS DISTINCT FROM ({', '.join(f'excluded.{name}' for name in _COLUMNS[1:])})"
-)
-# LIMIT keeps the planner from joining in another way than by the unique index, whatever it knows of the
-# sizes: on a database without statistics it would compare every row with every other.
-_REPLACED = text(
-    "SELECT old.status, old.retries, count(*) FROM tms_sent CROSS JOIN LATERAL ("
-    "SELECT status, retries FROM tests WHERE execution_id = :execution_id AND shard_id = :shard_id "
-    "AND test_key = tms_sent.test_key LIMIT 1) AS old GROUP BY old.status, old.retries"
+_FIELDS = msgspec.json.Decoder(dict[str, Any])
+_CODES = {status: number for number, status in enumerate(STATUSES)}
+_COLUMNS = tuple(column.name for column in tables.results.c)
+_STORED = (
+    "SELECT test_id, sequence, attempt, is_superseded, digest, status, retries, failed_before FROM results "
+    "WHERE execution = {} AND shard_id = {} AND test_id IN {}"
 )
 
 
-def _copy(connection: Connection, rows: Iterable[TestRow]) -> None:
-    """Write rows to the temporary table ``tms_sent``, which is emptied at the end of the transaction."""
-    import psycopg
+def _digest(document: str) -> int:
+    return int.from_bytes(blake2b(document.encode(), digest_size=8).digest(), "big", signed=True)
 
-    connection.exec_driver_sql(
-        "CREATE TEMPORARY TABLE IF NOT EXISTS tms_sent (test_key text, status text, title text, file text, "
-        "duration bigint, retries integer, error text, document text, shown text) ON COMMIT DELETE ROWS"
+
+def _stored(
+    connection: Connection, execution: int, shard_id: str, ids: Sequence[int]
+) -> dict[int, list[StoredAttempt]]:
+    found: dict[int, list[StoredAttempt]] = {}
+    for row in bulk.select(connection, _STORED, (execution, shard_id), ids):
+        verdict = Verdict(STATUSES[row[5]], row[6], bool(row[7]))
+        found.setdefault(row[0], []).append(StoredAttempt(row[1], row[2], bool(row[3]), row[4], verdict))
+    return found
+
+
+def _rewrite(connection: Connection, execution: int, merged: Sequence[Merged]) -> None:
+    """Delete and mark the results that others replace or supersede."""
+    table = tables.results.c
+    replaced = [each.replaced for each in merged if each.replaced is not None]
+    for statement in (
+        "DELETE FROM results WHERE execution = {} AND sequence IN {}",
+        "DELETE FROM result_details WHERE execution = {} AND sequence IN {}",
+    ):
+        bulk.execute(connection, statement, (execution,), replaced)
+    superseded = [each.superseded for each in merged if each.superseded is not None]
+    statement = "UPDATE results SET is_superseded = true WHERE execution = {} AND sequence IN {}"
+    bulk.execute(connection, statement, (execution,), superseded)
+    marked = [each for each in merged if each.failed_before is not None]
+    if marked:
+        connection.execute(
+            update(tables.results)
+            .where(table.execution == execution, table.sequence == bindparam("number"))
+            .values(failed_before=True, is_flaky=bindparam("flaky")),
+            [{"number": each.failed_before, "flaky": each.after.is_flaky} for each in marked],
+        )
+
+
+def _insert(
+    connection: Connection,
+    execution: Execution,
+    shard_id: str,
+    attempt: int,
+    new: Sequence[tuple[ResultRow, int, int, Merged]],
+) -> None:
+    if not new:
+        return
+    first = _reserve(connection, execution, len(new))
+    number = execution.number
+    places = result_documents.put(connection, number, first, [row.document for row, *_ in new])
+    rows = [
+        (
+            number,
+            sequence,
+            test_id,
+            shard_id,
+            attempt,
+            merged.is_superseded,
+            _CODES[row.status],
+            row.outcome,
+            row.duration,
+            row.retries,
+            merged.verdict.failed_before,
+            merged.verdict.is_flaky,
+            row.started_at,
+            row.worker,
+            place,
+            digest,
+        )
+        for sequence, place, (row, test_id, digest, merged) in zip(count(first), places, new, strict=False)
+    ]
+    bulk.insert(connection, "results", _COLUMNS, rows)
+    details = [
+        (number, sequence, row.error, row.shown)
+        for sequence, (row, *_) in zip(count(first), new, strict=False)
+        if row.status != "passed"
+    ]
+    bulk.insert(connection, "result_details", ("execution", "sequence", "error", "shown"), details)
+
+
+def _reserve(connection: Connection, execution: Execution, number: int) -> int:
+    """Return the first of so many free numbers for results of an execution, which is locked."""
+    table = tables.executions.c
+    last = connection.scalar(
+        update(tables.executions)
+        .where(table.id == execution.id)
+        .values(results_stored=table.results_stored + number)
+        .returning(table.results_stored)
     )
-    statement = f"COPY tms_sent ({', '.join(_COLUMNS)}) FROM STDIN"
-    cursor = connection.connection.cursor()
-    try:
-        with cursor.copy(statement) as copy:
-            for row in rows:
-                copy.write_row(row)
-    except psycopg.OperationalError as error:  # the driver's own call, so not translated by SQLAlchemy
-        raise OperationalError(statement, None, error) from error
-    finally:
-        cursor.close()
+    assert last is not None  # noqa: S101  # for the type checker: the execution is locked
+    return int(last) - number + 1
 
 
-def _replaced(connection: Connection, place: tuple[str, str]) -> wire.Counts:
-    """Counts of the tests of a shard that the rows of ``tms_sent`` will replace."""
-    found = connection.execute(_REPLACED, {"execution_id": place[0], "shard_id": place[1]})
-    return _sum((row[0], row[1], row[2]) for row in found)
-
-
-def _known(connection: Connection, place: tuple[str, str], keys: Sequence[str]) -> wire.Counts:
-    """Counts of those of these tests that the shard has. Looks at no others."""
-    table = tables.tests.c
-    query = select(table.status, table.retries).where(
-        table.execution_id == place[0], table.shard_id == place[1]
+def _earlier(
+    connection: Connection, execution: int, rows: Sequence[Any]
+) -> dict[tuple[int, str], list[tuple[int, int, int]]]:
+    """Return the superseded attempts of results as (attempt, sequence, row of the document)."""
+    found: dict[tuple[int, str], list[tuple[int, int, int]]] = {}
+    statement = (
+        "SELECT test_id, shard_id, attempt, sequence, document FROM results "
+        "WHERE execution = {} AND is_superseded AND test_id IN {}"
     )
-    found: list[tuple[str, int, int]] = []
-    for start in range(0, len(keys), KEYS_AT_ONCE):
-        some = keys[start : start + KEYS_AT_ONCE]
-        rows = connection.execute(query.where(table.test_key.in_(some)))
-        found += [(row.status, row.retries, 1) for row in rows]
-    return _sum(found)
+    for row in bulk.select(connection, statement, (execution,), {row.test_id for row in rows}):
+        found.setdefault((row[0], row[1]), []).append((row[2], row[3], row[4]))
+    return {
+        name: sorted(attempts, reverse=True)[: attempt_documents.MAX_EARLIER]
+        for name, attempts in found.items()
+    }
 
 
-def _sum(ends: Iterable[tuple[str, int, int]]) -> wire.Counts:
-    """Counts of tests, given as (status, retries, number of tests)."""
-    tallied = {"passed": 0, "failed": 0, "skipped": 0}
+def _count(verdicts: Iterable[Verdict]) -> wire.Counts:
+    counted = {"passed": 0, "failed": 0, "skipped": 0}
     flaky = 0
-    for status, retries, number in ends:
-        tallied[status] += number
-        flaky += number if status == "passed" and retries > 0 else 0
-    return wire.Counts(total=sum(tallied.values()), flaky=flaky, **tallied)
+    for verdict in verdicts:
+        counted[verdict.status] += 1
+        flaky += verdict.is_flaky
+    return wire.Counts(total=sum(counted.values()), flaky=flaky, **counted)

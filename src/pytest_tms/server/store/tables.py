@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -10,7 +12,9 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -31,7 +35,7 @@ metadata = MetaData(
 )
 
 
-def constant(value: str) -> ColumnElement[str]:
+def constant(value: str | int) -> ColumnElement[Any]:
     """Return a value that is written into the statement.
 
     A partial index is used only for a query that repeats its condition, and the plan is made before the
@@ -86,6 +90,16 @@ executions = Table(
     Column("given", Text),  # counts that came with execution.completed
     Column("progressed_at", BigInteger),  # when execution.progress last went out
     Column("sequence", BigInteger, nullable=False, server_default="0"),  # of its latest event
+    Column("number", BigInteger, nullable=False, server_default="0"),  # by which its results name it
+    Column("project_id", BigInteger, nullable=False, server_default="0"),
+    Column("branch", Text, nullable=False, server_default=""),  # of its metadata, as are the next two
+    Column("commit", Text, nullable=False, server_default=""),
+    Column("author", Text, nullable=False, server_default=""),
+    Column("results_stored", BigInteger, nullable=False, server_default="0"),  # the latest sequence
+    Index("ix_executions_number", "number", unique=True),
+    Index("ix_executions_project_id", "project_id", "id"),  # lists of one project
+    Index("ix_executions_branch", "branch", "id"),
+    Index("ix_executions_commit", "commit", "id"),
     Index("ix_executions_environment", "environment", "id"),  # lists of some environments
     _partial(  # executions whose progress is due
         "ix_executions_running",
@@ -155,35 +169,84 @@ submissions = Table(
     Index("ix_submissions_execution_id", "execution_id", "id"),  # the artifacts page
 )
 
-tests = Table(
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+tests = Table(  # every test that a project ever ran, once
     "tests",
     metadata,
     Column("id", RowId, primary_key=True, autoincrement=True),
-    Column("execution_id", ForeignKey("executions.id", ondelete="CASCADE"), nullable=False),
-    Column("shard_id", Text, nullable=False),
-    Column("test_key", Text, nullable=False),
-    Column("status", String(16), nullable=False),
-    Column("title", Text, nullable=False),
+    Column("project_id", BigInteger, nullable=False),
+    Column("key_hash", LargeBinary, nullable=False),  # of the key: shorter in the index, and of one length
+    Column("key", Text, nullable=False),
+    Column("title", Text, nullable=False),  # as in the latest result, as is the file
     Column("file", Text, nullable=False),
+    Column("names_hash", BigInteger, nullable=False),  # of title and file, to see whether they have changed
+    Column("first_seen", BigInteger, nullable=False),
+    Column("last_seen", BigInteger, nullable=False),  # at most an hour before the latest result
+    UniqueConstraint("project_id", "key_hash"),
+)
+
+results = Table(  # one attempt of a test in a shard; no foreign keys, since each row would look them up
+    "results",
+    metadata,
+    Column("execution", BigInteger, primary_key=True, autoincrement=False),  # executions.number
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),  # the order of arrival
+    Column("test_id", BigInteger, nullable=False),
+    Column("shard_id", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),  # the shard's that ran it
+    Column("is_superseded", Boolean, nullable=False),  # by a newer attempt
+    Column("status", SmallInteger, nullable=False),  # a position in ``results.STATUSES``
+    Column("outcome", Text),  # if it differs from the status
     Column("duration", BigInteger, nullable=False),
     Column("retries", Integer, nullable=False),
-    Column("error", Text),
-    Column("document", Text, nullable=False),  # the test as it was sent
-    Column("attempt", Integer, nullable=False, server_default="1"),  # the shard's that sent it
-    Column("was_failed", Boolean, nullable=False, server_default=false()),  # in an earlier attempt
-    Column("earlier", Text),  # the documents of earlier attempts
-    Column("shown", Text),  # of a failed test: what its report shows, so that no page reads the document
-    # A test counts once in a shard, and sending it again replaces it.
-    UniqueConstraint("execution_id", "shard_id", "test_key"),
-    Index("ix_tests_page", "execution_id", "id"),  # pages in the order of arrival
+    Column("failed_before", Boolean, nullable=False),  # in an earlier attempt
+    Column("is_flaky", Boolean, nullable=False),
+    Column("started_at", BigInteger),
+    Column("worker", Text),
+    Column("document", BigInteger, nullable=False),  # the ``first`` of the row of result_documents
+    Column("digest", BigInteger, nullable=False),  # of the document, to see whether it has changed
+    # One result of each attempt; and the history of a test.
+    Index("ix_results_test_id", "test_id", "execution", "shard_id", "attempt", unique=True),
     _partial(  # failed or skipped tests, of which there are few
-        "ix_tests_status",
-        "execution_id",
+        "ix_results_status",
+        "execution",
         "status",
-        "id",
-        where="status <> 'passed'",
+        "sequence",
+        where="status <> 0",
     ),
-    Index("ix_tests_slowest", "execution_id", "duration"),  # the slowest tests of a report
+    _partial("ix_results_flaky", "execution", "sequence", where="is_flaky"),
+    _partial(  # the slowest tests of an execution, see SLOW; most are faster
+        "ix_results_duration",
+        "execution",
+        "duration",
+        where="duration >= 100",
+    ),
+    sqlite_with_rowid=False,  # stored in the order of the primary key
+)
+
+result_details = Table(  # of a result that did not pass: what lists show, so that no page reads the document
+    "result_details",
+    metadata,
+    Column("execution", BigInteger, primary_key=True, autoincrement=False),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("error", Text),
+    Column("shown", Text),  # of a failed test
+    sqlite_with_rowid=False,
+)
+
+result_documents = Table(  # results as they were sent, several in a row: a compressed JSON list
+    "result_documents",
+    metadata,
+    Column("execution", BigInteger, primary_key=True, autoincrement=False),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),  # the sequence of its first result
+    Column("documents", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 events = Table(

@@ -16,6 +16,7 @@ from pytest_tms import wire
 from pytest_tms.errors import NotFound
 from pytest_tms.server.domain.delivery_policy import Webhook
 from pytest_tms.server.store import tables
+from pytest_tms.server.store.results import has_status
 
 MAX_NAME = 1000
 """Characters of a test's name that are read for an event."""
@@ -101,13 +102,18 @@ def pause_until(connection: Connection, webhook_id: str, resume_at: int, reason:
 
 def failed_tests(connection: Connection, execution_id: str, limit: int) -> list[wire.FailedTest]:
     """Return the first failed tests of an execution, with at most ``MAX_NAME`` characters of their names."""
-    table = tables.tests.c
+    tests, failed, details = tables.tests.c, tables.results.c, tables.result_details.c
     rows = connection.execute(
-        select(*(func.substr(table[name], 1, MAX_NAME).label(name) for name in ("title", "file")))
-        .add_columns(table.error, table.shard_id)
-        .where(table.execution_id == execution_id, table.status == "failed")
-        .where(table.status != tables.constant("passed"))
-        .order_by(table.id)
+        select(*(func.substr(tests[name], 1, MAX_NAME).label(name) for name in ("title", "file")))
+        .add_columns(details.error, failed.shard_id)
+        .join_from(tables.executions, tables.results, tables.executions.c.number == failed.execution)
+        .join(tables.tests, tests.id == failed.test_id)
+        .join(
+            tables.result_details,
+            and_(details.execution == failed.execution, details.sequence == failed.sequence),
+        )
+        .where(tables.executions.c.id == execution_id, *has_status("failed"), failed.is_superseded.is_(False))
+        .order_by(failed.sequence)
         .limit(limit)
     )
     return [

@@ -1,0 +1,74 @@
+"""Results as they are stored: from the messages that carry them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from pytest_tms import wire
+from pytest_tms.server.domain import test_keys
+from pytest_tms.server.domain.column_values import plain
+from pytest_tms.server.domain.page_details import details
+
+MAX_ERROR = 1000
+"""Characters of an error that lists show."""
+MAX_WORD = 100
+"""Characters of an outcome, or of a worker's name, that lists show."""
+MAX_RETRIES = 2**31 - 1
+"""The largest number of a column for small ones."""
+
+
+class ResultRow(NamedTuple):
+    """One result as it was sent.
+
+    ``outcome`` is None if it says the same as ``status``. ``started_at`` is milliseconds since 1970.
+    ``document`` is its JSON text, ``shown`` the JSON text of what lists show of a failed test.
+    """
+
+    test_key: str
+    status: wire.TestStatus
+    outcome: str | None
+    title: str
+    file: str
+    duration: int
+    retries: int
+    started_at: int | None
+    worker: str | None
+    error: str | None
+    document: str
+    shown: str | None
+
+
+def result_rows(tests: Sequence[wire.TestResult], documents: Sequence[str]) -> list[ResultRow]:
+    """Return the tests of one message as they are stored, beside the JSON text of each."""
+    return [
+        result_row(key, test, document)
+        for key, test, document in zip(test_keys.keys(tests), tests, documents, strict=True)
+    ]
+
+
+def result_row(key: str, test: wire.TestResult, document: str) -> ResultRow:
+    """Return one test as it is stored, under its key."""
+    return ResultRow(
+        key,
+        test.status,
+        None if test.outcome is None or test.outcome == test.status else plain(test.outcome[:MAX_WORD]),
+        plain(test.title),
+        plain(test.file or ""),
+        round(test.duration or 0),
+        min(test.retries or 0, MAX_RETRIES),
+        _milliseconds(test.started_at),
+        None if test.worker is None else plain(test.worker[:MAX_WORD]),
+        None if test.error is None else plain(test.error[:MAX_ERROR]),
+        document,
+        msgspec.json.encode(details(test)).decode() if test.status == "failed" else None,
+    )
+
+
+def _milliseconds(time: str | None) -> int | None:
+    try:
+        return None if time is None else round(wire.parse_time(time).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None

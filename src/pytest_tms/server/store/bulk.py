@@ -1,0 +1,72 @@
+"""Many rows at once, in the way that is fastest on each database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+VALUES_PER_QUERY = 5_000
+"""Values that one query looks for."""
+
+
+def insert(
+    connection: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Insert rows that violate no constraint, in their order. Names of tables and columns are our own."""
+    if not rows:
+        return
+    if connection.dialect.name == "postgresql":
+        _copy(connection, f"COPY {table} ({', '.join(columns)}) FROM STDIN", rows)
+    else:
+        places = ", ".join("?" * len(columns))
+        statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608
+        connection.exec_driver_sql(statement, list(rows))
+
+
+def select(
+    connection: Connection, statement: str, given: Sequence[Any], values: Iterable[Any]
+) -> Iterator[Any]:
+    """Yield the rows of a statement for many values.
+
+    ``statement`` has ``{}`` at each of the parameters ``given``, in their order, and then ``IN {}`` at the
+    values.
+    """
+    for text, parameters in _batches(connection, statement, given, values):
+        yield from connection.exec_driver_sql(text, parameters).all()
+
+
+def execute(connection: Connection, statement: str, given: Sequence[Any], values: Iterable[Any]) -> None:
+    """Run a statement for many values, which is written as for ``select``."""
+    for text, parameters in _batches(connection, statement, given, values):
+        connection.exec_driver_sql(text, parameters)
+
+
+def _batches(
+    connection: Connection, statement: str, given: Sequence[Any], values: Iterable[Any]
+) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    is_postgresql = connection.dialect.name == "postgresql"
+    remaining = iter(values)
+    while some := list(islice(remaining, VALUES_PER_QUERY)):
+        if is_postgresql:
+            yield statement.replace("IN {}", "= ANY({})").replace("{}", "%s"), (*given, some)
+        else:
+            places = ", ".join("?" * len(some))
+            yield statement.replace("IN {}", f"IN ({places})").replace("{}", "?"), (*given, *some)
+
+
+def _copy(connection: Connection, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    import psycopg
+
+    cursor = connection.connection.cursor()
+    try:
+        with cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except psycopg.OperationalError as error:  # the driver's own call, so not translated by SQLAlchemy
+        raise OperationalError(statement, None, error) from error
+    finally:
+        cursor.close()

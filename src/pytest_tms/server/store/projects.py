@@ -1,0 +1,20 @@
+"""Projects: whose executions and tests share one history."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pytest_tms.server.store import tables
+
+
+def identify(connection: Connection, name: str, now: int) -> int:
+    """Return the id of the project of this name, which is added if there is none."""
+    query = select(tables.projects.c.id).where(tables.projects.c.name == name)
+    found = connection.scalar(query)
+    if found is None:
+        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        connection.execute(insert(tables.projects).values(name=name, created_at=now).on_conflict_do_nothing())
+        found = connection.scalar(query)
+    assert found is not None  # noqa: S101  # for the type checker: it was added, by this or another
+    return int(found)

@@ -1,0 +1,111 @@
+"""The tests of a project: one row for each key, by whose number results name it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+from sqlalchemy import Connection, bindparam, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pytest_tms.server.store import bulk, tables
+
+SEEN_AGAIN = 3_600_000
+"""Milliseconds after which ``last_seen`` is written again: not at each result."""
+
+
+class Names(NamedTuple):
+    """How a result names its test: its key over all runs, its title and its file."""
+
+    key: str
+    title: str
+    file: str
+
+
+def identify(connection: Connection, project_id: int, names: Sequence[Names], now: int) -> list[int]:
+    """Return the id of each test, and add those that the project does not have; ``now`` is when they ran."""
+    hashes = [blake2b(each.key.encode(), digest_size=16).digest() for each in names]
+    known = _find(connection, project_id, hashes)
+    new = {
+        hashed: (each, _names_hash(each))
+        for each, hashed in zip(names, hashes, strict=True)
+        if hashed not in known
+    }
+    if new:
+        _add(connection, project_id, new, now)
+        known.update(_find(connection, project_id, list(new)))
+    changed = []
+    for each, hashed in zip(names, hashes, strict=True):
+        found = known[hashed]
+        if found.last_seen + SEEN_AGAIN <= now or found.names_hash != _names_hash(each):
+            changed.append((found.id, each))
+    if changed:
+        _update(connection, changed, now)
+    return [known[hashed].id for hashed in hashes]
+
+
+class _Known(NamedTuple):
+    id: int
+    names_hash: int
+    last_seen: int
+
+
+def _find(connection: Connection, project_id: int, hashes: Sequence[bytes]) -> dict[bytes, _Known]:
+    statement = (
+        "SELECT key_hash, id, names_hash, last_seen FROM tests WHERE project_id = {} AND key_hash IN {}"
+    )
+    return {
+        bytes(row[0]): _Known(row[1], row[2], row[3])
+        for row in bulk.select(connection, statement, (project_id,), hashes)
+    }
+
+
+def _add(connection: Connection, project_id: int, new: dict[bytes, tuple[Names, int]], now: int) -> None:
+    """Add tests. Another execution may add the same ones meanwhile, so all wait in the same order."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    connection.execute(
+        insert(tables.tests).on_conflict_do_nothing(),
+        [
+            {
+                "project_id": project_id,
+                "key_hash": hashed,
+                "key": names.key,
+                "title": names.title,
+                "file": names.file,
+                "names_hash": names_hash,
+                "first_seen": now,
+                "last_seen": now,
+            }
+            for hashed, (names, names_hash) in sorted(new.items())
+        ],
+    )
+
+
+def _update(connection: Connection, changed: Sequence[tuple[int, Names]], now: int) -> None:
+    table = tables.tests.c
+    connection.execute(
+        update(tables.tests)
+        .where(table.id == bindparam("test_id"))
+        .values(
+            title=bindparam("new_title"),
+            file=bindparam("new_file"),
+            names_hash=bindparam("new_names_hash"),
+            last_seen=bindparam("now"),
+        ),
+        [
+            {
+                "test_id": test_id,
+                "new_title": names.title,
+                "new_file": names.file,
+                "new_names_hash": _names_hash(names),
+                "now": now,
+            }
+            for test_id, names in sorted(changed)
+        ],
+    )
+
+
+def _names_hash(names: Names) -> int:
+    return zlib.crc32(f"{names.title}\0{names.file}".encode())
