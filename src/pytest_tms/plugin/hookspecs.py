@@ -1,7 +1,7 @@
 """The hooks that users may implement, in a conftest.py or a plugin.
 
-They are called in the process that reports: the only one, or xdist's controller. A hook that raises is
-named once at the end of the run, and what it was called for goes on without it.
+They are called in the process that reports: the only one, or xdist's controller. A hook that raises is a
+warning at the end of the run, and changes nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_tms.plugin.terminal import Summary
+    from pytest_tms.plugin.session.summary import Summary
 
 
 @pytest.hookspec
@@ -38,4 +38,4 @@ def pytest_tms_result(report: pytest.TestReport | pytest.CollectReport, result: 
 
 @pytest.hookspec
 def pytest_tms_finished(config: pytest.Config, summary: Summary) -> None:
-    """Learn how the run was reported: its link, shards and counts, and what was delivered."""
+    """Receive how the run was reported: its link, shards and counts, and what was delivered."""

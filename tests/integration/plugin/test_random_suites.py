@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pytest_tms import wire
 from pytest_tms.plugin.results.recorder import Recorder
-from pytest_tms.plugin.results.shard_counts import Shard
+from pytest_tms.plugin.results.shard_counts import ShardCounts
 from tests.helpers import reported_runs
 from tests.helpers.environments import python
 from tests.helpers.processes import Tms
@@ -143,7 +143,7 @@ def test_random_reports_settle_as_the_model_says(
     for node_id, attempts in suite.items():
         worker = worker_of[node_id]
         queues.setdefault(worker or node_id, []).extend(reports(node_id, attempts, worker))
-    recorder, shard = Recorder(str), Shard("1", 0.0)
+    recorder, shard = Recorder(str), ShardCounts("1", 0.0)
     settled: list[wire.TestResult] = []
     while queues:
         name = luck.choice(sorted(queues))

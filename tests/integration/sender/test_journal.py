@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tms.journal.file import Acks, Journal, JournalWriter, is_being_written
+from pytest_tms.journal.acknowledgements import Acks
+from pytest_tms.journal.files import is_being_written
+from pytest_tms.journal.reader import Journal
+from pytest_tms.journal.writer import JournalWriter
 
 
 def lines(journal: Journal, position: int = 0) -> list[bytes]:

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_tms import wire
 from pytest_tms.plugin.results.recorder import Recorder
-from pytest_tms.plugin.results.shard_counts import Shard
+from pytest_tms.plugin.results.shard_counts import ShardCounts
 from pytest_tms.text import clean
 
 NAME = "test_it.py::test_a"
@@ -101,7 +101,7 @@ def test_a_test_in_flight_has_no_result() -> None:
 
 
 def test_a_late_report_never_hides_a_failure() -> None:
-    shard = Shard("1", 0.0)
+    shard = ShardCounts("1", 0.0)
     for result in results([*phases("passed", "failed", "passed"), report("teardown"), report("call")]):
         shard.count(result.node_id, result)
     assert shard.counts == {"passed": 0, "failed": 1, "skipped": 0}
@@ -417,7 +417,7 @@ def test_no_character_of_a_name_makes_two_tests_one(nodeids: list[str], worker: 
             if each.when == "setup":
                 vars(each).update(tms={"group": ""} if grouped else {})
             reports.append(each)
-    shard = Shard("1", 0.0)
+    shard = ShardCounts("1", 0.0)
     counted = [shard.count(result.node_id, result) for result in results(reports, grouped=grouped)]
     assert counted == [(1, False), (2, False)]
     assert shard.counts["passed"] == 2
@@ -432,7 +432,7 @@ def test_the_group_that_xdist_appended_is_taken_off_exactly() -> None:
 
 
 def test_counts_do_not_depend_on_what_a_hook_leaves_as_node_id() -> None:
-    shard = Shard("1", 0.0)
+    shard = ShardCounts("1", 0.0)
     reports = [each for n in range(3) for each in phases("passed", "passed", "passed", nodeid=f"{NAME}[{n}]")]
     for number, result in enumerate(results([*reports, *phases("passed", "failed", "passed")])):
         changed = msgspec.structs.replace(result, node_id=[None, "same"][number % 2])
