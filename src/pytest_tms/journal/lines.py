@@ -77,7 +77,7 @@ class TimeLimit(Line, kw_only=True, frozen=True, omit_defaults=True, tag="limit"
 
 
 class Tested(Line, kw_only=True, frozen=True, omit_defaults=True, tag="test", gc=False):
-    """A test settled.
+    """A test with a complete result.
 
     ``n`` is the number of its ``Begun`` line, 0 if it has none. ``id`` identifies the test within its shard,
     whatever the test's own fields hold; ``again`` is set if an earlier line of the shard has the same ``id``.

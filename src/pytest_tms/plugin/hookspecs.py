@@ -27,10 +27,10 @@ def pytest_tms_execution(config: pytest.Config, request: dict[str, Any]) -> None
 
 @pytest.hookspec
 def pytest_tms_result(report: pytest.TestReport | pytest.CollectReport, result: dict[str, Any]) -> None:
-    """Change a settled test before it is sent, in place.
+    """Change a complete result before it is sent, in place.
 
     ``result`` holds one entry of ``tests`` in POST /results: ``title``, ``status``, ``tags`` …, durations
-    in milliseconds. ``report`` is the one that settled it: the last teardown, a crash, a collection error.
+    in milliseconds. ``report`` is the one that completed it: the last teardown, a crash, a collection error.
     An implementation in a conftest.py applies to the tests in and below its folder. ``nodeId`` and ``worker``
     identify the test and stay as they are.
     """

@@ -1,4 +1,4 @@
-"""The lines of a journal, grouped: tests that settle one after another are delivered together."""
+"""The lines of a journal, grouped: results that follow each other are delivered together."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def group_lines(lines: Iterable[ReadLine], delivered: Mapping[str, int]) -> Iter
     for read in lines:
         line = read.line
         is_silent = isinstance(line, (Begun, OnWorker, TimeLimit))
-        # A test that settles again is in the next message: a test counts once in a message.
+        # A test that has another result is in the next message: a test counts once in a message.
         fits = isinstance(line, Tested) and not line.again and tests < MAX_TESTS and size <= MAX_BYTES
         if batch and not fits and not is_silent:
             yield Batch(position, batch)

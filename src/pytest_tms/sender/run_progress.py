@@ -1,4 +1,4 @@
-"""A run as its journal shows it: its shards, what they collected, what runs, and what has settled."""
+"""A run as its journal shows it: its shards, what they collected, what runs, and what is complete."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RunProgress:
         self.collected: dict[str, int] = {}
         self.is_closed = False
         self._ended: set[str] = set()
-        self._settled: dict[str, set[object]] = {}
+        self._completed: dict[str, set[object]] = {}
         self._running: dict[int, Begun] = {}
         self._workers: dict[int, OnWorker] = {}
         self._limits: dict[int, float] = {}
@@ -55,7 +55,7 @@ class RunProgress:
     def note(self, line: AnyLine) -> None:
         """Follow one line."""
         if isinstance(line, Tested):
-            self._settled.setdefault(line.shard, set()).add(identity(line))
+            self._completed.setdefault(line.shard, set()).add(identity(line))
             for notes in (self._running, self._workers, self._limits):
                 cast("dict[int, object]", notes).pop(line.n, None)
         elif isinstance(line, Begun):
@@ -73,9 +73,9 @@ class RunProgress:
         elif isinstance(line, Closed):
             self.is_closed = True
 
-    def settled(self, shard: str) -> int:
-        """Return how many tests of a shard have settled."""
-        return len(self._settled.get(shard, ()))
+    def completed(self, shard: str) -> int:
+        """Return how many tests of a shard have a result."""
+        return len(self._completed.get(shard, ()))
 
     def running_tests(self, shard: str | None = None) -> list[RunningTest]:
         """Return the tests in flight, of one shard or of all; one without a shard belongs to the first."""

@@ -58,10 +58,10 @@ def _timed_out(overdue: OverdueTest, shard: str) -> Tested:
 
 
 def _shard_end(run: RunProgress, shard: str, at: str, reason: str, *, has_timed_out: bool) -> ShardEnded:
-    """Return the end of a shard: what has settled counts, what was running is named."""
+    """Return the end of a shard: results count, what was running is named."""
     running = [test.node_id for test in run.running_tests(shard)]
     collected = run.collected.get(shard)
-    not_run = max(len(running), (collected or 0) - run.settled(shard))
+    not_run = max(len(running), (collected or 0) - run.completed(shard))
     names = f"; running: {', '.join(running[:MAX_NAMED])}" if running else ""
     began = parse_time(run.begun[shard]) if run.begun.get(shard) else None
     took = round((parse_time(at) - began).total_seconds() * 1000) if began else 0

@@ -119,7 +119,7 @@ def test_a_hook_of_ours_that_raises_is_one_line(
     [
         (Recorder, "add"),
         (Recorder, "_gather"),
-        (Recorder, "_settled"),
+        (Recorder, "_build"),
         (recorder, "build_result"),
         (recorder, "split_output"),
         (recorder, "split_properties"),

@@ -34,7 +34,7 @@ def run_of(*following: object) -> RunProgress:
     return run
 
 
-def settled(n: int) -> lines.Tested:
+def result_line(n: int) -> lines.Tested:
     line = decode(encode_tested(b'"1"', b'{"title":"a","status":"passed"}', n=n, identity=n))
     assert isinstance(line, lines.Tested)
     return line
@@ -44,7 +44,7 @@ def test_a_killed_run_names_the_tests_in_flight() -> None:
     run = run_of(
         Collected(shard="1", tests=5),
         Begun(n=1, name="a.py::a", t=START),
-        settled(1),
+        result_line(1),
         Begun(n=2, name="a.py::b", t=START),
         OnWorker(n=2, worker="gw1", shard="1"),
     )

@@ -54,7 +54,7 @@ class Enricher:
         self._attempts += 1
         self._is_running = True
 
-    def settled(self) -> None:
+    def finish_test(self) -> None:
         """Forget the test, which has ended."""
         self._is_running = False
 

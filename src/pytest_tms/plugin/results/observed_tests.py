@@ -1,4 +1,4 @@
-"""What the reports of a test show of it until it settles: its phases, attempts, subtests and files."""
+"""What the reports of a test show until its result is complete: phases, attempts, subtests and files."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class AttemptReports(msgspec.Struct):
 
 
 class OpenTest(msgspec.Struct):
-    """A test that has begun and not settled; ``attempts`` are the finished ones, all unsuccessful.
+    """A test whose result is not complete; ``attempts`` are the finished ones, all unsuccessful.
 
     ``seen`` are the report sections of finished attempts: pytest repeats them in the reports that follow.
     """

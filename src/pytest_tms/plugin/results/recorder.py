@@ -1,4 +1,4 @@
-"""pytest's reports in, settled results out.
+"""pytest's reports in, complete results out.
 
 A test is open from its first report to its last teardown. The retry plugins differ in the reports that they
 send in between (docs/outcomes.md).
@@ -59,7 +59,7 @@ class Recorder:
         self._failed: set[tuple[str, str]] = set()
 
     def add(self, report: pytest.TestReport) -> TestResult | None:
-        """Take one report of a test; return the test's result if this report settled it.
+        """Take one report of a test; return the test's result if this report completes it.
 
         Its ``node_id`` is the test's identity: count by it, whatever a hook makes of the result afterwards.
         A phase that passes is held, for each worker, until another report follows: most tests only pass.
@@ -194,8 +194,8 @@ class Recorder:
         del self._open[key]
         return self._bare(report.nodeid, test, worker)
 
-    def unsettled(self, in_flight: Collection[str] | None = None) -> Iterator[TestResult]:
-        """Settle what never finished but has an outcome: a logged call, an attempt that no other followed.
+    def flush(self, in_flight: Collection[str] | None = None) -> Iterator[TestResult]:
+        """Complete what never finished but has an outcome: a logged call, an attempt that no other followed.
 
         ``in_flight`` are the node ids of the tests that were running when the session ended: unless they have
         failed they have no result. None means that they are unknown: then the last test that each worker
@@ -217,14 +217,14 @@ class Recorder:
                 is_over = key not in last_begun or (bool(test.current.phases) and is_final(test.current))
             if is_over or has_failure(test):
                 self._open.pop(key, None)
-                result = self._settled_or_bare(key[1], test, key[0])
+                result = self._build_or_bare(key[1], test, key[0])
                 if not self._hides_failure(key, test, result):
                     yield result
 
     def _build_result(self, key: tuple[str, str]) -> TestResult | None:
         worker, nodeid = key
         test = self._open[key]
-        result = self._settled(nodeid, test, worker)
+        result = self._build(nodeid, test, worker)
         del self._open[key]
         return None if self._hides_failure(key, test, result) else result
 
@@ -236,7 +236,7 @@ class Recorder:
         phases = [phase for attempt in (*test.attempts, test.current) for phase in attempt.phases]
         return key in self._failed and not any(phase.when == "setup" for phase in phases)
 
-    def _settled(self, nodeid: str, test: OpenTest, worker: str) -> TestResult:
+    def _build(self, nodeid: str, test: OpenTest, worker: str) -> TestResult:
         return build_result(
             ungrouped(nodeid, test.extra) if self._grouped else nodeid,
             test,
@@ -246,9 +246,9 @@ class Recorder:
             timestamps=self._timestamps,
         )
 
-    def _settled_or_bare(self, nodeid: str, test: OpenTest, worker: str) -> TestResult:
+    def _build_or_bare(self, nodeid: str, test: OpenTest, worker: str) -> TestResult:
         try:
-            return self._settled(nodeid, test, worker)
+            return self._build(nodeid, test, worker)
         except Exception:  # one invalid report must not cost the others their results
             return self._bare(nodeid, test, worker)
 

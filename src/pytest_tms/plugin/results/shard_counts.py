@@ -1,4 +1,4 @@
-"""The counts of a shard while its tests settle: each test counts once. Free of pytest."""
+"""The counts of a shard while its tests run: each test counts once. Free of pytest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ARTIFACT_KINDS = {"screenshot": "screenshots", "video": "videos", "trace": "trac
 class ShardCounts(msgspec.Struct):
     """One shard while it runs.
 
-    ``started`` is in seconds since 1970. ``settled`` holds each test's number and status by its identity.
+    ``started`` is in seconds since 1970. ``results`` has each test's number and status by its identity.
     ``files`` are the paths of artifacts by kind. ``has_broken_files``: a test file could not be collected.
     """
 
@@ -27,10 +27,10 @@ class ShardCounts(msgspec.Struct):
     flaky: int = 0
     files: dict[str, list[str]] = {}
     has_broken_files: bool = False
-    settled: dict[object, tuple[int, TestStatus | Literal["flaky"]]] = {}
+    results: dict[object, tuple[int, TestStatus | Literal["flaky"]]] = {}
 
     def count(self, identity: object, result: TestResult) -> tuple[int, bool]:
-        """Count a settled test and note its files.
+        """Count a complete result and note its files.
 
         ``identity`` identifies the test in pytest: nothing that a user's hook or marker changes in the
         result. Return the test's number, and whether it replaces an earlier result.
@@ -39,9 +39,9 @@ class ShardCounts(msgspec.Struct):
         if result.retries and status == "passed":
             status = "flaky"
             self.flaky += 1
-        earlier = self.settled.get(identity)
-        number = len(self.settled) + 1 if earlier is None else earlier[0]
-        self.settled[identity] = number, status
+        earlier = self.results.get(identity)
+        number = len(self.results) + 1 if earlier is None else earlier[0]
+        self.results[identity] = number, status
         self.counts[result.status] += 1
         if result.artifacts or result.attempts:
             for attempt in (result, *(result.attempts or ())):

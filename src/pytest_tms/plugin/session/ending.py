@@ -38,10 +38,10 @@ def not_started(
 
     ``clean`` returns a node id as the shards know it.
     """
-    settled = {str(name) for shard in shards for name in shard.settled}
-    settled |= {name.rpartition(" ")[0] for name in settled}  # without " @gw0" and " #2"
+    started = {str(name) for shard in shards for name in shard.results}
+    started |= {name.rpartition(" ")[0] for name in started}  # without " @gw0" and " #2"
     begun = set(running)
-    return [clean(name) for name in names if name not in begun and clean(name) not in settled]
+    return [clean(name) for name in names if name not in begun and clean(name) not in started]
 
 
 def shard_ends(

@@ -181,7 +181,7 @@ class ReportingSession:
             shard = self._shards.of_worker("")
             shard.has_broken_files = shard.has_broken_files or report.failed
             result = not_collected(report, self._clip)
-            self._collected += result.node_id not in shard.settled
+            self._collected += result.node_id not in shard.results
             changed = self._user_hooks.change_result(report, result)
             self._journal.write_result(shard, result.node_id, changed)
 
@@ -213,7 +213,7 @@ class ReportingSession:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Follow a test, before others write the report down; keep its result once it has settled."""
+        """Follow a test, before others write the report down; keep its result once it is complete."""
         try:
             self._enricher.enrich(report)
             if report.when == "setup" and self._workers is not None:
@@ -224,7 +224,7 @@ class ReportingSession:
             result = self._recorder.give_up(report)
         if result is None:
             return
-        self._enricher.settled()
+        self._enricher.finish_test()
         identity = result.node_id
         if self._changes_results:
             result = self._user_hooks.change_result(report, result)
@@ -286,7 +286,7 @@ class ReportingSession:
         if self._summary is not None or not journal.writer.is_own:
             return
         in_flight = self._enricher.running if self._workers is None else None
-        for result in self._recorder.unsettled(in_flight):
+        for result in self._recorder.flush(in_flight):
             shard = self._shards.of_worker(result.worker or "")
             journal.write_result(shard, result.node_id, result, result.node_id or "")
         cancel_reason, now = self._shutdown.cancel_reason, self._time()
@@ -327,7 +327,7 @@ class ReportingSession:
         names = workers.names if workers else [item.nodeid for item in self._items]
         running = self._journal.running
         return NotRun(
-            tests=max(0, collected - self._shards.results),
+            tests=max(0, collected - self._shards.result_count),
             reason=reason or "the session ended before",
             running=[self._ungrouped(name) for name in running],
             not_started=not_started(names, self._shards, running, self._ungrouped),

@@ -86,7 +86,7 @@ class RunJournal:
     def write_result(
         self, shard: ShardCounts, identity: object, result: TestResult, nodeid: str = ""
     ) -> None:
-        """Count a settled test in its shard and append its result.
+        """Count a complete result in its shard and append it.
 
         ``identity`` is as in ``ShardCounts.count``. ``nodeid`` is that of the test in flight that ends.
         """

@@ -57,6 +57,6 @@ class SessionShards:
         return self.are_all or (self._name is not None and self._name.id == "1")
 
     @property
-    def results(self) -> int:
+    def result_count(self) -> int:
         """How many tests have a result."""
         return sum(sum(shard.counts.values()) for shard in self)

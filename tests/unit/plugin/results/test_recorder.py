@@ -51,13 +51,13 @@ def phases(*outcomes: Any, nodeid: str = NAME, **more: Any) -> list[pytest.TestR
 
 
 def results(reports: Iterable[pytest.TestReport], **options: Any) -> list[wire.TestResult]:
-    """Everything that is settled, at once or at the end of a session; each can be sent."""
+    """Every result, at once or at the end of a session; each can be sent."""
     recorder = Recorder(str, **options)
-    settled = [result for each in reports if (result := recorder.add(each)) is not None]
-    settled += recorder.unsettled([])
-    for result in settled:
+    complete = [result for each in reports if (result := recorder.add(each)) is not None]
+    complete += recorder.flush([])
+    for result in complete:
         msgspec.json.decode(msgspec.json.encode(result), type=wire.TestResult)
-    return settled
+    return complete
 
 
 def only(reports: Iterable[pytest.TestReport], **options: Any) -> wire.TestResult:
@@ -72,8 +72,10 @@ def only(reports: Iterable[pytest.TestReport], **options: Any) -> wire.TestResul
     "whens", [["call"], ["setup", "call"], ["setup"], ["teardown"], ["call", "teardown"]]
 )
 def test_a_test_of_which_only_some_reports_are_logged_has_a_result(whens: list[str]) -> None:
-    settled = results(report(when, nodeid=f"{NAME}[{number}]") for number in range(3) for when in whens)
-    assert [(each.node_id, each.status) for each in settled] == [(f"{NAME}[{n}]", "passed") for n in range(3)]
+    complete = results(report(when, nodeid=f"{NAME}[{number}]") for number in range(3) for when in whens)
+    assert [(each.node_id, each.status) for each in complete] == [
+        (f"{NAME}[{n}]", "passed") for n in range(3)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -94,10 +96,10 @@ def test_a_test_in_flight_has_no_result() -> None:
     recorder = Recorder(str)
     for each in (*phases("passed", "passed", "passed"), report("setup", nodeid="test_it.py::test_b")):
         recorder.add(each)
-    assert list(recorder.unsettled()) == []
+    assert list(recorder.flush()) == []
     recorder.add(report("setup", nodeid="test_it.py::test_b"))
     recorder.add(report("call", nodeid="test_it.py::test_b"))
-    assert list(recorder.unsettled(["test_it.py::test_b"])) == []
+    assert list(recorder.flush(["test_it.py::test_b"])) == []
 
 
 def test_a_late_report_never_hides_a_failure() -> None:
@@ -166,10 +168,10 @@ def test_patched_clocks_reach_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("time", "monotonic", "perf_counter", "strftime", "gmtime"):
         monkeypatch.setattr(f"time.{name}", used)
-    settled = [recorder.add(each) for each in phases("passed", "failed", "passed")]
+    complete = [recorder.add(each) for each in phases("passed", "failed", "passed")]
     monkeypatch.undo()
-    assert settled[2] is not None
-    assert settled[2].started_at == "2023-11-14T22:13:20.250Z"
+    assert complete[2] is not None
+    assert complete[2].started_at == "2023-11-14T22:13:20.250Z"
 
 
 class Broken:

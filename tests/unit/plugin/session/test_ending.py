@@ -91,12 +91,12 @@ def test_the_last_line_ends_the_execution(
     assert closing_line(ends, now=101, wait=15, ends_execution=False).event is None
 
 
-def test_what_has_settled_or_is_running_has_started() -> None:
+def test_what_has_a_result_or_is_running_has_started() -> None:
     names = ["a.py::test_0", "a.py::running", "a.py::late"]
     assert not_started(names, shards_with("passed"), ["a.py::running"], str) == ["a.py::late"]
 
 
-def test_a_copy_or_a_workers_run_of_a_test_has_settled_under_its_name() -> None:
+def test_a_copy_or_a_workers_run_of_a_test_counts_under_its_name() -> None:
     shards = SessionShards(None, None, 100)
     shards.first.count("a.py::a @gw0", TestResult(title="a", status="passed"))
     shards.first.count("a.py::b #2", TestResult(title="b", status="passed"))
