@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_tms.client import TmsClient as TmsClient
     from pytest_tms.errors import TmsError as TmsError
-    from pytest_tms.plugin.results.attachments import Tms as Tms
-    from pytest_tms.plugin.terminal import Summary as Summary
+    from pytest_tms.plugin.results.fixture import Tms as Tms
+    from pytest_tms.plugin.session.summary import Summary as Summary
 else:  # type checkers would take every name for one that __getattr__ knows
 
     def __getattr__(name):
         modules = {
-            "Summary": "plugin.terminal",
-            "Tms": "plugin.results.attachments",
+            "Summary": "plugin.session.summary",
+            "Tms": "plugin.results.fixture",
             "TmsClient": "client",
             "TmsError": "errors",
         }

@@ -1,4 +1,4 @@
-"""Finds or starts the embedded TMS, by a process of the server half: this half imports no server code."""
+"""Finds or starts the embedded TMS in a process of its own: this package imports no code of the server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ START_TIMEOUT = 60
 
 
 def find_or_start(session: int) -> tuple[str, str]:
-    """Return the base URL and the token of the embedded TMS, which stays as long as the process ``session``.
+    """Return the base URL and the token of the embedded TMS, which runs as long as process ``session``.
 
     Raises:
         ValueError: it cannot be started; the message names the reason.
@@ -24,7 +24,7 @@ def find_or_start(session: int) -> tuple[str, str]:
     python = os.environ.get("TMS_SERVER_PYTHON", "")
     command = _command(python, os.environ.get("PATH", ""))
     try:
-        done = subprocess.run(  # noqa: S603  # our own module, or the command that the operator installed
+        done = subprocess.run(  # noqa: S603  # this package's module, or the command that the operator installed
             [*command, "--session", str(session)],
             capture_output=True,
             text=True,
@@ -71,9 +71,10 @@ def _command(python: str, path: str) -> list[str]:
 
 
 def _environ(*, is_own: bool) -> dict[str, str]:
-    """Return the environment: for this interpreter with the import path of this process, which is isolated.
+    """Return the environment of the command.
 
-    Another interpreter gets nothing that leads it to the packages of this one.
+    This interpreter gets the import path of this process, which may be isolated; another one must not import
+    the packages of this one.
     """
     if is_own:
         return {**os.environ, "PYTHONPATH": os.pathsep.join(folder for folder in sys.path if folder)}

@@ -1,8 +1,12 @@
-"""Text from tests, made fit to travel: valid Unicode, of bounded length, whatever object it comes from."""
+"""Text from tests as it can be sent: valid Unicode of bounded length; and counts in words."""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_tms.wire.executions import Counts, GivenCounts
 
 MAX_MESSAGE = 1000
 """Characters of a message (an error, a reason) that are kept."""
@@ -13,7 +17,7 @@ _LONGEST_NOTE = 40
 
 
 def clean(text: str, *, limit: int = 0) -> str:
-    """``text`` with lone surrogates as escapes, cut in the middle to ``limit`` characters (0: never)."""
+    """Return ``text`` with lone surrogates as escapes, shortened to ``limit`` characters (0: never)."""
     if limit and len(text) > limit:
         head = limit // 2
         tail = limit - head
@@ -37,7 +41,7 @@ def text_of(value: object) -> str:
 
 
 def without_escapes(text: str) -> str:
-    """Return ``text`` without the escape sequences that colour a terminal."""
+    """Return ``text`` without the escape sequences of a terminal."""
     return _ESCAPES.sub("", text) if "\x1b" in text else text
 
 
@@ -58,8 +62,21 @@ def stopped_early(not_run: int, expected: int | None) -> str:
 
 
 def is_notable_exit(exit_status: int | None, failed: int) -> bool:
-    """Return whether an exit status says more than the tests do: 0 is none failed, 1 is that some did."""
+    """Return whether an exit status is not the one that follows from the tests: 0 if none failed, else 1."""
     return exit_status is not None and exit_status != (1 if failed else 0)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, as in "1 test" and "2 tests"."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def describe_counts(counts: GivenCounts | Counts) -> str:
+    """Return counts in words, without those that are zero."""
+    named = (("failed", counts.failed), ("passed", counts.passed), ("skipped", counts.skipped))
+    parts = [f"{number} {name}" for name, number in named if number]
+    flaky = f" ({counts.flaky} flaky)" if counts.flaky else ""
+    return (", ".join(parts) or "no tests") + flaky
 
 
 def first_line(text: str, *, limit: int = MAX_MESSAGE) -> str:

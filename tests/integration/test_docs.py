@@ -18,7 +18,7 @@ import pytest
 
 from pytest_tms import TmsClient, errors, signing
 from pytest_tms.cli import tms as tms_command
-from pytest_tms.plugin.settings import table
+from pytest_tms.settings.table import table
 from tests.helpers.processes import Tms, outside
 
 DOCS = Path(__file__).parents[2] / "docs"

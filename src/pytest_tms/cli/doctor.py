@@ -80,7 +80,7 @@ def doctor(arguments: tuple[str, ...], verbose: bool, as_json: bool) -> None:
 
 def _examined(arguments: tuple[str, ...], findings: Findings) -> str:
     """Fill ``findings`` and return the verdict's words after "Reporting". Raises Broken."""
-    from pytest_tms.masking import Masker
+    from pytest_tms.masking.masker import Masker
 
     found = _probe(arguments)
     masker = Masker(found.get("secrets", ()))
@@ -215,7 +215,7 @@ def _examine(found: dict[str, Any], findings: Findings) -> str:
 
     def examine() -> None:
         from pytest_tms.errors import TmsError, Unreachable
-        from pytest_tms.sender.uploader import advice
+        from pytest_tms.sender.advice import advise
 
         try:
             _talk(found, findings)
@@ -223,7 +223,7 @@ def _examine(found: dict[str, Any], findings: Findings) -> str:
             text = str(error).rstrip(".")
             problems.append(f"{text}; check the base URL, and that the TMS is running")
         except TmsError as error:
-            problems.append(advice(error))
+            problems.append(advise(error))
         except Exception as error:  # whatever a URL or a response that nobody foresaw leads to
             problems.append(
                 f"{found['url']} cannot be examined ({type(error).__name__}: {error}): check the base URL"

@@ -56,8 +56,7 @@ def create(shards: int, url: str, as_json: bool, **asked: Any) -> None:
 @json_option
 def show(execution_id: str, url: str, as_json: bool) -> None:
     """Show how an execution and its shards stand."""
-    from pytest_tms.plugin.terminal import describe
-    from pytest_tms.text import stopped_early
+    from pytest_tms.text import describe_counts, stopped_early
 
     with connect(url) as client:
         status = client.get_execution(execution_id)
@@ -66,14 +65,14 @@ def show(execution_id: str, url: str, as_json: bool) -> None:
         return
     progress = status.progress
     shards = f"{progress.shards_completed} of {progress.total_shards} shards finished"
-    click.echo(f"{status.execution_id}  {status.status}, {shards}: {describe(status.results)}")
+    click.echo(f"{status.execution_id}  {status.status}, {shards}: {describe_counts(status.results)}")
     if status.reason:
         click.echo(f"reason  {status.reason}")
     if progress.tests_not_run:
         click.echo(stopped_early(progress.tests_not_run, progress.tests_expected))
     for shard in status.shard_results:
         again = f" (attempt {shard.attempt})" if shard.attempt > 1 else ""
-        click.echo(f"shard   {shard.shard_id} {shard.status}{again}: {describe(shard.results)}")
+        click.echo(f"shard   {shard.shard_id} {shard.status}{again}: {describe_counts(shard.results)}")
         for line in _details(shard):
             click.echo(f"        {line}")
     if status.artifacts.report_url:

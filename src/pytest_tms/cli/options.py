@@ -163,7 +163,7 @@ def connect(url: str, *, own_token: bool = False) -> TmsClient:
     no token at all.
     """
     from pytest_tms.client import TmsClient
-    from pytest_tms.plugin.settings import read_token
+    from pytest_tms.settings.resolution import read_token
 
     if url == "local":
         from pytest_tms.embedded import find_or_start
@@ -209,8 +209,9 @@ def request_options(function: Function) -> Function:
 def new_request(asked: Mapping[str, Any], shards: int) -> wire.ExecutionRequest:
     """The execution that ``request_options``, the environment and the CI ask for."""
     from pytest_tms import wire
-    from pytest_tms.ci import detection
-    from pytest_tms.plugin.settings import dest, resolve, table
+    from pytest_tms.ci.metadata import build_metadata
+    from pytest_tms.settings.resolution import resolve
+    from pytest_tms.settings.table import dest, table
 
     written = {dest(entry.option) or entry.ini: asked.get(name) for name, entry in table()}
     resolved = resolve(written.get, os.environ, written.get)
@@ -225,5 +226,5 @@ def new_request(asked: Mapping[str, Any], shards: int) -> wire.ExecutionRequest:
         provider=settings.provider,
         trigger_source=settings.trigger,  # type: ignore[arg-type]  # checked against the choices
         configuration=wire.Configuration(parallel=shards > 1, shards=shards, timeout=timeout),
-        metadata={**detection.describe(Path.cwd()), **meta} or None,
+        metadata={**build_metadata(Path.cwd()), **meta} or None,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,30 +95,28 @@ class _Replay:
 
     def _send(self, journal: Path, opened: Opened) -> None:
         from pytest_tms.errors import InFlight, TmsError
-        from pytest_tms.sender.replay import reason
-        from pytest_tms.sender.replay import replay as send
+        from pytest_tms.sender.advice import advise_replay
+        from pytest_tms.sender.replay import Replay
 
         try:
             client = self._client(self._url or opened.url)
-            with click.progressbar(
-                length=journal.stat().st_size, label=journal.stem, hidden=self._as_json
-            ) as bar:
-                done = send(
-                    journal,
-                    client,
-                    webhook_token=os.environ.get("TMS_WEBHOOK_TOKEN", ""),
-                    instead=self._changes,
-                    progress=partial(_show, bar),
-                )
+            webhook_token = os.environ.get("TMS_WEBHOOK_TOKEN", "")
+            done = Replay.open(journal, client, webhook_token=webhook_token, overrides=self._changes)
+            if done is not None:
+                with click.progressbar(
+                    length=journal.stat().st_size, label=journal.stem, hidden=self._as_json
+                ) as bar:
+                    for position in done.steps():
+                        bar.update(position - bar.pos)
         except KeyboardInterrupt:
             click.echo(f"what is left stays in {self._path}: the same command goes on from there", err=True)
             raise
         except InFlight:
             raise
         except (TmsError, OSError, ValueError) as error:
-            why = reason(error)
-            self._failed.append({"journal": str(journal), "error": why})
-            click.echo(f"{journal} is not sent: {why}", err=True)
+            problem = advise_replay(error)
+            self._failed.append({"journal": str(journal), "error": problem})
+            click.echo(f"{journal} is not sent: {problem}", err=True)
             return
         if done is None:
             click.echo(f"{journal} is left alone: another process is sending it", err=True)
@@ -151,7 +148,3 @@ def _discard(found: list[Path], path: Path, *, as_json: bool) -> None:
         click.echo(f"{len(deleted)} of {len(found)} runs deleted in {path}")
     if len(deleted) < len(found):
         raise ValueError(f"{len(found) - len(deleted)} runs are in use and stay in {path}")
-
-
-def _show(bar: Any, position: int, end: int) -> None:
-    bar.update(position - bar.pos)

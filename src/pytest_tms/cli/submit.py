@@ -12,7 +12,7 @@ from pytest_tms.cli.options import connect, json_option, url_option
 
 if TYPE_CHECKING:
     from pytest_tms import wire
-    from pytest_tms.journal.file import JournalWriter
+    from pytest_tms.journal.writer import JournalWriter
 
 
 @click.command()
@@ -42,9 +42,10 @@ def submit(
     from tempfile import TemporaryDirectory
 
     from pytest_tms.errors import TmsError
-    from pytest_tms.journal.file import Journal, JournalWriter
-    from pytest_tms.plugin.terminal import describe
+    from pytest_tms.journal.reader import Journal
+    from pytest_tms.journal.writer import JournalWriter
     from pytest_tms.sender.uploader import Uploader
+    from pytest_tms.text import describe_counts
 
     if not any(map(_exists, files)):
         raise click.BadParameter(f"there is no file {str(files[0])!r}: nothing was sent")
@@ -56,30 +57,30 @@ def submit(
         journal = Journal.adopt(writer.path)
         if journal is None:
             raise ValueError(f"{writer.path} cannot be read: is the folder for temporary files writable?")
-        delivery = Uploader(client, journal)
+        uploader = Uploader(client, journal)
         try:
             with click.progressbar(
                 length=journal.end, label=f"shard {shard}", hidden=as_json or not sys.stdout.isatty()
             ) as bar:
-                delivery.progress = lambda position, _: bar.update(position - bar.pos)
-                delivery.step()
+                for position in uploader.steps():
+                    bar.update(position - bar.pos)
         except TmsError as error:
             raise ValueError("; ".join([*found, f"nothing was sent: {error}"])) if found else error from None
         finally:
             journal.close(delivered=True)
-    link = delivery.joined.report_url if delivery.joined else ""
+    link = uploader.joined.report_url if uploader.joined else ""
     if as_json:
         numbers = {name: getattr(counts, name) for name in counts.__struct_fields__}
-        answer = {"reportUrl": link, "results": numbers, "refused": delivery.refused, "problems": problems}
+        answer = {"reportUrl": link, "results": numbers, "refused": uploader.refused, "problems": problems}
         click.echo(json.dumps(answer))
     else:
-        click.echo(f"{link}  shard {shard}: {describe(counts)}")
+        click.echo(f"{link}  shard {shard}: {describe_counts(counts)}")
     for problem in found:
         click.echo(f"tms: {' '.join(problem.splitlines())}", err=True)
-    for name in delivery.refused:
+    for name in uploader.refused:
         click.echo(f"refused {name}", err=True)
-    if delivery.refused:
-        raise ValueError(f"{len(delivery.refused)} tests were refused; the others have arrived")
+    if uploader.refused:
+        raise ValueError(f"{len(uploader.refused)} tests were refused; the others have arrived")
     if found:
         raise click.exceptions.Exit(1)
 
@@ -101,15 +102,17 @@ def _write(
     """
     import os
 
-    from pytest_tms import masking, wire
-    from pytest_tms.ci import detection
+    from pytest_tms import wire
+    from pytest_tms.ci.metadata import build_metadata
     from pytest_tms.cli.formats import read_report
     from pytest_tms.cli.formats.node_ids import NodeIds
     from pytest_tms.cli.formats.source import Source
     from pytest_tms.cli.formats.totals import Totals
     from pytest_tms.journal import lines
+    from pytest_tms.masking.environment import secrets_in
+    from pytest_tms.masking.masker import Masker
 
-    masker = masking.Masker(masking.of_environment(os.environ))
+    masker = Masker(secrets_in(os.environ))
     shard_json = lines.text_as_json(shard)
 
     def write(line: bytes) -> None:
@@ -133,7 +136,7 @@ def _write(
         totals.end(report)
         if report.problems:
             problems.setdefault(source.name, []).extend(report.problems)
-    metadata = detection.describe(Path.cwd())
+    metadata = build_metadata(Path.cwd())
     end = lines.ShardEnded(
         at=now,
         shard=shard,

@@ -1,1 +1,6 @@
-"""What a run must deliver, on disk: the lines of a journal and the file that holds them."""
+"""Journals: what a run must deliver, on disk before it is sent. docs/journal.md describes the files.
+
+One run writes one file, ``NAME.jsonl``: one line for each event of the run, appended with one write.
+``NAME.acks`` beside it records how far the TMS has them. ``NAME.lock`` is held by the process that delivers
+them, so that two processes never deliver one journal. All of them are deleted once everything is delivered.
+"""

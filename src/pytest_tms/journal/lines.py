@@ -1,4 +1,4 @@
-"""The lines of a journal: what happened in a run, in the order in which it happened. Knows no pytest."""
+"""The lines of a journal, one struct for each kind of event in a run, and their JSON. Free of pytest."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 
-from pytest_tms import wire
 from pytest_tms.text import clean
+from pytest_tms.wire.base import EventName, SubmittedStatus
+from pytest_tms.wire.executions import ExecutionRequest, GivenCounts
+from pytest_tms.wire.results import ArtifactNames
 
 VERSION = 2
 """The format of the lines; readers also accept version 1, which has no ``Begun``, ``OnWorker``, ``Collected``
@@ -15,7 +17,7 @@ and ``TimeLimit``."""
 
 
 class Line(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, tag_field="is"):
-    """One line; ``at`` is when it happened, ISO 8601."""
+    """One line; ``at`` is the time of the event, ISO 8601."""
 
     at: str = ""
 
@@ -30,7 +32,7 @@ class Opened(Line, kw_only=True, frozen=True, omit_defaults=True, tag="run"):
     version: int
     run: str
     url: str = ""
-    request: wire.ExecutionRequest | None = None
+    request: ExecutionRequest | None = None
     execution: str = ""
     provider: str = "custom"
     attempt: int = 0
@@ -75,11 +77,11 @@ class TimeLimit(Line, kw_only=True, frozen=True, omit_defaults=True, tag="limit"
 
 
 class Tested(Line, kw_only=True, frozen=True, omit_defaults=True, tag="test", gc=False):
-    """A test settled.
+    """A test with a complete result.
 
     ``n`` is the number of its ``Begun`` line, 0 if it has none. ``id`` identifies the test within its shard,
     whatever the test's own fields hold; ``again`` is set if an earlier line of the shard has the same ``id``.
-    Thousands are read at a time, so they are kept out of the garbage collector's rounds.
+    Thousands are read at a time, so the garbage collector does not track them.
     """
 
     shard: str
@@ -97,10 +99,10 @@ class ShardEnded(Line, kw_only=True, frozen=True, omit_defaults=True, tag="end")
     """
 
     shard: str
-    status: wire.SubmittedStatus
-    results: wire.GivenCounts
+    status: SubmittedStatus
+    results: GivenCounts
     duration: int = 0
-    artifacts: wire.ArtifactNames | None = None
+    artifacts: ArtifactNames | None = None
     metadata: dict[str, Any] = {}
     reason: str = ""
     collected: int | None = None
@@ -116,9 +118,9 @@ class Closed(Line, kw_only=True, frozen=True, omit_defaults=True, tag="close"):
     ``wait`` is how many seconds the session waits for the delivery of what is left.
     """
 
-    event: wire.EventName | None = None
+    event: EventName | None = None
     status: str = ""
-    results: wire.GivenCounts | None = None
+    results: GivenCounts | None = None
     duration: int = 0
     reason: str = ""
     wait: float = 0
@@ -128,6 +130,8 @@ AnyLine = Opened | ShardStarted | Collected | Begun | OnWorker | TimeLimit | Tes
 
 TESTED = b'{"is":"test"'
 """How a ``Tested`` line begins."""
+CLOSED = b'{"is":"close"'
+"""How a ``Closed`` line begins."""
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -151,7 +155,7 @@ def encode(line: Line) -> bytes:
     return as_json(line) + b"\n"
 
 
-def as_json(message: msgspec.Struct) -> bytes:
+def as_json(message: object) -> bytes:
     """Return a message as JSON; text that is not Unicode is written as escapes."""
     try:
         return _ENCODER.encode(message)
@@ -170,6 +174,11 @@ def _cleaned(value: Any) -> Any:
     if isinstance(value, dict):
         return {clean(str(key)): _cleaned(item) for key, item in value.items()}
     return [_cleaned(item) for item in value] if isinstance(value, list) else value
+
+
+def encode_begun(n: int, name: str, milliseconds: int) -> bytes:
+    """Return a ``Begun`` line. One is written for every test."""
+    return b'{"is":"begin","n":%d,"name":%b,"t":%d}\n' % (n, text_as_json(name), milliseconds)
 
 
 def encode_tested(shard: bytes, test: bytes, *, n: int = 0, identity: int = 0, again: bool = False) -> bytes:

@@ -1,4 +1,4 @@
-"""The pytest half: options, and whether to be active at all. An inert run loads nothing else."""
+"""The pytest plugin: options, the fixture ``tms``, activation. A run that does not report loads no more."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_tms.plugin.settings import OFFLINE, ON, SettingError, dest, ini_reader, is_on, table
+from pytest_tms.settings.resolution import ini_reader, is_disabled, is_on, is_required
+from pytest_tms.settings.table import OFFLINE, SettingError, dest, table
 
 if TYPE_CHECKING:
-    from pytest_tms.plugin.results.attachments import Tms
+    from pytest_tms.plugin.results.fixture import Tms
 
 
 RUNS_NOTHING = (
@@ -27,7 +28,7 @@ RUNS_NOTHING = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare every option and ini value from the settings' table (every process)."""
+    """Declare every option and ini value from the table of settings (every process)."""
     group = parser.getgroup("tms", "live reporting to a test management system (pytest-tms)")
     for _, entry in table():
         text = f"{entry.help} [{entry.env}]" if entry.env else entry.help
@@ -48,13 +49,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                 entry.option, dest=dest(entry.option), action=action, metavar=entry.metavar, help=text
             )
         if entry.ini:
-            # In native TOML a value of another type is taken, too: see ini_reader.
+            # In native TOML a value of another type is accepted too: see ini_reader.
             kind = {"pairs": "linelist", "lines": "linelist", "words": "args"}.get(entry.kind, "string")
             parser.addini(entry.ini, entry.help, type=kind, default=None)  # type: ignore[arg-type]
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Make the user's hooks known (every process), so that implementing one is no error in an inert run."""
+    """Declare the hooks for users (every process), so that a run that does not report accepts them too."""
     from pytest_tms.plugin import hookspecs
 
     pluginmanager.add_hookspecs(hookspecs)
@@ -62,23 +63,23 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 @pytest.fixture
 def tms(request: pytest.FixtureRequest) -> Tms:
-    """The TMS for this test: ``attach(…)``, ``property(…)``, ``execution_id``, ``shard_id``."""
-    from pytest_tms.plugin.results.attachments import Tms
+    """The report of this test: ``attach(…)``, ``property(…)``, ``execution_id``, ``shard_id``."""
+    from pytest_tms.plugin.results.fixture import Tms
 
-    if request.config.pluginmanager.has_plugin("tms-guard"):
-        from pytest_tms.plugin.results.enrichment import watch_attachments
+    if request.config.pluginmanager.has_plugin("tms-hook-errors"):
+        from pytest_tms.plugin.results.reported_attachments import report_attachments
 
-        watch_attachments(request.config)
+        report_attachments(request.config)
     return Tms(request.node)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register what this process needs (every process): its shard's tests, a session, enrichment, or nothing.
+    """Register what this process needs (every process): the selection of its shard, a session, or enrichment.
 
     Raises:
-        pytest.UsageError: the shard is not a valid one. To run all tests instead would hide the mistake.
+        pytest.UsageError: the shard is invalid. To run all tests instead would hide the mistake.
     """
-    config.addinivalue_line("markers", "tms(id, title, tags, owner): how this test is named in the TMS")
+    config.addinivalue_line("markers", "tms(id, title, tags, owner): how this test is shown in the TMS")
     _select_shard(config)
     if any(config.getoption(name, default=False) for name in RUNS_NOTHING):
         return
@@ -90,11 +91,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
         activate(config)
     except SettingError as error:
-        _deactivate(config, str(error))
-    except Exception as error:  # a defect of ours must not keep the tests from running
-        from pytest_tms.plugin.hook_errors import sentence
+        _register_inactive(config, str(error))
+    except Exception as error:  # a defect of the plugin must not keep the tests from running
+        from pytest_tms.plugin.hook_errors import describe_error
 
-        _deactivate(config, sentence("pytest-tms in pytest_configure", error))
+        _register_inactive(config, describe_error("pytest-tms in pytest_configure", error))
 
 
 def _select_shard(config: pytest.Config) -> None:
@@ -113,42 +114,27 @@ def _select_shard(config: pytest.Config) -> None:
 
 
 def _check_required(config: pytest.Config) -> None:
-    """Fail a run that is required to report, and names no TMS."""
-    asked = (
-        config.getoption("tms_required"),
-        os.environ.get("TMS_REQUIRED"),
-        ini_reader(config)("tms_required"),
-    )
-    if not any(asked) or hasattr(config, "workerinput") or _is_switched_off(config) or _is_nested(config):
-        return
-    if _is_required(config):
-        empty = "TMS_URL is empty" if "TMS_URL" in os.environ else "there is no TMS URL"
-        _deactivate(config, f"{empty}: set --tms-url, TMS_URL or tms_url")
+    """Fail a run that is required to report and has no TMS."""
+    is_wanted = _is_required(config) and not is_disabled(config.getoption, os.environ)
+    if is_wanted and not hasattr(config, "workerinput") and not _is_nested(config):
+        state = "TMS_URL is empty" if "TMS_URL" in os.environ else "there is no TMS URL"
+        _register_inactive(config, f"{state}: set --tms-url, TMS_URL or tms_url")
 
 
-def _deactivate(config: pytest.Config, reason: str) -> None:
+def _register_inactive(config: pytest.Config, reason: str) -> None:
     from pytest_tms.plugin.inactive import Inactive
 
     config.pluginmanager.register(Inactive(reason, required=_is_required(config)), "tms-inactive")
 
 
 def _is_required(config: pytest.Config) -> bool:
-    """Whether the run must report; a value that cannot be read counts as yes."""
-    if config.getoption("tms_required"):
-        return True
-    words = os.environ.get("TMS_REQUIRED") or ini_reader(config)("tms_required") or "0"
-    return str(words).strip().lower() not in ("0", "false", "no", "off")
-
-
-def _is_switched_off(config: pytest.Config) -> bool:
-    words = os.environ.get("TMS_DISABLED", "").strip().lower()
-    return bool(config.getoption("no_tms")) or words in ON
+    return is_required(config.getoption, os.environ, ini_reader(config))
 
 
 def _is_nested(config: pytest.Config) -> bool:
-    """Whether this session runs inside a test of another one, and does not ask for reporting by an option."""
-    asked = any(config.getoption(name) for name in ("tms_url", "tms_offline", "tms_required"))
-    return "PYTEST_CURRENT_TEST" in os.environ and not asked
+    """Return whether this session runs inside a test of another one, without an option for reporting."""
+    has_option = any(config.getoption(name) for name in ("tms_url", "tms_offline", "tms_required"))
+    return "PYTEST_CURRENT_TEST" in os.environ and not has_option
 
 
 @pytest.hookimpl(tryfirst=True)

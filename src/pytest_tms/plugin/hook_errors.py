@@ -1,4 +1,4 @@
-"""Keeps errors of ours, and of the user's hooks, out of pytest: each is named once and shown at the end."""
+"""Keeps errors of the plugin, and of the user's hooks, out of pytest: each is shown once, at the end."""
 
 from __future__ import annotations
 
@@ -13,100 +13,103 @@ from pytest_tms.text import clean
 
 Plugin = TypeVar("Plugin")
 
-TROUBLE = "tms_trouble"
-"""Under which an xdist worker hands what it noted to its controller."""
+WORKER_ERRORS = "tms_errors"
+"""The name under which an xdist worker hands its errors to its controller."""
+MAX_SENTENCE = 500
+"""Characters of one error that are kept."""
 
 
-class Guard:
-    """Knows what went wrong in this process. It is a plugin, too: it shows what nobody else has shown."""
+class HookErrors:
+    """The errors of one process. As a plugin it shows those that no summary has shown."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._noted: dict[str, str] = {}
-        self._shown: set[str] = set()
+        self._recorded: dict[str, str] = {}
+        self._taken: set[str] = set()
 
-    def note(self, what: str, error: BaseException) -> None:
-        """Keep an error of ``what``, the first of each."""
-        if what not in self._noted:
-            self._noted[what] = sentence(what, error)
+    def record(self, source: str, error: BaseException) -> None:
+        """Keep an error; only the first of each ``source`` counts."""
+        if source not in self._recorded:
+            self._recorded[source] = describe_error(source, error)
 
-    def learn(self, sentences: list[str]) -> None:
-        """Take over what a worker noted; the same of several workers is kept once."""
+    def extend(self, sentences: list[str]) -> None:
+        """Keep sentences of another process or module; the same sentence is kept once."""
         for sentence in sentences:
-            self._noted.setdefault(sentence.partition(" failed (")[0], sentence)
+            self._recorded.setdefault(sentence.partition(" failed (")[0], sentence)
 
     def take(self) -> list[str]:
-        """Every sentence that was not shown before; who takes them shows them."""
-        fresh = [sentence for sentence in self._noted.values() if sentence not in self._shown]
-        self._shown.update(fresh)
-        return fresh
+        """Return every sentence that was not taken before; the caller shows them."""
+        new = [sentence for sentence in self._recorded.values() if sentence not in self._taken]
+        self._taken.update(new)
+        return new
 
-    def watch(self, plugin: Plugin, instead: Callable[[str], object] | None = None) -> Plugin:
-        """The same plugin, whose hooks never raise: what they raise is noted, and pytest goes on without.
+    def protect(self, plugin: Plugin, replacement: Callable[[str], object] | None = None) -> Plugin:
+        """Return the same plugin with hooks that never raise: an error is recorded, and pytest goes on.
 
-        A wrapper only yields and leaves its work to ``after_`` and its name: watching that costs a test less.
-        ``instead`` makes, of why, what takes the plugin's place where its session cannot start.
+        A wrapper only yields and leaves its work to the method ``after_`` + its name: to protect that costs a
+        test less. If the plugin's session cannot start, ``replacement`` returns, for the reason,
+        the plugin that takes its place.
         """
         for name in dir(plugin):
             if name.startswith(("pytest_", "after_pytest_")):
                 method = getattr(plugin, name)
                 if inspect.isgeneratorfunction(method):
                     continue
-                if name == "pytest_sessionstart" and instead is not None:
-                    guarded = self._replaced(method, plugin, instead)
+                if name == "pytest_sessionstart" and replacement is not None:
+                    protected = self._replacing(method, plugin, replacement)
                 else:
-                    guarded = self._plain(method, name.removeprefix("after_"))
-                setattr(plugin, name, guarded)
+                    protected = self._recording(method, name.removeprefix("after_"))
+                setattr(plugin, name, protected)
         return plugin
 
-    def _replaced(
-        self, method: Callable[..., Any], plugin: object, instead: Callable[[str], object]
+    def _replacing(
+        self, method: Callable[..., Any], plugin: object, replacement: Callable[[str], object]
     ) -> Callable[..., Any]:
         @functools.wraps(method)
-        def guarded(*args: Any) -> None:
+        def protected(*args: Any) -> None:
             try:
                 method(*args)
             except pytest.exit.Exception:
                 raise
             except Exception as error:
                 self._config.pluginmanager.unregister(plugin)
-                reason = sentence("pytest-tms in pytest_sessionstart", error)
-                self._config.pluginmanager.register(instead(reason), "tms-off")
+                reason = describe_error("pytest-tms in pytest_sessionstart", error)
+                self._config.pluginmanager.register(replacement(reason), "tms-inactive")
 
-        return guarded
+        return protected
 
-    def _plain(self, method: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def _recording(self, method: Callable[..., Any], name: str) -> Callable[..., Any]:
         @functools.wraps(method)
-        def guarded(*args: Any) -> Any:
+        def protected(*args: Any) -> Any:
             try:
                 return method(*args)
-            except pytest.exit.Exception:  # a signal came meanwhile
+            except pytest.exit.Exception:  # a signal arrived meanwhile
                 raise
-            except Exception as error:  # a defect of ours must not become one of the user's run
-                self.note(f"pytest-tms in {name}", error)
+            except Exception as error:  # a defect of the plugin must not become one of the user's run
+                self.record(f"pytest-tms in {name}", error)
 
-        return guarded
+        return protected
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Hand on what was noted (xdist's workers, which have no terminal)."""
+        """Hand the errors to the controller (xdist's workers, which have no terminal)."""
         output = getattr(self._config, "workeroutput", None)
-        if output is not None and self._noted:
-            output[TROUBLE] = self.take()
+        if output is not None and self._recorded:
+            output[WORKER_ERRORS] = self.take()
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        """Show what came too late for the block at the end (the process that reports)."""
+        """Show what came after the summary (the process that reports)."""
         terminal = self._config.pluginmanager.getplugin("terminalreporter")
         for sentence in self.take() if terminal is not None else ():
-            terminal.write_line(f"tms: trouble {sentence}", yellow=True)
+            terminal.write_line(f"tms: warning: {sentence}", yellow=True)
 
 
-def sentence(what: str, error: BaseException) -> str:
-    """What failed, and how, on one line."""
+def describe_error(source: str, error: BaseException) -> str:
+    """Return what failed, and how, on one line."""
     try:
         text = str(error)
     except Exception:  # an error of the user's may have no text
         text = "it has no text"
-    said = " ".join(f"{type(error).__name__}: {text}".split())
-    return clean(f"{what} failed ({said})", limit=500)
+    shown = " ".join(f"{type(error).__name__}: {text}".split())
+    return clean(f"{source} failed ({shown})", limit=MAX_SENTENCE)

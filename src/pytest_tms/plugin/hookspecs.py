@@ -1,7 +1,7 @@
 """The hooks that users may implement, in a conftest.py or a plugin.
 
-They are called in the process that reports: the only one, or xdist's controller. A hook that raises is
-named once at the end of the run, and what it was called for goes on without it.
+They are called in the process that reports: the only one, or xdist's controller. A hook that raises is a
+warning at the end of the run, and changes nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_tms.plugin.terminal import Summary
+    from pytest_tms.plugin.session.summary import Summary
 
 
 @pytest.hookspec
@@ -27,10 +27,10 @@ def pytest_tms_execution(config: pytest.Config, request: dict[str, Any]) -> None
 
 @pytest.hookspec
 def pytest_tms_result(report: pytest.TestReport | pytest.CollectReport, result: dict[str, Any]) -> None:
-    """Change a settled test before it is sent, in place.
+    """Change a complete result before it is sent, in place.
 
     ``result`` holds one entry of ``tests`` in POST /results: ``title``, ``status``, ``tags`` …, durations
-    in milliseconds. ``report`` is the one that settled it: the last teardown, a crash, a collection error.
+    in milliseconds. ``report`` is the one that completed it: the last teardown, a crash, a collection error.
     An implementation in a conftest.py applies to the tests in and below its folder. ``nodeId`` and ``worker``
     identify the test and stay as they are.
     """
@@ -38,4 +38,4 @@ def pytest_tms_result(report: pytest.TestReport | pytest.CollectReport, result: 
 
 @pytest.hookspec
 def pytest_tms_finished(config: pytest.Config, summary: Summary) -> None:
-    """Learn how the run was reported: its link, shards and counts, and what was delivered."""
+    """Receive how the run was reported: its link, shards and counts, and what was delivered."""

@@ -1,4 +1,4 @@
-"""What replaces the reporting session of a run that was to report and cannot."""
+"""The replacement of the reporting session in a run that cannot report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 
 class Inactive:
-    """A run that cannot report: shows the reason, and fails a run that is required to report."""
+    """Shows why a run does not report, and fails a run that is required to report."""
 
     def __init__(self, reason: str, *, required: bool = False) -> None:
         self._reason = reason
@@ -16,7 +16,7 @@ class Inactive:
         self._has_failed_run = False
 
     def pytest_report_header(self) -> str:
-        """Show the reason before the tests."""
+        """Show the reason in the header."""
         return f"tms: not reporting: {self._reason}"
 
     @pytest.hookimpl(trylast=True)
@@ -30,7 +30,7 @@ class Inactive:
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
     ) -> Generator[None, None, None]:
-        """Show it again after them."""
+        """Show the reason at the end."""
         yield
         if self._required:
             status = " (exit status 1)" if self._has_failed_run else ""

@@ -1,4 +1,4 @@
-"""``--tms-offline [DIR]``: the folder is optional, so what follows the option may be meant otherwise."""
+"""``--tms-offline [DIR]``: the folder is optional, so what follows the option may be a path of tests."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from itertools import pairwise
 
 import pytest
 
-from pytest_tms.plugin.settings import OFFLINE
+from pytest_tms.settings.table import OFFLINE
 
 
-def give_back_tests(config: pytest.Config) -> None:
-    """``pytest --tms-offline tests`` means the tests in ``tests``, not a folder to write to.
+def restore_test_path(config: pytest.Config) -> None:
+    """Restore the test path in ``pytest --tms-offline tests``, where the parser takes it for the folder.
 
-    The parser takes whatever follows for the folder. What is a test path goes back to the arguments: a
-    file, or a folder with Python files and no journals.
+    A test path is a file, or a folder with Python files and without journals.
     """
-    given = _word(config)
+    given = _separate_folder(config)
     path = config.invocation_params.dir / given.partition("::")[0]
     if not given or not path.exists():
         return
@@ -25,20 +24,20 @@ def give_back_tests(config: pytest.Config) -> None:
         config.args[:] = [given, *config.args] if explicit else [given]
 
 
-def misled(config: pytest.Config) -> str:
-    """What to write instead, where the folder kept pytest from finding its settings; else an empty text.
+def misread_folder(config: pytest.Config) -> str:
+    """Return what to write instead if the folder kept pytest from finding its settings; else an empty text.
 
-    pytest looks for them before it knows this option, and takes a folder that exists for a test path.
+    pytest looks for its settings before it knows this option, and takes an existing folder for a test path.
     """
-    given, here = _word(config), config.invocation_params.dir
+    given, here = _separate_folder(config), config.invocation_params.dir
     path = here / given
     if not given or config.getoption("inifilename") or not path.exists() or path.is_relative_to(here):
         return ""
     return f"pytest took {given} for a test path when it looked for its settings: write --tms-offline={given}"
 
 
-def _word(config: pytest.Config) -> str:
-    """The folder, where it is a word of its own behind the option."""
+def _separate_folder(config: pytest.Config) -> str:
+    """Return the folder if it is an argument of its own after the option; else an empty text."""
     given = str(config.getoption("tms_offline") or "")
-    words = [str(word) for word in config.invocation_params.args]
-    return given if ("--tms-offline", given) in pairwise(words) else ""
+    arguments = [str(word) for word in config.invocation_params.args]
+    return given if ("--tms-offline", given) in pairwise(arguments) else ""

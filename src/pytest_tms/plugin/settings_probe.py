@@ -1,4 +1,4 @@
-"""The settings of a run, as pytest itself reads them: a plugin with which `tms doctor` starts pytest."""
+"""The settings of a run as pytest reads them: a plugin with which `tms doctor` starts pytest."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from typing import Any
 
 import pytest
 
-from pytest_tms import masking
-from pytest_tms.plugin.activation import unusable
-from pytest_tms.plugin.offline_option import give_back_tests
-from pytest_tms.plugin.settings import Resolved, ini_reader, is_on, misspelt, resolve, table, unused
+from pytest_tms.masking.environment import secrets_in
+from pytest_tms.masking.masker import Masker
+from pytest_tms.plugin.activation import delivery_problem
+from pytest_tms.plugin.offline_option import restore_test_path
 from pytest_tms.plugin.xdist.sharding import parse_shard
+from pytest_tms.settings.resolution import Resolved, ini_reader, is_on, resolve
+from pytest_tms.settings.spelling import misspelt, unused
+from pytest_tms.settings.table import table
 
 MARK = "PYTEST_TMS_PROBE"
-"""The variable that holds how the one line for `tms doctor` begins: a conftest.py may print others."""
+"""The variable that holds the prefix of the line for `tms doctor`: a conftest.py may print other lines."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int:
-    """Print what was read as one line of JSON, instead of running a session."""
+    """Print the settings as one line of JSON, instead of running a session."""
     found: dict[str, Any] = {"rootdir": str(config.rootpath), "settings": [], "problem": "", "off": ""}
     try:
         _read(config, found)
@@ -34,16 +37,19 @@ def pytest_cmdline_main(config: pytest.Config) -> int:
 
 
 def _read(config: pytest.Config, found: dict[str, Any]) -> None:
-    """Fill ``found``, secrets included: it goes through a pipe and nowhere else.
+    """Fill ``found``, secrets included: it is written to a pipe only.
 
-    ``off`` is why the run does not report, ``problem`` why it cannot; ``problems`` are sentences about values
-    without which it can. Raises ValueError with the problem.
+    ``off`` is why the run does not report, ``problem`` why it cannot; ``problems`` are about invalid values
+    that do not prevent it.
+
+    Raises:
+        ValueError: the run cannot report; the message is the problem.
     """
     if not config.pluginmanager.hasplugin("tms"):
         raise ValueError(
             "pytest does not load pytest-tms: look for -p no:tms, PYTEST_ADDOPTS and PYTEST_PLUGINS"
         )
-    give_back_tests(config)
+    restore_test_path(config)
     read_ini = ini_reader(config)
     resolved = resolve(config.getoption, os.environ, read_ini)
     settings, sources = resolved.settings, resolved.sources
@@ -56,7 +62,7 @@ def _read(config: pytest.Config, found: dict[str, Any]) -> None:
     found["secrets"] = [
         settings.token.reveal(),
         settings.webhook_token.reveal(),
-        *masking.of_environment(os.environ),
+        *secrets_in(os.environ),
     ]
     ini_names = list(getattr(config, "_inicfg", ()))
     found["problems"] = [*resolved.problems, *misspelt(os.environ, ini_names)]
@@ -64,7 +70,7 @@ def _read(config: pytest.Config, found: dict[str, Any]) -> None:
     for name in ("suite", "environment", "execution"):
         found[name] = getattr(settings, name)
     parse_shard(settings.shard)
-    masking.Masker((), settings.mask)
+    Masker((), settings.mask)
     if not is_on(config.getoption, os.environ, read_ini):
         found["off"] = _why_off(resolved)
     elif settings.offline:
@@ -74,7 +80,7 @@ def _read(config: pytest.Config, found: dict[str, Any]) -> None:
         if token_problems:
             found["problems"].remove(token_problems[0])
             raise ValueError(token_problems[0])
-        if problem := unusable(settings):
+        if problem := delivery_problem(settings):
             raise ValueError(problem)
         found["url"], found["token"] = settings.url, settings.token.reveal()
         if settings.url == "local":

@@ -1,1 +1,1 @@
-"""The process that delivers a journal: uploads, retries, replay."""
+"""The process that delivers a journal while tests run, and the delivery of journals that were kept."""

@@ -1,8 +1,8 @@
-"""The sender process as the process that runs the tests sees it. Standard library and msgspec only.
+"""Starts the sender process, and reads its reports. Standard library and msgspec only.
 
-The tests' process belongs to the user: it keeps no child, no thread and no socket of ours, only the reading
-end of one pipe. The functions that are called while tests run are bound when the object is made, because
-tests replace those of ``os`` and ``time``.
+The process of the tests belongs to the user: the plugin keeps no child, no thread and no socket in it, only
+the reading end of one pipe. The functions that are called while tests run are bound when the object is
+created, because tests replace those of ``os`` and ``time``.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from typing import Any
 import msgspec
 
 BOOT = "import sys; sys.path.extend(sys.argv[1:]); from pytest_tms.sender.process import main; main()"
-"""What the interpreter of the sender runs, in isolated mode."""
+"""The code that the interpreter of the sender runs, in isolated mode."""
 IN_BACKGROUND = 'exec 3<&0; "$@" <&3 3<&- &'
-"""What the shell between does: start the sender and end, so that it is nobody's child."""
+"""The script of the shell in between: it starts the sender and ends, so that the sender is not a child."""
 INSTRUMENTATION = ("COVERAGE_", "COV_CORE_", "PYTHON")
-"""Beginnings of the names of variables by which users instrument their Python processes."""
+"""Prefixes of the variables by which users instrument their Python processes."""
 
 
-class State(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What the sender reports. ``stop`` is why the run has to stop; ``is_final`` comes with the last report.
+class SenderState(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A report of the sender. ``stop`` is why the run has to stop; ``is_final`` marks the last report.
 
     ``warnings`` are sentences for the summary, ``problem`` is why not everything is delivered; ``delivered``
     counts the tests that the TMS has, ``refused`` names those that it does not accept. ``backlog`` are
-    the earlier runs and their tests that were delivered, ``waiting`` how many earlier runs still wait.
+    the earlier runs and their tests that were delivered, ``waiting`` how many earlier runs are not yet.
     """
 
     pid: int = 0
@@ -50,11 +50,11 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     is_done: bool = False
 
 
-class Start(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What the sender is given through its standard input: secrets never travel in its arguments.
+class SenderConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The configuration of the sender, passed to its standard input: secrets are never in its arguments.
 
-    ``pid`` is the process that runs the tests, ``pace`` the seconds between two reports of progress (0: as
-    the TMS asks), ``deadline`` the seconds that the sender may go on after the end of that process.
+    ``pid`` is the process that runs the tests, ``progress_interval`` the seconds between two reports of
+    progress (0: as the TMS requests), ``deadline`` the seconds that the sender may go on after its end.
     """
 
     journal: str
@@ -62,7 +62,7 @@ class Start(msgspec.Struct, kw_only=True, omit_defaults=True):
     url: str
     token: str = ""
     webhook_token: str = ""
-    pace: float = 0
+    progress_interval: float = 0
     deadline: float = 15
     mask: list[str] = []
 
@@ -70,16 +70,16 @@ class Start(msgspec.Struct, kw_only=True, omit_defaults=True):
 class SenderProcess:
     """Starts the sender, reads its reports without blocking, and waits for it at the end."""
 
-    def __init__(self, start: Start) -> None:
-        self.state = State()
+    def __init__(self, config: SenderConfig) -> None:
+        self.state = SenderState()
         self.is_over = True
-        self._start = start
+        self._config = config
         self._control = -1
         self._can_poll = True
         self._buffer = b""
         self._child: Any = None
         self._read: Callable[[int, int], bytes] = os.read
-        self._close: Callable[[int], None] = os.close
+        self._close_file: Callable[[int], None] = os.close
         self._kill: Callable[[int, int], None] = os.kill
         self._clock: Callable[[], float] = time.monotonic
         self._sleep: Callable[[float], None] = time.sleep
@@ -88,7 +88,7 @@ class SenderProcess:
         """Start it; return whether that was possible."""
         command = [sys.executable, "-I", "-c", BOOT, *import_path()]
         environ = {name: value for name, value in os.environ.items() if not name.startswith(INSTRUMENTATION)}
-        message = msgspec.json.encode(self._start) + b"\n"
+        message = msgspec.json.encode(self._config) + b"\n"
         try:
             if sys.executable and not self._spawn(command, environ, message):
                 self._popen(command, environ, message)
@@ -103,7 +103,7 @@ class SenderProcess:
         return not self.is_over
 
     def _spawn(self, command: list[str], environ: Mapping[str, str], message: bytes) -> bool:
-        """Start it by a shell that ends at once: a test that waits for any child must not find ours."""
+        """Start it by a shell that ends at once: a test that waits for any child must not find the sender."""
         if not hasattr(os, "posix_spawn") or not Path("/bin/sh").exists():
             return False
         given, give = os.pipe()
@@ -171,39 +171,29 @@ class SenderProcess:
                 return
             *lines, self._buffer = (self._buffer + content).split(b"\n")
             for line in lines:
-                self.state = msgspec.json.decode(line, type=State)
+                self.state = msgspec.json.decode(line, type=SenderState)
 
-    def wait(
-        self, seconds: float, on_wait: Callable[[], None] = lambda: None, *, until_over: bool = False
-    ) -> bool:
-        """Wait for the last report, or for the end; return whether the last report came.
-
-        ``on_wait`` is called after the first second.
-        """
+    def wait(self, seconds: float, *, until_over: bool = False) -> bool:
+        """Wait for the last report, or with ``until_over`` for the end; return whether there is a report."""
         begun = self._clock()
-        notice = begun + 1
         while not self.is_over and (until_over or not self.state.is_final):
             self.read(may_wait=True)
-            now = self._clock()
-            if now - begun > seconds:
+            if self._clock() - begun > seconds:
                 break
-            if now >= notice:
-                notice = begun + seconds + 1
-                on_wait()
             self._sleep(0.01)
         return self.state.is_final
 
     def stop(self) -> None:
-        """End it now, unless it has ended; what it has not recorded, it will deliver again."""
+        """End it now, unless it has ended; what it has not acknowledged will be delivered again."""
         if not self.state.pid and not self.is_over:
             self.wait(0.5)
         if self.state.pid and not self.is_over:
             with suppress(OSError):
                 self._kill(self.state.pid, signal.SIGTERM)
             self.wait(2, until_over=True)
-        self.forget()
+        self.close()
 
-    def forget(self) -> None:
+    def close(self) -> None:
         """Close the pipe, and reap a child that has ended."""
         self._close_control()
         if self._child is not None:
@@ -212,15 +202,15 @@ class SenderProcess:
 
     def _close_control(self) -> None:
         if self._control >= 0:
-            self._close(self._control)
+            self._close_file(self._control)
         self._control = -1
         self.is_over = True
 
 
 def import_path() -> list[str]:
-    """Return the folders from which the sender imports this package and what it needs.
+    """Return the folders from which the sender imports this package and its dependencies.
 
-    The folders of the user's tests, which pytest puts before the standard library, are not among them.
+    They do not include the folders of the user's tests, which pytest puts before the standard library.
     """
     folders = [str(Path(__file__).parents[2])]
     if msgspec.__file__:

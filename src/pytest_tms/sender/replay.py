@@ -1,30 +1,83 @@
-"""Deliver what earlier runs left behind: by `tms replay`, or as the backlog of a later run."""
+"""Journals that were kept: found, delivered or deleted."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 from pytest_tms.client import TmsClient
-from pytest_tms.errors import ApiError, BadRequest, NotFound, TmsError, TooLarge, Unprocessable
-from pytest_tms.journal.file import Journal, is_being_written, read_acks
+from pytest_tms.errors import BadRequest, NotFound, TooLarge, Unprocessable
+from pytest_tms.journal.files import is_being_written
 from pytest_tms.journal.lines import Opened, decode
-from pytest_tms.sender.uploader import Uploader, advice
+from pytest_tms.journal.reader import Journal
+from pytest_tms.sender.advice import advise_replay
+from pytest_tms.sender.uploader import Uploader
 
 PERMANENT = (BadRequest, NotFound, TooLarge, Unprocessable)
-"""Answers that stay the same however often a journal is sent."""
+"""Errors that stay the same however often a journal is sent."""
 
 
-class Replayed(msgspec.Struct, frozen=True, kw_only=True):
-    """One journal that was delivered: its page, its tests, and what the TMS refused."""
+class Replay:
+    """The delivery of one journal that was kept. What was sent stays acknowledged: repeat it to continue."""
 
-    path: Path
-    report_url: str
-    tests: int
-    refused: list[str]
+    def __init__(self, journal: Journal, uploader: Uploader) -> None:
+        self._journal = journal
+        self._uploader = uploader
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        client: TmsClient,
+        *,
+        webhook_token: str = "",
+        overrides: Mapping[str, str] | None = None,
+    ) -> Replay | None:
+        """Return the delivery of the journal ``path``; None if another process works on it.
+
+        ``overrides`` replaces fields of an execution that is yet to be created.
+        """
+        journal = Journal.adopt(path)
+        if journal is None:
+            return None
+        uploader = Uploader(client, journal, webhook_token=webhook_token, is_replay=True, overrides=overrides)
+        return cls(journal, uploader)
+
+    def steps(self) -> Iterator[int]:
+        """Deliver the journal; yield the position, in bytes, after each step. Deletes it if all is delivered.
+
+        Raises:
+            TmsError: the TMS does not accept it.
+            ValueError: the file is not a journal.
+        """
+        is_delivered = False
+        try:
+            yield from self._uploader.steps()
+            self._uploader.close_unfinished()
+            is_delivered = not self._uploader.refused
+        except PERMANENT as error:
+            problem = advise_replay(error)
+            self._journal.acknowledge(msgspec.structs.replace(self._uploader.acks, problem=problem))
+            raise
+        finally:
+            self._journal.close(delivered=is_delivered)
+
+    @property
+    def report_url(self) -> str:
+        """The execution's page; empty if there is no execution yet."""
+        return self._uploader.joined.report_url if self._uploader.joined is not None else ""
+
+    @property
+    def tests(self) -> int:
+        """How many tests of the journal the TMS has."""
+        return self._uploader.delivered
+
+    @property
+    def refused(self) -> list[str]:
+        """A sentence about each test that the TMS rejected."""
+        return self._uploader.refused
 
 
 def find_journals(path: Path) -> list[Path]:
@@ -63,100 +116,3 @@ def is_in_use(path: Path) -> bool:
         return is_being_written(path)
     except OSError:
         return False
-
-
-def replay(
-    path: Path,
-    client: TmsClient,
-    *,
-    webhook_token: str = "",
-    instead: Mapping[str, str] | None = None,
-    progress: Callable[[int, int], None],
-) -> Replayed | None:
-    """Deliver one journal; return None if another process works on it. What was sent stays acknowledged.
-
-    ``instead`` changes fields of an execution that is yet to be created. ``progress`` is called with the
-    position and the end, in bytes. The same call again goes on from where it stopped.
-
-    Raises:
-        TmsError: the TMS does not accept it.
-        ValueError: the file is not a journal.
-    """
-    journal = Journal.adopt(path)
-    if journal is None:
-        return None
-    uploader = Uploader(
-        client, journal, webhook_token=webhook_token, is_replay=True, instead=instead, progress=progress
-    )
-    done = False
-    try:
-        uploader.step()
-        uploader.close_unfinished()
-        done = not uploader.refused
-    except PERMANENT as error:
-        journal.acknowledge(msgspec.structs.replace(uploader.acks, problem=reason(error)))
-        raise
-    finally:
-        journal.close(delivered=done)
-    return Replayed(
-        path=path,
-        report_url=uploader.joined.report_url if uploader.joined else "",
-        tests=uploader.delivered,
-        refused=uploader.refused,
-    )
-
-
-def reason(error: Exception) -> str:
-    """Return why a journal was not delivered, as one sentence that also names the next step."""
-    if isinstance(error, Unprocessable):
-        return f"{str(error).rstrip('.')}: tms replay --suite and --environment send it under others"
-    return advice(error)
-
-
-class Backlog(threading.Thread):
-    """Delivers what earlier runs left beside the journal ``own`` for the TMS that this run reports to.
-
-    ``runs`` and ``tests`` count what was delivered, ``waiting`` the journals that are still to come,
-    ``warnings`` name what could not be delivered. A journal that was refused is named once; from then on it
-    is left to `tms replay`.
-    """
-
-    def __init__(self, own: Path, url: str, connect: Callable[[], TmsClient]) -> None:
-        super().__init__(name="tms-backlog", daemon=True)
-        self.runs = 0
-        self.tests = 0
-        self.waiting = 0
-        self.warnings: list[str] = []
-        self._own = own
-        self._url = url
-        self._connect = connect
-
-    def run(self) -> None:
-        """Deliver journal after journal, the oldest first."""
-        found = [path for path in sorted(self._own.parent.glob("*.jsonl")) if self._is_ours(path)]
-        self.waiting = len(found)
-        with self._connect() as client:
-            for path in found:
-                self._deliver(path, client)
-                self.waiting -= 1
-
-    def _deliver(self, path: Path, client: TmsClient) -> None:
-        try:
-            done = replay(path, client, progress=lambda position, end: None)
-        except (TmsError, ValueError, OSError) as error:
-            self.warnings.append(f"{path} of an earlier run was not sent: {reason(error)}")
-            if not isinstance(error, ApiError):
-                return
-        else:
-            if done is not None and not done.refused:
-                self.runs += 1
-                self.tests += done.tests
-
-    def _is_ours(self, path: Path) -> bool:
-        if path.name == self._own.name:
-            return False
-        opened = read_opening(path)
-        if opened is None or opened.url != self._url or is_in_use(path):
-            return False
-        acks = read_acks(path)
-        return not acks.problem and not acks.refused

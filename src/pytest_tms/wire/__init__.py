@@ -1,11 +1,13 @@
-"""Every message of the API, one typed struct each: the contract that both halves share.
+"""Every message of the API, one typed struct each: the contract that client and server share.
 
-Names, shapes and defaults are those of the TMS integration document; what the document leaves
-open is settled in docs/protocol.md. Fields are snake_case here and camelCase on the wire.
-Durations are whole milliseconds, times are ISO 8601 strings (see ``timestamp`` and ``parse_time``).
+Names, shapes and defaults are those of the TMS integration document; what it does not specify is in
+docs/protocol.md. Fields are snake_case here and camelCase on the wire. Durations are whole milliseconds,
+times are ISO 8601 strings (see ``timestamp`` and ``parse_time``).
 
-Requests tolerate unknown fields: msgspec passes over them, and the server keeps them beside the
-decoded struct. Answers tolerate missing ones, so that the client can talk to any documented server.
+Requests tolerate unknown fields: msgspec ignores them, and the server keeps them beside the decoded struct.
+Responses tolerate missing ones, so that the client works with any server that implements the document.
+
+Modules that every test run loads import from the submodules: to define a message takes time.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ else:  # type checkers would take every name for one that __getattr__ knows
     _MODULES = ("base", "results", "executions", "events", "webhooks", "webhook_events", "about")
 
     def __getattr__(name):
-        """Return a message, and load the modules before it: a run of pytest needs the first few only."""
+        """Return a message, and load the modules up to the one that defines it."""
         for module in _MODULES:
             found = vars(import_module(f"pytest_tms.wire.{module}"))
             if name in found and not name.startswith("_"):

@@ -32,7 +32,7 @@ class ServiceInfo(Answer, frozen=True, kw_only=True):
 
 
 class ErrorBody(Answer, frozen=True, kw_only=True):
-    """What went wrong, with every bad field.
+    """An error, with every invalid field.
 
     ``hint`` is an addition: a sentence that says who can allow the request and how. Most errors have none.
     """

@@ -1,4 +1,4 @@
-"""What the messages of every resource share: base classes, bounds, names of states, and times."""
+"""What the messages of all resources share: base classes, limits, names of states, and times."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TriggerSource = Literal["api", "manual", "scheduled"]
 ExecutionState = Literal["created", "running", "completed", "failed", "cancelled"]
 ShardState = Literal["pending", "running", "completed", "failed", "error", "lost", "cancelled"]
 SubmittedStatus = Literal["completed", "failed", "error", "cancelled"]
-"""How a shard ended, as its runner says; ``cancelled`` is an addition announced as ``control``."""
+"""How a shard ended, as its runner reports; ``cancelled`` is an addition announced as ``control``."""
 TestStatus = Literal["passed", "failed", "skipped"]
 EventName = Literal[
     "execution.started",
@@ -41,33 +41,37 @@ Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2000, extra_json_schema={"format": "uri"})]
 Text = Annotated[str, msgspec.Meta(max_length=10_000_000)]
 MAX_NOT_RUN_TESTS = 1000
-"""Tests that did not run and are named; ``notRun`` counts all of them."""
+"""Node ids in ``notRunTests``; ``notRun`` counts all tests that did not run."""
 NotRunTests = Annotated[list[Text], msgspec.Meta(max_length=MAX_NOT_RUN_TESTS)]
 ExitStatus = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**32 - 1)]
 """The exit status of a process: a signal's number is negative on POSIX, and Windows has 32 unsigned bits."""
 
 
 class Answer(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
-    """What a server says: every field is written, also where it holds its default."""
+    """A message of the server: every field is written, also one with its default value."""
 
 
 class Request(msgspec.Struct, kw_only=True, frozen=True, rename="camel", omit_defaults=True):
-    """What a runner says: fields that hold their default are left out."""
+    """A message of a runner: fields with their default value are omitted."""
 
 
 def timestamp(moment: datetime | None = None) -> str:
-    """Write ``moment`` (now where None) as ISO 8601 UTC with milliseconds and ``Z``."""
+    """Return ``moment`` (now if None) as ISO 8601 in UTC with milliseconds and ``Z``."""
     moment = moment or datetime.now(timezone.utc)
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def moment(milliseconds: int) -> datetime:
-    """The time that is ``milliseconds`` after the start of 1970."""
+    """Return the time that is ``milliseconds`` after the start of 1970."""
     return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
 
 
 def parse_time(text: str) -> datetime:
-    """Read any ISO 8601 time; one without a zone is UTC. Raises ValueError where it is none."""
+    """Return the time of an ISO 8601 text; one without a zone is in UTC.
+
+    Raises:
+        ValueError: the text is not a time.
+    """
     try:
         moment = msgspec.convert(text, datetime)
     except msgspec.ValidationError:

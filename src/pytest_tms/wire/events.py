@@ -48,7 +48,7 @@ class EventData(Request, frozen=True, kw_only=True):
 
     ``runner`` (an id that one process keeps for its whole run) and ``attempt`` (the number of the CI attempt,
     from 1) belong to the capability ``attempts``: the answer to ``shard.started`` names the shard that the
-    runner was given.
+    runner was assigned.
     """
 
     shard_id: Identifier | None = None
@@ -73,7 +73,7 @@ class EventData(Request, frozen=True, kw_only=True):
 class Event(Request, frozen=True, kw_only=True):
     """POST /webhooks/executions/{id}: what a runner reports about its execution.
 
-    ``timestamp`` is when it was said. ``happened_at`` is when it happened, where it is said afterwards; it
+    ``timestamp`` is when it was sent. ``happened_at`` is when it happened, if it is sent afterwards; it
     belongs to the capability ``replay``.
     """
 
@@ -87,10 +87,10 @@ class Event(Request, frozen=True, kw_only=True):
 class EventAccepted(Answer, frozen=True, kw_only=True):
     """The answer to an event.
 
-    ``execution_status`` lets a cancel reach the runner (``control``), ``progress_interval`` says how many
-    milliseconds to wait between two ``execution.progress`` (``live-tests``). ``shard_id`` is the shard that a
-    runner was given by its ``shard.started`` (``attempts``): another one than it named, if a live runner has
-    that one.
+    ``execution_status`` notifies the runner of a cancellation (``control``), ``progress_interval`` is the
+    milliseconds to wait between two ``execution.progress`` (``live-tests``). ``shard_id`` is the shard that
+    was assigned to the runner by its ``shard.started`` (``attempts``): another one than it named, if a live
+    runner has that one.
     """
 
     event: str = ""

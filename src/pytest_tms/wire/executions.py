@@ -37,8 +37,8 @@ class ExecutionRequest(Request, frozen=True, kw_only=True):
 class ExecutionCreated(Answer, frozen=True, kw_only=True):
     """The answer to POST /executions.
 
-    ``configuration`` gives back what was asked for, ``testSuite`` and ``environment`` included.
-    ``webhook_token`` opens ``webhook_url`` and nothing else, and is shown this once.
+    ``configuration`` repeats what was requested, ``testSuite`` and ``environment`` included.
+    ``webhook_token`` is valid for ``webhook_url`` only, and is shown only once.
     """
 
     execution_id: str
@@ -52,7 +52,7 @@ class ExecutionCreated(Answer, frozen=True, kw_only=True):
 
 
 class Counts(Answer, frozen=True, kw_only=True):
-    """How many tests ended how: ``total`` is passed + failed + skipped; ``flaky`` is a part of passed."""
+    """Numbers of tests by status: ``total`` is passed + failed + skipped; ``flaky`` is a part of passed."""
 
     total: int = 0
     passed: int = 0
@@ -62,7 +62,7 @@ class Counts(Answer, frozen=True, kw_only=True):
 
 
 class GivenCounts(Request, frozen=True, kw_only=True):
-    """Counts as a runner gives them; the server derives the missing ones from the tests."""
+    """Counts that a runner sends; the server derives missing ones from the tests."""
 
     total: Count | None = None
     passed: Count | None = None
@@ -103,7 +103,7 @@ class ShardResult(Answer, frozen=True, kw_only=True):
     """One shard of an execution: the documented fields, then additions.
 
     ``attempt`` counts the runs of the shard in this execution, from 1. ``in_flight`` lists the tests that run
-    now, or ran when the shard ended as ``error``, ``lost`` or ``cancelled``. ``reason`` says why it ended so.
+    now, or ran when the shard ended as ``error``, ``lost`` or ``cancelled``. ``reason`` is why it ended so.
     For the others see ``EventData``.
     """
 
@@ -133,7 +133,7 @@ class Links(Answer, frozen=True, kw_only=True):
 class ExecutionStatus(Answer, frozen=True, kw_only=True):
     """The answer to GET /executions/{id}: the documented fields, then what the execution was created with.
 
-    ``reason`` says why it failed or was cancelled. ``running`` lists the tests in flight of shards that run.
+    ``reason`` is why it failed or was cancelled. ``running`` lists the tests in flight of shards that run.
     """
 
     execution_id: str

@@ -25,7 +25,7 @@ Test = TypeVar("Test")
 
 
 class Artifact(Request, frozen=True, kw_only=True):
-    """A file that a test left."""
+    """A file of a test."""
 
     name: Text
     kind: Text
@@ -40,7 +40,7 @@ class Section(Request, frozen=True, kw_only=True):
 
 
 class Attempt(Request, frozen=True, kw_only=True):
-    """One try of a test that was tried more than once; the last one is the test's own.
+    """One attempt of a test that ran more than once; the last one is the test itself.
 
     Each has its own output and files.
     """
@@ -58,7 +58,7 @@ class Attempt(Request, frozen=True, kw_only=True):
 
 
 class Subtest(Request, frozen=True, kw_only=True):
-    """One part of a test that has parts: ``title`` is its message and parameters."""
+    """One subtest: ``title`` is its message and parameters."""
 
     title: Text
     status: TestStatus
@@ -68,12 +68,12 @@ class Subtest(Request, frozen=True, kw_only=True):
 
 
 class TestResult(Request, frozen=True, kw_only=True):
-    """One test of POST /results: the documented fields, then what we add.
+    """One test of POST /results: the documented fields, then additions.
 
     ``duration`` is in milliseconds over setup, call and teardown. ``error`` is the message of the exception
     (the reason if a test was skipped), of at most 1000 characters; ``longrepr`` is the traceback.
-    ``outcome`` is pytest's own word (passed, failed, error, skipped, xfailed, xpassed, crashed), ``timeout``,
-    or the word that a plugin of the user's gave to the report. ``node_id`` identifies the test over runs.
+    ``outcome`` is pytest's outcome (passed, failed, error, skipped, xfailed, xpassed, crashed), ``timeout``,
+    or the outcome that another plugin set. ``node_id`` identifies the test over runs.
     ``sections`` are the texts that plugins added to the report.
     """
 
@@ -140,7 +140,7 @@ class ResultsSubmission(Request, Generic[Test], frozen=True, kw_only=True):
 
 
 class SubmissionSummary(Answer, frozen=True, kw_only=True):
-    """What became of a submission."""
+    """The effect of a submission."""
 
     tests_processed: int = 0
     artifacts_uploaded: int = 0

@@ -131,14 +131,14 @@ def test_a_value_that_is_not_used_is_trouble_and_reporting_works(tms: Tms) -> No
     on = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token}
     for arguments, environ, sentence in [
         (["-o", "tms_timeout=x"], {}, "tms_timeout is 'x': write a whole number from 1 to 1000000000"),
-        ([], {"TMS_SUIT": "smoke"}, "TMS_SUIT is not a setting: write TMS_SUITE, if that is meant"),
-        (["-o", "tms_tag=a"], {}, "tms_tag is not a setting: write tms_tags, if that is meant"),
+        ([], {"TMS_SUIT": "smoke"}, "TMS_SUIT is not a setting: did you mean TMS_SUITE?"),
+        (["-o", "tms_tag=a"], {}, "tms_tag is not a setting: did you mean tms_tags?"),
     ]:
         status, found = asked(*arguments, **on, **environ)
         assert (status, found["trouble"]) == (1, [sentence])
         assert found["verdict"].startswith("Reporting works: ")
     assert (
-        "problem  TMS_SUIT is not a setting: write TMS_SUITE"
+        "problem  TMS_SUIT is not a setting: did you mean TMS_SUITE?"
         in run_tms("doctor", TMS_SUIT="smoke", **on).stdout
     )
     status, found = asked(TMS_ZOOM="1", **on)

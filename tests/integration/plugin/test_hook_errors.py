@@ -15,13 +15,15 @@ from pytest_tms import wire
 from pytest_tms.client import TmsClient
 from pytest_tms.errors import Unreachable
 from pytest_tms.plugin import activation
-from pytest_tms.plugin.hook_errors import Guard
-from pytest_tms.plugin.results import markers, recorder
-from pytest_tms.plugin.results import outcomes as settle
-from pytest_tms.plugin.results.enrichment import Attached, Enricher
+from pytest_tms.plugin.hook_errors import HookErrors
+from pytest_tms.plugin.results import markers, outcomes, recorder
+from pytest_tms.plugin.results.enrichment import Enricher
 from pytest_tms.plugin.results.recorded_properties import RecordedProperties
 from pytest_tms.plugin.results.recorder import Recorder
-from pytest_tms.plugin.session import ReportingSession
+from pytest_tms.plugin.results.reported_attachments import ReportedAttachments
+from pytest_tms.plugin.session import lifecycle
+from pytest_tms.plugin.session.lifecycle import ReportingSession
+from pytest_tms.plugin.session.run_journal import RunJournal
 from pytest_tms.plugin.xdist.workers import Workers
 from pytest_tms.sender.launch import SenderProcess
 from tests.helpers.processes import Tms
@@ -41,7 +43,7 @@ NAMES = ["test_fails", *(f"test_passes[{n}]" for n in range(3))]
 
 HOOKS = [
     (kind, name)
-    for kind in (ReportingSession, Enricher, Attached, RecordedProperties, Workers)
+    for kind in (ReportingSession, Enricher, ReportedAttachments, RecordedProperties, Workers)
     for name, hook in vars(kind).items()
     if name.startswith(("pytest_", "after_pytest_")) and not inspect.isgeneratorfunction(hook)
 ]
@@ -117,20 +119,20 @@ def test_a_hook_of_ours_that_raises_is_one_line(
     [
         (Recorder, "add"),
         (Recorder, "_gather"),
-        (Recorder, "_settled"),
-        (recorder, "settle"),
-        (recorder, "output_of"),
-        (recorder, "of_properties"),
+        (Recorder, "_build"),
+        (recorder, "build_result"),
+        (recorder, "split_output"),
+        (recorder, "split_properties"),
         (recorder, "is_final"),
-        (settle, "verdict"),
-        (settle, "output_of"),
+        (outcomes, "verdict"),
+        (outcomes, "split_output"),
         (Enricher, "_describe"),
         (markers, "parameter"),
-        (ReportingSession, "_opened"),
-        (ReportingSession, "_keep"),
-        (ReportingSession, "_end"),
-        (ReportingSession, "_sum_up"),
-        (Guard, "watch"),
+        (lifecycle, "opening_line"),
+        (RunJournal, "write_result"),
+        (lifecycle, "shard_ends"),
+        (lifecycle, "summarise"),
+        (HookErrors, "protect"),
         (activation, "resolve"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
@@ -146,7 +148,7 @@ def test_any_part_of_ours_may_break_and_the_run_ends_as_ever(
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=3, failed=1)
     assert "INTERNALERROR" not in result.stdout.str()
-    if owner in (Recorder, recorder, settle, Enricher, markers):
+    if owner in (Recorder, recorder, outcomes, Enricher, markers):
         assert sorted(test["title"] for test in stored) == NAMES
         assert sorted(test["status"] for test in stored) == ["failed", "passed", "passed", "passed"]
 

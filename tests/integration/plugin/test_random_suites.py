@@ -1,4 +1,4 @@
-"""Random suites: what the recorder settles, and what is stored of real runs, against a model of a few lines."""
+"""Random suites: what the recorder returns, and what is stored of real runs, against a model of a few lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pytest_tms import wire
 from pytest_tms.plugin.results.recorder import Recorder
-from pytest_tms.plugin.results.shard_counts import Shard
+from pytest_tms.plugin.results.shard_counts import ShardCounts
 from tests.helpers import reported_runs
 from tests.helpers.environments import python
 from tests.helpers.processes import Tms
@@ -134,7 +134,7 @@ def test_a_teardown_takes_no_other_test_s_reports(worker: str) -> None:
     st.randoms(use_true_random=False),
 )
 @settings(max_examples=max(100, SUITES), deadline=None)
-def test_random_reports_settle_as_the_model_says(
+def test_random_reports_have_the_results_of_the_model(
     suite: dict[str, list[Attempt]], workers: int, luck: random.Random
 ) -> None:
     """A worker runs one test after another; without workers, here, several run at once, as in threads."""
@@ -143,19 +143,19 @@ def test_random_reports_settle_as_the_model_says(
     for node_id, attempts in suite.items():
         worker = worker_of[node_id]
         queues.setdefault(worker or node_id, []).extend(reports(node_id, attempts, worker))
-    recorder, shard = Recorder(str), Shard("1", 0.0)
-    settled: list[wire.TestResult] = []
+    recorder, shard = Recorder(str), ShardCounts("1", 0.0)
+    complete: list[wire.TestResult] = []
     while queues:
         name = luck.choice(sorted(queues))
         result = recorder.add(queues[name].pop(0))
         if result is not None:
-            settled.append(result)
+            complete.append(result)
             shard.count(result.node_id, result)
         if not queues[name]:
             del queues[name]
-    assert list(recorder.unsettled()) == []
-    assert sorted(result.node_id or "" for result in settled) == sorted(suite)
-    for result in settled:
+    assert list(recorder.flush()) == []
+    assert sorted(result.node_id or "" for result in complete) == sorted(suite)
+    for result in complete:
         attempts = suite[result.node_id or ""]
         assert result.outcome == attempts[-1].outcome
         assert result.duration == attempts[-1].phases  # of a millisecond each

@@ -371,8 +371,8 @@ def test_bytes_that_can_be_written_nowhere_are_one_warning(tms: Tms, tmp_path: P
     test = "def test_it(tms, monkeypatch):\n    for _ in range(3): assert tms.attach(b'x', 'a.log') is None\n"
     no_tmp = """
 import types
-from pytest_tms.plugin.results import attachments
-attachments.tempfile = types.SimpleNamespace(gettempdir=lambda: "/dev/null")
+from pytest_tms.plugin.results import attachment_store
+attachment_store.tempfile = types.SimpleNamespace(gettempdir=lambda: "/dev/null")
 """
     files = {"test_it.py": test, ".tms/artifacts": "not a folder", "conftest.py": ""}
     plugin = tmp_path / "plugin"

@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 
 from pytest_tms import TmsClient, wire
-from pytest_tms.journal.file import Journal, JournalWriter
 from pytest_tms.journal.lines import VERSION, Opened, ShardStarted, encode, encode_tested, text_as_json
+from pytest_tms.journal.reader import Journal
+from pytest_tms.journal.writer import JournalWriter
 from pytest_tms.sender.uploader import Uploader
 from tests.helpers.foreign_tms import Foreign
 
@@ -31,7 +32,7 @@ def test_shards_that_take_turns_cost_a_message_each_not_one_per_test(
     assert journal is not None
     with TmsClient(mocked_tms.url, "t", retries=0) as client:
         uploader = Uploader(client, journal)
-        uploader.step()
+        uploader.upload()
     journal.close(delivered=True)
     sent = [json.loads(request["body"]) for request in mocked_tms.requests]
     tests = [len(body["data"]["tests"]) for body in sent if body.get("event") == "execution.progress"]

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tms.journal.file import Acks, Journal, JournalWriter, is_being_written
+from pytest_tms.journal.acknowledgements import Acks
+from pytest_tms.journal.files import is_being_written
+from pytest_tms.journal.reader import Journal
+from pytest_tms.journal.writer import JournalWriter
 
 
 def lines(journal: Journal, position: int = 0) -> list[bytes]:
@@ -179,7 +182,7 @@ def test_one_acknowledgement_that_cannot_be_written_costs_no_other(tmp_path: Pat
     journal.acknowledge(Acks(upto=1))
     obstacle = journal.path.with_suffix(".acks~")
     obstacle.mkdir()
-    journal._acks_size = 1 << 20  # the file is full, and begins anew
+    journal._acks_file._size = 1 << 20  # the file is full, and is rewritten
     journal.acknowledge(Acks(upto=2))
     assert journal.problem.startswith("the delivery cannot be recorded: ")
     obstacle.rmdir()

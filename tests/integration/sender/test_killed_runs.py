@@ -1,4 +1,4 @@
-"""How a run may end: on its own, stopped, or killed. The TMS has what settled, and names what did not run."""
+"""How a run may end: on its own, stopped, or killed. The TMS has what has a result, and names what did not run."""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from pytest_tms import TmsClient, wire
 from pytest_tms.errors import TmsError
-from pytest_tms.journal.file import Journal, JournalWriter
 from pytest_tms.journal.lines import (
     VERSION,
     Closed,
@@ -28,6 +27,8 @@ from pytest_tms.journal.lines import (
     encode_tested,
     text_as_json,
 )
+from pytest_tms.journal.reader import Journal
+from pytest_tms.journal.writer import JournalWriter
 from pytest_tms.sender.uploader import Uploader
 from tests.helpers.fault_proxy import FAULTS, Proxy, proxy
 from tests.helpers.processes import Tms
@@ -91,7 +92,7 @@ def test_every_result_arrives_once(
         delivery = Uploader(client, journal)
         while between.plan and not delivery.is_done:
             try:
-                delivery.step()
+                delivery.upload()
             except TmsError:
                 continue
     journal.close(delivered=False)
@@ -101,7 +102,7 @@ def test_every_result_arrives_once(
     assert left is not None
     with tms.client() as client:
         replay = Uploader(client, left, is_replay=True)
-        replay.step()
+        replay.upload()
         replay.close_unfinished()
         assert replay.is_done
         assert not replay.refused

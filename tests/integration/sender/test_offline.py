@@ -245,7 +245,7 @@ def test_a_tms_that_hangs_holds_nobody_up_beyond_the_deadline(
     result.stdout.fnmatch_lines(
         [
             "not reported: 2 results",
-            "problem: the TMS did not take everything within 1 s",
+            "problem: the TMS did not accept all results within 1 s",
             "2 results kept; send with: tms replay *",
         ]
     )
@@ -254,7 +254,7 @@ def test_a_tms_that_hangs_holds_nobody_up_beyond_the_deadline(
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("drips", "the TMS did not take everything within 1 s"),
+        ("drips", "the TMS did not accept all results within 1 s"),
         ("resets", "http://* does not answer: the connection was cut off"),
         (
             "html",
@@ -364,7 +364,7 @@ def test_secrets_of_the_environment_reach_neither_disk_nor_tms(
     written = journal.read_text(encoding="utf-8")
     assert f"using ******** for ******** in {pytester.path}" in written
     assert "hunter2" not in written
-    assert "4711" not in written
+    assert "4711-0815" not in written  # a time in milliseconds may contain 4711
 
 
 def test_a_page_of_a_proxy_in_between_only_delays(

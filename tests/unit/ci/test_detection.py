@@ -1,4 +1,4 @@
-"""What each CI says about a build, by the variables that it documents."""
+"""What each CI system reports of a build, by the variables that it documents."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tms.ci import detection
+from pytest_tms.ci.detection import detect_build
+from pytest_tms.ci.metadata import build_metadata
+from pytest_tms.ci.providers import PROVIDERS as TABLE
 
 HOSTILE_NUMBERS = ("", "-", "--5", "1.5", "٣x", "9" * 5000, "x", " 1")
 
 
 def build(environ: dict[str, str]) -> dict[str, str]:
-    """What is known of the build, without what is not."""
-    found = detection.detect(environ)
+    """The values of the build that are not empty."""
+    found = detect_build(environ)
     assert found is not None
     return {name: value for name, value in msgspec.structs.asdict(found).items() if value}
 
@@ -43,7 +45,7 @@ PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
         },
         {
             "provider": "github",
-            "run": "https://github.example/me/shop/77",
+            "run_key": "https://github.example/me/shop/77",
             "attempt": "2",
             "branch": "topic",
             "commit": "merge-sha",
@@ -75,7 +77,7 @@ PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
         },
         {
             "provider": "gitlab",
-            "run": "gitlab.example/9",
+            "run_key": "gitlab.example/9",
             "attempt": "2",
             "branch": "topic",
             "commit": "source-sha",
@@ -104,7 +106,7 @@ PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
         },
         {
             "provider": "circleci",
-            "run": "w-1",
+            "run_key": "w-1",
             "branch": "main",
             "commit": "sha",
             "number": "8",
@@ -134,7 +136,7 @@ PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
         },
         {
             "provider": "buildkite",
-            "run": "uuid",
+            "run_key": "uuid",
             "attempt": "1",
             "branch": "main",
             "number": "8",
@@ -164,7 +166,7 @@ PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
         },
         {
             "provider": "azure",
-            "run": "c/6",
+            "run_key": "c/6",
             "attempt": "2",
             "branch": "feature/x",
             "commit": "sha",
@@ -191,7 +193,7 @@ PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
         },
         {
             "provider": "bitbucket",
-            "run": "me/shop/4",
+            "run_key": "me/shop/4",
             "attempt": "1",
             "branch": "main",
             "commit": "sha",
@@ -222,7 +224,7 @@ PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
         },
         {
             "provider": "travis",
-            "run": "me/shop/1",
+            "run_key": "me/shop/1",
             "attempt": "2",
             "branch": "topic",
             "commit": "sha",
@@ -250,7 +252,7 @@ PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
         },
         {
             "provider": "drone",
-            "run": "me/shop/4",
+            "run_key": "me/shop/4",
             "branch": "topic",
             "commit": "sha",
             "number": "4",
@@ -275,7 +277,7 @@ PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
         },
         {
             "provider": "woodpecker",
-            "run": "me/shop/4",
+            "run_key": "me/shop/4",
             "branch": "main",
             "commit": "sha",
             "number": "4",
@@ -299,7 +301,7 @@ PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
         },
         {
             "provider": "codebuild",
-            "run": "shop:1",
+            "run_key": "shop:1",
             "branch": "topic",
             "commit": "sha",
             "number": "4",
@@ -323,7 +325,7 @@ PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
         },
         {
             "provider": "gcb",
-            "run": "shop/uuid",
+            "run_key": "shop/uuid",
             "branch": "topic",
             "commit": "sha",
             "number": "uuid",
@@ -352,7 +354,7 @@ PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
         },
         {
             "provider": "appveyor",
-            "run": "1",
+            "run_key": "1",
             "attempt": "2",
             "branch": "topic",
             "commit": "sha",
@@ -378,7 +380,7 @@ PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
         },
         {
             "provider": "jenkins",
-            "run": "https://jenkins.example/job/shop/4/",
+            "run_key": "https://jenkins.example/job/shop/4/",
             "branch": "feature/x",
             "commit": "sha",
             "number": "4",
@@ -408,12 +410,12 @@ def test_a_build_is_read_from_its_providers_variables(environ: dict[str, str], k
         ),
         ("GITLAB_CI", "commit", "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA CI_COMMIT_SHA"),
         ("GITLAB_CI", "job", "CI_JOB_GROUP_NAME CI_JOB_NAME"),
-        ("JENKINS_URL", "run", "BUILD_URL BUILD_TAG"),
+        ("JENKINS_URL", "run_key", "BUILD_URL BUILD_TAG"),
         ("JENKINS_URL", "branch", "CHANGE_BRANCH BRANCH_NAME GIT_LOCAL_BRANCH GIT_BRANCH"),
         ("JENKINS_URL", "commit", "ghprbActualCommit GIT_COMMIT"),
         ("JENKINS_URL", "actor", "BUILD_USER_ID CHANGE_AUTHOR"),
         ("JENKINS_URL", "pull_request", "CHANGE_ID ghprbPullId gitlabMergeRequestIid"),
-        ("CIRCLECI", "run", "CIRCLE_WORKFLOW_WORKSPACE_ID CIRCLE_WORKFLOW_ID"),
+        ("CIRCLECI", "run_key", "CIRCLE_WORKFLOW_WORKSPACE_ID CIRCLE_WORKFLOW_ID"),
         ("CIRCLECI", "pull_request", "CIRCLE_PR_NUMBER CIRCLE_PULL_REQUEST"),
         ("BUILDKITE", "job", "BUILDKITE_STEP_KEY BUILDKITE_STEP_ID"),
         ("BUILDKITE", "actor", "BUILDKITE_BUILD_CREATOR BUILDKITE_BUILD_AUTHOR"),
@@ -424,7 +426,7 @@ def test_a_build_is_read_from_its_providers_variables(environ: dict[str, str], k
             "pull_request",
             "SYSTEM_PULLREQUEST_PULLREQUESTNUMBER SYSTEM_PULLREQUEST_PULLREQUESTID",
         ),
-        ("BITBUCKET_BUILD_NUMBER", "run", "BITBUCKET_PIPELINE_UUID"),
+        ("BITBUCKET_BUILD_NUMBER", "run_key", "BITBUCKET_PIPELINE_UUID"),
         ("TRAVIS", "branch", "TRAVIS_PULL_REQUEST_BRANCH TRAVIS_BRANCH"),
         ("TRAVIS", "commit", "TRAVIS_PULL_REQUEST_SHA TRAVIS_COMMIT"),
         ("DRONE", "branch", "DRONE_SOURCE_BRANCH DRONE_BRANCH"),
@@ -438,13 +440,13 @@ def test_a_build_is_read_from_its_providers_variables(environ: dict[str, str], k
     ],
 )
 def test_of_several_variables_the_first_that_is_set_counts(detected: str, field: str, names: str) -> None:
-    environ = {detected: next(value or "1" for name, value, _ in detection.PROVIDERS if name == detected)}
+    environ = {detected: next(each.value or "1" for each in TABLE if each.variable == detected)}
     for number, name in enumerate(reversed(names.split())):
         environ[name] = str(number)
         assert build(environ)[field] == str(number)
 
 
-def test_teamcity_keeps_what_it_knows_in_properties_files(tmp_path: Path) -> None:
+def test_teamcity_has_values_in_properties_files(tmp_path: Path) -> None:
     (tmp_path / "more.properties").write_text(
         "teamcity.build.id=77\nteamcity.build.branch=feature/\\#1\\:x\n"
         "teamcity.build.parallelTests.currentBatch=2\nteamcity.build.parallelTests.totalBatches=4\n"
@@ -465,7 +467,7 @@ def test_teamcity_keeps_what_it_knows_in_properties_files(tmp_path: Path) -> Non
     }
     assert build(environ) == {
         "provider": "teamcity",
-        "run": "77",
+        "run_key": "77",
         "branch": "feature/#1:x",
         "commit": "sha",
         "number": "4",
@@ -480,8 +482,8 @@ def test_teamcity_keeps_what_it_knows_in_properties_files(tmp_path: Path) -> Non
 
 def test_every_provider_is_tested() -> None:
     tested = {known["provider"] for _, known in PROVIDERS} | {"teamcity"}
-    assert tested == {read.__name__ for _, _, read in detection.PROVIDERS}
-    assert len(detection.PROVIDERS) == 14
+    assert tested == {each.name for each in TABLE}
+    assert len(TABLE) == 14
 
 
 @pytest.mark.parametrize(
@@ -524,26 +526,38 @@ def test_teamcitys_files_may_hold_anything(content: bytes, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("value", HOSTILE_NUMBERS)
-def test_what_is_no_number_is_left_out(value: str) -> None:
+def test_an_invalid_number_is_empty(value: str) -> None:
     assert build({"GITLAB_CI": "true", "CI_NODE_INDEX": value, "CI_JOB_RETRY_COUNT": value}) == {
         "provider": "gitlab"
     }
     assert build({"TRAVIS": "true", "TRAVIS_JOB_NUMBER": f"4.{value}x"}) == {"provider": "travis"}
 
 
-VARIABLES = sorted(
-    {name for environ, _ in PROVIDERS for name in environ} | {name for name, _, _ in detection.PROVIDERS}
+VARIABLES = sorted({name for environ, _ in PROVIDERS for name in environ} | {each.variable for each in TABLE})
+
+
+@pytest.mark.parametrize(
+    ("environ", "attempt"),
+    [
+        ({"DRONE": "true"}, ""),
+        ({"DRONE": "true", "DRONE_BUILD_PARENT": "0"}, ""),
+        ({"DRONE": "true", "DRONE_BUILD_PARENT": "41"}, "2"),
+        ({"CI": "woodpecker", "CI_PIPELINE_PARENT": "0"}, ""),
+        ({"CI": "woodpecker", "CI_PIPELINE_PARENT": "41"}, "2"),
+    ],
 )
+def test_a_restart_that_names_its_parent_is_the_second_attempt(environ: dict[str, str], attempt: str) -> None:
+    assert build(environ).get("attempt", "") == attempt
 
 
 @given(st.dictionaries(st.sampled_from(VARIABLES), st.text(max_size=20), max_size=12))
-def test_no_environment_breaks_it(environ: dict[str, str]) -> None:
-    found = detection.detect(environ)
+def test_any_environment_can_be_read(environ: dict[str, str]) -> None:
+    found = detect_build(environ)
     metadata: dict[str, Any] = found.metadata() if found is not None else {}
     assert all(isinstance(value, str) and value for value in metadata.values())
 
 
-def test_git_tells_what_no_ci_does(tmp_path: Path) -> None:
+def test_git_provides_what_ci_does_not(tmp_path: Path) -> None:
     def git(*arguments: str) -> str:
         command = ["git", "-c", "user.name=me", "-c", "user.email=me@example.com", *arguments]
         return subprocess.run(
@@ -553,15 +567,15 @@ def test_git_tells_what_no_ci_does(tmp_path: Path) -> None:
     git("init", "--quiet", "--initial-branch", "topic")
     git("commit", "--quiet", "--allow-empty", "--message", "first")
     commit = git("rev-parse", "HEAD")
-    assert detection.describe(tmp_path, {}) == {"branch": "topic", "commit": commit}
-    known = detection.describe(tmp_path, {"GITHUB_ACTIONS": "true", "GITHUB_SHA": "told"})
-    assert known == {"branch": "topic", "commit": "told", "ci": "github"}
+    assert build_metadata(tmp_path, {}) == {"branch": "topic", "commit": commit}
+    known = build_metadata(tmp_path, {"GITHUB_ACTIONS": "true", "GITHUB_SHA": "sha"})
+    assert known == {"branch": "topic", "commit": "sha", "ci": "github"}
     git("checkout", "--quiet", "--detach")
-    assert detection.describe(tmp_path, {}) == {"commit": commit}
+    assert build_metadata(tmp_path, {}) == {"commit": commit}
 
 
-def test_without_ci_and_git_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ci_and_git_there_is_no_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert detection.describe(tmp_path, {}) == {}
+    assert build_metadata(tmp_path, {}) == {}
     monkeypatch.setenv("PATH", "")
-    assert detection.describe(tmp_path, {}) == {}
+    assert build_metadata(tmp_path, {}) == {}

@@ -55,10 +55,10 @@ class ReportLog:
         for line in self._lines():
             if line.strip() and (result := self._result(line)) is not None:
                 yield self._distinct(result)
-        unsettled = self._recorder.unsettled()
+        remaining = self._recorder.flush()
         while True:
             try:
-                result = next(unsettled, None)
+                result = next(remaining, None)
             except Exception as error:  # whatever a line holds that no pytest wrote
                 self._problem(
                     f"what it says of a test that did not end cannot be read ({type(error).__name__})"
@@ -103,7 +103,7 @@ class ReportLog:
         self.problems.append(f"{self._source.name}, {sentence}")
 
     def _result(self, line: str) -> wire.TestResult | None:
-        """Return the result that a line settles, if it settles one."""
+        """Return the result that a line completes, if it completes one."""
         report = None
         try:
             report = self._report(json.loads(line))

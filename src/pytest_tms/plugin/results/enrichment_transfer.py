@@ -1,7 +1,7 @@
 """What the process that runs a test adds to its reports, for the process that follows them.
 
-It is one attribute of plain values. xdist and pytest-forked carry it from process to process; the recorder
-takes it off each report, before plugins that write reports down see it.
+It is one attribute of plain values. xdist and pytest-forked transfer it between processes; the recorder
+removes it from each report, before plugins that write reports to files see it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 ATTRIBUTE = "tms"
-"""The attribute of a report that carries the enrichment, if there is any."""
+"""The attribute of a report that holds the enrichment, if there is any."""
 
 DESCRIPTION = (
     "tags",
@@ -24,10 +24,10 @@ DESCRIPTION = (
     "attempt",
     "group",
 )
-"""What describes a test; the rest (``artifacts``, ``properties``, ``unlogged``) is what a try left."""
+"""The keys that describe a test; ``artifacts``, ``properties`` and ``unlogged`` are of one attempt."""
 
 
 def add(report: pytest.TestReport, values: dict[str, Any]) -> None:
-    """Add plain values to what a report carries."""
-    carried = vars(report).get(ATTRIBUTE)
-    setattr(report, ATTRIBUTE, {**carried, **values} if carried else values)
+    """Add plain values to the enrichment of a report."""
+    present = vars(report).get(ATTRIBUTE)
+    setattr(report, ATTRIBUTE, {**present, **values} if present else values)

@@ -1,4 +1,4 @@
-"""What went wrong, in words: from the many things that pytest and its plugins put in ``report.longrepr``."""
+"""The message and the traceback of a failure, from the types that pytest and plugins use for ``longrepr``."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _DOCTEST = ("Expected", "Got", "Differences", "UNEXPECTED EXCEPTION")
 
 
 def message(text: str) -> str:
-    """Return the message of an exception as it is shown: its lines, without those that are empty at its ends.
+    """Return the message of an exception as it is reported, without empty lines at its ends.
 
-    Of an assertion only the first line: what follows is pytest's comparison, which the traceback has.
+    Of an assertion it is the first line: the traceback has pytest's comparison, which follows.
     """
     lines = [line.rstrip() for line in _LINE.split(without_escapes(text).strip())]
     if _TYPE_ALONE.fullmatch(lines[0]):  # the message of "ValueError:" begins further down
@@ -69,9 +69,9 @@ def reason(longrepr: Any, wasxfail: str | None = None) -> str | None:
 
 
 def text_message(text: str) -> str:
-    """Return the message in a traceback of which only the text is left, or in any other text.
+    """Return the message in a traceback that is text, or in any other text.
 
-    The line that names the exception is, of the last exception in a chain, the first that pytest marks.
+    It is on the first line that pytest marks, of the last exception in a chain.
     """
     lines = _CHAINED.split(without_escapes(text))[-1].splitlines()
     if found := _doctest(lines):
@@ -92,7 +92,7 @@ def text_message(text: str) -> str:
 
 
 def _doctest(lines: list[str]) -> str:
-    """The expected and the actual output of the first doctest that failed, on one line if they are short."""
+    """Return the expected and actual output of the first failed doctest, on one line if they are short."""
     for number in range(1, len(lines)):
         if lines[number].startswith(_DOCTEST) and _NUMBERED.match(lines[number - 1]):
             break

@@ -1,4 +1,4 @@
-"""What a test's markers say of it: tags, arguments, and what ``@pytest.mark.tms`` names."""
+"""A test's markers as tags and arguments, and the values of ``@pytest.mark.tms``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NOT_TAGS = frozenset(_NOT_TAGS.split())
 
 
 class Markers(NamedTuple):
-    """What some markers say: tags, arguments by marker, and id, title and owner."""
+    """Tags, arguments by marker, and ``names``: id, title and owner."""
 
     tags: list[str]
     arguments: dict[str, list[Any]]
@@ -46,7 +46,7 @@ class MarkerReader:
         self._unwanted = [pattern[1:] for pattern in tags if pattern.startswith("!")]
 
     def is_tag(self, name: str) -> bool:
-        """Whether a marker of this name becomes a tag."""
+        """Return whether a marker of this name becomes a tag."""
         if name == MARKER or (name in NOT_TAGS and name not in self._wanted):
             return False
         return any(fnmatchcase(name, pattern) for pattern in self._wanted) and not any(
@@ -54,7 +54,7 @@ class MarkerReader:
         )
 
     def read(self, markers: Iterable[pytest.Mark]) -> Markers:
-        """Read markers, the closest to the test first: its id, title and owner are the first given."""
+        """Read markers, the closest to the test first: the first id, title and owner count."""
         tags: dict[str, None] = {}
         arguments: dict[str, list[Any]] = {}
         names: dict[str, str] = {}
@@ -73,7 +73,7 @@ class MarkerReader:
 
 
 def merged(own: Markers, inherited: Markers) -> dict[str, Any]:
-    """Return both as an enrichment: what is closer comes first, and names a test."""
+    """Return both as an enrichment: a test's own markers come first, and their names count."""
     extra: dict[str, Any] = {**inherited.names, **own.names}
     if tags := list(dict.fromkeys([*own.tags, *inherited.tags])):
         extra["tags"] = tags
@@ -89,7 +89,7 @@ def merged(own: Markers, inherited: Markers) -> dict[str, Any]:
 
 
 def parameters(case: Any) -> dict[str, Any]:
-    """Return the parameters of a test, without those that plugins add for themselves."""
+    """Return the parameters of a test, without those that plugins add for internal use."""
     return {
         clean(text_of(name)): parameter(value)
         for name, value in case.params.items()

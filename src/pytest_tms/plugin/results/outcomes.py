@@ -1,148 +1,56 @@
-"""What was seen of a test becomes one ``wire.TestResult``: functions of nothing but their arguments.
+"""Results from what was observed of a test: functions of their arguments alone.
 
 docs/outcomes.md describes the mapping.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import msgspec
 import pytest
 
-from pytest_tms import wire
-from pytest_tms.plugin.results.error_text import reason as reason
-from pytest_tms.plugin.results.error_text import text_message, traceback
-from pytest_tms.plugin.results.plain_values import seconds
-from pytest_tms.text import clean, text_of
-
-FAILED = ("failed", "rerun", "retried")
-"""The outcomes of a report whose phase failed: the retry plugins have their own words."""
-KNOWN = (*FAILED, "passed", "skipped")
-"""The outcomes that pytest and the retry plugins write; a hook may write any other."""
-MAX_WORD = 100
-"""Characters of an outcome that is kept."""
-MAX_SECTIONS = 100
-"""Report sections of other plugins that are kept of a test."""
-MAX_START = 253_402_300_800
-"""The end of the year 9999, in seconds since 1970."""
-UNTITLED = "(a test without a name)"
-
-Clip = Callable[[str], str]
-"""Makes a long text fit to send: masked and cut."""
-Sections = list[tuple[str, str]]
-"""Headings and texts, as in ``report.sections``."""
-
-
-class Phase(msgspec.Struct):
-    """One report, copied at once: retry plugins change a report after it was logged.
-
-    ``duration`` is in seconds, None if the report has none that can be; ``start`` is anything.
-    """
-
-    when: str
-    outcome: str
-    duration: float | None
-    start: Any
-    longrepr: Any
-    wasxfail: str | None
-
-
-def is_failure(phase: Phase) -> bool:
-    """Return whether a phase failed, or ended in a word that pytest does not have.
-
-    A function: a property of the struct keeps every object of the session alive until the interpreter ends.
-    """
-    return phase.outcome not in ("passed", "skipped")
-
-
-class Unlogged(msgspec.Struct, frozen=True):
-    """A failure whose report was never logged, in the shape of pytest's own longrepr."""
-
-    message: str
-    text: str
-
-    @property
-    def reprcrash(self) -> Unlogged:
-        """Where ``message`` is."""
-        return self
-
-    def __str__(self) -> str:
-        return self.text
-
-
-class Try(msgspec.Struct):
-    """One run through setup, call and teardown, with the subtests on the way."""
-
-    phases: list[Phase] = []
-    subtests: list[wire.Subtest] = []
-    artifacts: list[wire.Artifact] = []
-    sections: Sections = []
-
-
-class Open(msgspec.Struct):
-    """A test that has begun and not settled; ``tries`` are the finished ones, all unsuccessful.
-
-    ``seen`` are the report sections of finished tries: pytest repeats them in the reports that follow.
-    """
-
-    location: Any = None
-    current: Try = msgspec.field(default_factory=Try)
-    tries: list[Try] = []
-    extra: dict[str, Any] = {}
-    properties: dict[str, Any] = {}
-    seen: Sections = []
-    latest: Sections = []
-
-    def keep(self, kept: dict[str, Any]) -> None:
-        """Take over what the current try attached."""
-        self.attach(kept.get("artifacts", []))
-        self.properties.update(kept.get("properties", {}))
-
-    def attach(self, files: list[dict[str, Any]]) -> None:
-        """Keep the files that no earlier try had; properties repeat those of earlier tries."""
-        known = {file.path for attempt in (*self.tries, self.current) for file in attempt.artifacts}
-        self.current.artifacts += [wire.Artifact(**file) for file in files if file["path"] not in known]
-
-    def show(self, sections: Sections) -> None:
-        """Note the sections of the latest report: what earlier tries had is theirs."""
-        if sections:
-            self.latest = sections
-            self.current.sections = self.fresh(sections)
-
-    def fresh(self, sections: Sections) -> Sections:
-        """The sections that no earlier try had."""
-        known = len(self.seen)
-        return sections[known:] if sections[:known] == self.seen else sections
-
-    def end_try(self, following: Try) -> None:
-        """Begin another try."""
-        self.tries.append(self.current)
-        self.seen = self.latest
-        self.current = following
+from pytest_tms.plugin.results.captured_output import Clip, split_output
+from pytest_tms.plugin.results.error_text import reason, text_message, traceback
+from pytest_tms.plugin.results.naming import file_and_title, identity
+from pytest_tms.plugin.results.observed_tests import (
+    FAILED,
+    KNOWN,
+    AttemptReports,
+    OpenTest,
+    Phase,
+    is_failure,
+    outcome_of,
+)
+from pytest_tms.plugin.results.timestamps import TimestampWriter
+from pytest_tms.text import clean
+from pytest_tms.wire.base import TestStatus
+from pytest_tms.wire.results import Attempt, TestResult
 
 
 class Verdict(NamedTuple):
-    """How an attempt ended: the word for it, the phase that decided it, the protocol's status."""
+    """How an attempt ended: pytest's outcome, the phase that decided it, the protocol's status."""
 
     outcome: str
     phase: Phase
-    status: wire.TestStatus
+    status: TestStatus
 
 
-def settle(
-    nodeid: str, test: Open, clip: Clip, *, worker: str = "", per_worker: bool = False, stamp: Stamp
-) -> wire.TestResult:
-    """Return the result of a test from everything that was seen of it; see "From pytest to the protocol"."""
-    last = test.current if test.current.phases or not test.tries else test.tries[-1]
-    earlier = test.tries if last is test.current else test.tries[:-1]
+def build_result(
+    nodeid: str,
+    test: OpenTest,
+    clip: Clip,
+    *,
+    worker: str = "",
+    per_worker: bool = False,
+    timestamps: TimestampWriter,
+) -> TestResult:
+    """Return the result of a test from everything that was observed of it."""
+    last = test.current if test.current.phases or not test.attempts else test.attempts[-1]
+    earlier = test.attempts if last is test.current else test.attempts[:-1]
     outcome, decisive, status = verdict(last)
     extra = test.extra
-    file, title = place(nodeid, test.location)
+    file, title = file_and_title(nodeid, test.location)
     retries = extra.get("attempt", 1) - 1
     if earlier:
         retries = max(retries, len(earlier)) if any(map(_has_failed, earlier)) else 0
@@ -151,7 +59,7 @@ def settle(
         error = _error_of(last, decisive)
         error = error and clip(error)
         longrepr = clip(_traceback(last)) or None if status == "failed" else None
-    return wire.TestResult(
+    return TestResult(
         title=extra.get("title") or title,
         file=file,
         status=status,
@@ -161,50 +69,20 @@ def settle(
         tags=extra.get("tags"),
         node_id=identity(nodeid, extra, worker if per_worker else ""),
         outcome=outcome,
-        started_at=stamp.iso(last.phases[0].start) if last.phases else None,
+        started_at=timestamps.iso(last.phases[0].start) if last.phases else None,
         worker=worker or None,
         owner=extra.get("owner"),
         longrepr=longrepr,
         parameters=extra.get("parameters"),
-        properties=properties_of(extra, test.properties),
+        properties=collect_properties(extra, test.properties),
         artifacts=last.artifacts or None,
-        attempts=[_attempt(attempt, clip, stamp) for attempt in (*earlier, last)] if earlier else None,
+        attempts=[_attempt(attempt, clip, timestamps) for attempt in (*earlier, last)] if earlier else None,
         subtests=last.subtests or None,
-        **output_of(last.sections, clip),
+        **split_output(last.sections, clip),
     )
 
 
-def identity(nodeid: str, extra: Mapping[str, Any], worker: str = "") -> str:
-    """Return what identifies a test in its shard: its node id, and which worker or copy of it ran."""
-    if worker:
-        nodeid = f"{nodeid} @{worker}"
-    if "copy" in extra:
-        nodeid = f"{nodeid} #{extra['copy']}"
-    return clean(nodeid) or UNTITLED
-
-
-def place(nodeid: str, location: Any) -> tuple[str, str]:
-    """Return the file and the title of a test.
-
-    Other plugins make node ids that are not paths: then the file is that of the report's ``location``.
-    """
-    file, separator, title = nodeid.partition("::")
-    try:
-        real = location[0].replace(os.sep, "/")
-    except (TypeError, IndexError, KeyError, AttributeError):
-        real = ""
-    if real and file != real and not (separator and _FILE.fullmatch(file)):
-        file, title = real, nodeid
-    title = title or file
-    if "\n" in title or "\r" in title:
-        title = " ".join(title.split())
-    return clean(file), clean(title) if title.strip() else UNTITLED
-
-
-_FILE = re.compile(r"[^\r\n]*\.\w{1,10}")
-
-
-def properties_of(extra: Mapping[str, Any], properties: dict[str, Any]) -> dict[str, Any] | None:
+def collect_properties(extra: Mapping[str, Any], properties: dict[str, Any]) -> dict[str, Any] | None:
     """Return a test's properties: the arguments of its markers, what it recorded, and its id."""
     if marks := extra.get("marks"):
         properties = {**marks, **properties}
@@ -213,55 +91,25 @@ def properties_of(extra: Mapping[str, Any], properties: dict[str, Any]) -> dict[
     return properties or None
 
 
-def not_collected(report: pytest.CollectReport, clip: Clip) -> wire.TestResult:
+def not_collected(report: pytest.CollectReport, clip: Clip) -> TestResult:
     """Return a file that could not be collected, or was skipped as a whole, as a test with its name."""
     name = clean(report.nodeid) or "collection"
     is_skipped = report.outcome == "skipped"
-    word = word_of(report.outcome)
+    outcome = outcome_of(report.outcome)
     text = traceback(report.longrepr)
-    return wire.TestResult(
+    return TestResult(
         title=name,
         file=name.partition("::")[0],
         status="skipped" if is_skipped else "failed",
-        outcome="skipped" if is_skipped else "error" if word in KNOWN else word,
+        outcome="skipped" if is_skipped else "error" if outcome in KNOWN else outcome,
         node_id=name,
         error=reason(report.longrepr) if is_skipped else clip(text_message(text) or "collection failed"),
         longrepr=None if is_skipped else clip(text),
     )
 
 
-def word_of(outcome: object) -> str:
-    """Return a report's outcome as text, also if a hook made it something else."""
-    if type(outcome) is str and outcome in KNOWN:
-        return outcome
-    return clean(" ".join(text_of(outcome).split()))[:MAX_WORD] if outcome else "unknown"
-
-
-def phase_of(report: pytest.TestReport) -> Phase:
-    """Return a copy of what a report says of its phase."""
-    said = report.__dict__
-    wasxfail = said.get("wasxfail")
-    return Phase(
-        text_of(said["when"]) if said.get("when") is not None else "unknown",
-        word_of(said.get("outcome")),
-        seconds(said.get("duration", 0.0)),
-        said.get("start"),
-        said.get("longrepr"),
-        text_of(wasxfail if wasxfail is not None else "") if "wasxfail" in said else None,
-    )
-
-
-def sections_of(report: pytest.TestReport) -> Sections:
-    """Return the sections of a report that are a heading and a text."""
-    sections: Sections = []
-    for section in report.__dict__.get("sections") or ():
-        if isinstance(section, (tuple, list)) and len(section) == 2:
-            sections.append((text_of(section[0]), text_of(section[1])))
-    return sections
-
-
-def is_final(attempt: Try) -> bool:
-    """Whether no other attempt follows: none asked for a rerun, and what was set up was also called.
+def is_final(attempt: AttemptReports) -> bool:
+    """Return whether no other attempt follows: none requested a rerun, and what was set up was also called.
 
     The plugin ``flaky`` leaves out the setup or call of an attempt that it will repeat, so that a teardown
     alone decides nothing unless it failed.
@@ -277,15 +125,15 @@ def is_final(attempt: Try) -> bool:
     return decided
 
 
-def verdict_known(test: Open) -> bool:
-    """Whether an unfinished test has failed, now or in an earlier try: leaving it out would lose that."""
+def has_failure(test: OpenTest) -> bool:
+    """Return whether an unfinished test has failed, in this attempt or an earlier one."""
     return any(
-        is_failure(phase) for attempt in (*test.tries, test.current) for phase in attempt.phases
+        is_failure(phase) for attempt in (*test.attempts, test.current) for phase in attempt.phases
     ) or any(part.status == "failed" for part in test.current.subtests)
 
 
-def verdict(attempt: Try) -> Verdict:
-    """Return how an attempt ended, in pytest's own word, and the phase that decided it."""
+def verdict(attempt: AttemptReports) -> Verdict:
+    """Return how an attempt ended, and the phase that decided it."""
     skipped = passed = None
     torn_down: Phase | None = None
     foreign: Phase | None = None
@@ -304,7 +152,7 @@ def verdict(attempt: Try) -> Verdict:
             foreign = foreign or phase
         elif phase.when == "call":
             passed = phase
-    if foreign is not None:  # nothing says that it passed
+    if foreign is not None:  # it may not have passed
         return Verdict(foreign.outcome, foreign, "failed")
     if torn_down is not None:
         return Verdict("error", torn_down, "failed")
@@ -321,12 +169,12 @@ def verdict(attempt: Try) -> Verdict:
 _NOTHING = Phase("call", "passed", 0.0, 0.0, None, None)
 
 
-def _has_failed(attempt: Try) -> bool:
+def _has_failed(attempt: AttemptReports) -> bool:
     return verdict(attempt).status == "failed"
 
 
-def _duration(attempt: Try) -> int | None:
-    """Milliseconds over all phases; None if one of them has a duration that cannot be."""
+def _duration(attempt: AttemptReports) -> int | None:
+    """Return milliseconds over all phases; None if one of them has no valid duration."""
     total = 0.0
     for phase in attempt.phases:
         if phase.duration is None:
@@ -335,31 +183,31 @@ def _duration(attempt: Try) -> int | None:
     return round(1000 * total)
 
 
-def _attempt(attempt: Try, clip: Clip, stamp: Stamp) -> wire.Attempt:
+def _attempt(attempt: AttemptReports, clip: Clip, timestamps: TimestampWriter) -> Attempt:
     outcome, decisive, status = verdict(attempt)
-    return wire.Attempt(
+    return Attempt(
         outcome=outcome,
         duration=_duration(attempt),
         error=clip(_error_of(attempt, decisive) or "") or None if outcome != "passed" else None,
         longrepr=clip(_traceback(attempt)) or None if status == "failed" else None,
-        started_at=stamp.iso(attempt.phases[0].start) if attempt.phases else None,
+        started_at=timestamps.iso(attempt.phases[0].start) if attempt.phases else None,
         artifacts=attempt.artifacts or None,
-        **output_of(attempt.sections, clip),
+        **split_output(attempt.sections, clip),
     )
 
 
-def _error_of(attempt: Try, decisive: Phase) -> str | None:
-    """Why an attempt ended as it did; if only parts of it failed, how many."""
+def _error_of(attempt: AttemptReports, decisive: Phase) -> str | None:
+    """Return why an attempt ended as it did; if only subtests failed, how many."""
     hidden = is_failure(decisive) and decisive.longrepr is not None
     error = reason(decisive.longrepr, None if hidden else decisive.wasxfail)
     failed = [part for part in attempt.subtests if part.status == "failed"]
-    if failed and (not error or error.startswith("contains ")):  # as pytest 9 says it
+    if failed and (not error or error.startswith("contains ")):  # as pytest 9 writes it
         return f"{len(failed)} of {len(attempt.subtests)} subtests failed"
     return error
 
 
-def _traceback(attempt: Try) -> str:
-    """The tracebacks of every phase that failed, teardown's after the call's."""
+def _traceback(attempt: AttemptReports) -> str:
+    """Return the tracebacks of all phases that failed, in their order."""
     return "\n\n".join(
         traceback(phase.longrepr)
         for phase in attempt.phases
@@ -367,58 +215,29 @@ def _traceback(attempt: Try) -> str:
     )
 
 
-def output_of(sections: Sections, clip: Clip) -> dict[str, Any]:
-    """Return captured output by stream, its phases one after another, and the sections of other plugins."""
-    streams: dict[str, Any] = {}
-    foreign: list[wire.Section] = []
-    for name, text in sections:
-        stream = _STREAMS.get(name) or _stream(name)
-        if stream is None:
-            foreign.append(wire.Section(name=clean(name)[:200], text=clip(text)))
-        elif stream in streams:
-            streams[stream].append(text)
-        else:
-            streams[stream] = [text]
-    for stream, texts in streams.items():
-        streams[stream] = clip("\n".join(texts) if len(texts) > 1 else texts[0])
-    if foreign:
-        streams["sections"] = foreign[:MAX_SECTIONS]
-    return streams
-
-
-_STREAMS = {
-    f"Captured {stream} {when}": stream
-    for stream in ("stdout", "stderr", "log")
-    for when in ("setup", "call", "teardown")
-}
-
-
-def _stream(name: str) -> str | None:
-    found = re.fullmatch(r"Captured (stdout|stderr|log)(?: \S+)?", name)
-    return found and found[1]
-
-
-class Stamp:
-    """Writes seconds since 1970 as ISO 8601; most tests begin in the same second as the one before."""
-
-    def __init__(self) -> None:
-        # Bound now: a test may patch the names of the module.
-        self._strftime = time.strftime
-        self._gmtime = time.gmtime
-        self._second = 0
-        self._text = ""
-        self._ends = [
-            f"{millisecond:03}Z" for millisecond in range(1000)
-        ]  # to format each costs twice as much
-
-    def iso(self, seconds: Any) -> str | None:
-        """Return milliseconds and ``Z`` included; None for what is not a time of the years 1970 to 9999."""
-        if type(seconds) is not float and type(seconds) is not int:
-            return None
-        if not 0 < seconds < MAX_START:
-            return None
-        whole = int(seconds)
-        if whole != self._second:
-            text = self._strftime("%Y-%m-%dT%H:%M:%S.", self._gmtime(whole))
-            self._second, self._text = whole, text
-        return self._text + self._ends[int((seconds - whole) * 1000)]
+def bare_result(nodeid: str, test: OpenTest, worker: str, identity_of_test: str, clip: Clip) -> TestResult:
+    """Return a result without details, whose parts may be broken: the worst phase and its error."""
+    file, title = file_and_title(nodeid, test.location)
+    phases = [phase for attempt in (*test.attempts, test.current) for phase in attempt.phases]
+    failed = [phase for phase in phases if is_failure(phase)]
+    status: TestStatus = "failed" if failed else "passed"
+    if not failed and any(phase.outcome == "skipped" for phase in phases):
+        status = "skipped"
+    error = longrepr = None
+    try:
+        if failed:
+            error = reason(failed[0].longrepr)
+            longrepr = clip(traceback(failed[0].longrepr)) or None
+            error = error and clip(error)
+    except Exception:
+        error = error or "the error has no text that can be read"
+    return TestResult(
+        title=title,
+        file=file,
+        status=status,
+        error=error,
+        longrepr=longrepr,
+        node_id=identity_of_test,
+        outcome=status,
+        worker=worker or None,
+    )

@@ -1,4 +1,4 @@
-"""Values from tests and plugins as JSON and execnet can hold them, whatever they are. Free of pytest."""
+"""Any value from tests and plugins as one that JSON and execnet can represent. Free of pytest."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MAX_TEXT = 10_000
 MAX_PARAMETER = 200
 """Characters of a parameter that is a text."""
 MAX_VALUES = 1000
-"""Values in all lists and dicts of one value, so that one that holds itself ends, too."""
+"""Values in all lists and dicts of one value, which may contain itself."""
 MAX_DEPTH = 6
-"""Lists and dicts within each other."""
+"""The depth of nested lists and dicts."""
 MAX_SECONDS = 7 * 24 * 3600
-"""The longest duration that is believed; frozen and patched clocks give years."""
+"""The longest duration that is valid; frozen and patched clocks give years."""
 MAX_INTEGER = 2**53
 """Whole numbers from here on are text: not every JSON reader keeps them exactly."""
 
@@ -45,7 +45,7 @@ class _Plain:
         self._left = MAX_VALUES
 
     def of(self, value: Any, depth: int) -> Any:
-        kind = type(value)  # isinstance would ask the value, which may lie or raise
+        kind = type(value)  # isinstance uses the value's __class__, which may be wrong or raise
         if value is None or kind is bool:
             return value
         if issubclass(kind, str):
@@ -66,7 +66,7 @@ class _Plain:
         name = f"<{type(value).__name__}>"
         if depth <= 0 or self._left <= 0:
             return name
-        try:  # the copy, since another thread may go on filling it
+        try:  # a copy, since another thread may change it
             if issubclass(type(value), dict):
                 pairs = list(dict.items(value))[: self._take(dict.__len__(value))]
                 return {clean(text_of(key), limit=MAX_TEXT): self.of(each, depth) for key, each in pairs}
@@ -83,13 +83,13 @@ class _Plain:
 
 
 def seconds(value: object) -> float | None:
-    """Return a duration if it can be one: a number from 0 to a week."""
+    """Return a duration if it is valid: a number from 0 to ``MAX_SECONDS``; else None."""
     if type(value) is not float and (not isinstance(value, (int, float)) or isinstance(value, bool)):
         return None
     return value if 0 <= value <= MAX_SECONDS else None
 
 
 def milliseconds(value: object) -> int | None:
-    """Return seconds as whole milliseconds; None for what cannot be a duration."""
+    """Return seconds as whole milliseconds; None for an invalid duration."""
     duration = seconds(value)
     return None if duration is None else round(1000 * duration)

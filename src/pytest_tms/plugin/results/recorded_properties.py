@@ -1,24 +1,35 @@
-"""What tests record with pytest's fixtures for JUnit XML: kept whether or not such a file is written.
+"""Properties that tests record with pytest's fixtures for JUnit XML, whether or not such a file is written.
 
-``record_property`` needs nothing: it is in ``report.user_properties``. The two others do nothing without
+``record_property`` puts them in ``report.user_properties``. The two other fixtures do nothing without
 ``--junitxml``, so this plugin overrides them with fixtures that call pytest's own and keep the values.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from pytest_tms.plugin.results.attachments import ATTACHED, STORE, AttachmentStore
+from pytest_tms.plugin.results.attachment_store import AttachmentStore
+from pytest_tms.plugin.results.attachments import ATTACHED, STORE, Kind
 from pytest_tms.plugin.results.plain_values import plain
 from pytest_tms.text import clean, text_of
 
 RECORDED = "tms_recorded"
-"""Under which an xdist worker hands suite properties and warnings about attachments to its controller."""
+"""The name under which an xdist worker hands suite properties and warnings to its controller."""
 
 SUITE: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
+"""On the config of a reporting process: the properties of the whole run, as plain values."""
+
+PLAYWRIGHT: dict[str, Kind] = {
+    "playwright_screenshot": "screenshot",
+    "playwright_video": "video",
+    "playwright_trace": "trace",
+}
+"""The kinds of the properties in which pytest-playwright names its files."""
 
 Record = Callable[[str, object], None]
 
@@ -29,14 +40,14 @@ def suite_properties(config: pytest.Config) -> dict[str, Any]:
 
 
 class RecordedProperties:
-    """Overrides two fixtures (every process of a reporting run); hands over what workers recorded.
+    """Overrides two fixtures (every process of a reporting run), and collects what workers recorded.
 
-    ``keep`` is called when a test records an attribute, before the test's next report.
+    ``before_record`` is called when a test requests ``record_xml_attribute``.
     """
 
-    def __init__(self, config: pytest.Config, keep: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, config: pytest.Config, before_record: Callable[[], object] = lambda: None) -> None:
         self._config = config
-        self._keep = keep
+        self._before_record = before_record
         self._properties = config.stash.setdefault(SUITE, {})
         self._store = config.stash.setdefault(STORE, AttachmentStore())
 
@@ -54,7 +65,7 @@ class RecordedProperties:
     @pytest.fixture
     def record_xml_attribute(self, record_xml_attribute: Record, request: pytest.FixtureRequest) -> Record:
         """Record an attribute of the test, for JUnit XML, and as a property for the TMS."""
-        self._keep()
+        self._before_record()
 
         def record(name: str, value: object) -> None:
             record_xml_attribute(name, value)
@@ -65,7 +76,7 @@ class RecordedProperties:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        """Hand over what was recorded (xdist's workers)."""
+        """Hand what was recorded to the controller (xdist's workers)."""
         output = getattr(self._config, "workeroutput", None)
         if output is not None and (self._properties or self._store.warnings):
             output[RECORDED] = {"properties": self._properties, "warnings": self._store.warnings}
@@ -77,3 +88,21 @@ class RecordedProperties:
         self._properties.update(recorded.get("properties", {}))
         for sentence in recorded.get("warnings", ()):
             self._store.warn(sentence)
+
+
+def split_properties(user_properties: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return what ``record_property`` and pytest-playwright recorded, as artifacts and properties."""
+    artifacts: list[dict[str, Any]] = []
+    properties: dict[str, Any] = {}
+    for pair in user_properties:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            continue
+        key, value = text_of(pair[0]), pair[1]
+        kind = PLAYWRIGHT.get(key)
+        if kind is None:
+            properties[clean(key)] = plain(value)
+            continue
+        for path in value if isinstance(value, (list, tuple)) else [value]:
+            text = clean(os.path.abspath(text_of(path)))  # noqa: PTH100
+            artifacts.append({"name": re.split(r"[/\\]", text)[-1], "kind": kind, "path": text})
+    return artifacts, properties

@@ -1,4 +1,4 @@
-"""What the plugins that repeat tests do not log (the process that runs the tests)."""
+"""Attempts and failures that the plugins which repeat tests do not log (the process that runs the tests)."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
     from pytest_tms.plugin.results.enrichment import Enricher
 
 
-class Tries:
-    """Counts a test's tries: a plugin that repeats it need not report each."""
+class AttemptCounter:
+    """Counts a test's attempts: a plugin that repeats it may not report each."""
 
     def __init__(self, enricher: Enricher) -> None:
         self._enricher = enricher
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Count."""
-        self._enricher.tried(item)
+        """Count one attempt."""
+        self._enricher.count_attempt(item)
 
 
-class Unlogged:
-    """Failures that were never logged: flaky and pytest-retry do not log all."""
+class UnloggedFailures:
+    """Keeps failures that were never logged: flaky and pytest-retry do not log all."""
 
     def __init__(self) -> None:
         self._logged: object = None
         self._kept: list[pytest.TestReport] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note the latest failure that was logged."""
+        """Remember the latest failure that was logged."""
         if report.longrepr is not None:
             self._logged = report.longrepr
             self._kept = [each for each in self._kept if each.longrepr is not report.longrepr]
@@ -53,22 +53,22 @@ class Unlogged:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Hand over what was kept, with the next teardown that is logged."""
+        """Add what was kept to the next teardown that is logged."""
         report = yield
         if report.when == "teardown" and self._kept:
             self.after_pytest_runtest_makereport(report)
         return report
 
     def after_pytest_runtest_makereport(self, report: pytest.TestReport) -> None:
-        """Hand over the failures since the last time, as execnet can carry them."""
+        """Add the failures since the last time, as execnet can serialise them."""
         kept, self._kept = self._kept, []
         add(report, {"unlogged": [_plain_failure(each) for each in kept]})
 
 
 def _plain_failure(report: pytest.TestReport) -> dict[str, Any]:
-    """A failure as execnet can carry it to the recorder."""
+    """Return a failure as execnet can serialise it for the recorder."""
     start = report.__dict__.get("start")
-    from pytest_tms.plugin.results.outcomes import sections_of  # a worker seldom needs it
+    from pytest_tms.plugin.results.observed_tests import sections_of  # a worker seldom needs it
 
     return {
         "when": report.when,

@@ -1,4 +1,4 @@
-"""A shard while its tests settle: each counted once, however often it is told. Free of pytest."""
+"""The counts of a shard while its tests run: each test counts once. Free of pytest."""
 
 from __future__ import annotations
 
@@ -6,41 +6,47 @@ from typing import Literal
 
 import msgspec
 
-from pytest_tms import wire
+from pytest_tms.wire.base import TestStatus
+from pytest_tms.wire.executions import GivenCounts
+from pytest_tms.wire.results import TestResult
 
-NAMES = {"screenshot": "screenshots", "video": "videos", "trace": "traces"}
+ARTIFACT_KINDS = {"screenshot": "screenshots", "video": "videos", "trace": "traces"}
 """The document's names for a shard's files; it has "logs" for all others."""
 
 
-class Shard(msgspec.Struct):
-    """One shard while it runs; ``settled`` holds each test's number and status by its identity."""
+class ShardCounts(msgspec.Struct):
+    """One shard while it runs.
+
+    ``started`` is in seconds since 1970. ``results`` has each test's number and status by its identity.
+    ``files`` are the paths of artifacts by kind. ``has_broken_files``: a test file could not be collected.
+    """
 
     id: str
     started: float
     counts: dict[str, int] = msgspec.field(default_factory=lambda: {"passed": 0, "failed": 0, "skipped": 0})
     flaky: int = 0
     files: dict[str, list[str]] = {}
-    broken: bool = False
-    settled: dict[object, tuple[int, wire.TestStatus | Literal["flaky"]]] = {}
+    has_broken_files: bool = False
+    results: dict[object, tuple[int, TestStatus | Literal["flaky"]]] = {}
 
-    def count(self, identity: object, result: wire.TestResult) -> tuple[int, bool]:
-        """Count a settled test and note its files.
+    def count(self, identity: object, result: TestResult) -> tuple[int, bool]:
+        """Count a complete result and note its files.
 
-        ``identity`` is what pytest knows the test by: nothing that a user's hook or marker changes in the
+        ``identity`` identifies the test in pytest: nothing that a user's hook or marker changes in the
         result. Return the test's number, and whether it replaces an earlier result.
         """
-        word: wire.TestStatus | Literal["flaky"] = result.status
-        if result.retries and word == "passed":
-            word = "flaky"
+        status: TestStatus | Literal["flaky"] = result.status
+        if result.retries and status == "passed":
+            status = "flaky"
             self.flaky += 1
-        earlier = self.settled.get(identity)
-        number = len(self.settled) + 1 if earlier is None else earlier[0]
-        self.settled[identity] = number, word
+        earlier = self.results.get(identity)
+        number = len(self.results) + 1 if earlier is None else earlier[0]
+        self.results[identity] = number, status
         self.counts[result.status] += 1
         if result.artifacts or result.attempts:
             for attempt in (result, *(result.attempts or ())):
                 for file in attempt.artifacts or ():
-                    self.files.setdefault(NAMES.get(file.kind, "logs"), []).append(file.path)
+                    self.files.setdefault(ARTIFACT_KINDS.get(file.kind, "logs"), []).append(file.path)
         if earlier is None:
             return number, False
         before = earlier[1]
@@ -48,6 +54,6 @@ class Shard(msgspec.Struct):
         self.flaky -= before == "flaky"
         return number, True
 
-    def totals(self) -> wire.GivenCounts:
+    def totals(self) -> GivenCounts:
         """The documented counts."""
-        return wire.GivenCounts(total=sum(self.counts.values()), flaky=self.flaky, **self.counts)
+        return GivenCounts(total=sum(self.counts.values()), flaky=self.flaky, **self.counts)

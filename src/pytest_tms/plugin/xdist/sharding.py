@@ -8,21 +8,25 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pytest_tms.plugin.settings import SettingError
+from pytest_tms.settings.table import SettingError
 
 EMPTY = "tms_empty_shard"
-"""What an xdist worker tells its controller where no test belongs to the shard."""
+"""The name under which an xdist worker reports to its controller that its shard has no tests."""
 
 
 class ShardName(NamedTuple):
-    """What ``--tms-shard`` says: the shard's id, and of how many it runs its part (0: it runs everything)."""
+    """The value of ``--tms-shard``: the shard's id, and of how many it runs its part (0: all tests)."""
 
     id: str
     total: int
 
 
 def parse_shard(text: str) -> ShardName | None:
-    """Read ``I/N`` or ``I``; None where nothing is written. Raises SettingError."""
+    """Return the value of ``I/N`` or ``I``; None if the text is empty.
+
+    Raises:
+        SettingError: it is neither.
+    """
     if not text:
         return None
     index, slash, total = text.partition("/")
@@ -34,10 +38,10 @@ def parse_shard(text: str) -> ShardName | None:
 
 
 def split(tests: Iterable[tuple[str, str]], shards: int) -> list[set[str]]:
-    """Share out tests, given as (node id, group), over ``shards`` sets of node ids.
+    """Distribute tests, given as (node id, group), over ``shards`` sets of node ids.
 
     The same tests give the same sets on every machine and in every order. A group stays together unless
-    its shard would then have more than a quarter above an even share.
+    its shard would then exceed an even share by more than a quarter.
     """
     groups: dict[str, set[str]] = {}
     for nodeid, group in tests:
@@ -56,7 +60,7 @@ def split(tests: Iterable[tuple[str, str]], shards: int) -> list[set[str]]:
 
 
 class ShardSelection:
-    """Runs only shard I of N; in every process that collects, since xdist's workers must agree."""
+    """Selects the tests of shard I of N, in every process that collects: xdist's workers must agree."""
 
     def __init__(self, name: ShardName) -> None:
         self._name = name
@@ -79,7 +83,7 @@ class ShardSelection:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """An empty shard is a success (every process): there are fewer tests than shards."""
+        """Make an empty shard a success (every process): there are fewer tests than shards."""
         if self._is_empty and (output := getattr(session.config, "workeroutput", None)) is not None:
             output[EMPTY] = True
         if self._is_empty and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
@@ -87,18 +91,18 @@ class ShardSelection:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Learn from a worker that the shard is empty (xdist's controller)."""
+        """Take over from a worker that the shard is empty (xdist's controller)."""
         self._is_empty = self._is_empty or EMPTY in getattr(node, "workeroutput", {})
 
 
 def is_grouped(config: pytest.Config) -> bool:
-    """Whether xdist may have appended ``@group`` to node ids, which it does on some versions of pytest."""
+    """Return whether xdist may have appended ``@group`` to node ids, as on some versions of pytest."""
     grouped = config.getoption("loadgroup", default=False)  # in a worker
     return bool(grouped) or config.getoption("dist", default="no") == "loadgroup"
 
 
 def test_id(nodeid: str) -> str:
-    """A node id without the ``@group`` that xdist's loadgroup appended, if it did."""
+    """Return a node id without the ``@group`` that xdist's loadgroup appends."""
     found = re.fullmatch(_WITH_GROUP, nodeid)
     return found[1] if found else nodeid
 

@@ -1,4 +1,4 @@
-"""xdist's workers, as its controller sees them: which shard each one is, and how many tests there are."""
+"""xdist's workers, as its controller sees them: which shard each one runs, and how many tests there are."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from typing import Any
 
 import pytest
 
-from pytest_tms.plugin.hook_errors import TROUBLE
+from pytest_tms.plugin.hook_errors import WORKER_ERRORS, HookErrors
+
+INPUT = "tms"
+"""The name under which a worker finds what it needs in its ``workerinput``."""
 
 
 class Workers:
-    """Maps workers to shards: slot "1" to "N", or the one shard that ``--tms-shard`` names.
+    """Maps workers to shards: "1" to "N" in their order, or the one shard that ``--tms-shard`` names.
 
-    A replacement worker takes over its predecessor's slot: xdist gives it a new id, but starts it from the
-    same spec object. ``tell`` answers what a worker on a shard has to know; ``learn`` takes what went wrong
-    in one.
+    A replacement worker takes over its predecessor's shard: xdist gives it a new id, but starts it from the
+    same spec object. ``context`` returns what a worker on a shard needs, ``on_collected`` receives how many
+    tests the workers run.
     """
 
     def __init__(
         self,
         config: pytest.Config,
         shard: str,
-        tell: Callable[[str], dict[str, str]],
-        learn: Callable[[list[str]], None],
+        context: Callable[[str], dict[str, str]],
+        errors: HookErrors,
         on_collected: Callable[[int], None],
     ) -> None:
         from xdist import workermanage  # type: ignore[import-untyped]
@@ -32,19 +35,19 @@ class Workers:
         names = ("parse_tx_spec_config", "parse_spec_config")
         parse = next(getattr(workermanage, name) for name in names if hasattr(workermanage, name))
         self._shard = shard
-        self._tell = tell
-        self._learn = learn
+        self._context = context
+        self._errors = errors
         self._on_collected = on_collected
         self._specs: list[object] = []
-        self._slot_of: dict[str, str] = {}
+        self._shard_by_worker: dict[str, str] = {}
         self._collected: dict[str, list[str]] = {}
         self.has_crashed = False
         self.each: bool = config.getoption("dist") == "each"
         self.count: int = len(parse(config))
 
     def shard_of(self, worker: str) -> str:
-        """The shard of a worker; the first one's where the worker is not known."""
-        return self._shard or self._slot_of.get(worker, "1")
+        """Return the shard of a worker; the first one's if the worker is unknown."""
+        return self._shard or self._shard_by_worker.get(worker, "1")
 
     @property
     def collected(self) -> int:
@@ -58,24 +61,24 @@ class Workers:
         return max(self._collected.values(), key=len, default=[])
 
     def pytest_xdist_setupnodes(self, specs: list[object]) -> None:
-        """Note the specs of the workers that are about to start, in order."""
+        """Keep the specs of the workers that are about to start, in order."""
         self._specs = list(specs)
 
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker what it reports to."""
+        """Give a worker its shard and what else it needs."""
         for number, spec in enumerate(self._specs, 1):
             if spec is node.gateway.spec:
-                self._slot_of[node.gateway.id] = str(number)
-        node.workerinput["tms"] = self._tell(self.shard_of(node.gateway.id))
+                self._shard_by_worker[node.gateway.id] = str(number)
+        node.workerinput[INPUT] = self._context(self.shard_of(node.gateway.id))
 
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
-        """Note the tests that a worker collected."""
+        """Keep the node ids of the tests that a worker collected."""
         before = self.collected
-        self._collected[self._slot_of.get(node.gateway.id, "1")] = ids
+        self._collected[self._shard_by_worker.get(node.gateway.id, "1")] = ids
         if self.collected != before:
             self._on_collected(self.collected)
 
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Learn what went wrong in a worker that ends."""
+        """Take over the errors of a worker that ends."""
         self.has_crashed = self.has_crashed or error is not None
-        self._learn(getattr(node, "workeroutput", {}).get(TROUBLE, []))
+        self._errors.extend(getattr(node, "workeroutput", {}).get(WORKER_ERRORS, []))

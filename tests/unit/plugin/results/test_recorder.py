@@ -13,7 +13,7 @@ import pytest
 
 from pytest_tms import wire
 from pytest_tms.plugin.results.recorder import Recorder
-from pytest_tms.plugin.results.shard_counts import Shard
+from pytest_tms.plugin.results.shard_counts import ShardCounts
 from pytest_tms.text import clean
 
 NAME = "test_it.py::test_a"
@@ -51,13 +51,13 @@ def phases(*outcomes: Any, nodeid: str = NAME, **more: Any) -> list[pytest.TestR
 
 
 def results(reports: Iterable[pytest.TestReport], **options: Any) -> list[wire.TestResult]:
-    """Everything that is settled, at once or at the end of a session; each can be sent."""
+    """Every result, at once or at the end of a session; each can be sent."""
     recorder = Recorder(str, **options)
-    settled = [result for each in reports if (result := recorder.add(each)) is not None]
-    settled += recorder.unsettled([])
-    for result in settled:
+    complete = [result for each in reports if (result := recorder.add(each)) is not None]
+    complete += recorder.flush([])
+    for result in complete:
         msgspec.json.decode(msgspec.json.encode(result), type=wire.TestResult)
-    return settled
+    return complete
 
 
 def only(reports: Iterable[pytest.TestReport], **options: Any) -> wire.TestResult:
@@ -72,8 +72,10 @@ def only(reports: Iterable[pytest.TestReport], **options: Any) -> wire.TestResul
     "whens", [["call"], ["setup", "call"], ["setup"], ["teardown"], ["call", "teardown"]]
 )
 def test_a_test_of_which_only_some_reports_are_logged_has_a_result(whens: list[str]) -> None:
-    settled = results(report(when, nodeid=f"{NAME}[{number}]") for number in range(3) for when in whens)
-    assert [(each.node_id, each.status) for each in settled] == [(f"{NAME}[{n}]", "passed") for n in range(3)]
+    complete = results(report(when, nodeid=f"{NAME}[{number}]") for number in range(3) for when in whens)
+    assert [(each.node_id, each.status) for each in complete] == [
+        (f"{NAME}[{n}]", "passed") for n in range(3)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -94,14 +96,14 @@ def test_a_test_in_flight_has_no_result() -> None:
     recorder = Recorder(str)
     for each in (*phases("passed", "passed", "passed"), report("setup", nodeid="test_it.py::test_b")):
         recorder.add(each)
-    assert list(recorder.unsettled()) == []
+    assert list(recorder.flush()) == []
     recorder.add(report("setup", nodeid="test_it.py::test_b"))
     recorder.add(report("call", nodeid="test_it.py::test_b"))
-    assert list(recorder.unsettled(["test_it.py::test_b"])) == []
+    assert list(recorder.flush(["test_it.py::test_b"])) == []
 
 
 def test_a_late_report_never_hides_a_failure() -> None:
-    shard = Shard("1", 0.0)
+    shard = ShardCounts("1", 0.0)
     for result in results([*phases("passed", "failed", "passed"), report("teardown"), report("call")]):
         shard.count(result.node_id, result)
     assert shard.counts == {"passed": 0, "failed": 1, "skipped": 0}
@@ -166,10 +168,10 @@ def test_patched_clocks_reach_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("time", "monotonic", "perf_counter", "strftime", "gmtime"):
         monkeypatch.setattr(f"time.{name}", used)
-    settled = [recorder.add(each) for each in phases("passed", "failed", "passed")]
+    complete = [recorder.add(each) for each in phases("passed", "failed", "passed")]
     monkeypatch.undo()
-    assert settled[2] is not None
-    assert settled[2].started_at == "2023-11-14T22:13:20.250Z"
+    assert complete[2] is not None
+    assert complete[2].started_at == "2023-11-14T22:13:20.250Z"
 
 
 class Broken:
@@ -417,7 +419,7 @@ def test_no_character_of_a_name_makes_two_tests_one(nodeids: list[str], worker: 
             if each.when == "setup":
                 vars(each).update(tms={"group": ""} if grouped else {})
             reports.append(each)
-    shard = Shard("1", 0.0)
+    shard = ShardCounts("1", 0.0)
     counted = [shard.count(result.node_id, result) for result in results(reports, grouped=grouped)]
     assert counted == [(1, False), (2, False)]
     assert shard.counts["passed"] == 2
@@ -432,7 +434,7 @@ def test_the_group_that_xdist_appended_is_taken_off_exactly() -> None:
 
 
 def test_counts_do_not_depend_on_what_a_hook_leaves_as_node_id() -> None:
-    shard = Shard("1", 0.0)
+    shard = ShardCounts("1", 0.0)
     reports = [each for n in range(3) for each in phases("passed", "passed", "passed", nodeid=f"{NAME}[{n}]")]
     for number, result in enumerate(results([*reports, *phases("passed", "failed", "passed")])):
         changed = msgspec.structs.replace(result, node_id=[None, "same"][number % 2])

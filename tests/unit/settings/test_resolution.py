@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from pytest_tms.plugin.settings import OFFLINE, Resolved, SettingError, is_on, misspelt, resolve, unused
 from pytest_tms.plugin.xdist.sharding import parse_shard
+from pytest_tms.settings.resolution import Resolved, is_on, resolve
+from pytest_tms.settings.spelling import misspelt, unused
+from pytest_tms.settings.table import OFFLINE, SettingError
 
 
 def resolved(
@@ -158,16 +160,14 @@ def test_a_shard_that_cannot_be_is_an_error(text: str) -> None:
     ],
 )
 def test_a_misspelt_variable_is_named_with_what_may_be_meant(name: str, meant: str) -> None:
-    assert misspelt([name]) == [f"{name} is not a setting: write {meant}, if that is meant"]
+    assert misspelt([name]) == [f"{name} is not a setting: did you mean {meant}?"]
 
 
 def test_a_misspelt_ini_value_is_named_with_what_may_be_meant() -> None:
     assert misspelt([], ["tms_timout", "tms_timeout", "timeout"]) == [
-        "tms_timout is not a setting: write tms_timeout, if that is meant"
+        "tms_timout is not a setting: did you mean tms_timeout?"
     ]
-    assert misspelt([], ["tms_token"]) == [
-        "tms_token is not a setting: write TMS_API_TOKEN, if that is meant"
-    ]
+    assert misspelt([], ["tms_token"]) == ["tms_token is not a setting: did you mean TMS_API_TOKEN?"]
 
 
 def test_names_of_other_programs_are_not_taken_for_settings() -> None:

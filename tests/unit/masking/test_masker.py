@@ -22,7 +22,8 @@ from pytest_tms.journal.lines import (
     encode,
     encode_tested,
 )
-from pytest_tms.masking import FREE, KEPT, MASK, NODE_IDS, Masker, of_environment
+from pytest_tms.masking.environment import secrets_in
+from pytest_tms.masking.masker import FREE, KEPT, MASK, NODE_IDS, Masker
 
 
 def line_of(node_id: str = "tests/test_a.py::test_a", **fields: Any) -> bytes:
@@ -444,7 +445,7 @@ def test_a_masked_line_decodes_has_the_same_structure_and_holds_no_secret(
     ],
 )
 def test_configuration_is_not_a_secret(name: str, value: str) -> None:
-    assert of_environment({name: value}) == []
+    assert secrets_in({name: value}) == []
 
 
 @pytest.mark.parametrize(
@@ -467,4 +468,4 @@ def test_configuration_is_not_a_secret(name: str, value: str) -> None:
     ],
 )
 def test_what_is_a_secret_in_the_environment(name: str, value: str, secrets: list[str]) -> None:
-    assert of_environment({name: value}) == secrets
+    assert secrets_in({name: value}) == secrets

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from pytest_tms import wire
-from pytest_tms.plugin.results.user_hooks import restore_identity, result_hook
+from pytest_tms.plugin.user_hooks import restore_identity, result_hook
 
 BEFORE = wire.TestResult(title="a", status="failed", node_id="test_it.py::test_a", worker="gw0")
 

@@ -1,28 +1,23 @@
-"""Secrets, replaced in the string values of what leaves the process or reaches the disk.
-
-Only values are masked, by their place in a message: never keys, numbers, enumerations, ids or structure.
-"""
+"""Replaces secrets in texts and in lines of a journal, by the place of each value."""
 
 from __future__ import annotations
 
-import json
 import re
-import urllib.parse
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
 import msgspec
 
+from pytest_tms.masking.spellings import spellings_of
+
 MASK = "********"
-SHORTEST = 6
-"""Characters below which a value is not a secret: masking it would destroy ordinary words."""
 
 ENUMERATIONS = frozenset(
     ("is", "event", "status", "outcome", "kind", "triggerSource", "trigger_source", "contentType", "file")
 )
-"""Fields that hold a word of the protocol, or the path of a source file."""
+"""Fields that hold an enumeration of the protocol, or the path of a source file."""
 TIMES = frozenset(
     ("at", "timestamp", "startedAt", "started_at", "happenedAt", "happened_at", "startTime", "endTime")
 )
@@ -38,7 +33,7 @@ KEPT = ENUMERATIONS | TIMES | IDS
 NODE_IDS = frozenset(("nodeId", "node_id", "running", "notRunTests", "not_run_tests"))
 """Fields that hold the node id of a test, or a list of them: masked inside of the brackets alone."""
 FREE = frozenset(("metadata", "parameters", "properties"))
-"""Objects whose names are the user's: each string in them is masked, also under a name of the protocol."""
+"""Objects with names of the user: each string in them is masked, also under a name of the protocol."""
 
 
 class Masker:
@@ -54,14 +49,14 @@ class Masker:
         self._needles: list[str] = []
         self._mask = MASK
         self._masked: dict[tuple[str, str], str] = {}
-        """What was written in the place of a name's changeable part, by that part and what precedes it."""
+        """The replacement of a name's variable part, by what precedes it and that part."""
         self._taken: set[tuple[str, str]] = set()
         self._numbers: dict[tuple[str, str], int] = {}
-        self._learn(secrets)
+        self._extend(secrets)
 
     def add(self, secret: str) -> None:
         """Mask this secret too from now on."""
-        self._learn([secret])
+        self._extend([secret])
         self._masked = {name: text for name, text in self._masked.items() if not _any_in(self._texts, text)}
 
     def text(self, text: str) -> str:
@@ -73,7 +68,7 @@ class Masker:
             if match.end() > match.start()
         ]
         masked = self._without(text, spans)
-        # What was put in may make a secret of what is around it.
+        # A mask may complete a secret with the text around it.
         for _ in range(10):
             if masked == text:
                 return text
@@ -149,7 +144,7 @@ class Masker:
         return node_id[:start] + self._distinct(node_id[:start], node_id[start:end]) + node_id[end:]
 
     def _title(self, title: str, node_id: Any) -> str:
-        """Mask a title; where it ends with the parameters of the node id, as that is masked."""
+        """Mask a title; if it ends with the parameters of the node id, they are masked as in that."""
         if not isinstance(node_id, str):
             return self.node_id(title)
         start, end = _brackets(node_id)
@@ -166,9 +161,9 @@ class Masker:
 
     def _distinct(self, before: str, text: str) -> str:
         """Mask ``text``, which follows ``before``, so that no other text that follows it becomes the same."""
-        known = self._masked.get((before, text))
-        if known is not None:
-            return known
+        earlier = self._masked.get((before, text))
+        if earlier is not None:
+            return earlier
         plain = self.text(text)
         if self._mask not in plain:
             return text
@@ -186,7 +181,7 @@ class Masker:
         return masked
 
     def _is_masked(self, text: str) -> bool:
-        """Return whether ``text`` is one in which all is masked, maybe with a number."""
+        """Return whether all secrets in ``text`` are masked already, maybe with a number."""
         parts = re.sub(r"-\d+$", "", text).split(self._mask)
         return len(parts) > 1 and not _any_in(self._texts, text) and all(map(self._is_plain, parts))
 
@@ -195,8 +190,8 @@ class Masker:
 
     # Finding ------------------------------------------------------------------------------------
 
-    def _learn(self, secrets: Iterable[str]) -> None:
-        texts = {*self._texts, *(form for secret in secrets for form in _forms(secret))}
+    def _extend(self, secrets: Iterable[str]) -> None:
+        texts = {*self._texts, *(form for secret in secrets for form in spellings_of(secret))}
         self._texts = sorted(texts)
         self._mask = next(
             (
@@ -207,14 +202,14 @@ class Masker:
             MASK,
         )
         needles: list[str] = []
-        # The mask too: a test may be called as another one is when masked.
+        # The mask too: the name of a test may equal the masked name of another.
         for needle in sorted((_as_written(text) for text in (*texts, self._mask)), key=len):
             if not any(known in needle for known in needles):
                 needles.append(needle)
         self._needles = needles
 
     def _without(self, text: str, spans: list[tuple[int, int]]) -> str:
-        """Replace every secret and every span; what overlaps or touches becomes one mask."""
+        """Replace every secret and every span; those that overlap or touch become one mask."""
         for secret in self._texts:
             start = text.find(secret)
             while start >= 0:
@@ -239,14 +234,14 @@ def _any_in(texts: Iterable[str], whole: str) -> bool:
 
 
 def _brackets(name: str) -> tuple[int, int]:
-    """Where the parameters in a node id or title begin and end, brackets excluded; 0, 0 where it has none."""
+    """Return where the parameters of a node id or title begin and end, without brackets; else 0, 0."""
     start = name.find("[", name.find("::") + 1) + 1
     end = name.rfind("]")
     return (start, end) if 0 < start <= end else (0, 0)
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    with warnings.catch_warnings():  # about nested sets and the like, which the user may have made errors
+    with warnings.catch_warnings():  # about nested sets and the like; the user may turn warnings into errors
         warnings.simplefilter("ignore")
         try:
             return re.compile(pattern)
@@ -257,104 +252,6 @@ def _compiled(pattern: str) -> re.Pattern[str]:
             ) from None
 
 
-# How a secret is written --------------------------------------------------------------------------
-
-
-def _forms(secret: str) -> Iterator[str]:
-    """Yield a secret, and its lines if it has several, in all ways in which it may be written."""
-    # A PEM block in one variable often has its line ends as escapes.
-    whole = re.sub(r"(\\r)?\\n", "\n", secret) if "-----BEGIN" in secret else secret
-    lines = [line.strip() for line in whole.splitlines()]
-    parts = [line for line in lines if not line.startswith("-----")] if len(lines) > 1 else []
-    for text in (secret, *parts):
-        if len(text) >= SHORTEST:
-            yield from _spellings(text)
-
-
-def _spellings(text: str) -> Iterator[str]:
-    yield text
-    if text.isalnum() and text.isascii():
-        return
-    # Text that is not Unicode is sent as escapes.
-    clean = text.encode("utf-8", "backslashreplace").decode()
-    yield clean
-    yield text.encode("unicode_escape").decode("ascii")
-    yield repr(text)[1:-1]
-    yield json.dumps(text)[1:-1]
-    yield json.dumps(clean, ensure_ascii=False)[1:-1]
-    yield urllib.parse.quote(clean, safe="")
-    yield urllib.parse.quote(clean)
-    yield urllib.parse.quote_plus(clean)
-
-
 def _as_written(text: str) -> str:
     """Return ``text`` as it occurs in JSON of msgspec."""
     return msgspec.json.encode(text.encode("utf-8", "backslashreplace").decode())[1:-1].decode()
-
-
-# Secrets of the environment -----------------------------------------------------------------------
-
-SECRET_NAME = re.compile(
-    r"token(?!i[sz])|secret|passw(or)?d|passphrase|credential|bearer|jwt|(^|_)(auth|pwd|pat|pass)($|_)"
-    r"|(api|access|private|secret|session|signing|encryption|account|storage|master|deploy|license|hmac|ssh)_?key",
-    re.IGNORECASE,
-)
-"""What the name of a variable that holds a secret looks like."""
-
-PLAIN_NAME = re.compile(
-    r"(^|_)(file|path|dir|directory|sock|socket|ur[li]|endpoint|host|port|ttl|ms|sec|secs|seconds|minutes"
-    r"|hours|days|expir\w*|timeout|lifetime|max_?age|length|len|size|count|limit|type|name|user|username|enabled"
-    r"|alg|algorithm|issuer|audience|scopes?|policy|version|method|mode|region|provider|rotation|interval)$",
-    re.IGNORECASE,
-)
-"""How the name of a variable ends that is about a secret and does not hold it."""
-
-NOT_SECRET = re.compile(
-    r"[+-]?\d{0,7}(\.\d*)?|\*+|true|false|yes|no|on|off|none|null|nil|undefined|unset|enabled|disabled|default"
-    r"|required|optional|always|never",
-    re.IGNORECASE,
-)
-"""Values that are not secrets, whatever the name: short numbers, booleans and words of configuration."""
-
-PATH = re.compile(
-    r"(~|\.{1,2}|[A-Za-z]:)?[/\\](([a-z]+[/\\])+[a-z]*|(?=.*[._~-])[\w.~@ -]+[/\\][\w.~@ /\\-]*)"
-)
-"""A path of two parts or more; base64 that begins with a slash is not one, unless it is all lower case."""
-
-USERINFO = re.compile(r"[a-z][a-z0-9+.-]*://([^:@/?#\s]*)(?::([^\s/?#]*))?@", re.IGNORECASE)
-PAIR = re.compile(
-    r"(?:password|passwd|pwd|secret|token|api_?key|account_?key|shared_?access_?key|sig|signature)=([^;&\s\"']+)",
-    re.IGNORECASE,
-)
-"""A secret in a connection string, or in the query of a URL."""
-LONG_USER = 20
-"""Characters from which on the user in a URL without password is a token."""
-
-
-def of_environment(environ: Mapping[str, str]) -> list[str]:
-    """Return the secrets in an environment: values of variables named like one, and passwords in URLs."""
-    found: dict[str, None] = {}
-    for name, value in environ.items():
-        bare = _unquoted(value)
-        # PWD is the shell's working directory.
-        if name != "PWD" and SECRET_NAME.search(name) and not PLAIN_NAME.search(name):
-            found[bare] = None
-        if "://" in value:
-            for user, password in USERINFO.findall(value):
-                for part in (password, user if len(user) >= LONG_USER else ""):
-                    found.update({part: None, urllib.parse.unquote(part): None})
-        if "=" in value:
-            for part in PAIR.findall(value):
-                found.update({part: None, urllib.parse.unquote(part): None})
-    return [value for value in found if len(value) >= SHORTEST and not _is_plain(value)]
-
-
-def _unquoted(value: str) -> str:
-    value = value.strip()
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-        return value[1:-1].strip()
-    return value
-
-
-def _is_plain(value: str) -> bool:
-    return bool(NOT_SECRET.fullmatch(value) or PATH.fullmatch(value))

@@ -1,0 +1,35 @@
+"""The branch and the commit of a working copy."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+TIMEOUT = 2.0
+"""Seconds that one git command may take."""
+
+
+def read_commit(folder: Path) -> str:
+    """Return the commit that is checked out in ``folder``; empty if there is none."""
+    return _run(folder, "rev-parse", "HEAD")
+
+
+def read_branch(folder: Path) -> str:
+    """Return the branch that is checked out in ``folder``; empty if there is none."""
+    return _run(folder, "symbolic-ref", "--short", "HEAD")
+
+
+def _run(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603  # constant arguments
+            ["git", *arguments],  # noqa: S607  # the user's own git
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,140 @@
+"""What the reports of a test show until its result is complete: phases, attempts, subtests and files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from pytest_tms.plugin.results.plain_values import seconds
+from pytest_tms.text import clean, text_of
+from pytest_tms.wire.results import Artifact, Subtest
+
+FAILED = ("failed", "rerun", "retried")
+"""The outcomes of a report whose phase failed: the retry plugins have their own words."""
+KNOWN = (*FAILED, "passed", "skipped")
+"""The outcomes that pytest and the retry plugins write; a hook may write any other."""
+MAX_OUTCOME = 100
+"""Characters of an outcome that are kept."""
+
+Sections = list[tuple[str, str]]
+"""Headings and texts, as in ``report.sections``."""
+
+
+class Phase(msgspec.Struct):
+    """One report, copied at once: retry plugins change a report after it was logged.
+
+    ``duration`` is in seconds, None if the report has no valid one; ``start`` may be anything.
+    """
+
+    when: str
+    outcome: str
+    duration: float | None
+    start: Any
+    longrepr: Any
+    wasxfail: str | None
+
+
+def is_failure(phase: Phase) -> bool:
+    """Return whether a phase failed, or ended in an outcome that pytest does not have.
+
+    A function: a property of the struct keeps every object of the session alive until the interpreter ends.
+    """
+    return phase.outcome not in ("passed", "skipped")
+
+
+class UnloggedFailure(msgspec.Struct, frozen=True):
+    """A failure whose report was never logged, in the shape of pytest's own longrepr."""
+
+    message: str
+    text: str
+
+    @property
+    def reprcrash(self) -> UnloggedFailure:
+        """The object with the attribute ``message``, as pytest's longrepr has one."""
+        return self
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class AttemptReports(msgspec.Struct):
+    """One run through setup, call and teardown, with its subtests."""
+
+    phases: list[Phase] = []
+    subtests: list[Subtest] = []
+    artifacts: list[Artifact] = []
+    sections: Sections = []
+
+
+class OpenTest(msgspec.Struct):
+    """A test whose result is not complete; ``attempts`` are the finished ones, all unsuccessful.
+
+    ``seen`` are the report sections of finished attempts: pytest repeats them in the reports that follow.
+    """
+
+    location: Any = None
+    current: AttemptReports = msgspec.field(default_factory=AttemptReports)
+    attempts: list[AttemptReports] = []
+    extra: dict[str, Any] = {}
+    properties: dict[str, Any] = {}
+    seen: Sections = []
+    latest: Sections = []
+
+    def keep(self, kept: dict[str, Any]) -> None:
+        """Add what the current attempt attached."""
+        self.attach(kept.get("artifacts", []))
+        self.properties.update(kept.get("properties", {}))
+
+    def attach(self, files: list[dict[str, Any]]) -> None:
+        """Keep the files that no earlier attempt had; properties repeat those of earlier attempts."""
+        known = {file.path for attempt in (*self.attempts, self.current) for file in attempt.artifacts}
+        self.current.artifacts += [Artifact(**file) for file in files if file["path"] not in known]
+
+    def show(self, sections: Sections) -> None:
+        """Keep the sections of the latest report, without those of earlier attempts."""
+        if sections:
+            self.latest = sections
+            self.current.sections = self.fresh(sections)
+
+    def fresh(self, sections: Sections) -> Sections:
+        """Return the sections that no earlier attempt had."""
+        known = len(self.seen)
+        return sections[known:] if sections[:known] == self.seen else sections
+
+    def end_attempt(self, following: AttemptReports) -> None:
+        """Begin another attempt."""
+        self.attempts.append(self.current)
+        self.seen = self.latest
+        self.current = following
+
+
+def outcome_of(outcome: object) -> str:
+    """Return a report's outcome as text, also if a hook made it something else."""
+    if type(outcome) is str and outcome in KNOWN:
+        return outcome
+    return clean(" ".join(text_of(outcome).split()))[:MAX_OUTCOME] if outcome else "unknown"
+
+
+def phase_of(report: pytest.TestReport) -> Phase:
+    """Return a copy of what a report contains about its phase."""
+    values = report.__dict__
+    wasxfail = values.get("wasxfail")
+    return Phase(
+        text_of(values["when"]) if values.get("when") is not None else "unknown",
+        outcome_of(values.get("outcome")),
+        seconds(values.get("duration", 0.0)),
+        values.get("start"),
+        values.get("longrepr"),
+        text_of(wasxfail if wasxfail is not None else "") if "wasxfail" in values else None,
+    )
+
+
+def sections_of(report: pytest.TestReport) -> Sections:
+    """Return the sections of a report that are a heading and a text."""
+    sections: Sections = []
+    for section in report.__dict__.get("sections") or ():
+        if isinstance(section, (tuple, list)) and len(section) == 2:
+            sections.append((text_of(section[0]), text_of(section[1])))
+    return sections

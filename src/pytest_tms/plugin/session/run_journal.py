@@ -1,0 +1,99 @@
+"""The writing side of a session's journal: every line is masked and appended here.
+
+Nothing here looks up a name of another module's while tests run: tests replace those of the standard library.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pytest_tms.journal.lines import (
+    Line,
+    OnWorker,
+    TimeLimit,
+    as_json,
+    encode,
+    encode_begun,
+    encode_tested,
+    text_as_json,
+)
+from pytest_tms.journal.writer import JournalWriter
+from pytest_tms.masking.masker import Masker
+from pytest_tms.plugin.results.shard_counts import ShardCounts
+from pytest_tms.plugin.xdist.sharding import test_id
+from pytest_tms.wire.results import TestResult
+
+
+class RunJournal:
+    """Writes the lines of one session, and keeps the numbers of the tests in flight.
+
+    ``is_grouped`` removes from node ids the group that xdist's loadgroup appends.
+    """
+
+    def __init__(self, writer: JournalWriter, masker: Masker, *, is_grouped: bool) -> None:
+        self.writer = writer
+        self._append = writer.append
+        self._mask = masker.line
+        self._is_grouped = is_grouped
+        self._count = 0
+        self._running: dict[str, int] = {}
+        self._shard_json: dict[str, bytes] = {}
+        self._next_limit = 0.0
+        self._time: Callable[[], float] = time.time
+
+    @property
+    def path(self) -> Path:
+        """The journal's file."""
+        return self.writer.path
+
+    @property
+    def running(self) -> list[str]:
+        """The node ids of the tests in flight, as pytest has them."""
+        return list(self._running)
+
+    def write(self, line: Line) -> None:
+        """Append a line."""
+        self._append(self._mask(encode(line)))
+
+    def write_start(self, nodeid: str) -> None:
+        """Note that a test starts: if the process is killed, the report names it."""
+        number = self._running.get(nodeid)
+        if number is None:
+            self._count += 1
+            number = self._running[nodeid] = self._count
+        name = test_id(nodeid) if self._is_grouped else nodeid
+        self._append(self._mask(encode_begun(number, name, int(self._time() * 1000))))
+        if self._next_limit:
+            self.write(TimeLimit(n=number, seconds=self._next_limit))
+            self._next_limit = 0.0
+
+    def write_time_limit(self, nodeid: str, seconds: float) -> None:
+        """Note a test's limit, which pytest-timeout sets before the test starts or when its call does."""
+        number = self._running.get(nodeid)
+        if number is None:
+            self._next_limit = seconds
+        else:
+            self.write(TimeLimit(n=number, seconds=seconds))
+
+    def write_worker(self, nodeid: str, worker: str, shard: str) -> None:
+        """Note which xdist worker runs a test in flight."""
+        number = self._running.get(nodeid)
+        if number is not None:
+            self.write(OnWorker(n=number, worker=worker, shard=shard))
+
+    def write_result(
+        self, shard: ShardCounts, identity: object, result: TestResult, nodeid: str = ""
+    ) -> None:
+        """Count a complete result in its shard and append it.
+
+        ``identity`` is as in ``ShardCounts.count``. ``nodeid`` is that of the test in flight that ends.
+        """
+        number = self._running.pop(nodeid, 0)
+        which, is_repeated = shard.count(identity, result)
+        shard_json = self._shard_json.get(shard.id)
+        if shard_json is None:
+            shard_json = self._shard_json[shard.id] = text_as_json(shard.id)
+        line = encode_tested(shard_json, as_json(result), n=number, identity=which, again=is_repeated)
+        self._append(self._mask(line))

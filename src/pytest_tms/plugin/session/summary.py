@@ -1,0 +1,93 @@
+"""What a finished session reports of itself: to the terminal, and to the hook ``pytest_tms_finished``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from pytest_tms.journal.lines import ShardEnded
+from pytest_tms.journal.writer import JournalWriter
+from pytest_tms.plugin.session.ending import NotRun
+from pytest_tms.sender.launch import SenderState
+from pytest_tms.settings.table import Settings
+from pytest_tms.wire.executions import GivenCounts
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished session: ``collected`` is ``results`` and what did not run.
+
+    ``results`` are the tests that have one; of these ``delivered`` are in the TMS. ``kept_in`` is the file or
+    folder that holds the others, None if nothing is kept. ``refused`` names what the TMS does not accept,
+    ``running`` the tests in flight when the session was stopped, ``not_started`` those that had not begun,
+    ``not_run_reason`` is why. ``backlog`` are earlier sessions that were delivered now, and their tests;
+    ``waiting`` are those that are still being sent. ``problem`` is why not everything was delivered,
+    ``warnings`` are other sentences, ``required`` is why a session that is required to report has failed.
+    """
+
+    report_url: str
+    shards: Sequence[tuple[str, str, GivenCounts]]
+    collected: int
+    results: int
+    delivered: int
+    refused: Sequence[str]
+    kept_in: Path | None
+    not_run_reason: str
+    running: Sequence[str]
+    not_started: Sequence[str]
+    problem: str
+    warnings: Sequence[str]
+    backlog: tuple[int, int] = (0, 0)
+    waiting: int = 0
+    is_offline: bool = False
+    required: str = ""
+
+    @property
+    def not_run(self) -> int:
+        """How many collected tests have no result."""
+        return self.collected - self.results
+
+    @property
+    def undelivered(self) -> int:
+        """How many results the TMS does not have."""
+        return self.results - self.delivered
+
+
+def summarise(
+    ends: Sequence[ShardEnded],
+    state: SenderState,
+    not_run: NotRun,
+    settings: Settings,
+    writer: JournalWriter,
+    warnings: Sequence[str],
+) -> Summary:
+    """Return the summary of a session from the ends of its shards and the last state of its delivery."""
+    results = sum(end.results.total or 0 for end in ends)
+    is_complete = state.is_done and not state.refused
+    kept_in = None
+    if not is_complete and writer.is_on_disk:
+        kept_in = writer.path.parent if settings.offline else writer.path
+    required = ""
+    if settings.required and not is_complete:
+        offline = "--tms-offline sends nothing" if settings.offline else ""
+        required = f"required, but not everything was reported: {offline or state.problem or 'refused'}"
+    journal_problem = [writer.problem] if writer.problem and not state.is_done else []
+    return Summary(
+        report_url=state.report_url,
+        shards=[(state.names.get(end.shard, end.shard), end.status, end.results) for end in ends],
+        collected=results + not_run.tests,
+        delivered=min(results, state.delivered),
+        refused=state.refused,
+        results=results,
+        kept_in=kept_in,
+        backlog=state.backlog,
+        waiting=state.waiting,
+        not_run_reason=not_run.reason,
+        running=not_run.running,
+        not_started=not_run.not_started,
+        problem=state.problem,
+        warnings=[*warnings, *state.warnings, *journal_problem],
+        is_offline=bool(settings.offline),
+        required=required,
+    )

@@ -1,0 +1,258 @@
+"""Delivers one journal until its session has ended and all is delivered, or the deadline has passed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from pytest_tms import embedded
+from pytest_tms.client import TmsClient
+from pytest_tms.errors import NotTms, TmsError
+from pytest_tms.journal.reader import Journal
+from pytest_tms.masking.environment import secrets_in
+from pytest_tms.masking.masker import Masker
+from pytest_tms.sender.advice import advise
+from pytest_tms.sender.backlog import Backlog
+from pytest_tms.sender.launch import SenderConfig, SenderState
+from pytest_tms.sender.pacing import RETRYABLE, Pacing
+from pytest_tms.sender.parent import ParentProcess
+from pytest_tms.sender.uploader import Uploader
+from pytest_tms.wire.base import timestamp
+
+DEFAULT_INTERVAL = 30.0
+"""Seconds between two reports of progress if neither the setting nor the TMS has another number."""
+POLL_INTERVAL = 0.02
+"""Seconds between two looks at the journal."""
+CONNECT_TIMEOUT = 3.0
+"""Seconds that one connection may take."""
+READ_TIMEOUT = 20.0
+"""Seconds that one response may take."""
+BACKLOG_TIMEOUT = 0.2
+"""Seconds that the end of a session waits for the backlog; the rest goes on in the background."""
+OVERDUE_GRACE = 1.0
+"""Seconds beyond the deadline after which a process that hangs in a call is ended."""
+
+ENDED = "the execution ended in the TMS, its page has the reason"
+CANCELLED = "the execution was cancelled in the TMS"
+
+
+class DeliveryLoop:
+    """Delivers one journal.
+
+    Without a ``parent`` the session has ended, and the journal is delivered in the foreground. Problems with
+    the TMS never reach the run: what can be repeated is, with growing waits, and others are a sentence in the
+    state.
+    """
+
+    def __init__(self, config: SenderConfig, journal: Journal, parent: ParentProcess | None = None) -> None:
+        self.state = SenderState(pid=os.getpid())
+        self._config = config
+        self._journal = journal
+        self._parent = parent
+        secrets = [config.token, config.webhook_token, *secrets_in(os.environ)]
+        self._masker = Masker(secrets, config.mask)
+        self._pacing = Pacing()
+        self._uploader: Uploader | None = None
+        self._client: TmsClient | None = None
+        self._backlog: Backlog | None = None
+        self._token = ""
+        self._fatal = ""
+        self._parent_ended_at = 0.0
+        self._closing_until: float | None = None
+        self._closing_since = 0.0
+        self._yielded = b""
+
+    def run(self) -> Iterator[SenderState]:
+        """Deliver; yield the state whenever it has changed, at last with ``is_final``."""
+        yield from self._changed_state()
+        due = 0.0
+        while True:
+            now = time.monotonic()
+            if self._closing_until is None and self._is_closed():
+                due = 0
+            if self._closing_until is not None and now > self._closing_until:
+                break
+            if now >= due:
+                self._attempt()
+                yield from self._changed_state()
+                due = time.monotonic() + self._pause()
+                if self._is_finished():
+                    break
+            time.sleep(min(POLL_INTERVAL, max(0.0, due - time.monotonic())))
+        self._finish()
+        yield from self._changed_state()
+        if self._backlog is not None and self._closing_until is not None:
+            self._backlog.join(self._closing_since + self._config.deadline - time.monotonic())
+
+    def is_overdue(self) -> bool:
+        """Return whether the deadline passed some time ago, because the process hangs in a call."""
+        now = time.monotonic()
+        if not self._parent_ended_at and self._has_parent_ended():
+            self._parent_ended_at = now
+        return (
+            bool(self._parent_ended_at)
+            and now > self._parent_ended_at + self._config.deadline + OVERDUE_GRACE
+        )
+
+    # One attempt --------------------------------------------------------------------------------
+
+    def _attempt(self) -> None:
+        """Deliver what the journal contains by now, or send a heartbeat if there is nothing new."""
+        try:
+            uploader = self._uploader or self._connect()
+            delivered = uploader.delivered
+            uploader.upload()
+            if self._closing_until is not None and not uploader.is_closed:
+                uploader.close_unfinished(at=timestamp())
+            elif (
+                self._closing_until is None and uploader.delivered == delivered and self._pacing.has_responded
+            ):
+                uploader.send_heartbeat()
+        except RETRYABLE as error:
+            self._fail(error)
+        except NotTms as error:
+            if self._uploader is not None and self._uploader.joined is not None:
+                self._fail(error)  # it was a TMS before: a proxy responds for now
+            else:
+                self._fatal = advise(error)
+        except (TmsError, ValueError) as error:
+            self._fatal = advise(error)
+        except Exception as error:  # a defect of the sender must not cost the run its end
+            self._fatal = f"delivery stopped by a defect of pytest-tms ({type(error).__name__}: {error})"
+        else:
+            self._pacing.record_success()
+            self.state.problem = ""
+            self._start_backlog()
+        self._update_state()
+
+    def _fail(self, error: TmsError) -> None:
+        self._pacing.record_failure(error)
+        self.state.problem = advise(error)
+
+    def _connect(self) -> Uploader:
+        url, token = self._config.url, self._config.token
+        if url == "local":
+            url, token = embedded.find_or_start(self._config.pid)
+            self._masker.add(token)
+        self._token = token
+        is_foreground = self._parent is None
+        read_timeout = min(READ_TIMEOUT, self._config.deadline) if is_foreground else READ_TIMEOUT
+        self._client = self._new_client(url, read_timeout)
+        self._uploader = Uploader(
+            self._client,
+            self._journal,
+            webhook_token=self._config.webhook_token,
+            report_interval=self._config.progress_interval or None,
+            masker=self._masker,
+        )
+        return self._uploader
+
+    def _new_client(self, url: str, read_timeout: float) -> TmsClient:
+        return TmsClient(
+            url, self._token, retries=0, connect_timeout=CONNECT_TIMEOUT, read_timeout=read_timeout
+        )
+
+    def _start_backlog(self) -> None:
+        """Deliver what earlier runs left, on a thread and a connection of its own: it delays nothing."""
+        if self._backlog is None and self._parent is not None and self._client is not None:
+            client = self._new_client(self._client.base_url, READ_TIMEOUT)
+            self._backlog = Backlog(Path(self._config.journal), self._config.url, client)
+            self._backlog.start()
+
+    def _pause(self) -> float:
+        """Return the seconds until the next attempt."""
+        if self._fatal:
+            return POLL_INTERVAL
+        if self._pacing.is_failing:
+            return self._pacing.backoff(is_closing=self._closing_until is not None)
+        interval = self._uploader.progress_interval if self._uploader is not None else None
+        return interval or DEFAULT_INTERVAL
+
+    # End ----------------------------------------------------------------------------------------
+
+    def _is_closed(self) -> bool:
+        """Return whether the session has ended; from then on the wait that the journal allows runs."""
+        wait = self._journal.closing_wait()
+        if wait is None and self._has_parent_ended():
+            wait = self._journal.closing_wait()  # the last line may have been written meanwhile
+            wait = self._config.deadline if wait is None else wait
+        if wait is None:
+            return False
+        self._closing_since = time.monotonic()
+        self._closing_until = self._closing_since + wait
+        return True
+
+    def _has_parent_ended(self) -> bool:
+        return self._parent is None or self._parent.has_ended()
+
+    def _is_finished(self) -> bool:
+        """Return whether nothing is left to do, or further attempts are pointless."""
+        if self._closing_until is None:
+            return False
+        if self._fatal:
+            return True
+        if self._pacing.is_failing:
+            now = time.monotonic()
+            return self._pacing.is_hopeless(now, self._closing_since, self._closing_until)
+        return self._is_delivered()
+
+    def _is_delivered(self) -> bool:
+        return self._uploader is not None and self._uploader.is_closed and self._uploader.is_done
+
+    def _finish(self) -> None:
+        """Close the journal, and set the last state."""
+        uploader = self._uploader
+        self.state.is_done = self._is_delivered() and not self._fatal and not self._pacing.is_failing
+        if not self.state.is_done and not self.state.problem:
+            self.state.problem = self._fatal or "the TMS did not accept all results in time"
+        if self._client is not None:
+            self._client.close()
+        self._journal.close(delivered=self.state.is_done and uploader is not None and not uploader.refused)
+        if self._backlog is not None:  # most backlogs are empty, or cannot be sent at all
+            self._backlog.join(BACKLOG_TIMEOUT)
+        self._update_state()
+        self.state.is_final = True
+
+    # State --------------------------------------------------------------------------------------
+
+    def _update_state(self) -> None:
+        state, uploader = self.state, self._uploader
+        state.problem = self._masker.text(self._fatal or state.problem)
+        if uploader is not None:
+            state.execution_status = uploader.execution_status
+            state.delivered, state.refused = uploader.delivered, uploader.refused
+            state.names = uploader.acks.names
+            if uploader.joined is not None:
+                state.report_url = uploader.joined.report_url
+                state.execution_id = uploader.joined.execution_id
+            warnings = [*uploader.warnings, *([self._journal.problem] if self._journal.problem else [])]
+            state.warnings = [self._masker.text(text) for text in warnings]
+            if self._closing_until is None and not state.stop:
+                state.stop = {"cancelled": CANCELLED, "failed": ENDED}.get(uploader.execution_status, "")
+        if self._backlog is not None:
+            state.backlog = (self._backlog.runs, self._backlog.tests)
+            state.waiting = self._backlog.waiting
+            state.warnings += [self._masker.text(text) for text in self._backlog.warnings]
+        if state.stop:
+            self._write_cancel_file(state.stop)
+
+    def _write_cancel_file(self, reason: str) -> None:
+        """Write the file by which xdist's workers notice that the run has to stop."""
+        path = Path(self._config.journal).with_suffix(".cancel")
+        if self._closing_until is None and not path.exists():
+            with contextlib.suppress(OSError):
+                temporary = path.with_suffix(".cancel~")
+                temporary.write_text(reason, encoding="utf-8")
+                temporary.replace(path)
+
+    def _changed_state(self) -> Iterator[SenderState]:
+        """Yield the state if it has changed since the last time."""
+        encoded = msgspec.json.encode(self.state)
+        if encoded != self._yielded:
+            self._yielded = encoded
+            yield self.state

@@ -1,0 +1,1 @@
+"""The settings of the plugin and the command, each declared once."""
