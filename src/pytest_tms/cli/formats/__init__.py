@@ -59,9 +59,9 @@ def read_report(source: Source, node_ids: NodeIds) -> Report:
     except (OSError, ValueError) as error:
         return Unreadable(f"{source.name}: {reason(error)}")
     if start.startswith("<"):
-        from pytest_tms.cli.formats.junit import JUnit
+        from pytest_tms.cli.formats.junit import JUnitReport
 
-        return JUnit(source, chain((start,), text), node_ids)
+        return JUnitReport(source, chain((start,), text), node_ids)
     if start.startswith("{"):
         from pytest_tms.cli.formats.report_log import ReportLog
 
