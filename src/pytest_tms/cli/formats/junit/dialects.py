@@ -30,27 +30,6 @@ STACK_TRACE = ("stacktrace", "stack-trace")
 PATH_ATTRIBUTES = ("path", "file", "filename", "filepath", "href", "src", "url")
 """Names of attributes and elements with the path of an attachment."""
 
-FAILED_WORDS = {
-    **dict.fromkeys(
-        ("fail", "failed", "failure", "failing", "ko", "nok", "not ok", "unsuccessful"), "failed"
-    ),
-    **dict.fromkeys(("error", "errored", "errors", "broken", "not runnable", "notrunnable"), "error"),
-    **dict.fromkeys(("crash", "crashed"), "crashed"),
-    **dict.fromkeys(
-        ("blocked", "aborted", "timeout", "timedout", "timed out", "killed", "interrupted", "ambiguous"), None
-    ),
-}
-"""Values of ``status``, ``result`` and ``outcome`` of a test that failed, with the outcome.
-
-None stands for the word itself.
-"""
-SKIPPED_WORDS = {
-    *SKIPPED,
-    *("ignore", "suppressed", "excluded", "filtered", "deselected", "undefined", "untested", "cancelled"),
-    *("canceled", "not run", "not executed", "notexecuted", "not started"),
-}
-"""Values of ``status``, ``result`` and ``outcome`` of a test that was not run."""
-
 UNTITLED_SUITES = ("pytest", "nosetests", "Root Suite", "Mocha Tests")
 """Names that a runner gives to every suite."""
 

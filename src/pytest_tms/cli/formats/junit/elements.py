@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Container, Mapping
 from functools import cached_property
 
 from pytest_tms.cli.formats.bounded_text import MAX_TEXT, BoundedText
+from pytest_tms.cli.formats.failure_text import error_of, longrepr_of, message_and_body
 from pytest_tms.cli.formats.junit.dialects import (
     FAILED,
     PATH_ATTRIBUTES,
@@ -178,9 +178,7 @@ class Detail:
         if self.tag in SKIPPED:
             message = self.message or self.body.strip()
         else:
-            message = first_line(self.message or self.body)
-            if self.message and not repeats(self.body, self.message):
-                message = self.message
+            message = error_of(self.message, self.body) or ""
         kind = first_line(self.attributes.get("type") or "")
         if kind.endswith(("Error", "Exception")) and kind.rpartition(".")[2] not in message:
             message = f"{kind}: {message}" if message else kind
@@ -189,16 +187,12 @@ class Detail:
     @property
     def longrepr(self) -> str:
         """The text, after the message unless ``error`` or the text contains it."""
-        is_in_error = "\n" not in self.message and self.message in (self.error or "")
-        return self.body if is_in_error else self.message_and_body
+        return longrepr_of(self.message, self.body, self.error)
 
     @property
     def message_and_body(self) -> str:
         """The text, after the message unless the text contains it."""
-        body, message = self.body, self.message
-        if not message or repeats(body, message):
-            return body
-        return f"{message}\n\n{body}" if body else message
+        return message_and_body(self.message, self.body)
 
     @property
     def path(self) -> str:
@@ -218,18 +212,3 @@ def total(attributes: Mapping[str, str], *names: str) -> int:
     """Return the sum of these totals; a value that is not a number is 0."""
     texts = (attributes.get(name, "").strip() for name in names)
     return sum(int(text) for text in texts if text.isdecimal() and len(text) < 16)
-
-
-def repeats(body: str, message: str) -> bool:
-    """Return whether a text contains the words of a message, whatever the white space between them."""
-    body = re.sub(r"(?m)^E ", "", body)  # pytest writes it before each line of a message
-    body, message = (" ".join(text.split()) for text in (body, message))
-    start = -1
-    for _ in range(100):  # occurrences inside other words, beyond which the text is not searched
-        start = body.find(message, start + 1)
-        if start < 0:
-            return False
-        around = body[start - 1 : start] + message[:1], message[-1:] + body[start + len(message) :][:1]
-        if not any(re.fullmatch(r"\w\w", pair) for pair in around):
-            return True
-    return False

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-
 from pytest_tms import wire
 from pytest_tms.cli.formats.durations import milliseconds
 from pytest_tms.cli.formats.junit.dialects import (
     FAILED,
-    FAILED_WORDS,
     RERUN,
     RETRIED,
     SKIPPED,
-    SKIPPED_WORDS,
 )
 from pytest_tms.cli.formats.junit.elements import Case, Detail
+from pytest_tms.cli.formats.status_words import outcome_of_words
 from pytest_tms.text import first_line
 
 MAX_ATTEMPTS = 100
@@ -35,15 +32,15 @@ def outcome_of(case: Case) -> tuple[wire.TestStatus, str, Detail | None]:
         for detail in case.named(SKIPPED):
             is_xfail = detail.attributes.get("type") == "pytest.xfail"
             return "skipped", "xfailed" if is_xfail else "skipped", detail
-    words = _words(case)
-    for word in words:
-        if word in FAILED_WORDS:
-            return "failed", FAILED_WORDS[word] or word.replace(" ", ""), None
+    given = (case.attributes.get(name) for name in ("status", "result", "outcome"))
+    found = outcome_of_words(word for word in given if word)
+    if found is not None and found[0] == "failed":
+        return *found, None
     attributes = case.attributes
     is_not_executed = attributes.get("executed", "").lower() == "false"
     if attributes.get("success", "").lower() == "false" and not is_not_executed:
         return "failed", "failed", None
-    if is_not_executed or not SKIPPED_WORDS.isdisjoint(words):
+    if is_not_executed or found is not None:
         return "skipped", "skipped", None
     return "passed", "passed", None
 
@@ -80,9 +77,3 @@ def _attempt(detail: Detail) -> wire.Attempt:
         error=detail.error,
         longrepr=detail.longrepr or None,
     )
-
-
-def _words(case: Case) -> list[str]:
-    """Return the outcome by the attributes, in lower case and with spaces."""
-    given = (case.attributes.get(name) for name in ("status", "result", "outcome"))
-    return [" ".join(re.split(r"[\s_-]+", word.strip().lower())) for word in given if word]

@@ -12,6 +12,7 @@ from pytest_tms.cli.formats.bounded_text import BoundedText, clip
 from pytest_tms.cli.formats.durations import milliseconds
 from pytest_tms.cli.formats.junit.dialects import FAILED, SKIPPED
 from pytest_tms.cli.formats.junit.elements import MAX_TITLE, Case, Detail, Suite
+from pytest_tms.cli.formats.junit.exported import NODE_ID, is_exported, restored
 from pytest_tms.cli.formats.junit.outcomes import attempts_of, error_of_attributes, outcome_of
 from pytest_tms.cli.formats.junit.titles import titles_of
 from pytest_tms.cli.formats.node_ids import NodeIds
@@ -26,13 +27,16 @@ def result_of_case(case: Case, root: Mapping[str, str], node_ids: NodeIds, folde
     status, outcome, decisive = outcome_of(case)
     case.suite.count(case, status)
     titles, file = titles_of(case, root)
-    index, node_id = node_ids.take([_node_id(file, title) for title in titles], case.suite.key)
     attempts, retries = attempts_of(case, outcome)
     paths: list[str] = []
     stdout = _output(case.stdout, paths)
     stderr = _output(case.stderr, paths)
     properties = _properties(case, paths)
-    return wire.TestResult(
+    candidates = [_node_id(file, title) for title in titles]
+    if is_exported(root) and isinstance(given := properties.get(NODE_ID), str):
+        candidates = [given]
+    index, node_id = node_ids.take(candidates, case.suite.key)
+    result = wire.TestResult(
         title=titles[index],
         file=file or None,
         status=status,
@@ -48,6 +52,7 @@ def result_of_case(case: Case, root: Mapping[str, str], node_ids: NodeIds, folde
         artifacts=(attachments.artifacts(paths, folder) or None) if paths else None,
         attempts=attempts or None,
     )
+    return restored(result) if is_exported(root) else result
 
 
 def result_of_suite(suite: Suite, failure: Detail, node_ids: NodeIds) -> wire.TestResult:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pytest_tms.cli.formats.junit.dialects import class_prefix, is_browser, is_script
 from pytest_tms.cli.formats.junit.elements import MAX_TITLE, Case
+from pytest_tms.cli.formats.junit.exported import is_exported
 from pytest_tms.text import clean
 
 
@@ -19,6 +20,8 @@ def titles_of(case: Case, root: Mapping[str, str]) -> tuple[list[str], str]:
     suite = case.suite
     file = clean(case.attributes.get("file") or suite.file)
     name = clean(case.attributes.get("name") or "", limit=MAX_TITLE).strip() or "(a test without a name)"
+    if is_exported(root):
+        return [name], file
     classname = case.classname
     host = clean(suite.attributes.get("hostname") or "", limit=MAX_TITLE)
     project = ""
