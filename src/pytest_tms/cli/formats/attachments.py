@@ -1,4 +1,4 @@
-"""Files that a report names: ``[[ATTACHMENT|path]]`` in output, and properties that hold a path."""
+"""Files that a report refers to: attachments, ``[[ATTACHMENT|path]]`` in output, properties with a path."""
 
 from __future__ import annotations
 
