@@ -58,8 +58,11 @@ def artifacts(paths: list[str], folder: Path) -> list[wire.Artifact]:
 
 def distinct(found: Iterable[wire.Artifact | None]) -> list[wire.Artifact]:
     """Return the artifacts, each path once."""
-    kept = {each.path: each for each in reversed(list(found)) if each is not None}
-    return list(kept.values())[::-1][:MAX_ARTIFACTS]
+    kept: dict[str, wire.Artifact] = {}
+    for each in found:
+        if each is not None:
+            kept.setdefault(each.path, each)
+    return list(kept.values())[:MAX_ARTIFACTS]
 
 
 def artifact(path: str, folder: Path, *, name: str = "", content_type: str = "") -> wire.Artifact | None:
