@@ -18,18 +18,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_tms import exports, wire
+from pytest_tms import wire
+from pytest_tms.exports.csv import write_csv
+from pytest_tms.exports.ctrf import write_ctrf
+from pytest_tms.exports.html import write_html
+from pytest_tms.exports.json import write_json
+from pytest_tms.exports.junit import write_junit_xml
+from pytest_tms.exports.markdown import write_markdown
 from tests.helpers.report_files import read
 
 Writer = Callable[[wire.ExecutionStatus, Iterable[Mapping[str, Any]]], Iterator[bytes]]
 
 WRITERS: dict[str, Writer] = {
-    "junit": exports.write_junit_xml,
-    "json": exports.write_json,
-    "csv": exports.write_csv,
-    "ctrf": exports.write_ctrf,
-    "markdown": exports.write_markdown,
-    "html": exports.write_html,
+    "junit": write_junit_xml,
+    "json": write_json,
+    "csv": write_csv,
+    "ctrf": write_ctrf,
+    "markdown": write_markdown,
+    "html": write_html,
 }
 EXECUTION = wire.ExecutionStatus(
     execution_id="exec_1",
@@ -132,7 +138,7 @@ TEXT = st.text(alphabet=st.characters(exclude_categories=("Cs", "Cc")), min_size
 )
 def test_any_names_survive_junit_xml(tmp_path: Path, tests: list[dict[str, Any]]) -> None:
     execution = msgspec.structs.replace(EXECUTION, results=wire.Counts())
-    content = b"".join(exports.write_junit_xml(execution, tests))
+    content = b"".join(write_junit_xml(execution, tests))
     results, report = read(tmp_path, content)
     assert report.problems == []
     read_back = msgspec.to_builtins(results)
