@@ -10,13 +10,13 @@ from pytest_tms.cli.output import print_json
 
 @click.group(cls=Group)
 def local() -> None:
-    """Manage the embedded server, which `--tms-url local` starts."""
+    """Manage the local server, which `--tms-url local` starts."""
 
 
 @local.command("status")
 @json_option
 def show_status(as_json: bool) -> None:
-    """Show whether the embedded server runs, and its URL."""
+    """Show whether the local server runs, and its URL."""
     from pytest_tms.server.local.launcher import data_dir, status
 
     found = status(data_dir())
@@ -35,7 +35,7 @@ def show_status(as_json: bool) -> None:
 @local.command("stop")
 @json_option
 def stop_server(as_json: bool) -> None:
-    """Stop the embedded server. Runs that report to it keep their results on disk."""
+    """Stop the local server. Runs that report to it keep their results on disk."""
     from pytest_tms.server.local.launcher import data_dir, stop
 
     stopped = stop(data_dir())
@@ -48,7 +48,7 @@ def stop_server(as_json: bool) -> None:
 @local.command("path")
 @json_option
 def show_path(as_json: bool) -> None:
-    """Print the folder with the data of the embedded server."""
+    """Print the folder with the data of the local server."""
     from pytest_tms.server.local.launcher import data_dir
 
     if as_json:
@@ -62,7 +62,7 @@ def show_path(as_json: bool) -> None:
     "--session", type=click.IntRange(1), required=True, help="Process that keeps the server running."
 )
 def find(session: int) -> None:
-    """Find or start the embedded server, and print its URL and its token as JSON."""
+    """Find or start the local server, and print its URL and its token as JSON."""
     from pytest_tms.server.local.launcher import data_dir, find_or_start
 
     try:

@@ -89,7 +89,7 @@ def submit(
     for name in delivery.refused:
         click.echo(f"refused {name}", err=True)
     if delivery.refused:
-        raise ValueError(f"{len(delivery.refused)} tests were refused; the others have arrived")
+        raise ValueError(f"{len(delivery.refused)} tests were refused by the TMS; the others are stored")
     if found:
         raise click.exceptions.Exit(1)
 

@@ -120,6 +120,31 @@ def test_a_folder_costs_no_file_its_results(tmp_path: Path, submit: Submit, stor
     assert len(stored()[0]) == 2
 
 
+def test_ctrf_allure_results_and_a_pattern_are_one_shard(tmp_path: Path, submit: Submit, stored: Any) -> None:
+    allure = tmp_path / "allure-results"
+    allure.mkdir()
+    for number, status in enumerate(["failed", "passed"]):
+        document = {
+            "uuid": f"u{number}",
+            "historyId": "h",
+            "name": "retried",
+            "status": status,
+            "start": number,
+        }
+        (allure / f"u{number}-result.json").write_text(json.dumps(document))
+    tests = [{"name": "fails", "status": "failed", "duration": 1, "message": "no"}]
+    (tmp_path / "ctrf.json").write_text(json.dumps({"results": {"summary": {"tests": 1}, "tests": tests}}))
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "a.xml").write_text(GOOD.format("s"))
+    done = submit("allure-results", "ctrf.json", "**/*.xml")
+    assert (done.returncode, done.stderr) == (0, b"")
+    found, shard = stored()
+    assert list(found) == ["retried", "fails", "s::a", "s::b"]
+    assert (found["retried"]["status"], len(found["retried"]["attempts"])) == ("passed", 2)
+    counts = shard.results
+    assert (shard.status, counts.total, counts.failed, counts.flaky) == ("failed", 4, 1, 1)
+
+
 def test_a_name_that_no_file_can_have_costs_no_file_its_results(
     tmp_path: Path, submit: Submit, stored: Any
 ) -> None:

@@ -14,7 +14,7 @@ from typing import IO, Any
 from pytest_tms.cli.doctor.findings import NotReporting, printable, without_credentials
 
 PYTEST_TIMEOUT = 90
-"""Seconds in which pytest must read its settings, including the start of an embedded TMS."""
+"""Seconds in which pytest must read its settings, including the start of a local TMS."""
 
 
 def read_settings(arguments: tuple[str, ...]) -> dict[str, Any]:
