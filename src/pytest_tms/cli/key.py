@@ -59,12 +59,12 @@ def rotate(data_dir: Path | None, database_url: str | None) -> None:
     database = open_database(data_dir, database_url)
     keys = SecretEncryption(settings.keys, settings.data_dir)
     keys.check(database)
-    if not keys.are_given:
+    if not keys.is_configured:
         keys.add()
     with database.write() as connection:
         found = webhooks.lock_all(connection)
         for webhook in found:
-            webhooks.save(connection, keys.encrypt_anew(webhook))
+            webhooks.save(connection, keys.reencrypt(webhook))
         keys.register(connection)
         audit.add(connection, operator(), "key.rotated", "", clock.now(), webhooks=len(found))
     click.echo(f"the secrets of {len(found)} webhooks are encrypted with the newest key")

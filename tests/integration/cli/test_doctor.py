@@ -152,7 +152,7 @@ def test_a_value_that_is_not_used_is_trouble_and_reporting_works(tms: Tms) -> No
     [
         ("pyproject.toml", b"[tool.pytest\nx", "pytest does not start here: "),
         ("pyproject.toml", b"\xff\xfe\x00", "pytest does not start here: "),
-        ("conftest.py", b"import os; os._exit(0)", "it exits with status 0; look at conftest.py"),
+        ("conftest.py", b"import os; os._exit(0)", "it exits with status 0; check conftest.py"),
         ("conftest.py", b"import sys; print('tms-probe:{'); sys.exit(3)", "pytest does not start here: "),
         ("conftest.py", b"import pytest; pytest.exit('enough')", "pytest does not start here: "),
         ("conftest.py", b"1/0", "pytest does not start here: "),
