@@ -18,3 +18,20 @@ def read(
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     report = read_report(Source(path), node_ids or NodeIds())
     return list(report), report
+
+
+def one(tmp_path: Path, content: str | bytes) -> wire.TestResult:
+    """The only result of a file that has no problem."""
+    (result,), report = read(tmp_path, content)
+    assert report.problems == []
+    return result
+
+
+def case(tmp_path: Path, inside: str, attributes: str = "") -> wire.TestResult:
+    return one(tmp_path, f'<testsuite><testcase name="t" {attributes}>{inside}</testcase></testsuite>')
+
+
+def names(tmp_path: Path, content: str) -> list[str | None]:
+    results, report = read(tmp_path, content)
+    assert report.problems == []
+    return [each.node_id for each in results]

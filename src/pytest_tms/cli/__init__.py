@@ -1,4 +1,4 @@
-"""The command `tms`. What a command needs is imported when it runs, so that `tms --help` is quick."""
+"""The command `tms`. A command imports its dependencies when it runs, so that `tms --help` is fast."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ COMMANDS = {
 
 
 class Tms(Group):
-    """Loads a command's module when it is asked for."""
+    """A group that imports the module of a command when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order of the help."""
+        """Return the names of the commands, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """One command, or None where there is none of that name."""
+        """Return the command of this name; None if there is none."""
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name].partition(":")
@@ -46,28 +46,28 @@ class Tms(Group):
 @click.group(cls=Tms)
 @click.version_option(version("pytest-tms"), prog_name="tms")
 def tms() -> None:
-    """Live test reporting for pytest, and the test management system."""
+    """Report tests to a test management system (TMS), and run one."""
 
 
 def main() -> None:
-    """Run `tms`; what goes wrong is one line on stderr: exit status 2 for wrong usage, 1 for failed work."""
+    """Run `tms`. An error is one line on stderr; the exit status is 2 for wrong usage, 1 for other errors."""
     try:
         sys.exit(tms(prog_name="tms", standalone_mode=False))
     except click.UsageError as error:
-        asked = error.ctx.command_path if error.ctx else "tms"
-        _end(f"{error.format_message().rstrip('.')}: see `{asked} --help`", error.exit_code)
+        command = error.ctx.command_path if error.ctx else "tms"
+        _exit(f"{error.format_message().rstrip('.')}: see `{command} --help`", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("pytest_tms"):
             raise
-        _end('this command needs the server: pip install "pytest-tms[server]"')
+        _exit('this command needs the server, which is not installed: run pip install "pytest-tms[server]"')
     except click.ClickException as error:
-        _end(error.format_message(), error.exit_code)
+        _exit(error.format_message(), error.exit_code)
     except (TmsError, OSError, ValueError) as error:
-        _end(str(error))
+        _exit(str(error))
 
 
-def _end(message: str, status: int = 1) -> NoReturn:
+def _exit(message: str, status: int = 1) -> NoReturn:
     click.echo(f"tms: {' '.join(message.split())}", err=True)
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""``python -m pytest_tms.cli``: the command `tms` by this interpreter."""
+"""Run the command `tms` with this interpreter: ``python -m pytest_tms.cli``."""
 
 from pytest_tms.cli import main
 

@@ -1,4 +1,4 @@
-"""`tms audit`."""
+"""The command `tms audit`."""
 
 from __future__ import annotations
 
@@ -15,19 +15,27 @@ from pytest_tms.cli.options import (
     open_database,
     show_database,
 )
+from pytest_tms.cli.output import print_json, print_rows
 
 
 @click.command()
-@click.option("--since", type=Duration(), metavar="TIME", help="Only the last 12h, 90d, 4w.")
 @click.option(
-    "--limit", type=click.IntRange(1, 100_000), default=100, metavar="N", help="How many at most (100)."
+    "--since", type=Duration(), metavar="TIME", help="Show only entries of the last 12h, 90d or 4w."
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Show at most N entries.",
 )
 @database_options
 @json_option
 def audit(
     since: int | None, limit: int, data_dir: Path | None, database_url: str | None, as_json: bool
 ) -> None:
-    """Show who did what, the newest first."""
+    """Show the audit log: changes and who made them, the newest first."""
     from pytest_tms.server.domain import clock
     from pytest_tms.server.store import audit as log
 
@@ -50,11 +58,17 @@ def audit(
             }
             for each in entries
         ]
-        click.echo(json.dumps(rows))
+        print_json(rows)
         return
-    for each in entries:
-        who = f"{each.actor.id} ({each.actor.name})" if each.actor.name else each.actor.id
-        details = [f"{name}={json.dumps(value)}" for name, value in each.details.items()]
-        where = [each.actor.address, each.actor.request_id]
-        words = [moment(each.at), each.action, each.target, f"by {who}", *where, *details]
-        click.echo("  ".join(word for word in words if word))
+    print_rows(
+        [
+            moment(each.at),
+            each.action,
+            each.target,
+            f"by {each.actor.id} ({each.actor.name})" if each.actor.name else f"by {each.actor.id}",
+            each.actor.address,
+            each.actor.request_id,
+            "  ".join(f"{name}={json.dumps(value)}" for name, value in each.details.items()),
+        ]
+        for each in entries
+    )

@@ -1,4 +1,4 @@
-"""`tms db`."""
+"""The command group `tms db`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pytest_tms.cli.options import Group, database_options, open_database, show_
 
 @click.group(cls=Group)
 def db() -> None:
-    """The database."""
+    """Manage the database."""
 
 
 @db.command()
 @database_options
 def upgrade(data_dir: Path | None, database_url: str | None) -> None:
-    """Bring the schema up to date, and create the database if there is none; `tms serve` does both."""
+    """Upgrade the schema, and create the database if it does not exist. `tms serve` does both, too."""
     database = open_database(data_dir, database_url, create=True)
     click.echo("the schema is up to date")
     show_database(database)

@@ -1,4 +1,4 @@
-"""`tms execution`: what a script or a CI step does with an execution."""
+"""The command group `tms execution`, for scripts and CI steps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pytest_tms.cli.options import Group, connect, json_option, new_request, request_options, url_option
+from pytest_tms.cli.output import print_json
 
 if TYPE_CHECKING:
     from pytest_tms import wire
@@ -19,29 +20,35 @@ ENDS: dict[str, wire.EventName] = {
     "cancelled": "execution.cancelled",
 }
 SHOWN = 10
-"""Names of tests of one kind that ``show`` lists for each shard."""
+"""Tests of one kind that ``show`` lists for each shard."""
 
 
 @click.group(cls=Group)
 def execution() -> None:
-    """Executions, for scripts and CI steps: create, show, finish, cancel."""
+    """Create, show, finish and cancel executions."""
 
 
 @execution.command()
 @request_options
-@click.option("--shards", type=click.IntRange(1, 10_000), default=1, help="How many shards will report (1).")
+@click.option(
+    "--shards",
+    type=click.IntRange(1, 10_000),
+    default=1,
+    show_default=True,
+    help="Number of shards that will report.",
+)
 @url_option
 @json_option
-def create(shards: int, url: str, as_json: bool, **asked: Any) -> None:
+def create(shards: int, url: str, as_json: bool, **options: Any) -> None:
     """Create an execution and print it as variables.
 
-    TMS_EXECUTION_ID and TMS_WEBHOOK_TOKEN, a line each: append them to $GITHUB_ENV or a dotenv report, or
-    export them. The token writes events of this execution and is shown this once: keep it out of logs.
+    Prints TMS_EXECUTION_ID and TMS_WEBHOOK_TOKEN, one per line, for $GITHUB_ENV, a dotenv report, or export.
+    The token authenticates events of this execution and is shown only once: keep it out of logs.
     """
     with connect(url) as client:
-        created = client.create_execution(new_request(asked, shards))
+        created = client.create_execution(new_request(options, shards))
     if as_json:
-        _print_json(created)
+        print_json(created)
         return
     click.echo(f"TMS_EXECUTION_ID={created.execution_id}")
     if created.webhook_token:
@@ -55,13 +62,13 @@ def create(shards: int, url: str, as_json: bool, **asked: Any) -> None:
 @url_option
 @json_option
 def show(execution_id: str, url: str, as_json: bool) -> None:
-    """Show how an execution and its shards stand."""
+    """Show the state and the results of an execution and its shards."""
     from pytest_tms.text import describe_counts, stopped_early
 
     with connect(url) as client:
         status = client.get_execution(execution_id)
     if as_json:
-        _print_json(status)
+        print_json(status)
         return
     progress = status.progress
     shards = f"{progress.shards_completed} of {progress.total_shards} shards finished"
@@ -82,15 +89,19 @@ def show(execution_id: str, url: str, as_json: bool) -> None:
 @execution.command()
 @click.argument("execution_id", metavar="ID")
 @click.option(
-    "--status", type=click.Choice(list(ENDS)), default="completed", help="How it ended (completed)."
+    "--status",
+    type=click.Choice(list(ENDS)),
+    default="completed",
+    show_default=True,
+    help="Final status of the execution.",
 )
 @url_option
 @json_option
 def finish(execution_id: str, status: str, url: str, as_json: bool) -> None:
-    """End an execution, whatever its shards still say.
+    """End an execution, even if its shards have not ended.
 
-    Without it, an execution ends by itself once all its shards have. TMS_WEBHOOK_TOKEN is enough; without it,
-    the API token is used.
+    An execution whose shards have all ended needs no such command. Authenticates with TMS_WEBHOOK_TOKEN if it
+    is set, else with the API token.
     """
     from pytest_tms import wire
 
@@ -104,12 +115,12 @@ def finish(execution_id: str, status: str, url: str, as_json: bool) -> None:
     with connect(url, own_token=bool(own_token)) as client:
         accepted = client.send_event(event, webhook_token=own_token)
     if as_json:
-        _print_json(accepted)
-    stands = accepted.execution_status or status
-    if stands != status:
-        raise ValueError(f"{execution_id} is {stands} already, and stays so")
+        print_json(accepted)
+    current = accepted.execution_status or status
+    if current != status:
+        raise ValueError(f"{execution_id} is already {current}, which cannot change to {status}")
     if not as_json:
-        click.echo(f"{execution_id} is {stands}")
+        click.echo(f"{execution_id} is {current}")
 
 
 @execution.command()
@@ -117,17 +128,17 @@ def finish(execution_id: str, status: str, url: str, as_json: bool) -> None:
 @url_option
 @json_option
 def cancel(execution_id: str, url: str, as_json: bool) -> None:
-    """Cancel an execution; its runs stop as soon as they hear of it."""
+    """Cancel an execution. Its runs stop when they are notified."""
     with connect(url) as client:
         cancelled = client.cancel_execution(execution_id)
     if as_json:
-        _print_json(cancelled)
+        print_json(cancelled)
     else:
         click.echo(f"{execution_id} is {cancelled.status}")
 
 
 def _details(shard: wire.ShardResult) -> Iterator[str]:
-    """What else there is to say of a shard, a line each."""
+    """Yield lines about what is unusual in a shard: exit status, reason, tests that run or did not run."""
     from pytest_tms.text import is_notable_exit
 
     if is_notable_exit(shard.exit_status, shard.results.failed):
@@ -148,9 +159,3 @@ def _listed(what: str, names: Sequence[str], total: int) -> Iterator[str]:
         yield f"{what}: {name}"
     if names and total > SHOWN:
         yield f"{what}: {total - len(names[:SHOWN])} more"
-
-
-def _print_json(answer: wire.Answer) -> None:
-    import msgspec
-
-    click.echo(msgspec.json.encode(answer))

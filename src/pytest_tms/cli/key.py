@@ -1,4 +1,4 @@
-"""`tms key`."""
+"""The command group `tms key`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pytest_tms.cli.options import Group, database_options, open_database, opera
 
 @click.group(cls=Group)
 def key() -> None:
-    """The keys that encrypt secrets at rest."""
+    """Manage the keys that encrypt secrets at rest."""
 
 
 @key.command()
 def create() -> None:
-    """Print a new key, for TMS_SERVER_KEYS of all servers of a database."""
+    """Print a new key for TMS_SERVER_KEYS, which all servers of a database share."""
     from pytest_tms.server.webhooks.encryption import new_key
 
     click.echo(new_key())
@@ -25,9 +25,9 @@ def create() -> None:
 @key.command()
 @database_options
 def reset(data_dir: Path | None, database_url: str | None) -> None:
-    """Make the key of this server the one of all servers of the database, if the former key is lost.
+    """Replace a lost key by the key of this server, for all servers of the database.
 
-    Webhooks whose secrets the lost key encrypts send nothing until they get new secrets.
+    Webhooks whose secrets are encrypted with the lost key send nothing until they get new secrets.
     """
     from pytest_tms.server.domain import clock
     from pytest_tms.server.settings import ServerSettings
@@ -39,16 +39,16 @@ def reset(data_dir: Path | None, database_url: str | None) -> None:
     with database.write() as connection:
         SecretEncryption(settings.keys, settings.data_dir).register(connection)
         audit.add(connection, operator(), "key.reset", "", clock.now())
-    click.echo("servers with the key of this one may start")
+    click.echo("servers with the key of this server can start now")
     show_database(database)
 
 
 @key.command()
 @database_options
 def rotate(data_dir: Path | None, database_url: str | None) -> None:
-    """Encrypt all secrets with a new key; a running server needs no restart.
+    """Encrypt all secrets with a new key. A running server needs no restart.
 
-    Where TMS_SERVER_KEYS has the keys, put a new one first, restart the servers, and run this.
+    If the keys are in TMS_SERVER_KEYS: put a new key first, restart the servers, and run this command.
     """
     from pytest_tms.server.domain import clock
     from pytest_tms.server.settings import ServerSettings

@@ -1,28 +1,27 @@
-"""`tms local`."""
+"""The command group `tms local`."""
 
 from __future__ import annotations
-
-import json
 
 import click
 
 from pytest_tms.cli.options import Group, json_option
+from pytest_tms.cli.output import print_json
 
 
 @click.group(cls=Group)
 def local() -> None:
-    """The embedded server, which `--tms-url local` starts."""
+    """Manage the local server, which `--tms-url local` starts."""
 
 
 @local.command("status")
 @json_option
 def show_status(as_json: bool) -> None:
-    """Show if the embedded server runs, and where."""
+    """Show whether the local server runs, and its URL."""
     from pytest_tms.server.local.launcher import data_dir, status
 
     found = status(data_dir())
     if as_json:
-        click.echo(json.dumps(found))
+        print_json(found)
     elif found["running"]:
         count = len(found["sessions"])
         click.echo(
@@ -36,33 +35,38 @@ def show_status(as_json: bool) -> None:
 @local.command("stop")
 @json_option
 def stop_server(as_json: bool) -> None:
-    """Stop the embedded server; runs that report to it keep their results on disk."""
+    """Stop the local server. Runs that report to it keep their results on disk."""
     from pytest_tms.server.local.launcher import data_dir, stop
 
     stopped = stop(data_dir())
     if as_json:
-        click.echo(json.dumps({"stopped": stopped}))
+        print_json({"stopped": stopped})
     else:
-        click.echo("stopped" if stopped else "it was not running")
+        click.echo("stopped" if stopped else "not running")
 
 
 @local.command("path")
 @json_option
 def show_path(as_json: bool) -> None:
-    """Print the folder in which the embedded server keeps its data."""
+    """Print the folder with the data of the local server."""
     from pytest_tms.server.local.launcher import data_dir
 
-    click.echo(json.dumps({"path": str(data_dir())}) if as_json else str(data_dir()))
+    if as_json:
+        print_json({"path": str(data_dir())})
+    else:
+        click.echo(str(data_dir()))
 
 
 @local.command(hidden=True)
-@click.option("--session", type=click.IntRange(1), required=True, help="The process that keeps it running.")
+@click.option(
+    "--session", type=click.IntRange(1), required=True, help="Process that keeps the server running."
+)
 def find(session: int) -> None:
-    """Find or start the embedded server, and print its URL and its token as JSON."""
+    """Find or start the local server, and print its URL and its token as JSON."""
     from pytest_tms.server.local.launcher import data_dir, find_or_start
 
     try:
         found = find_or_start(data_dir(), session)
     except RuntimeError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(json.dumps(found))
+    print_json(found)

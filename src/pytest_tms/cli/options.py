@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the client or database that they select."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def _plain(text: str) -> str:
 
 
 class Group(click.Group):
-    """A group that alone shows its help on stderr, with status 2, under every version of click."""
+    """A group that shows its help on stderr, with exit status 2, if no command is given."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Show the help if there is no command."""
+        """Show the help if there is no command. Versions of click differ in this."""
         if not args and not ctx.resilient_parsing:
             click.echo(ctx.get_help(), err=True)
             ctx.exit(2)
@@ -82,7 +82,7 @@ class Group(click.Group):
 
 
 class Duration(IntegerType):
-    """A length of time as people write it, in milliseconds: 12h, 90d, 4w; at most ten years."""
+    """A duration such as 12h, 90d or 4w, at most ten years, converted to milliseconds."""
 
     name = "time"
     UNITS: ClassVar = {"h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
@@ -91,19 +91,19 @@ class Duration(IntegerType):
         self._least = least
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The milliseconds, or a usage error."""
+        """Return the milliseconds. Raises UsageError for another value."""
         found = re.fullmatch(r"(\d{1,6})([hdw])", str(value))
         milliseconds = int(found[1]) * self.UNITS[found[2]] if found else -1
         if not self._least <= milliseconds <= 3653 * self.UNITS["d"]:
-            self.fail(f"{value!r} is not a time of at most ten years: write 12h, 90d or 4w", param, ctx)
+            self.fail(f"invalid duration {value!r}: use 12h, 90d or 4w (at most 10 years)", param, ctx)
         return milliseconds
 
 
 def open_database(data_dir: Path | None, database_url: str | None, *, create: bool = False) -> Database:
-    """Return the database that ``database_options`` name, its schema up to date.
+    """Return the database that ``database_options`` select, its schema up to date.
 
-    Raises ValueError, in a sentence, if there is none and ``create`` does not ask for one: a token in a new
-    database is one that no server knows.
+    Raises ValueError if it does not exist, unless ``create`` is true: no server would know a token in a new
+    database.
     """
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store.database import Database
@@ -122,12 +122,12 @@ def open_database(data_dir: Path | None, database_url: str | None, *, create: bo
 
 
 def show_database(database: Database) -> None:
-    """Print on stderr which database a command worked on."""
+    """Print on stderr which database a command used."""
     click.echo(f"database {database.describe()}", err=True)
 
 
 def operator() -> Actor:
-    """Whoever gives a command, for the audit log."""
+    """Return the user who runs a command, for the audit log."""
     from pytest_tms.server.domain.actors import Actor
 
     try:
@@ -138,29 +138,33 @@ def operator() -> Actor:
 
 
 def moment(milliseconds: int | None) -> str | None:
-    """A time as it is printed."""
+    """Return a time in ISO 8601."""
     from pytest_tms import wire
 
     return None if milliseconds is None else wire.timestamp(wire.moment(milliseconds))
 
 
 def json_option(function: Function) -> Function:
-    """``--json``: for machines."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(function)
+    """Add ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
 def url_option(function: Function) -> Function:
-    """``--url``: which TMS a command talks to."""
+    """Add ``--url``, which selects the TMS of a command."""
     return click.option(
-        "--url", envvar="TMS_URL", required=True, help="The base URL, /api included, or local. [TMS_URL]"
+        "--url",
+        envvar="TMS_URL",
+        show_envvar=True,
+        required=True,
+        help="Base URL of the TMS, including /api, or 'local' for the local server.",
     )(function)
 
 
 def connect(url: str, *, own_token: bool = False) -> TmsClient:
-    """A client for the TMS at ``url``, with the API token of the environment.
+    """Return a client for the TMS at ``url``, with the API token of the environment.
 
-    ``own_token`` says that there is an execution's own token, which will do. Raises UsageError where there is
-    no token at all.
+    Raises UsageError if there is no token, unless ``own_token`` says that the caller has the token of an
+    execution.
     """
     from pytest_tms.client import TmsClient
     from pytest_tms.settings.resolution import read_token
@@ -179,41 +183,52 @@ def connect(url: str, *, own_token: bool = False) -> TmsClient:
 def _pairs(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...]:
     for word in words:
         if "=" not in word:
-            raise click.BadParameter(f"{word!r} is not KEY=VALUE: write, for example, branch=main")
+            raise click.BadParameter(f"invalid metadata {word!r}: use KEY=VALUE, for example branch=main")
     return words
 
 
 def request_options(function: Function) -> Function:
-    """What a new execution is; the command gives them on to ``new_request``."""
+    """Add the options that describe a new execution; see ``new_request``."""
     for option in (
         click.option(
-            "--meta", multiple=True, callback=_pairs, metavar="KEY=VALUE", help="More metadata; repeatable."
+            "--meta", multiple=True, callback=_pairs, metavar="KEY=VALUE", help="Add metadata; repeatable."
         ),
         click.option(
             "--timeout",
             type=click.IntRange(1),
             metavar="SECONDS",
-            help="Seconds after which the execution fails (1800).",
+            help="Seconds after which the execution fails.  [default: 1800]",
         ),
         click.option(
-            "--trigger", type=click.Choice(["api", "manual", "scheduled"]), help="The triggerSource (api)."
+            "--trigger",
+            type=click.Choice(["api", "manual", "scheduled"]),
+            help="Source of the trigger.  [default: api]",
         ),
-        click.option("--provider", metavar="NAME", default="custom", help="Whose tests these are (custom)."),
-        click.option("--environment", metavar="NAME", help="The environment (dev). [TMS_ENVIRONMENT]"),
-        click.option("--suite", metavar="NAME", help="The testSuite (all). [TMS_SUITE]"),
+        click.option(
+            "--provider", metavar="NAME", default="custom", show_default=True, help="Name of the test runner."
+        ),
+        click.option(
+            "--environment",
+            metavar="NAME",
+            help="Environment of the tests.  [env var: TMS_ENVIRONMENT; default: dev]",
+        ),
+        click.option("--suite", metavar="NAME", help="Test suite.  [env var: TMS_SUITE; default: all]"),
     ):
         function = option(function)
     return function
 
 
-def new_request(asked: Mapping[str, Any], shards: int) -> wire.ExecutionRequest:
-    """The execution that ``request_options``, the environment and the CI ask for."""
+def new_request(options: Mapping[str, Any], shards: int) -> wire.ExecutionRequest:
+    """Return the request for an execution from ``request_options``, the environment and the CI system.
+
+    Raises ValueError if a value is not valid.
+    """
     from pytest_tms import wire
     from pytest_tms.ci.metadata import build_metadata
     from pytest_tms.settings.resolution import resolve
     from pytest_tms.settings.table import dest, table
 
-    written = {dest(entry.option) or entry.ini: asked.get(name) for name, entry in table()}
+    written = {dest(entry.option) or entry.ini: options.get(name) for name, entry in table()}
     resolved = resolve(written.get, os.environ, written.get)
     if resolved.problems:
         raise ValueError(resolved.problems[0])

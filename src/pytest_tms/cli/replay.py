@@ -1,4 +1,4 @@
-"""`tms replay`."""
+"""The command `tms replay`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pytest_tms.cli.options import connect, json_option
+from pytest_tms.cli.output import print_json
 
 if TYPE_CHECKING:
     from pytest_tms.client import TmsClient
@@ -17,37 +18,42 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path), default=Path(".tms"))
-@click.option("--url", envvar="TMS_URL", metavar="URL", help="The base URL. [TMS_URL, else each run's own]")
-@click.option("--suite", metavar="NAME", help="The testSuite of runs that have no execution yet.")
-@click.option("--environment", metavar="NAME", help="The environment of runs that have no execution yet.")
+@click.option(
+    "--url",
+    envvar="TMS_URL",
+    metavar="URL",
+    help="Base URL of the TMS. [env var: TMS_URL; default: that of each run]",
+)
+@click.option("--suite", metavar="NAME", help="Test suite of runs that have no execution yet.")
+@click.option("--environment", metavar="NAME", help="Environment of runs that have no execution yet.")
 @click.option("--discard", is_flag=True, help="Delete the results instead of sending them.")
 @json_option
 def replay(
     path: Path, url: str | None, suite: str | None, environment: str | None, discard: bool, as_json: bool
 ) -> None:
-    """Send what runs kept on disk, or wrote offline; safe to interrupt and to repeat.
+    """Send the results that runs kept on disk. It can be interrupted and repeated.
 
-    PATH is a journal, or a folder of journals such as .tms. A journal knows the URL of its run. The token
-    comes from TMS_API_TOKEN or TMS_API_TOKEN_FILE.
+    PATH is a journal or a folder of journals, by default .tms. A journal contains the URL of its run. The
+    token is read from TMS_API_TOKEN or TMS_API_TOKEN_FILE.
     """
     from pytest_tms.sender.replay import find_journals
 
     found = find_journals(path)
     if not found and not path.exists():
         if path.suffix == ".jsonl":
-            click.echo(f"{path} is delivered already", err=as_json)
+            click.echo(f"{path} is already delivered", err=as_json)
             return
-        raise ValueError(f"there is no folder {path}: name the one that pytest's summary showed")
+        raise ValueError(f"there is no folder {path}: use the path in the summary of pytest")
     if discard:
         _discard(found, path, as_json=as_json)
     else:
-        asked = {"test_suite": suite, "environment": environment}
-        changes = {name: value for name, value in asked.items() if value}
+        given = {"test_suite": suite, "environment": environment}
+        changes = {name: value for name, value in given.items() if value}
         _Replay(path, url or "", changes, as_json=as_json).run(found)
 
 
 class _Replay:
-    """Sends journals and counts what becomes of each."""
+    """Sends journals, and collects the outcome of each for the output."""
 
     def __init__(self, path: Path, url: str, changes: dict[str, str], *, as_json: bool) -> None:
         self._path = path
@@ -60,19 +66,17 @@ class _Replay:
         self._clients: dict[str, TmsClient] = {}
 
     def run(self, found: list[Path]) -> None:
-        """Send ``found``; raises ValueError if one of them was not sent whole."""
-        import json
-
+        """Send these journals. Raises ValueError if one of them was not sent completely."""
         from pytest_tms.sender.replay import is_in_use, read_opening
 
         try:
             for journal in found:
                 opened = read_opening(journal)
                 if is_in_use(journal):
-                    click.echo(f"{journal} is left alone: a run is writing it", err=True)
+                    click.echo(f"{journal} is skipped: a run is writing it", err=True)
                 elif opened is None:
                     what = "is empty" if not journal.stat().st_size else "is not a journal of pytest-tms"
-                    click.echo(f"{journal} {what}: it is passed over; --discard deletes it", err=True)
+                    click.echo(f"{journal} {what} and is skipped: --discard deletes it", err=True)
                 else:
                     self._send(journal, opened)
         finally:
@@ -80,17 +84,17 @@ class _Replay:
                 client.close()
         if self._as_json:
             answer = {"replayed": self._sent, "refused": self._refused, "failed": self._failed}
-            click.echo(json.dumps(answer))
+            print_json(answer)
         elif not found:
-            click.echo(f"nothing is kept in {self._path}")
+            click.echo(f"there are no journals in {self._path}")
         if self._failed:
             raise ValueError(
-                f"{len(self._failed)} of {len(found)} runs not sent: kept in {self._path}; "
-                "--discard deletes them"
+                f"{len(self._failed)} of {len(found)} runs are not sent and stay in {self._path}: "
+                "correct the error and repeat the command, or delete them with --discard"
             )
         if self._refused:
             raise ValueError(
-                f"{self._refused} tests were refused and stay in {self._path}; --discard deletes them"
+                f"{self._refused} tests were refused and stay in {self._path}: --discard deletes them"
             )
 
     def _send(self, journal: Path, opened: Opened) -> None:
@@ -109,7 +113,7 @@ class _Replay:
                     for position in done.steps():
                         bar.update(position - bar.pos)
         except KeyboardInterrupt:
-            click.echo(f"what is left stays in {self._path}: the same command goes on from there", err=True)
+            click.echo(f"the rest stays in {self._path}: the same command continues from there", err=True)
             raise
         except InFlight:
             raise
@@ -119,7 +123,7 @@ class _Replay:
             click.echo(f"{journal} is not sent: {problem}", err=True)
             return
         if done is None:
-            click.echo(f"{journal} is left alone: another process is sending it", err=True)
+            click.echo(f"{journal} is skipped: another process is sending it", err=True)
             return
         self._refused += len(done.refused)
         self._sent.append({"journal": str(journal), "reportUrl": done.report_url, "tests": done.tests})
@@ -130,20 +134,18 @@ class _Replay:
 
     def _client(self, url: str) -> TmsClient:
         if not url:
-            raise ValueError("the run was offline and names no TMS: add --url URL, or set TMS_URL")
+            raise ValueError("the run was offline and has no URL: use --url URL, or set TMS_URL")
         if url not in self._clients:
             self._clients[url] = connect(url, own_token=bool(os.environ.get("TMS_WEBHOOK_TOKEN")))
         return self._clients[url]
 
 
 def _discard(found: list[Path], path: Path, *, as_json: bool) -> None:
-    import json
-
     from pytest_tms.sender.replay import discard
 
     deleted = [str(journal) for journal in found if discard(journal)]
     if as_json:
-        click.echo(json.dumps({"discarded": deleted}))
+        print_json({"discarded": deleted})
     else:
         click.echo(f"{len(deleted)} of {len(found)} runs deleted in {path}")
     if len(deleted) < len(found):

@@ -1,4 +1,4 @@
-"""`tms serve`."""
+"""The command `tms serve`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import click
 from pytest_tms.cli.options import database_options, other_variables, server_options
 
 FIRST_TOKEN = "first-token"  # noqa: S105  # the name of a file
-"""The file in the data dir with the first token, if standard output is not a terminal."""
+"""File in the data directory with the first token, if standard output is not a terminal."""
 
 
 @click.command(epilog=other_variables())
 @server_options("host", "port", "public_url", "workers", "keep_alive", "tls_cert", "tls_key")
-@click.option("--embedded", is_flag=True, hidden=True, help="Stop when no pytest session uses it.")
+@click.option("--embedded", is_flag=True, hidden=True, help="Stop when no pytest session uses the server.")
 @database_options
 def serve(
     host: str | None,
@@ -36,7 +36,7 @@ def serve(
     from pytest_tms.server.store.database import Database
     from pytest_tms.server.webhooks.encryption import SecretEncryption
 
-    if embedded:  # a server of this machine alone, whatever the environment says of one for others
+    if embedded:  # the settings of the environment are for a server that others use
         host, public_url, workers, tls_cert, tls_key = "127.0.0.1", "", 1, "", ""
     settings = ServerSettings.read(
         host=host,
@@ -60,7 +60,7 @@ def serve(
         sock = listeners.listen(settings, any_port=embedded)
     except OSError as error:
         raise click.ClickException(
-            f"{settings.host}:{settings.port} cannot be listened on ({error.strerror}): choose another --port"
+            f"{settings.host}:{settings.port} cannot be used ({error.strerror}): choose another --port"
         ) from None
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     root = (
@@ -76,17 +76,22 @@ def serve(
             database,
             lambda text: click.echo(f"token {text}  (shown only once: export TMS_API_TOKEN={text})"),
         )
-    else:  # a log would keep it
+    else:  # the output may be a log, which would keep the token
         file = settings.data_dir / FIRST_TOKEN
         if serving.create_first_token(database, lambda text: _write_private(file, text)):
-            click.echo(f"token in {file}, readable by its owner alone: delete the file once you have read it")
+            click.echo(
+                f"token in {file}, which only its owner can read: delete the file after you have read it"
+            )
     if settings.workers > 1 and settings.rate_limits != "off" and not settings.redis_url:
-        click.echo("note  each worker counts rate limits alone: TMS_SERVER_REDIS_URL shares them", err=True)
+        click.echo(
+            "note  each worker counts rate limits separately: set TMS_SERVER_REDIS_URL to share them",
+            err=True,
+        )
     serving.serve(settings, database, sock)
 
 
 def _write_private(file: Path, text: str) -> None:
-    """Write a file that its owner alone can read."""
+    """Write a file that only its owner can read."""
     file.unlink(missing_ok=True)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
         output.write(f"{text}\n")

@@ -16,42 +16,52 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
+@click.argument(
+    "files", metavar="REPORT...", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True)
+)
 @click.option(
     "--execution",
     envvar="TMS_EXECUTION_ID",
+    show_envvar=True,
     required=True,
     metavar="ID",
-    help="Whose results. [TMS_EXECUTION_ID]",
+    help="Execution that the results belong to.",
 )
-@click.option("--shard", default="1", metavar="I", help="The shard that they are of (1).")
-@click.option("--provider", metavar="NAME", default="custom", help="Whose tests these are (custom).")
+@click.option("--shard", default="1", show_default=True, metavar="I", help="Shard that the results are of.")
+@click.option(
+    "--provider", metavar="NAME", default="custom", show_default=True, help="Name of the test runner."
+)
 @url_option
 @json_option
 def submit(
     files: tuple[Path, ...], execution: str, shard: str, provider: str, url: str, as_json: bool
 ) -> None:
-    """Send the results in FILES as one finished shard. Sending the same files again changes nothing.
+    """Send the results in REPORT files as one finished shard.
 
-    FILES are JUnit XML, as most test runners write it, or what pytest-reportlog writes, also compressed with
-    gzip; - is standard input. A file that cannot be read is named, and ends the shard as error; the others
-    are sent.
+    A REPORT is a file of JUnit XML, pytest-reportlog or CTRF, a folder of Allure results, a folder of such
+    files, a pattern such as 'build/**/*.xml', or - for standard input. Files may be compressed with gzip.
+    Submitting the same reports again changes nothing. A file that cannot be read is named and ends the shard
+    as error; the others are sent.
     """
     import json
     import sys
     from tempfile import TemporaryDirectory
 
+    from pytest_tms.cli.formats.inputs import exists, find_files
     from pytest_tms.errors import TmsError
     from pytest_tms.journal.reader import Journal
     from pytest_tms.journal.writer import JournalWriter
     from pytest_tms.sender.uploader import Uploader
     from pytest_tms.text import describe_counts
 
-    if not any(map(_exists, files)):
-        raise click.BadParameter(f"there is no file {str(files[0])!r}: nothing was sent")
+    paths = find_files(files)
+    if not any(map(exists, paths)):
+        raise click.BadParameter(
+            f"there is no file {str(files[0])!r}, and nothing was sent: name the reports of the test runner"
+        )
     with TemporaryDirectory() as folder, connect(url) as client:
         writer = JournalWriter.create([Path(folder)], f"submit-{shard}".replace("/", "-"))
-        counts, problems = _write(writer, files, execution, shard, provider)
+        counts, problems = _write(writer, paths, execution, shard, provider)
         writer.close()
         found = [problem for each in problems.values() for problem in each]
         journal = Journal.adopt(writer.path)
@@ -80,33 +90,21 @@ def submit(
     for name in uploader.refused:
         click.echo(f"refused {name}", err=True)
     if uploader.refused:
-        raise ValueError(f"{len(uploader.refused)} tests were refused; the others have arrived")
+        raise ValueError(f"{len(uploader.refused)} tests were refused by the TMS; the others are stored")
     if found:
         raise click.exceptions.Exit(1)
 
 
-def _exists(path: Path) -> bool:
-    """Return whether there may be a report: standard input, or anything at ``path``."""
-    try:
-        return str(path) == "-" or path.exists()
-    except OSError:  # its reader will name it
-        return True
-
-
 def _write(
-    journal: JournalWriter, files: Sequence[Path], execution: str, shard: str, provider: str
+    journal: JournalWriter, paths: Sequence[Path], execution: str, shard: str, provider: str
 ) -> tuple[wire.GivenCounts, dict[str, list[str]]]:
-    """Write the journal of a run that had these results; return their counts, and the problems by file.
-
-    This is the only place that knows how results are written to a journal.
-    """
+    """Write a journal with the results of these reports; return their counts, and the problems by report."""
     import os
 
     from pytest_tms import wire
     from pytest_tms.ci.metadata import build_metadata
-    from pytest_tms.cli.formats import read_report
+    from pytest_tms.cli.formats.inputs import read_reports
     from pytest_tms.cli.formats.node_ids import NodeIds
-    from pytest_tms.cli.formats.source import Source
     from pytest_tms.cli.formats.totals import Totals
     from pytest_tms.journal import lines
     from pytest_tms.masking.environment import secrets_in
@@ -127,15 +125,13 @@ def _write(
     totals = Totals()
     node_ids = NodeIds()
     problems: dict[str, list[str]] = {}
-    for path in files:
-        source = Source(None if str(path) == "-" else path)
-        report = read_report(source, node_ids)
+    for name, report in read_reports(paths, node_ids):
         for result in report:
             number = totals.add(result)
             write(lines.encode_tested(shard_json, lines.as_json(result), identity=number))
         totals.end(report)
         if report.problems:
-            problems.setdefault(source.name, []).extend(report.problems)
+            problems.setdefault(name, []).extend(report.problems)
     metadata = build_metadata(Path.cwd())
     end = lines.ShardEnded(
         at=now,

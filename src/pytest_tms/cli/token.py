@@ -1,8 +1,7 @@
-"""`tms token`."""
+"""The command group `tms token`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,26 +17,30 @@ from pytest_tms.cli.options import (
     operator,
     show_database,
 )
+from pytest_tms.cli.output import print_json, print_rows
 
 
 @click.group(cls=Group)
 def token() -> None:
-    """API tokens: make, list, rotate, revoke."""
+    """Manage API tokens."""
 
 
 @token.command()
-@click.option("--name", required=True, help="What the token is for.")
+@click.option("--name", required=True, help="Purpose of the token, for lists and the audit log.")
 @click.option(
-    "--scope", "scopes", multiple=True, help="What it may do; repeatable. All but admin by default."
+    "--scope",
+    "scopes",
+    multiple=True,
+    help="Allow only this scope; repeatable.  [default: all but admin]",
 )
 @click.option(
     "--environment",
     "environments",
     multiple=True,
-    help="The only ones it may touch; repeatable. All by default.",
+    help="Allow only this environment; repeatable.  [default: all]",
 )
 @click.option(
-    "--expires", type=Duration(), metavar="TIME", help="When it ends: 12h, 90d, 4w. Never by default."
+    "--expires", type=Duration(), metavar="TIME", help="Expire after 12h, 90d or 4w.  [default: never]"
 )
 @database_options
 @json_option
@@ -50,23 +53,23 @@ def create(
     database_url: str | None,
     as_json: bool,
 ) -> None:
-    """Make a token and show it, this once."""
+    """Create a token and print it. It is shown only once."""
     from pytest_tms.server.domain.api_tokens import DEFAULT_SCOPES, SCOPES
     from pytest_tms.server.services.tokens import create_token
     from pytest_tms.server.settings import ServerSettings
 
     known = ServerSettings.read().environments
-    for option, given, allowed, more in (
+    for option, values, allowed, setting in (
         ("--scope", scopes, SCOPES, ""),
-        ("--environment", environments, known, ": TMS_SERVER_ENVIRONMENTS lists them"),
+        ("--environment", environments, known, ", or add it to TMS_SERVER_ENVIRONMENTS"),
     ):
-        for word in given:
-            if word not in allowed:
-                said = f"{word!r} is none of {', '.join(allowed)}{more}"
-                raise click.BadParameter(said, param_hint=option)
+        for value in values:
+            if value not in allowed:
+                message = f"{value!r} is not allowed: use one of {', '.join(allowed)}{setting}"
+                raise click.BadParameter(message, param_hint=option)
     if "admin" in scopes and environments:
         raise click.UsageError(
-            "a token with the scope admin is bound to no environment: leave one of them out"
+            "a token with the scope admin cannot be limited to environments: leave out one of them"
         )
     database = open_database(data_dir, database_url)
     made, text = create_token(
@@ -85,7 +88,7 @@ def create(
 @database_options
 @json_option
 def list_tokens(data_dir: Path | None, database_url: str | None, as_json: bool) -> None:
-    """Show the tokens, without their text."""
+    """List the tokens, without their text."""
     from pytest_tms.server.domain import clock
     from pytest_tms.server.store import tokens
 
@@ -110,22 +113,25 @@ def list_tokens(data_dir: Path | None, database_url: str | None, as_json: bool) 
             }
             for each in found
         ]
-        click.echo(json.dumps(rows))
+        print_json(rows)
         return
+    table = []
     for each in found:
         state = each.state(now)
         is_ending = state == "valid" and each.expires_at is not None
         is_rotating = state == "valid" and each.previous_until is not None and each.previous_until > now
-        words = [
-            each.id,
-            f"{state} until {moment(each.expires_at)}" if is_ending else state,
-            each.name,
-            " ".join(each.scopes),
-            f"only {', '.join(each.environments)}" if each.environments else "",
-            f"last used {moment(each.used_at)}" if each.used_at else "never used",
-            f"the text before opens until {moment(each.previous_until)}" if is_rotating else "",
-        ]
-        click.echo("  ".join(word for word in words if word))
+        table.append(
+            [
+                each.id,
+                f"{state} until {moment(each.expires_at)}" if is_ending else state,
+                each.name,
+                " ".join(each.scopes),
+                f"only {', '.join(each.environments)}" if each.environments else "",
+                f"last used {moment(each.used_at)}" if each.used_at else "never used",
+                f"the former text is valid until {moment(each.previous_until)}" if is_rotating else "",
+            ]
+        )
+    print_rows(table)
 
 
 @token.command()
@@ -134,12 +140,11 @@ def list_tokens(data_dir: Path | None, database_url: str | None, as_json: bool) 
     "--overlap",
     type=Duration(least=0),
     default="24h",
+    show_default=True,
     metavar="TIME",
-    help="How long the old text opens, too (24h).",
+    help="Time for which the former text stays valid.",
 )
-@click.option(
-    "--expires", type=Duration(), metavar="TIME", help="When the new text ends; as before where not given."
-)
+@click.option("--expires", type=Duration(), metavar="TIME", help="Expire after TIME.  [default: as before]")
 @database_options
 @json_option
 def rotate(
@@ -150,14 +155,17 @@ def rotate(
     database_url: str | None,
     as_json: bool,
 ) -> None:
-    """Give a token a new text and show it, this once; its id and what it may do stay."""
+    """Replace the text of a token and print the new one. It is shown only once.
+
+    The id, the scopes and the environments of the token stay.
+    """
     from pytest_tms.server.services.tokens import rotate_token
 
     database = open_database(data_dir, database_url)
     made, text = rotate_token(database, operator(), token_id, overlap=overlap, expires_in=expires)
     _show(text, token_id, made.name, made.scopes, as_json)
     if not as_json:
-        click.echo(f"the text before opens until {moment(made.previous_until)}", err=True)
+        click.echo(f"the former text is valid until {moment(made.previous_until)}", err=True)
     show_database(database)
 
 
@@ -165,7 +173,7 @@ def rotate(
 @click.argument("token_id")
 @database_options
 def revoke(token_id: str, data_dir: Path | None, database_url: str | None) -> None:
-    """Close a token for good, its old text included; every server refuses it at once."""
+    """Revoke a token permanently, its former text included. Every server refuses it at once."""
     from pytest_tms.server.services.tokens import revoke_token
 
     database = open_database(data_dir, database_url)
@@ -176,7 +184,7 @@ def revoke(token_id: str, data_dir: Path | None, database_url: str | None) -> No
 
 def _show(text: str, token_id: str, name: str, scopes: Sequence[str], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"token": text, "id": token_id, "name": name, "scopes": scopes}))
+        print_json({"token": text, "id": token_id, "name": name, "scopes": scopes})
     else:
         click.echo(text)
-        click.echo(f"{token_id} {name}: shown this once, keep it as TMS_API_TOKEN", err=True)
+        click.echo(f"{token_id} {name}: shown only once; store it as TMS_API_TOKEN", err=True)

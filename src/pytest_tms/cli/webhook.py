@@ -1,4 +1,4 @@
-"""`tms webhook`."""
+"""The command group `tms webhook`."""
 
 from __future__ import annotations
 
@@ -14,24 +14,33 @@ import click
 
 from pytest_tms import signing
 from pytest_tms.cli.options import Group, connect, json_option, url_option
+from pytest_tms.cli.output import print_json, print_rows
 
-LARGEST_BODY = 1024 * 1024
-"""Bytes of the largest delivery that `listen` reads."""
+MAX_BODY_BYTES = 1024 * 1024
+"""Bytes of a delivery that `listen` reads."""
 
 
 @click.group(cls=Group)
 def webhook() -> None:
-    """Webhooks: register, check, replay, and receive them.
+    """Register, check, replay and receive webhooks.
 
-    The API token comes from TMS_API_TOKEN or TMS_API_TOKEN_FILE, a webhook's secret from TMS_WEBHOOK_SECRET.
+    The API token is read from TMS_API_TOKEN or TMS_API_TOKEN_FILE, the secret of a webhook from
+    TMS_WEBHOOK_SECRET.
     """
 
 
 @webhook.command()
 @click.argument("endpoint")
-@click.option("--event", "events", multiple=True, help="What to hear of; repeatable. All by default.")
-@click.option("--suite", "suites", multiple=True, help="Only these test suites; repeatable.")
-@click.option("--environment", "environments", multiple=True, help="Only these environments; repeatable.")
+@click.option("--event", "events", multiple=True, help="Send only this event; repeatable. [default: all]")
+@click.option(
+    "--suite", "suites", multiple=True, help="Send only events of this test suite; repeatable. [default: all]"
+)
+@click.option(
+    "--environment",
+    "environments",
+    multiple=True,
+    help="Send only events of this environment; repeatable. [default: all]",
+)
 @url_option
 @json_option
 def create(
@@ -42,7 +51,10 @@ def create(
     url: str,
     as_json: bool,
 ) -> None:
-    """Register ENDPOINT. The secret is TMS_WEBHOOK_SECRET, or a new one that is shown this once."""
+    """Register the URL ENDPOINT as a webhook.
+
+    The secret is TMS_WEBHOOK_SECRET, or a new one, which is shown only once.
+    """
     from typing import get_args
 
     import msgspec
@@ -52,7 +64,9 @@ def create(
     known = get_args(wire.EventName)
     for event in events:
         if event not in known:
-            raise click.BadParameter(f"{event!r} is none of {', '.join(known)}", param_hint="--event")
+            raise click.BadParameter(
+                f"{event!r} is not an event: use one of {', '.join(known)}", param_hint="--event"
+            )
     request = wire.WebhookRequest(
         url=endpoint,
         events=msgspec.convert(events or known, list[wire.EventName]),
@@ -60,32 +74,35 @@ def create(
         filters=wire.WebhookFilters(test_suites=list(suites), environments=list(environments)),
     )
     with connect(url) as client:
-        made = client.create_webhook(request)
+        created = client.create_webhook(request)
     if as_json:
-        click.echo(msgspec.json.encode(made).decode())
+        print_json(created)
         return
-    click.echo(made.webhook_id)
-    if made.secret:
-        click.echo(f"secret {made.secret}  (shown this once, keep it for the receiver)")
+    click.echo(created.webhook_id)
+    if created.secret:
+        click.echo(f"secret {created.secret}  (shown only once; the receiver needs it)")
 
 
 @webhook.command("list")
 @url_option
 @json_option
 def list_webhooks(url: str, as_json: bool) -> None:
-    """Show the webhooks and how they fare."""
-    import msgspec
+    """List the webhooks with their status."""
 
     with connect(url) as client:
         found = client.list_webhooks()
     if as_json:
-        click.echo(msgspec.json.encode(found).decode())
+        print_json(found)
         return
-    for each in found:
-        trouble = f"  {each.reason}" if each.reason else ""
-        if each.failing_since and not trouble:
-            trouble = f"  failing since {each.failing_since}"
-        click.echo(f"{each.webhook_id}  {each.status}  {each.url}{trouble}")
+    print_rows(
+        [
+            each.webhook_id,
+            each.status,
+            each.url,
+            each.reason or (f"failing since {each.failing_since}" if each.failing_since else ""),
+        ]
+        for each in found
+    )
 
 
 @webhook.command()
@@ -93,42 +110,62 @@ def list_webhooks(url: str, as_json: bool) -> None:
 @url_option
 @json_option
 def validate(webhook_id: str, url: str, as_json: bool) -> None:
-    """Have a signed test payload sent; the exit status is 1 where the endpoint did not take it."""
-    import msgspec
+    """Send a signed test payload. The exit status is 1 if the endpoint did not accept it."""
 
     with connect(url) as client:
         found = client.validate_webhook(webhook_id)
     if as_json:
-        click.echo(msgspec.json.encode(found).decode())
+        print_json(found)
     else:
-        why = f": {found.reason}" if found.reason else ""
-        click.echo(f"{found.status}: {found.response_code} in {found.response_time} ms{why}")
+        reason = f": {found.reason}" if found.reason else ""
+        click.echo(f"{found.status}: {found.response_code} in {found.response_time} ms{reason}")
     if found.status != "valid":
         sys.exit(1)
 
 
 @webhook.command()
 @click.argument("webhook_id")
-@click.option("--delivery", metavar="ID", help="Send this one, whatever its end. All that failed by default.")
+@click.option(
+    "--delivery",
+    metavar="ID",
+    help="Send this delivery, even if it was delivered. [default: all failed ones]",
+)
 @url_option
 @json_option
 def replay(webhook_id: str, delivery: str | None, url: str, as_json: bool) -> None:
-    """Send deliveries again; each keeps its webhook-id."""
+    """Send deliveries again. Each keeps its webhook-id."""
     with connect(url) as client:
         number = client.replay_deliveries(webhook_id, delivery)
-    click.echo(json.dumps({"deliveries": number}) if as_json else f"{number} deliveries are sent again")
+    if as_json:
+        print_json({"deliveries": number})
+    else:
+        click.echo(f"{number} deliveries are sent again")
 
 
 @webhook.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=8766, help="The port (8766); 0 is any.")
-@click.option("--status", type=click.IntRange(200, 599), default=200, help="What to answer (200).")
-@click.option("--delay", type=click.FloatRange(0), default=0.0, help="Seconds to wait before the answer.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8766,
+    show_default=True,
+    help="Port to listen on; 0 chooses a free one.",
+)
+@click.option(
+    "--status",
+    type=click.IntRange(200, 599),
+    default=200,
+    show_default=True,
+    help="Status code of the response to a delivery.",
+)
+@click.option(
+    "--delay", type=click.FloatRange(0), default=0.0, show_default=True, help="Seconds before the response."
+)
 @json_option
 def listen(port: int, status: int, delay: float, as_json: bool) -> None:
-    """Receive webhooks on this machine: print each, check its signature, and answer as told.
+    """Receive webhooks on this machine: print each delivery and check its signature.
 
-    Signatures are checked with TMS_WEBHOOK_SECRET; what fails is answered with 401. The TMS
-    sends here where its operator set TMS_SERVER_ALLOW_INSECURE_WEBHOOKS=1.
+    Signatures are checked with TMS_WEBHOOK_SECRET; the response to an invalid one is 401. The TMS sends to
+    this machine only if its operator has set TMS_SERVER_ALLOW_INSECURE_WEBHOOKS=1.
     """
     secret = os.environ.get("TMS_WEBHOOK_SECRET", "")
     if secret:
@@ -142,12 +179,21 @@ def listen(port: int, status: int, delay: float, as_json: bool) -> None:
 
 @webhook.command()
 @click.argument("body", type=click.File("rb"))
-@click.option("--id", "message_id", required=True, help="The header webhook-id.")
-@click.option("--timestamp", required=True, help="The header webhook-timestamp.")
-@click.option("--signature", required=True, help="The header webhook-signature.")
-@click.option("--tolerance", type=float, default=signing.TOLERANCE, help="Seconds that it may be old (300).")
+@click.option("--id", "message_id", required=True, help="Value of the header webhook-id.")
+@click.option("--timestamp", required=True, help="Value of the header webhook-timestamp.")
+@click.option("--signature", required=True, help="Value of the header webhook-signature.")
+@click.option(
+    "--tolerance",
+    type=float,
+    default=signing.TOLERANCE,
+    show_default=True,
+    help="Maximum age of the delivery in seconds.",
+)
 def verify(body: IO[bytes], message_id: str, timestamp: str, signature: str, tolerance: float) -> None:
-    """Check a delivery that was kept: BODY is a file, or - for stdin. The exit status is 1 for a bad one."""
+    """Check the signature of a delivery whose body is in the file BODY, or - for standard input.
+
+    The exit status is 1 if it is not valid.
+    """
     secret = os.environ.get("TMS_WEBHOOK_SECRET", "")
     if not secret:
         raise click.UsageError("there is no secret: set TMS_WEBHOOK_SECRET")
@@ -169,41 +215,41 @@ def _receiver(secret: str, status: int, delay: float, as_json: bool) -> Callable
 
         def do_POST(self) -> None:
             length = self.headers.get("Content-Length", "0")
-            if not length.isdecimal() or int(length) > LARGEST_BODY:
+            if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
                 self.close_connection = True
-                self._answer(413)
+                self._respond(413)
                 return
             body = self.rfile.read(int(length))
-            signed = "not checked"
+            signature = "not checked"
             if secret:
                 try:
                     signing.verify(secret, dict(self.headers), body)
-                    signed = "valid"
+                    signature = "valid"
                 except signing.InvalidSignature as error:
-                    signed = str(error)
-            _show(self.headers.get("webhook-id", ""), signed, body, as_json)
+                    signature = str(error)
+            _print_delivery(self.headers.get("webhook-id", ""), signature, body, as_json)
             time.sleep(delay)
-            self._answer(status if signed in ("valid", "not checked") else 401)
+            self._respond(status if signature in ("valid", "not checked") else 401)
 
-        def _answer(self, code: int) -> None:
+        def _respond(self, code: int) -> None:
             self.send_response(code)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """What there is to say was said."""
+            """Log nothing: each delivery is printed."""
 
     return Receiver
 
 
-def _show(message_id: str, signed: str, body: bytes, as_json: bool) -> None:
-    """One line for a delivery; what a stranger sent is written as JSON, which has no control characters."""
+def _print_delivery(message_id: str, signature: str, body: bytes, as_json: bool) -> None:
+    """Print a delivery on one line. Its values are printed as JSON, which has no control characters."""
     try:
         payload: Any = json.loads(body)
     except ValueError:
         payload = body.decode("utf-8", "replace")
     if as_json:
-        click.echo(json.dumps({"id": message_id, "signature": signed, "payload": payload}))
+        print_json({"id": message_id, "signature": signature, "payload": payload})
         return
     event = payload.get("event") if isinstance(payload, dict) else None
-    click.echo(f"{json.dumps(event)} {json.dumps(message_id)} signature {signed}  {json.dumps(payload)}")
+    click.echo(f"{json.dumps(event)} {json.dumps(message_id)} signature {signature}  {json.dumps(payload)}")

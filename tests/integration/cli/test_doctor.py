@@ -28,11 +28,11 @@ def asked(*arguments: str, **environ: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout)
 
 
-def trouble(*arguments: str, **environ: str) -> str:
+def problem_of(*arguments: str, **environ: str) -> str:
     """The one thing that is wrong."""
     status, found = asked(*arguments, **environ)
     assert status == 1
-    (sentence,) = found["trouble"]
+    (sentence,) = found["problems"]
     assert isinstance(sentence, str)
     return sentence
 
@@ -79,7 +79,7 @@ def test_each_value_is_shown_with_its_source_and_no_secret(folder: Path, tms: Tm
     assert found["token"]["scopes"] == ["executions:read", "executions:write", "webhooks:write"]
     assert abs(found["clockSkew"]) < 30
     assert "live-tests" in found["capabilities"]
-    assert found["trouble"] == []
+    assert found["problems"] == []
 
 
 def test_what_is_wrong_is_one_line_with_what_to_do(folder: Path, tms: Tms) -> None:
@@ -88,25 +88,26 @@ def test_what_is_wrong_is_one_line_with_what_to_do(folder: Path, tms: Tms) -> No
         return made.stdout.strip()
 
     on = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token}
-    assert trouble(TMS_URL=tms.url) == "there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE"
-    assert trouble(TMS_URL=tms.url, TMS_API_TOKEN_FILE="nowhere").startswith(
+    assert problem_of(TMS_URL=tms.url) == "there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE"
+    assert problem_of(TMS_URL=tms.url, TMS_API_TOKEN_FILE="nowhere").startswith(
         "TMS_API_TOKEN_FILE cannot be read: No such file or directory, nowhere"
     )
-    assert trouble(**{**on, "TMS_API_TOKEN": "nope"}).startswith(
+    assert problem_of(**{**on, "TMS_API_TOKEN": "nope"}).startswith(
         "the token is unknown, expired or revoked: set"
     )
-    lacking = trouble(**{**on, "TMS_API_TOKEN": token("--scope", "executions:read")})
-    assert lacking.endswith("lacks executions:write: use one that has it")
+    lacking = problem_of(**{**on, "TMS_API_TOKEN": token("--scope", "executions:read")})
+    assert lacking.endswith("lacks executions:write: use a token that has it")
     bound = token("--environment", "staging")
-    assert trouble(**{**on, "TMS_API_TOKEN": bound}).endswith("is for staging, not dev: use another")
-    assert trouble(**{**on, "TMS_URL": tms.root}).endswith("check that the base URL includes /api")
-    assert trouble("--tms-execution", "exec_x", **on).startswith("There is no execution exec_x: check")
+    assert problem_of(**{**on, "TMS_API_TOKEN": bound}).endswith("is for staging, not dev: use another")
+    assert problem_of(**{**on, "TMS_URL": tms.root}).endswith("check that the base URL includes /api")
+    assert problem_of("--tms-execution", "exec_x", **on).startswith("There is no execution exec_x: check")
     assert (
-        trouble("--tms-shard", "5/4", **on) == "the shard is '5/4': write I/N with I from 1 to N, as in 2/4"
+        problem_of("--tms-shard", "5/4", **on)
+        == "the shard is '5/4': write I/N with I from 1 to N, as in 2/4"
     )
-    assert trouble("-o", "tms_mask=(", **on).startswith("tms_mask: invalid regular expression '(': ")
-    assert "unrecognized arguments: --nonsense" in trouble("--nonsense", **on)
-    assert trouble("-p", "no:tms", **on).startswith("pytest does not load pytest-tms: look for -p no:tms")
+    assert problem_of("-o", "tms_mask=(", **on).startswith("tms_mask: invalid regular expression '(': ")
+    assert "unrecognized arguments: --nonsense" in problem_of("--nonsense", **on)
+    assert problem_of("-p", "no:tms", **on).startswith("pytest does not load pytest-tms: look for -p no:tms")
 
 
 def test_the_first_line_is_the_verdict(folder: Path, tms: Tms) -> None:
@@ -135,14 +136,14 @@ def test_a_value_that_is_not_used_is_trouble_and_reporting_works(tms: Tms) -> No
         (["-o", "tms_tag=a"], {}, "tms_tag is not a setting: did you mean tms_tags?"),
     ]:
         status, found = asked(*arguments, **on, **environ)
-        assert (status, found["trouble"]) == (1, [sentence])
+        assert (status, found["problems"]) == (1, [sentence])
         assert found["verdict"].startswith("Reporting works: ")
     assert (
         "problem  TMS_SUIT is not a setting: did you mean TMS_SUITE?"
         in run_tms("doctor", TMS_SUIT="smoke", **on).stdout
     )
     status, found = asked(TMS_ZOOM="1", **on)
-    assert (status, found["trouble"]) == (0, [])
+    assert (status, found["problems"]) == (0, [])
     assert found["notes"] == ["TMS_ZOOM is not a setting of pytest-tms: `tms doctor -v` lists all settings"]
 
 
@@ -151,7 +152,7 @@ def test_a_value_that_is_not_used_is_trouble_and_reporting_works(tms: Tms) -> No
     [
         ("pyproject.toml", b"[tool.pytest\nx", "pytest does not start here: "),
         ("pyproject.toml", b"\xff\xfe\x00", "pytest does not start here: "),
-        ("conftest.py", b"import os; os._exit(0)", "it exits with status 0; look at conftest.py"),
+        ("conftest.py", b"import os; os._exit(0)", "it exits with status 0; check conftest.py"),
         ("conftest.py", b"import sys; print('tms-probe:{'); sys.exit(3)", "pytest does not start here: "),
         ("conftest.py", b"import pytest; pytest.exit('enough')", "pytest does not start here: "),
         ("conftest.py", b"1/0", "pytest does not start here: "),
@@ -194,16 +195,16 @@ def test_what_the_server_would_refuse_of_a_run_is_found_before_it(folder: Path, 
     wrong = ("--tms-suite", "payments", "--tms-environment", "moon")
     status, found = asked(*wrong, **on)
     assert status == 1
-    suite, environment, scope = found["trouble"]
+    suite, environment, scope = found["problems"]
     assert suite == (
         "the TMS refuses the suite 'payments': use one of smoke, regression, api, ui, all (--tms-suite), "
         "or let its operator allow it with TMS_SERVER_SUITES"
     )
     assert "the environment 'moon': use one of dev, staging, prod" in environment
     assert environment.endswith("TMS_SERVER_ENVIRONMENTS")
-    assert scope.endswith("lacks executions:write: use one that has it")
+    assert scope.endswith("lacks executions:write: use a token that has it")
     on["TMS_API_TOKEN"] = tms.token
-    assert trouble("--tms-suite", "payments", **on) == suite
+    assert problem_of("--tms-suite", "payments", **on) == suite
     with tms.client() as client:
         asked_for = wire.ExecutionRequest(test_suite="all", environment="dev")
         joined = client.create_execution(asked_for).execution_id
@@ -215,7 +216,7 @@ def test_a_suite_that_the_operator_allows_is_well(folder: Path, tmp_path: Path) 
     with running(tmp_path / "data", **names) as api:
         on = {"TMS_URL": api.url, "TMS_API_TOKEN": api.token, "TMS_SUITE": "payments"}
         assert asked("--tms-environment", "mars", **on)[0] == 0
-        assert "use one of moon, mars (" in trouble("--tms-environment", "dev", **on)
+        assert "use one of moon, mars (" in problem_of("--tms-environment", "dev", **on)
         body = {"testSuite": "all", "environment": "dev"}
         details = refused(api.ask("POST", "/executions", body), 422)["details"]
         assert {each["field"]: each["message"] for each in details} == {
@@ -240,7 +241,7 @@ def test_a_suite_that_the_operator_allows_is_well(folder: Path, tmp_path: Path) 
 )
 def test_a_peer_that_is_no_tms_is_named(folder: Path, name: str, said: str) -> None:
     with misbehaving(name, folder) as url:
-        assert said in trouble(TMS_URL=url, TMS_API_TOKEN="t")
+        assert said in problem_of(TMS_URL=url, TMS_API_TOKEN="t")
 
 
 def test_a_server_that_knows_only_the_document_is_well(foreign: Foreign) -> None:
@@ -250,11 +251,13 @@ def test_a_server_that_knows_only_the_document_is_well(foreign: Foreign) -> None
 
     foreign.route = route
     status, found = asked(TMS_URL=foreign.url, TMS_API_TOKEN="t")
-    assert (status, found["trouble"], found["capabilities"], found["token"]) == (0, [], [], None)
-    assert trouble(TMS_URL=foreign.url, TMS_API_TOKEN="u") == "No: set TMS_API_TOKEN to a valid token"
+    assert (status, found["problems"], found["capabilities"], found["token"]) == (0, [], [], None)
+    assert problem_of(TMS_URL=foreign.url, TMS_API_TOKEN="u") == "No: set TMS_API_TOKEN to a valid token"
 
 
 def test_a_clock_that_is_wrong_is_trouble() -> None:
     body = b'{"service": "s", "token": {"scopes": ["admin"]}}'
     with peer(answers("200 OK", body, Date="Mon, 01 Jan 1990 00:00:00 GMT")) as url:
-        assert "s ahead of the clock of the TMS: set it, or times" in trouble(TMS_URL=url, TMS_API_TOKEN="t")
+        assert "s ahead of the clock of the TMS: set it, or times" in problem_of(
+            TMS_URL=url, TMS_API_TOKEN="t"
+        )

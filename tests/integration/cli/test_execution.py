@@ -84,7 +84,10 @@ def test_what_has_ended_otherwise_stays_so(command: Command) -> None:
     assert command("cancel", name).stdout == f"{name} is cancelled\n"
     assert json.loads(command("cancel", name, "--json").stdout)["status"] == "cancelled"
     late = command("finish", name)
-    assert (late.returncode, late.stderr) == (1, f"tms: {name} is cancelled already, and stays so\n")
+    assert (late.returncode, late.stderr) == (
+        1,
+        f"tms: {name} is already cancelled, which cannot change to completed\n",
+    )
     name = variables(command("create"))["TMS_EXECUTION_ID"]
     command("finish", name)
     late = command("cancel", name)

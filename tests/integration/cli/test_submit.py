@@ -283,9 +283,9 @@ LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
         ),
         ("<html><body>Sign in</body></html>", ", line 1: this is not JUnit XML: its root is <html>"),
         ("<testsuite>\n<testcase name='a'>", ", line 2: no element found"),
-        ("", " is neither JUnit XML nor a report log of pytest-reportlog: submit one of these"),
-        ("PASSED", " is neither JUnit XML nor a report log of pytest-reportlog: submit one of these"),
-        ('{"a": 1}\n', ", line 1: this is not a line of pytest-reportlog"),
+        ("", " is neither JUnit XML, pytest-reportlog, CTRF nor an Allure result"),
+        ("PASSED", " is neither JUnit XML, pytest-reportlog, CTRF nor an Allure result"),
+        ('{"a": 1}\n', " is neither JUnit XML, pytest-reportlog, CTRF nor an Allure result"),
         ('{"$report_type": "TestReport", "x": []}\n', ", line 1: this is not a line of pytest-reportlog"),
     ],
 )

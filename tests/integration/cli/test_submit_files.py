@@ -81,8 +81,8 @@ def test_gzip_on_standard_input_is_read(submit: Submit, stored: Any) -> None:
 
 BAD = {
     "cut.xml": (b'<testsuite name="cut">\n<testcase name="kept"/>\n<testcase name="los', ", line 3: unclosed token"),
-    "junk.xml": (b"PASSED", " is neither JUnit XML nor a report log of pytest-reportlog"),
-    "empty.xml": (b"", " is neither JUnit XML nor a report log of pytest-reportlog"),
+    "junk.xml": (b"PASSED", " is neither JUnit XML, pytest-reportlog, CTRF nor an Allure result"),
+    "empty.xml": (b"", " is neither JUnit XML, pytest-reportlog, CTRF nor an Allure result"),
     "page.xml": (b"<html/>", ", line 1: this is not JUnit XML: its root is <html>"),
     "entities.xml": (b'<!DOCTYPE a [<!ENTITY x "y">]><testsuite/>', ", line 1: it defines entities"),
     "cut.xml.gz": (gzip.compress(b"<testsuite/>")[:-9], ": its compressed data ends too early"),
@@ -115,9 +115,34 @@ def test_a_folder_costs_no_file_its_results(tmp_path: Path, submit: Submit, stor
     done = submit("folder", "a.xml")
     assert (done.returncode, done.stderr) == (
         1,
-        b"tms: folder: Is a directory: name a file that can be read\n",
+        b"tms: folder holds no report: name a folder with reports, or a file\n",
     )
     assert len(stored()[0]) == 2
+
+
+def test_ctrf_allure_results_and_a_pattern_are_one_shard(tmp_path: Path, submit: Submit, stored: Any) -> None:
+    allure = tmp_path / "allure-results"
+    allure.mkdir()
+    for number, status in enumerate(["failed", "passed"]):
+        document = {
+            "uuid": f"u{number}",
+            "historyId": "h",
+            "name": "retried",
+            "status": status,
+            "start": number,
+        }
+        (allure / f"u{number}-result.json").write_text(json.dumps(document))
+    tests = [{"name": "fails", "status": "failed", "duration": 1, "message": "no"}]
+    (tmp_path / "ctrf.json").write_text(json.dumps({"results": {"summary": {"tests": 1}, "tests": tests}}))
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "a.xml").write_text(GOOD.format("s"))
+    done = submit("allure-results", "ctrf.json", "**/*.xml")
+    assert (done.returncode, done.stderr) == (0, b"")
+    found, shard = stored()
+    assert list(found) == ["retried", "fails", "s::a", "s::b"]
+    assert (found["retried"]["status"], len(found["retried"]["attempts"])) == ("passed", 2)
+    counts = shard.results
+    assert (shard.status, counts.total, counts.failed, counts.flaky) == ("failed", 4, 1, 1)
 
 
 def test_a_name_that_no_file_can_have_costs_no_file_its_results(
@@ -169,7 +194,7 @@ def test_names_of_files_alone_that_do_not_exist_are_wrong_usage(
 ) -> None:
     done = submit("*.xml")
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"there is no file '*.xml': nothing was sent" in done.stderr
+    assert b"there is no file '*.xml', and nothing was sent" in done.stderr
     with tms.client() as client:
         assert [shard.status for shard in client.get_execution(execution).shard_results] != ["error"]
 

@@ -335,7 +335,7 @@ def test_the_command_shows_and_stops_the_server(place: Place) -> None:
     assert place.tms("stop").stdout == "stopped\n"
     assert not alive(pid)
     assert json.loads(place.tms("status", "--json").stdout) == nothing
-    assert place.tms("stop").stdout == "it was not running\n"
+    assert place.tms("stop").stdout == "not running\n"
     assert answer(place.ask(session.pid, ci=False))["url"] == found["url"]
 
 

@@ -48,7 +48,7 @@ def test_the_next_run_delivers_what_the_one_before_kept(
         assert left(pytester.path) == []
         assert client.describe_service().service == "pytest-tms"
     again = run_tms("replay", str(pytester.path / ".tms"), "--url", tms.url, TMS_API_TOKEN=tms.token)
-    assert again.stdout == f"nothing is kept in {pytester.path / '.tms'}\n", name
+    assert again.stdout == f"there are no journals in {pytester.path / '.tms'}\n", name
 
 
 def test_what_was_kept_for_another_tms_stays(

@@ -43,7 +43,7 @@ def test_a_run_without_a_token_is_kept_and_sent_by_the_printed_command(
     with tms.client() as client:
         assert client.get_execution(execution).test_suite == "smoke"
     again = run_tms(*printed(result), TMS_API_TOKEN=tms.token)
-    assert (again.returncode, again.stdout.rpartition(" is ")[2]) == (0, "delivered already\n")
+    assert (again.returncode, again.stdout.rpartition(" is ")[2]) == (0, "already delivered\n")
 
 
 @pytest.mark.parametrize("url", ["tms.example.com", "ftp://tms.example.com/api", "http//tms.example.com/api"])

@@ -61,7 +61,7 @@ def test_offline_needs_neither_url_nor_token_and_replays_as_if_live(
     assert (execution.status, execution.test_suite) == ("completed", "smoke")
     assert (execution.results.total, execution.results.failed) == (2, 1)
     again = run_tms("replay", str(suite / ".tms" / "offline"), "--url", tms.url, TMS_API_TOKEN=tms.token)
-    assert again.stdout == f"nothing is kept in {suite}/.tms/offline\n"
+    assert again.stdout == f"there are no journals in {suite}/.tms/offline\n"
 
 
 def test_a_replay_keeps_the_times_of_the_run(pytester: pytest.Pytester, suite: Path, tms: Tms) -> None:
@@ -164,7 +164,10 @@ def test_a_run_that_the_tms_will_not_create_holds_up_no_other_and_is_sent_under_
     why, end = sent.stderr.splitlines()
     assert why.startswith(f"{bad} is not sent: Request validation failed (testSuite: ")
     assert why.endswith("tms replay --suite and --environment send it under others")
-    assert end == f"tms: 1 of 2 runs not sent: kept in {folder}; --discard deletes them"
+    assert end == (
+        f"tms: 1 of 2 runs are not sent and stay in {folder}: "
+        "correct the error and repeat the command, or delete them with --discard"
+    )
     assert sorted(folder.glob("*.jsonl")) == [bad]
     told = run_tms("replay", str(folder), "--url", tms.url, "--json", TMS_API_TOKEN=tms.token)
     (failed,) = json.loads(told.stdout)["failed"]

@@ -1,7 +1,8 @@
-"""Readers of the files that `tms submit` takes: one module per format, all with the interface ``Report``."""
+"""Readers of the reports that `tms submit` sends: a module per format, all with the interface ``Report``."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Protocol
@@ -33,7 +34,7 @@ class Report(Protocol):
 
 
 class Unreadable:
-    """A file that cannot be read, or is of no known format: no results and one problem."""
+    """A file that cannot be read or has an unknown format: no results and one problem."""
 
     def __init__(self, problem: str) -> None:
         self.status: wire.SubmittedStatus | None = "error"
@@ -47,28 +48,52 @@ class Unreadable:
 
 
 def read_report(source: Source, node_ids: NodeIds) -> Report:
-    """Return the report in ``source``; how its text begins tells the format."""
+    """Return the report in ``source``; the beginning of its text determines the format."""
     text = source.text()
-    start = ""
+    head = ""
     try:
         for chunk in text:
-            start = chunk.lstrip(BLANK)
-            source.skipped_lines += chunk[: len(chunk) - len(start)].count("\n")
-            if start:
+            content = head + chunk if head else chunk.lstrip(BLANK)
+            if not head:
+                source.skipped_lines += chunk[: len(chunk) - len(content)].count("\n")
+            head = content
+            if len(head) >= HEAD or head.startswith("<"):
                 break
     except (OSError, ValueError) as error:
-        return Unreadable(f"{source.name}: {reason(error)}")
-    if start.startswith("<"):
-        from pytest_tms.cli.formats.junit import JUnit
+        if not head:
+            return Unreadable(f"{source.name}: {reason(error)}")
+        text = _raising(error)
+    text = chain((head,), text)
+    if head.startswith("<"):
+        from pytest_tms.cli.formats.junit import JUnitReport
 
-        return JUnit(source, chain((start,), text), node_ids)
-    if start.startswith("{"):
+        return JUnitReport(source, text, node_ids)
+    if head.startswith("{"):
+        return _json_report(head, source, text, node_ids)
+    return Unreadable(f"{source.name} {UNKNOWN_FORMAT}")
+
+
+def _json_report(head: str, source: Source, text: Iterator[str], node_ids: NodeIds) -> Report:
+    """Return the report in a JSON document, or in lines of JSON."""
+    if REPORT_LOG.search(head):
         from pytest_tms.cli.formats.report_log import ReportLog
 
-        return ReportLog(source, chain((start,), text), node_ids)
-    return Unreadable(
-        f"{source.name} is neither JUnit XML nor a report log of pytest-reportlog: submit one of these"
-    )
+        return ReportLog(source, text, node_ids)
+    found = JSON_FORMAT.search(head)
+    if found is not None and found["ctrf"]:
+        from pytest_tms.cli.formats.ctrf import CtrfReport
+
+        return CtrfReport(source, text, node_ids)
+    if found is not None:
+        from pytest_tms.cli.formats.allure import AllureReport
+
+        return AllureReport([source], node_ids, text=text)
+    return Unreadable(f"{source.name} {UNKNOWN_FORMAT}")
+
+
+def _raising(error: Exception) -> Iterator[str]:
+    raise error
+    yield
 
 
 def reason(error: Exception) -> str:
@@ -78,5 +103,13 @@ def reason(error: Exception) -> str:
     return str(error)
 
 
+HEAD = 1 << 16
+"""Characters at the beginning of a JSON file that determine its format."""
+REPORT_LOG = re.compile(r'"\$report_type"\s*:')
+JSON_FORMAT = re.compile(
+    r'"(?:(?P<ctrf>results|reportFormat|specVersion)|uuid|historyId|testCaseId|fullName|statusDetails)"\s*:'
+)
+"""Members by which CTRF and Allure are recognised."""
+UNKNOWN_FORMAT = "is neither JUnit XML, pytest-reportlog, CTRF nor an Allure result: submit one of these"
 BLANK = "".join(map(chr, range(33))) + "\x85\xa0\ufeff\ufffe\ufffd"
 """Characters that may come before a report: white space, control characters, byte order marks."""

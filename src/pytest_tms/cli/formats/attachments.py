@@ -1,9 +1,9 @@
-"""Files that a report names: ``[[ATTACHMENT|path]]`` in output, and properties that hold a path."""
+"""Files that a report refers to: attachments, ``[[ATTACHMENT|path]]`` in output, properties with a path."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,10 @@ SUFFIXES: Mapping[str, Kind] = {
     ".zip": "trace",
 }
 """Kinds by the end of a file's name; other files are of the kind ``log``."""
+CONTENT_TYPES: Mapping[str, Kind] = {"image": "screenshot", "video": "video"}
+"""Kinds by the first part of the content type."""
 MAX_PATH_LENGTH = 4096
+"""Characters of a path."""
 MAX_ARTIFACTS = 1000
 """Artifacts of one test."""
 
@@ -49,18 +52,30 @@ def is_attachment(name: str, value: str) -> bool:
 
 
 def artifacts(paths: list[str], folder: Path) -> list[wire.Artifact]:
-    """Return an artifact for each path, once.
+    """Return an artifact for each path, once. See ``artifact``."""
+    return distinct([artifact(path, folder) for path in paths[:MAX_ARTIFACTS]])
 
-    A relative path that exists below ``folder``, the report's, is made absolute; others stay as they are.
-    """
+
+def distinct(found: Iterable[wire.Artifact | None]) -> list[wire.Artifact]:
+    """Return the artifacts, each path once."""
     kept: dict[str, wire.Artifact] = {}
-    for path in paths[:MAX_ARTIFACTS]:
-        found = _resolve(path, folder)
-        if len(path) <= MAX_PATH_LENGTH and found not in kept:
-            name = re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
-            kind = SUFFIXES.get(_suffix(path), "log")
-            kept[found] = wire.Artifact(name=clean(name, limit=200), kind=kind, path=clean(found))
-    return list(kept.values())
+    for each in found:
+        if each is not None:
+            kept.setdefault(each.path, each)
+    return list(kept.values())[:MAX_ARTIFACTS]
+
+
+def artifact(path: str, folder: Path, *, name: str = "", content_type: str = "") -> wire.Artifact | None:
+    """Return the artifact at a path; None if it is too long for a path.
+
+    A relative path that exists below ``folder``, the report's, is made absolute; others stay as they are. The
+    name of the file determines its kind, else ``content_type``.
+    """
+    if len(path) > MAX_PATH_LENGTH:
+        return None
+    name = name or re.split(r"[/\\]", path.rstrip("/\\"))[-1] or path
+    kind = SUFFIXES.get(_suffix(path)) or CONTENT_TYPES.get(content_type.partition("/")[0].lower(), "log")
+    return wire.Artifact(name=clean(name, limit=200), kind=kind, path=clean(_resolve(path, folder)))
 
 
 def _resolve(path: str, folder: Path) -> str:

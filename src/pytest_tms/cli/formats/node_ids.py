@@ -1,4 +1,4 @@
-"""Node ids that tell equally named tests apart."""
+"""Unique node ids for tests with equal names."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Sequence
 
 
 class NodeIds:
-    """The node ids of one submission, with the suite that took each."""
+    """The node ids of one submission, each with the suite of its test."""
 
     def __init__(self) -> None:
-        self._takers: dict[str, str] = {}
+        self._suites: dict[str, str] = {}
         self._numbers: dict[str, int] = {}
 
     def take(self, candidates: Sequence[str], suite: str) -> tuple[int, str]:
-        """Take the first candidate that no other suite has; return its index and the node id.
+        """Reserve the first candidate that no other suite uses; return its index and the node id.
 
-        A node id that its own suite repeats, or that other suites have whichever candidate is tried, ends in
-        `` #2``, `` #3`` ….
+        A node id that its own suite repeats ends in `` #2``, `` #3`` …, and so does the first candidate if
+        other suites use all of them.
         """
         for index, candidate in enumerate(candidates):
-            taker = self._takers.get(candidate)
-            if taker is None:
-                self._takers[candidate] = suite
+            owner = self._suites.get(candidate)
+            if owner is None:
+                self._suites[candidate] = suite
                 return index, candidate
-            if taker == suite:
+            if owner == suite:
                 return index, self._numbered(candidate, suite)
         return 0, self._numbered(candidates[0], suite)
 
@@ -32,7 +32,7 @@ class NodeIds:
         while True:
             number += 1
             numbered = f"{node_id} #{number}"
-            if numbered not in self._takers:
+            if numbered not in self._suites:
                 self._numbers[node_id] = number
-                self._takers[numbered] = suite
+                self._suites[numbered] = suite
                 return numbered

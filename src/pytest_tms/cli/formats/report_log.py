@@ -1,4 +1,4 @@
-"""pytest-reportlog's file, read as results by the recorder that follows a run, so that both agree."""
+"""The file of pytest-reportlog, read as results by the recorder that the plugin uses, too."""
 
 from __future__ import annotations
 
@@ -12,33 +12,31 @@ import pytest
 
 from pytest_tms import wire
 from pytest_tms.cli.formats import reason
+from pytest_tms.cli.formats.bounded_text import clip
 from pytest_tms.cli.formats.node_ids import NodeIds
 from pytest_tms.cli.formats.source import Source
 from pytest_tms.plugin.results.outcomes import not_collected
 from pytest_tms.plugin.results.recorder import Recorder
-from pytest_tms.text import clean
 
-MAX_TEXT = 100_000
-"""Characters of a traceback and of each output that are kept; more is cut in the middle."""
 MAX_LINE = 64 << 20
-"""Characters of one line, which is kept whole while it is read."""
+"""Characters of one line, which is read at once."""
 
 ENDS: dict[object, wire.SubmittedStatus] = {2: "cancelled", 3: "error", 4: "error"}
-"""pytest's exit statuses that say more of a shard than its tests do."""
+"""Status of the shard by the exit status of pytest; with another one its tests determine it."""
 
 
 class ReportLog:
-    """One file; see ``Report``. A line that is not a report of pytest-reportlog is left out and named."""
+    """One file; see ``Report``. A line that is not a report is left out, and is a problem."""
 
     def __init__(self, source: Source, text: Iterator[str], node_ids: NodeIds) -> None:
-        self.status: wire.SubmittedStatus | None = "error"  # as long as no end of the session was read
+        self.status: wire.SubmittedStatus | None = "error"  # until the end of the session is read
         self.problems: list[str] = []
         self.properties: dict[str, dict[str, Any]] = {}
         self.artifacts: list[wire.Artifact] = []
         self._source = source
         self._text = text
         self._node_ids = node_ids
-        self._recorder = Recorder(_clip)
+        self._recorder = Recorder(clip)
         self._is_broken = False
         self._is_finished = False
         self._line = source.skipped_lines
@@ -59,9 +57,10 @@ class ReportLog:
         while True:
             try:
                 result = next(remaining, None)
-            except Exception as error:  # whatever a line holds that no pytest wrote
+            except Exception as error:  # a line may hold anything
                 self._problem(
-                    f"what it says of a test that did not end cannot be read ({type(error).__name__})"
+                    f"the reports of a test that did not end cannot be read ({type(error).__name__}): "
+                    "run the tests again"
                 )
                 break
             if result is None:
@@ -70,7 +69,7 @@ class ReportLog:
         if self._bad_lines > 1:
             self._problem(f"{self._bad_lines - 1} more lines are not lines of pytest-reportlog")
         if not self._is_finished and not self.problems:
-            what = "the session did not end; its tests so far are kept: submit the log after pytest has ended"
+            what = "the session did not end; its tests are kept: submit the log after pytest has ended"
             self._problem(f"line {self._line}: {what}")
         if self._is_broken:
             self.status = "error"
@@ -111,21 +110,23 @@ class ReportLog:
                 return self._recorder.add(report)
             if isinstance(report, pytest.CollectReport) and not report.passed:
                 self._is_broken = self._is_broken or report.failed
-                return not_collected(report, _clip)
-        except Exception:  # whatever a line holds that no pytest wrote
+                return not_collected(report, clip)
+        except Exception:  # a line may hold anything
             self._bad_lines += 1
             if self._bad_lines == 1:
                 what = "this is not a line of pytest-reportlog; the other lines are kept"
-                cut = "" if line.rstrip().endswith("}") else " (the line is cut)"
-                self._problem(f"line {self._line}: {what}{cut}: run the tests again and submit it again")
+                truncated = "" if line.rstrip().endswith("}") else " (the line is truncated)"
+                self._problem(
+                    f"line {self._line}: {what}{truncated}: run the tests again and submit it again"
+                )
             return self._given_up(report)
         return None
 
     def _given_up(self, report: object) -> wire.TestResult | None:
-        """Return what is left of a test whose report the recorder cannot read: whether it failed."""
+        """Return a result with the outcome alone, for a report that the recorder cannot read."""
         try:
             return self._recorder.give_up(report) if isinstance(report, pytest.TestReport) else None
-        except Exception:  # it has not even an id
+        except Exception:  # it does not even have an id
             return None
 
     def _report(self, entry: dict[str, Any]) -> object:
@@ -136,25 +137,21 @@ class ReportLog:
             self._is_finished = True
         if kind not in self._kinds:
             return None
-        entry.pop("node", None)  # xdist's object, of which only the text is left
-        # pytest-reportlog renames what pytest knows a subtest by.
+        entry.pop("node", None)  # the text of an object of xdist
+        # pytest-reportlog renames the member by which pytest recognises a subtest.
         data = {**entry, "_report_type": kind}
         report = self._manager.hook.pytest_report_from_serializable(config=None, data=data)
-        if kind == "SubTestReport":  # which would show values as the repr of what is a repr already
+        if kind == "SubTestReport":  # its values are already the result of repr()
             report.context.kwargs.update(entry["_subtest.context"]["kwargs"])
-        if isinstance(report.longrepr, list):  # the place and reason of a skip: JSON has no tuples
+        if isinstance(report.longrepr, list):  # location and reason of a skip: JSON has no tuples
             report.longrepr = tuple(report.longrepr)
         return report
 
     def _distinct(self, result: wire.TestResult) -> wire.TestResult:
-        """Return the result under a node id of its own, with a title and a duration that a TMS takes."""
+        """Return the result with a unique node id, and a title and a duration that a TMS accepts."""
         _, node_id = self._node_ids.take([result.node_id or result.title], "")
         duration = result.duration
         if duration is not None and not (math.isfinite(duration) and 0 <= duration <= wire.MAX_COUNT):
             duration = None
         title = result.title or "(a test without a name)"
         return msgspec.structs.replace(result, node_id=node_id, duration=duration, title=title)
-
-
-def _clip(text: str) -> str:
-    return clean(text, limit=MAX_TEXT)

@@ -1,4 +1,4 @@
-"""A submitted file as text, whatever its compression and character set; memory holds one chunk at a time."""
+"""A submitted file as text: decompressed and decoded in chunks."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ ALIASES = {"windows-31j": "cp932", "x-sjis": "cp932", "ms932": "cp932", "tis620"
 
 
 class Source:
-    """One submitted file; ``name`` is for messages, ``folder`` is what its relative paths begin at.
+    """One submitted file.
 
-    ``skipped_lines`` counts the lines before the text that a reader is given.
+    ``name`` is its name in messages, ``folder`` the folder that its relative paths refer to, and
+    ``skipped_lines`` the number of lines before the text that a reader receives.
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Name the file at ``path``, or standard input if it is None; nothing is opened yet."""
+        """Prepare to read the file at ``path``; None is standard input. Nothing is opened."""
         self.name = "standard input" if path is None else str(path)
         self.folder = Path.cwd() if path is None else path.absolute().parent
         self.skipped_lines = 0
@@ -51,7 +52,7 @@ class Source:
         """
         if self._path is None:
             if sys.stdin is None:
-                raise ValueError("it is closed: send the report through a pipe")
+                raise ValueError("it is closed: pipe the report to the command")
             yield from _decode(_decompress(_chunks(sys.stdin.buffer)))
             return
         with self._path.open("rb") as file:
@@ -64,7 +65,7 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _decompress(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the content of gzip data, of all its members; yield what is not gzip unchanged."""
+    """Yield the content of all members of gzip data; yield other data unchanged."""
     first = next(chunks, b"")
     if not first.startswith(GZIP):
         yield first
@@ -88,7 +89,7 @@ def _decompress(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _decode(chunks: Iterator[bytes]) -> Iterator[str]:
-    """Yield text; bytes that are not of the character set become U+FFFD."""
+    """Yield text; bytes that the character set does not have become U+FFFD."""
     head = b""
     while len(head) < HEAD_BYTES and (chunk := next(chunks, None)) is not None:
         head += chunk

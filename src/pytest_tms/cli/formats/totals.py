@@ -1,4 +1,4 @@
-"""What several reports are together: counts, duration, status, files and properties of one shard."""
+"""The totals of several reports: counts, duration, status, files and properties of one shard."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pytest_tms.cli.formats import Report
 from pytest_tms.cli.formats.attachments import MAX_ARTIFACTS
 
 MAX_PROPERTIES = 16_000
-"""Characters of the properties of suites that are kept: they are metadata, which servers limit."""
+"""Characters of the properties of suites, which become metadata. Servers limit their size."""
 
 
 class Totals:
-    """Counts results one by one. Their node ids are distinct, so none replaces another."""
+    """Counts results, whose node ids are unique."""
 
     def __init__(self) -> None:
         self.duration = 0.0
@@ -34,7 +34,7 @@ class Totals:
         return sum(self._counts.values())
 
     def end(self, report: Report) -> None:
-        """Take over what a report that was read says of its run."""
+        """Add the status, the files and the properties of a report that has been read."""
         self._statuses.add(report.status)
         self._keep(report.artifacts)
         for suite, properties in report.properties.items():
@@ -55,11 +55,11 @@ class Totals:
         return wire.GivenCounts(total=sum(self._counts.values()), flaky=self._flaky, **self._counts)
 
     def status(self) -> wire.SubmittedStatus:
-        """Return how the shard ended: as the worst of its reports, or as its tests."""
+        """Return the status of the shard: the worst status of a report, or that of its tests."""
         if "error" in self._statuses:
             return "error"
         if self._counts["failed"]:
-            return "failed"  # a cancelled run with a failure may also have been xdist's -x
+            return "failed"  # pytest-xdist also interrupts a run for -x
         return "cancelled" if "cancelled" in self._statuses else "completed"
 
     def artifacts(self) -> wire.ArtifactNames | None:

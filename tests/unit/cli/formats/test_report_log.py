@@ -104,7 +104,7 @@ def test_a_cut_last_line_costs_no_other_line(tmp_path: Path) -> None:
     assert report.status == "error"
     (problem,) = report.problems
     assert problem.startswith(f"{tmp_path}/report, line 8: this is not a line of pytest-reportlog")
-    assert "(the line is cut)" in problem
+    assert "(the line is truncated)" in problem
 
 
 def test_a_cut_gzip_file_keeps_its_complete_lines(tmp_path: Path) -> None:

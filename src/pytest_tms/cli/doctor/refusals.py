@@ -1,4 +1,4 @@
-"""What a TMS would refuse of a run, found before the run starts."""
+"""Settings of a run that a TMS would refuse, found before the run starts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def refusals(service: ServiceInfo, *, suite: str, environment: str, execution: str) -> list[str]:
-    """Return one sentence for each thing that the server would refuse of a run.
+    """Return a sentence for each setting that the server would refuse.
 
-    ``service`` is the answer to GET on the base URL; lists that it leaves empty are not checked. A run that
-    joins ``execution`` creates none, so its suite and environment do not matter.
+    ``service`` is the response to GET on the base URL; a list that it leaves empty is not checked. The suite
+    and the environment are not checked if the run joins ``execution``, since it creates none.
     """
     found = []
     if not execution:
@@ -36,7 +36,7 @@ def _token_refusals(token: TokenInfo, environment: str, execution: str) -> list[
     needed = ["executions:write", *(["executions:read"] if execution else [])]
     missing = [scope for scope in needed if not {scope, "admin"} & set(token.scopes)]
     if missing:
-        found.append(f"the token {token.id} lacks {' and '.join(missing)}: use one that has it")
+        found.append(f"the token {token.id} lacks {' and '.join(missing)}: use a token that has it")
     if token.environments and not execution and environment not in token.environments:
         bound = " and ".join(token.environments)
         found.append(f"the token {token.id} is for {bound}, not {environment}: use another")

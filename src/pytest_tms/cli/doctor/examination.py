@@ -1,0 +1,70 @@
+"""The checks of `tms doctor` in their order: the settings, then the TMS, then the clocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_tms.cli.doctor.findings import (
+    Findings,
+    NotReporting,
+    describe_clock,
+    printable,
+    without_credentials,
+)
+from pytest_tms.cli.doctor.service import examine_service
+from pytest_tms.cli.doctor.settings import read_settings
+from pytest_tms.masking.masker import Masker
+
+MAX_CLOCK_SKEW = 30
+"""Seconds by which the clocks may differ."""
+
+
+def examine(arguments: tuple[str, ...], findings: Findings) -> str:
+    """Fill ``findings`` and return the words of the verdict after "Reporting".
+
+    ``arguments`` are options of pytest. Raises NotReporting.
+    """
+    found = read_settings(arguments)
+    masker = Masker(found.get("secrets", ()))
+
+    def shown(text: str) -> str:
+        return without_credentials(masker.text(printable(text)))
+
+    findings.rootdir = printable(found["rootdir"])
+    for name, value, source in found["settings"]:
+        text = "********" if name == "tms_mask" and value else _text(value)
+        findings.settings.append({"name": name, "value": shown(text), "source": source})
+    for name, is_set, source in found.get("tokens", ()):
+        findings.settings.append(
+            {"name": name.lower(), "value": "********" if is_set else "", "source": source}
+        )
+    findings.problems += map(shown, found.get("problems", ()))
+    findings.notes += found.get("notes", ())
+    if found["problem"]:
+        raise NotReporting(shown(found["problem"]))
+    if found["off"]:
+        findings.problems.insert(0, f"reporting is off: {found['off']}")
+        return f"is off: {found['off']}"
+    if "offline" in found:
+        return f"works: offline, results are written to {shown(found['offline'])} and sent by `tms replay`"
+    problem = examine_service(found, findings)
+    findings.problems[:] = map(shown, findings.problems)
+    if problem:
+        raise NotReporting(shown(problem))
+    if findings.clock_skew is not None and abs(findings.clock_skew) > MAX_CLOCK_SKEW:
+        findings.problems.append(
+            f"{describe_clock(findings.clock_skew)}: set it, or times in reports are wrong"
+        )
+    target = f"suite {found['suite']}, environment {found['environment']}"
+    if found["execution"]:
+        target = f"execution {found['execution']}"
+    return f"works: results go to {shown(found['url'])} ({shown(target)})"
+
+
+def _text(value: Any) -> str:
+    """Return the value of a setting as text."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value == 0:  # the value of a number that is not set
+        return ""
+    return " ".join(value) if isinstance(value, list) else str(value)
