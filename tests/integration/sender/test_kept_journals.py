@@ -75,7 +75,7 @@ def test_what_can_never_be_sent_is_named_once_and_can_be_discarded(
     wrong.stdout.fnmatch_lines(["problem: *Must be one of*", "2 results kept; send with: *"])
     sent = run_tms(*printed(wrong), TMS_API_TOKEN=tms.token)
     assert sent.returncode == 1
-    assert "--discard deletes them" in sent.stderr
+    assert "delete them with --discard" in sent.stderr
     later = pytester.runpytest_subprocess("--tms-url", tms.url)
     later.stdout.fnmatch_lines(["tms: 2 results reported: *"])
     discarded = run_tms(*printed(wrong), "--discard")
@@ -91,7 +91,9 @@ def test_empty_and_foreign_files_are_passed_over_with_a_line(pytester: pytest.Py
     sent = run_tms("replay", str(folder), TMS_API_TOKEN=tms.token)
     assert sent.returncode == 0
     assert "  2 tests" in sent.stdout
-    assert sorted(line.partition(": it is")[0] for line in sent.stderr.splitlines()) == [
+    assert sorted(
+        line.partition(" and is skipped: --discard deletes it")[0] for line in sent.stderr.splitlines()
+    ) == [
         f"{folder}/empty.jsonl is empty",
         f"{folder}/foreign.jsonl is not a journal of pytest-tms",
     ]

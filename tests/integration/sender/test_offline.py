@@ -211,7 +211,7 @@ def test_a_replay_may_be_interrupted_and_repeated(pytester: pytest.Pytester, sui
         sending.send_signal(signal.SIGINT)
         _, said = sending.communicate(timeout=30)
     assert sending.returncode == 130
-    assert said.strip() == "what is left stays in .tms: the same command goes on from there"
+    assert said.strip() == "the rest stays in .tms: the same command continues from there"
     execution = replayed(suite, tms)
     assert (execution.status, execution.results.total) == ("completed", 2)
 
