@@ -168,7 +168,7 @@ def has_submission(connection: Connection, submission: Submission) -> bool:
     return connection.execute(query.limit(1)).one_or_none() is not None
 
 
-_FIELDS = msgspec.json.Decoder(dict[str, Any])
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _CODES = {status: number for number, status in enumerate(STATUSES)}
 _COLUMNS = tuple(column.name for column in tables.results.c)
 _STORED = (
