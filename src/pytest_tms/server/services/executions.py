@@ -124,13 +124,11 @@ def _new_execution(
 
 def _find_or_create(connection: Connection, new: Execution, caller: Caller) -> Execution | None:
     """Insert a new execution; if its run key has one already, return that one, locked."""
-    found = _find(connection, new)
-    if found is not None:
-        return found
-    if executions.create(connection, new):
-        audit.add(connection, caller, "execution.created", new.id, new.created_at)
-        return None
-    return _find(connection, new)
+    while (found := _find(connection, new)) is None:
+        if executions.create(connection, new):
+            audit.add(connection, caller, "execution.created", new.id, new.created_at)
+            return None
+    return found
 
 
 def _find(connection: Connection, new: Execution) -> Execution | None:

@@ -41,8 +41,9 @@ def create(connection: Connection, execution: Execution) -> bool:
             index_elements=[table.c.run_key, table.c.test_suite, table.c.environment],
             index_where=table.c.run_key.is_not(None),
         )
+        .returning(table.c.id)
     )
-    return bool(inserted.rowcount)
+    return inserted.one_or_none() is not None
 
 
 def lock_by_run_key(
