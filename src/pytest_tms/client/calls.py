@@ -45,6 +45,8 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
 class Call(msgspec.Struct, Generic[Takes, Gives], frozen=True, kw_only=True):
     """A call: the message that it takes (``type(None)`` for none), the one that it gives, its success status.
 
+    ``found`` describes when the status is 200 instead, because what the call creates is there already.
+
     ``path`` is relative to the base URL and has its parameters in braces. ``scope`` is the scope that an API
     token needs, None if the call needs no token. ``limit`` names the rate limit that counts the call; a GET
     request reports the limit without being counted. ``errors`` are the documented errors. ``query`` are the
@@ -61,6 +63,7 @@ class Call(msgspec.Struct, Generic[Takes, Gives], frozen=True, kw_only=True):
     scope: Scope | None
     errors: tuple[type[ApiError], ...]
     limit: Limit | None = None
+    found: str = ""
     query: tuple[Parameter, ...] = ()
 
 
@@ -97,6 +100,7 @@ CREATE_EXECUTION = Call(
     scope="executions:write",
     errors=(*_BODY, Conflict, *_TOKEN),
     limit="executions",
+    found="An earlier request with the same run key created the execution.",
 )
 GET_EXECUTION = Call(
     name="get_execution",

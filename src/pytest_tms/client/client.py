@@ -107,6 +107,9 @@ class TmsClient:
     def create_execution(self, request: wire.ExecutionRequest, *, key: str = "") -> wire.ExecutionCreated:
         """Create an execution: "Create Test Execution" in the API document.
 
+        With a ``run_key``, which needs the capability ``run-key``, return the execution that an earlier
+        request with the same key, suite and environment created; ``joined`` is whether there is one.
+
         Raises:
             Unprocessable: a field is invalid, or the server does not accept the suite or environment.
         """

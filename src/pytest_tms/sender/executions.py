@@ -14,6 +14,8 @@ from pytest_tms.errors import (
     BadRequest,
     NotFound,
     NotTms,
+    RateLimited,
+    ServiceUnavailable,
     TooLarge,
     Unprocessable,
     Unreachable,
@@ -29,13 +31,17 @@ REJECTIONS = (BadRequest, Unprocessable, TooLarge)
 
 
 class JoinedExecution(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """The execution that a run reports to. Its own token is never written to disk."""
+    """The execution that a run reports to. Its own token is never written to disk.
+
+    ``is_shared`` is whether jobs find it by a run key, so that none of them ends it.
+    """
 
     execution_id: str
     report_url: str = ""
     webhook_url: str = ""
     webhook_token: str = ""
     capabilities: Sequence[str] = ()
+    is_shared: bool = False
 
 
 class ExecutionReporter:
@@ -116,6 +122,10 @@ def join_execution(
 
     ``webhook_token`` is that of an execution which another process created. ``overrides`` replaces fields of
     the request. Raises what ``TmsClient`` raises.
+
+    A run key is sent only to a TMS that announces it. The capabilities are asked for before, which costs one
+    request, and only a run with a key: those in the response to the creation come too late, since every job
+    would then have created an execution that stays empty.
     """
     if opened.request is None:
         status = client.get_execution(opened.execution)
@@ -127,6 +137,9 @@ def join_execution(
         )
         return joined, []
     request = msgspec.structs.replace(opened.request, **overrides)
+    lone_shard: list[str] = []
+    if request.run_key is not None and "run-key" not in _capabilities(client):
+        request, lone_shard = _without_run_key(request)
     created, warnings = _create(client, opened.run, request)
     joined = JoinedExecution(
         execution_id=created.execution_id,
@@ -134,8 +147,26 @@ def join_execution(
         webhook_url=created.webhook_url,
         webhook_token=created.webhook_token,
         capabilities=created.capabilities,
+        is_shared=request.run_key is not None,
     )
-    return joined, warnings
+    return joined, [*lone_shard, *warnings]
+
+
+def _without_run_key(request: ExecutionRequest) -> tuple[ExecutionRequest, list[str]]:
+    """Return a request of an execution for this process alone, and a warning that says what to do instead.
+
+    An execution that declares the shards of other jobs would wait for them and fail.
+    """
+    configuration = request.configuration
+    shards = configuration.shards if configuration is not None and configuration.shards else 1
+    if configuration is not None:
+        configuration = msgspec.structs.replace(configuration, shards=1)
+    create = "tms execution create" + (f" --shards {shards}" if shards > 1 else "")
+    warning = (
+        "this TMS cannot bring the jobs of a run together (no capability run-key), so this run is an "
+        f"execution of its own: run `{create}` once and pass --tms-execution to all jobs"
+    )
+    return msgspec.structs.replace(request, configuration=configuration, run_key=None), [warning]
 
 
 def _create(client: TmsClient, run: str, request: ExecutionRequest) -> tuple[ExecutionCreated, list[str]]:
@@ -154,6 +185,8 @@ def _create(client: TmsClient, run: str, request: ExecutionRequest) -> tuple[Exe
 def _capabilities(client: TmsClient) -> Sequence[str]:
     try:
         return client.describe_service().capabilities
+    except (RateLimited, ServiceUnavailable):  # of a server that may have some: the caller tries again
+        raise
     except (ApiError, NotTms):  # a server that implements the API document only has none
         return ()
 

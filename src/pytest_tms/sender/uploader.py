@@ -220,7 +220,7 @@ class Uploader:
                 self._send_event(reporter, "execution.progress", data, line.at if self._is_replay else "")
         elif isinstance(line, ShardEnded):
             self._end_shard(reporter, line)
-        elif isinstance(line, Closed) and line.event is not None:
+        elif isinstance(line, Closed) and line.event is not None and not reporter.joined.is_shared:
             data = EventData(
                 status=line.status, results=line.results, duration=line.duration, reason=line.reason or None
             )

@@ -197,6 +197,12 @@ class ServerSettings:
         "seconds without a report after which a shard with live reports is lost; 0 for never",
         WholeNumber(0, 86_400),
     )
+    run_key_wait: int = _setting(
+        60,
+        "seconds for which an execution with a [run key](protocol.md#run-keys) waits for more shards, if no "
+        "job declares how many there are",
+        WholeNumber(0, 86_400),
+    )
     progress_interval: int = _setting(
         30, "seconds between two `execution.progress` webhooks", WholeNumber(0, 86_400)
     )

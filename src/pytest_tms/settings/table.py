@@ -110,6 +110,14 @@ class Settings:
         metavar="ID",
         env="TMS_EXECUTION_ID",
     )
+    run_key: str = _setting(
+        "",
+        "jobs with the same key, suite and environment share one execution; if a shard is named in CI, the "
+        "default is a key of the CI run; 'none' switches it off",
+        option="--tms-run-key",
+        metavar="KEY",
+        env="TMS_RUN_KEY",
+    )
     shard: str = _setting(
         "",
         "this process is shard I (from 1) of N and runs only its part; "

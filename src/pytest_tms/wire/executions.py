@@ -12,19 +12,23 @@ from pytest_tms.wire.base import MAX_COUNT, Answer, Count, Identifier, Request, 
 class Configuration(Request, frozen=True, kw_only=True):
     """How an execution is to run.
 
+    ``shards`` is 1 if it is missing; with a run key, the number is then not known.
     ``timeout`` is the milliseconds after its first report at which it fails. Without one, it fails once it
     has sent nothing for 1800000 milliseconds.
     """
 
     browsers: list[str] | None = None
     parallel: bool | None = False
-    shards: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = 1
+    shards: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
     timeout: Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)] | None = None
     retries: Count | None = 0
 
 
 class ExecutionRequest(Request, frozen=True, kw_only=True):
-    """POST /executions. Only ``test_suite`` and ``environment`` are required."""
+    """POST /executions. Only ``test_suite`` and ``environment`` are required.
+
+    Requests with the same ``run_key``, suite and environment get the same execution (capability ``run-key``).
+    """
 
     test_suite: Identifier
     environment: Identifier
@@ -32,13 +36,15 @@ class ExecutionRequest(Request, frozen=True, kw_only=True):
     trigger_source: TriggerSource | None = "api"
     configuration: Configuration | None = None
     metadata: dict[str, Any] | None = None
+    run_key: Identifier | None = None
 
 
 class ExecutionCreated(Answer, frozen=True, kw_only=True):
     """The answer to POST /executions.
 
     ``configuration`` repeats what was requested, ``testSuite`` and ``environment`` included.
-    ``webhook_token`` is valid for ``webhook_url`` only, and is shown only once.
+    ``webhook_token`` is valid for ``webhook_url`` only, and is shown only once. ``joined`` is whether an
+    earlier request with the same run key created the execution.
     """
 
     execution_id: str
@@ -49,6 +55,7 @@ class ExecutionCreated(Answer, frozen=True, kw_only=True):
     webhook_token: str = ""
     report_url: str = ""
     capabilities: list[str] = []
+    joined: bool = False
 
 
 class Counts(Answer, frozen=True, kw_only=True):
@@ -134,6 +141,8 @@ class ExecutionStatus(Answer, frozen=True, kw_only=True):
     """The answer to GET /executions/{id}: the documented fields, then what the execution was created with.
 
     ``reason`` is why it failed or was cancelled. ``running`` lists the tests in flight of shards that run.
+    ``declared_shards`` are the numbers of shards that requests with its ``run_key`` declared, in ascending
+    order: the largest counts.
     """
 
     execution_id: str
@@ -151,6 +160,8 @@ class ExecutionStatus(Answer, frozen=True, kw_only=True):
     trigger_source: str = ""
     configuration: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
+    run_key: str | None = None
+    declared_shards: list[int] = []
 
 
 class ExecutionCancelled(Answer, frozen=True, kw_only=True):

@@ -223,6 +223,56 @@ def test_an_attached_run_neither_creates_nor_ends_the_execution(
     assert {request["headers"]["Authorization"] for request in hooks} == {"Bearer wh_token_of_ci"}
 
 
+def test_a_shard_without_run_keys_reports_alone_and_says_what_to_do(
+    documented: Foreign, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile("def test(): pass")
+    options = ("--tms-url", documented.url, "--tms-shard", "1/4", "--tms-run-key", "run 7")
+    result = pytester.runpytest(*options)
+    result.stdout.fnmatch_lines(
+        [
+            "warning: this TMS cannot bring the jobs of a run together (no capability run-key), so this run "
+            "is an execution of its own: run `tms execution create --shards 4` once and pass --tms-execution "
+            "to all jobs"
+        ]
+    )
+    (request,) = sent(documented, "/api/executions")
+    assert "runKey" not in request
+    assert request["configuration"]["shards"] == 1
+    events = sent(documented, "/api/webhooks/executions/exec_1")
+    assert events[-1]["event"] == "execution.completed"
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--tms-shard", "1"), ("--tms-run-key", "none", "--tms-shard", "1/4")]
+)
+def test_a_run_without_a_key_makes_no_request_more(
+    documented: Foreign, pytester: pytest.Pytester, options: tuple[str, ...]
+) -> None:
+    pytester.makepyfile("def test(): pass")
+    pytester.runpytest("--tms-url", documented.url, *options).assert_outcomes(passed=1)
+    assert not [request for request in documented.requests if request["method"] == "GET"]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_an_overloaded_server_is_asked_again_for_run_keys(
+    documented: Foreign, pytester: pytest.Pytester, status: int
+) -> None:
+    speaks = documented.route
+    documented.will_answer(status, {"error": {}})
+    documented.will_answer(200, {"service": "another", "capabilities": ["run-key"]})
+    assert speaks is not None
+    documented.route = lambda method, path: None if path == "/api/" else speaks(method, path)
+    pytester.makepyfile("def test(): pass")
+    options = ("--tms-url", documented.url, "--tms-shard", "1/4", "--tms-run-key", "run 7")
+    pytester.runpytest(*options).assert_outcomes(passed=1)
+    (request,) = sent(documented, "/api/executions")
+    assert request["runKey"] == "run 7"
+    assert request["configuration"]["shards"] == 4
+    events = [event["event"] for event in sent(documented, "/api/webhooks/executions/exec_1")]
+    assert "execution.completed" not in events
+
+
 def test_refused_results_are_named_and_change_no_exit_status(
     documented: Foreign, pytester: pytest.Pytester
 ) -> None:

@@ -23,7 +23,13 @@ from pytest_tms.plugin.results.recorded_properties import suite_properties
 from pytest_tms.plugin.results.recorder import Recorder
 from pytest_tms.plugin.session.delivery import STOPPED_DEADLINE, ResultDelivery
 from pytest_tms.plugin.session.ending import NotRun, closing_line, not_started, shard_ends
-from pytest_tms.plugin.session.opening import execution_request, journal_folders, opening_line
+from pytest_tms.plugin.session.opening import (
+    execution_request,
+    find_run_key,
+    journal_folders,
+    lone_shard_warning,
+    opening_line,
+)
 from pytest_tms.plugin.session.run_journal import RunJournal
 from pytest_tms.plugin.session.shards import SessionShards
 from pytest_tms.plugin.session.summary import Summary, summarise
@@ -80,6 +86,7 @@ class ReportingSession:
         self._workers: Workers | None = None
         self._metadata: dict[str, Any] = {}
         self._is_grouped = False
+        self._lone_shard = ""
         self._has_started = False
         self._collected = 0
         self._items: list[pytest.Item] = []
@@ -115,8 +122,10 @@ class ReportingSession:
         self._recorder = Recorder(self._clip, per_worker=per_worker, grouped=self._is_grouped)
         request = None
         if not settings.execution:
+            run_key = find_run_key(settings)
+            self._lone_shard = lone_shard_warning(settings, self._shards, run_key)
             request = self._user_hooks.change_request(
-                execution_request(settings, self._shards, self._metadata)
+                execution_request(settings, self._shards, self._metadata, run_key)
             )
         self._journal.write(opening_line(settings, run, self._metadata, request))
         for shard_id in self._shards.ids:
@@ -301,7 +310,8 @@ class ReportingSession:
         )
         for end in ends:
             journal.write(end)
-        ends_execution = not settings.execution and self._shards.are_all
+        # The sender leaves out the end of an execution that it shares with other jobs.
+        ends_execution = not settings.execution
         journal.write(closing_line(ends, now=now, wait=settings.deadline, ends_execution=ends_execution))
         journal.writer.close()
         state = self._deliver(
@@ -312,7 +322,8 @@ class ReportingSession:
             running=[self._masker.node_id(name) for name in not_run.running],
             not_started=[self._masker.node_id(name) for name in not_run.not_started],
         )
-        warnings = self._config.stash[STORE].warnings
+        lone_shard = [self._lone_shard] if self._lone_shard else []
+        warnings = [*lone_shard, *self._config.stash[STORE].warnings]
         self._summary = summarise(ends, state, masked, settings, journal.writer, warnings)
         self._shutdown.close()
         self._user_hooks.notify_finished(self._summary)

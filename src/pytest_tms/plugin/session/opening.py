@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_tms.ci.detection import detect_build
 from pytest_tms.journal.lines import VERSION, Opened
 from pytest_tms.masking.urls import without_credentials
 from pytest_tms.plugin.session.shards import SessionShards
 from pytest_tms.settings.table import Settings
+from pytest_tms.text import clean
 from pytest_tms.wire.base import timestamp
 from pytest_tms.wire.executions import Configuration, ExecutionRequest
 
 JOURNALS = Path(".tms") / "journal"
 """The folder of journals, under pytest's rootdir."""
+NO_RUN_KEY = "none"
+"""The value of ``--tms-run-key`` that switches it off."""
+MAX_RUN_KEY = 200
+"""Characters of the longest run key; of a longer one the hash is sent."""
 MAX_ATTEMPT = 999_999
 """The largest number of a CI attempt that is sent."""
 
@@ -53,10 +62,33 @@ def opening_line(
     )
 
 
+def find_run_key(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
+    """Return the key by which the jobs of one run share an execution; empty if they do not.
+
+    It is that of the setting, else if a shard is named that of the CI run.
+    """
+    key = settings.run_key
+    if not key and settings.shard and (build := detect_build(environ)) is not None:
+        key = build.run_key
+    if key.lower() == NO_RUN_KEY:
+        return ""
+    return key if len(key) <= MAX_RUN_KEY else hashlib.sha256(clean(key).encode()).hexdigest()
+
+
+def lone_shard_warning(settings: Settings, shards: SessionShards, run_key: str) -> str:
+    """Return a sentence if this session is one of several shards and nothing brings them together."""
+    if not shards.are_part or run_key or settings.run_key or settings.execution:
+        return ""
+    return (
+        f"shard {settings.shard} is an execution of its own: give all shards the same --tms-run-key, or run "
+        f"`tms execution create --shards {shards.declared}` and pass them --tms-execution"
+    )
+
+
 def execution_request(
-    settings: Settings, shards: SessionShards, metadata: dict[str, Any]
+    settings: Settings, shards: SessionShards, metadata: dict[str, Any], run_key: str
 ) -> ExecutionRequest:
-    """Return the request that creates the session's execution."""
+    """Return the request that creates the session's execution, or joins that of its ``run_key``."""
     return ExecutionRequest(
         test_suite=settings.suite,
         environment=settings.environment,
@@ -64,8 +96,9 @@ def execution_request(
         trigger_source=settings.trigger,  # type: ignore[arg-type]  # checked against the choices
         configuration=Configuration(
             parallel=shards.is_parallel,
-            shards=shards.total,
+            shards=shards.declared if run_key else len(shards.ids),
             timeout=settings.timeout * 1000 if settings.timeout else None,
         ),
         metadata=metadata or None,
+        run_key=run_key or None,
     )

@@ -37,24 +37,25 @@ class SessionShards:
         return list(self._shards)
 
     @property
-    def total(self) -> int:
-        """How many shards the execution has, those of other processes included, as far as is known."""
-        return self._name.total or 1 if self._name is not None else len(self._shards)
+    def declared(self) -> int | None:
+        """How many shards the run has in all processes, by ``--tms-shard I/N``; None if that is not known."""
+        return self._name.total or None if self._name is not None else None
+
+    @property
+    def are_part(self) -> bool:
+        """Whether the run has more shards, in other processes."""
+        return (self.declared or 1) > 1
 
     @property
     def is_parallel(self) -> bool:
-        """Whether the execution's tests run in several processes."""
-        return max(self.total, self._workers.count if self._workers is not None else 0) > 1
-
-    @property
-    def are_all(self) -> bool:
-        """Whether the execution has no shards beside these."""
-        return self._name is None or self._name.total <= 1
+        """Whether the run's tests run in several processes."""
+        workers = self._workers.count if self._workers is not None else 0
+        return max(self.declared or len(self._shards), workers) > 1
 
     @property
     def has_first(self) -> bool:
-        """Whether the execution's first shard is among these: it reports what all shards have in common."""
-        return self.are_all or (self._name is not None and self._name.id == "1")
+        """Whether the run's first shard is among these: it reports what all shards have in common."""
+        return not self.are_part or self.first.id == "1"
 
     @property
     def result_count(self) -> int:

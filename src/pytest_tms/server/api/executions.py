@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from litestar import Response
 
 from pytest_tms import wire
 from pytest_tms.client import calls
@@ -25,6 +26,7 @@ from pytest_tms.server.services.idempotency import IdempotencyGuard
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
+from pytest_tms.server.webhooks.encryption import SecretEncryption
 
 
 @route(calls.CREATE_EXECUTION)
@@ -33,24 +35,27 @@ def create_execution(
     database: Database,
     settings: ServerSettings,
     urls: Urls,
+    encryption: SecretEncryption,
     idempotency: IdempotencyGuard,
     caller: Caller,
-) -> wire.ExecutionCreated:
-    """Create an execution, with a token of its own for its events."""
+) -> Response[wire.ExecutionCreated]:
+    """Create an execution (201), or join the one with the same run key (200)."""
     try:
         request, document = decode(body, wire.ExecutionRequest, partial(_problems, settings))
     except Unprocessable as error:
         error.hint = _hint(settings, error)
         raise
-    return executions.create_execution(
+    created = executions.create_execution(
         database,
         request,
         configuration=document.get("configuration") or {},
         extra=unknown_fields(document, wire.ExecutionRequest),
         urls=urls,
+        encryption=encryption,
         idempotency=idempotency,
         caller=caller,
     )
+    return Response(created, status_code=200 if created.joined else calls.CREATE_EXECUTION.status)
 
 
 @route(calls.GET_EXECUTION)
@@ -156,6 +161,8 @@ def _status(found: ExecutionSnapshot, urls: Urls) -> wire.ExecutionStatus:
         trigger_source=execution.trigger_source,
         configuration=execution.full_configuration,
         metadata=execution.metadata,
+        run_key=execution.run_key,
+        declared_shards=list(execution.declared_shards),
     )
 
 

@@ -137,11 +137,14 @@ def _operation(call: Call[Any, Any]) -> dict[str, Any]:
         "tags": [_tag(call)],
         "parameters": parameters,
         "responses": {
-            str(call.status): {
-                "description": HTTPStatus(call.status).phrase,
-                "content": _json(call.gives, examples.ANSWERS[call.name]),
-                "headers": _headers(call, None),
-                **({"links": links} if (links := _links(call)) else {}),
+            **{
+                str(status): {
+                    "description": description,
+                    "content": _json(call.gives, examples.ANSWERS[call.name]),
+                    "headers": _headers(call, None),
+                    **({"links": links} if (links := _links(call)) else {}),
+                }
+                for status, description in _successes(call)
             },
             **{
                 str(error.status): {
@@ -160,6 +163,11 @@ def _operation(call: Call[Any, Any]) -> dict[str, Any]:
             "content": _json(call.takes, examples.REQUESTS[call.name]),
         }
     return operation
+
+
+def _successes(call: Call[Any, Any]) -> list[tuple[int, str]]:
+    """Return the success statuses of a call, each with its description."""
+    return [*([(200, call.found)] if call.found else []), (call.status, HTTPStatus(call.status).phrase)]
 
 
 def _webhook(event: str) -> dict[str, Any]:

@@ -23,7 +23,8 @@ CALLS = {
     "describe_service": "Returns the version and the capabilities of the server. With a valid API token, also what the "
     "token may do.",
     "create_execution": "Creates an execution. The response has the URL and the token to which its events are sent; "
-    "the token is shown only once.",
+    "the token is shown only once. Requests with the same `runKey`, suite and environment get the same execution and "
+    "token, however many arrive at once: the first one creates it.",
     "get_execution": "Returns the state, the counts and the shards of an execution.",
     "cancel_execution": "Cancels an execution. Its runners are notified by the response to their next event. Cancelling "
     "again returns the first response.",
@@ -158,6 +159,7 @@ FIELDS = {
     "details": "Every bad field; empty for other errors.",
     "dueAt": "When it is sent, or was sent.",
     "duration": "Milliseconds it took.",
+    "declaredShards": "The numbers of shards that the jobs of its run key declared, in ascending order. The largest counts.",
     "environment": "The environment that is tested.",
     "environments": "Environments; all of them if there are none here.",
     "error": "What went wrong, in a line.",
@@ -224,6 +226,8 @@ FIELDS = {
     "service": "The software.",
     "shard": "The id of the shard.",
     "shardId": "The id of the shard.",
+    "runKey": "The key that all jobs of one CI run share, so that they report to one execution.",
+    "joined": "Whether an earlier request with the same run key created the execution.",
     "shardResults": "The shards.",
     "shardResultsTotal": "The number of all shards.",
     "shards": "The number of shards. 1 unless given.",

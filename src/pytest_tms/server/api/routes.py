@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, Union
 
+from litestar import Response
 from litestar.connection import ASGIConnection
 from litestar.enums import HttpMethod
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
@@ -16,7 +17,7 @@ from pytest_tms.errors import Problem
 from pytest_tms.server.domain.problems import refuse
 
 Gives = TypeVar("Gives")
-Response = Union[Gives, dict[str, Any], Coroutine[Any, Any, Gives]]  # noqa: UP007  # generic
+Returned = Union[Gives, Response[Gives], dict[str, Any], Coroutine[Any, Any, Gives]]  # noqa: UP007  # generic
 
 
 def check_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -65,10 +66,10 @@ def _path(call: Call[Any, Any]) -> str:
 
 def route(
     call: Call[Any, Gives],
-) -> Callable[[Callable[..., Response[Gives]]], HTTPRouteHandler]:
+) -> Callable[[Callable[..., Returned[Gives]]], HTTPRouteHandler]:
     """Make a function the handler of ``call``; it runs on a thread unless it is a coroutine function."""
 
-    def decorate(function: Callable[..., Response[Gives]]) -> HTTPRouteHandler:
+    def decorate(function: Callable[..., Returned[Gives]]) -> HTTPRouteHandler:
         handler = HTTPRouteHandler(
             path=_path(call),
             http_method=HttpMethod(call.method),

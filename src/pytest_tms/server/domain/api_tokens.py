@@ -109,6 +109,11 @@ def new_webhook_token() -> str:
     return f"{WEBHOOK_TOKEN}{secrets.token_urlsafe(32)}"
 
 
+def derived_webhook_token(derived: bytes) -> str:
+    """Return the token of an execution that is made of 32 secret bytes."""
+    return f"{WEBHOOK_TOKEN}{derived.hex()}"
+
+
 def hash_token(text: str) -> str:
     """Return the hash that is stored instead of a token.
 

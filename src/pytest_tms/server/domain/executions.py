@@ -130,6 +130,9 @@ class Execution:
     its creator set if ``timeout_given``. ``longest`` is the longest time of a shard in milliseconds.
     ``cancelled_by_user`` says that a person cancelled it, not its runner. ``tests_expected`` and ``not_run``
     are set at its end, see ``forecast``.
+    ``run_key`` is the key that its jobs share, and ``declared_shards`` are the numbers of shards that they
+    declared. ``joined_at`` is when the latest job joined it, ``idle_since`` since when it waits for shards
+    that may still begin.
     """
 
     id: str
@@ -160,11 +163,20 @@ class Execution:
     cancelled_by_user: bool = False
     tests_expected: int | None = None
     not_run: int = 0
+    run_key: str | None = None
+    declared_shards: tuple[int, ...] = ()
+    joined_at: int | None = None
+    idle_since: int | None = None
 
     @property
     def results(self) -> wire.Counts:
         """The counts to show."""
         return counts.effective(self.summed, self.given)
+
+    @property
+    def awaits_shards(self) -> bool:
+        """Whether more shards may begin after all known ones have ended: nobody declared their number."""
+        return self.run_key is not None and not self.declared_shards
 
     @property
     def expected_shards(self) -> int:
@@ -183,6 +195,37 @@ class Execution:
         started = self.started_at if status == "created" else self.started_at or now
         ended = now if status in states.ENDED and self.status not in states.ENDED else self.ended_at
         return replace(self, status=status, started_at=started, ended_at=ended, deadline_at=None)
+
+    def joined(self, declared: tuple[int, ...], now: int) -> Execution:
+        """Return this execution after another job joined it; of different declared numbers the larger counts.
+
+        The state stays the same: a shard that begins re-opens an execution that has ended.
+        """
+        known = tuple(sorted({*self.declared_shards, *declared}))
+        before, most = max(self.declared_shards, default=1), max(known, default=1)
+        added = max(0, most - before)
+        return replace(
+            self,
+            joined_at=now,
+            idle_since=None if self.idle_since is None or known else now,
+            declared_shards=known,
+            configuration={**self.configuration, "shards": most},
+            shards_total=max(most, self.shards_total + added) if added else self.shards_total,
+        )
+
+    def idled(self, now: int, *, has_changed: bool) -> Execution:
+        """Return this execution as waiting for more shards since ``now`` if all known ones have ended.
+
+        ``has_changed`` is whether a shard reported, so that a wait begins anew.
+        """
+        is_idle = (
+            self.awaits_shards
+            and self.status == "running"
+            and self.shards_seen > 0
+            and self.shards_finished >= self.expected_shards
+        )
+        since = now if has_changed or self.idle_since is None else self.idle_since
+        return replace(self, idle_since=since if is_idle else None)
 
     def expired(self, now: int) -> Execution:
         """Return this execution failed by its deadline; one that had not started stays without a start."""

@@ -24,6 +24,7 @@ class Origin:
     ``runner`` is None for clients without the capability ``attempts``; ``declared`` is the number of the CI
     attempt. A message that does not ``claim`` its shard does not change one that another runner has.
     ``begins_anew`` decides whether a message without a runner begins another attempt of a shard.
+    ``begins_late`` is whether a new shard may re-open an execution with a run key that has ended.
     """
 
     shard_id: str
@@ -31,6 +32,7 @@ class Origin:
     declared: int | None = None
     claims: bool = True
     begins_anew: Callable[[Shard], bool] = lambda _: False
+    begins_late: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +118,8 @@ def _new(
         )
     if execution.status in states.ENDED:
         newest = executions.newest_attempt(connection, execution.id)
-        if (origin.declared or 1) > (newest or 1):  # a re-run also runs shards that never began
+        is_rerun = (origin.declared or 1) > (newest or 1)  # which also runs shards that never began
+        if is_rerun or _joins_late(execution, origin):
             execution = _reopened(execution, origin.declared, newest)
     after = replace(before or Shard(shard_id=shard_id), runner=origin.runner, declared=origin.declared)
     return Claim(execution=execution, before=before, shard=after, attempt=after.attempt)
@@ -128,7 +131,14 @@ def _without_runner(connection: Connection, execution: Execution, origin: Origin
     if before is not None and origin.begins_anew(before):
         shard = before.next_attempt(None, None)
         execution = _reopened(execution, None, before.declared)
+    elif (before is None or before.is_untouched) and _joins_late(execution, origin):
+        execution = _reopened(execution, None, None)
     return Claim(execution=execution, before=before, shard=shard, attempt=shard.attempt)
+
+
+def _joins_late(execution: Execution, origin: Origin) -> bool:
+    """Return whether the new shard of a message re-opens its execution, if that has ended."""
+    return execution.run_key is not None and origin.begins_late
 
 
 def _reopened(execution: Execution, declared: int | None, before: int | None) -> Execution:

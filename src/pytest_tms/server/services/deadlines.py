@@ -1,8 +1,12 @@
-"""Deadlines: timeouts of executions, shards whose runners are silent, and periodic progress events."""
+"""Deadlines: timeouts of executions, their end after a wait for more shards, shards whose runners are
+silent, and periodic progress events.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection
 
 from pytest_tms.errors import NotFound
 from pytest_tms.server.domain.executions import Execution, Shard
@@ -34,19 +38,25 @@ def find_due(database: Database, settings: ServerSettings, listening_since: int,
     with database.read() as connection:
         late = deadlines.timed_out(connection, 0 if has_listened else listening_since, now)
         silent = deadlines.silent(connection, now) if silence and has_listened else []
+        wait = settings.run_key_wait * 1000
+        idle = deadlines.idle(connection, now - wait) if now - listening_since >= wait else []
         wanted = webhooks.has_subscriber(connection, "execution.progress")
         progress = wanted and deadlines.progress_due(connection, now - settings.progress_interval * 1000)
-    return Due(frozenset({*late, *silent}), bool(progress))
+    return Due(frozenset({*late, *silent, *idle}), bool(progress))
 
 
 def enforce_deadline(database: Database, settings: ServerSettings, execution_id: str, now: int) -> int:
     """Fail an execution whose timeout has expired, and mark its silent shards as lost.
 
+    An execution whose shards have all ended is not failed: it ends, since no other shard began in time.
     Return the number of webhook deliveries. Nothing happens if another process was faster.
     """
     try:
         with database.write() as connection:
             before = after = executions.lock(connection, execution_id)
+            if before.idle_since is not None:
+                is_over = before.idle_since + settings.run_key_wait * 1000 <= now or before.is_late(now)
+                return _end_idle(connection, settings, before, now) if is_over else 0
             is_late = before.is_late(now)
             if is_late:
                 after = after.expired(now)
@@ -62,6 +72,14 @@ def enforce_deadline(database: Database, settings: ServerSettings, execution_id:
             return save_execution(connection, urls, before, after, changed, now)[1]
     except NotFound:  # it was deleted meanwhile
         return 0
+
+
+def _end_idle(connection: Connection, settings: ServerSettings, before: Execution, now: int) -> int:
+    """End an execution for which no more shards began, at the time when its last shard ended."""
+    shards = executions.shards(connection, before.id)
+    ended_at = max(shard.ended_at or 0 for shard in shards) or now
+    after = before.with_finished_shards({shard.status for shard in shards}, ended_at)
+    return save_execution(connection, Urls(settings.public_url or before.root), before, after, (), now)[1]
 
 
 def send_progress(database: Database, settings: ServerSettings, now: int) -> int:

@@ -174,6 +174,7 @@ def _report(connection: Connection, execution_id: str, shard_id: str, received: 
             declared=data.attempt,
             claims=received.name in CLAIMING_EVENTS or bool(received.rows),
             begins_anew=partial(_begins_anew, connection, execution_id, received),
+            begins_late=received.name in SHARD_EVENTS,
         ),
         message=data,
         rows=received.rows,

@@ -23,12 +23,13 @@ def save_shard(
 ) -> Execution:
     """Store a shard of a locked execution.
 
-    Return the execution with the shard's results, ended if this was the last shard to finish. The caller
-    stores it with ``save_execution``.
+    Return the execution with the shard's results, ended if this was the last shard to finish and no others
+    may begin. The caller stores it with ``save_execution``.
     """
     executions.save_shard(connection, execution.id, before, after)
     execution = execution.with_shard(before, after)
-    if after.is_finished and execution.shards_finished >= execution.expected_shards:
+    are_finished = after.is_finished and execution.shards_finished >= execution.expected_shards
+    if are_finished and not execution.awaits_shards:
         execution = execution.with_finished_shards(executions.shard_states(connection, execution.id), now)
     return execution
 
@@ -46,7 +47,7 @@ def save_execution(
     Return the execution as it is stored, and the number of deliveries; if there are any, the caller wakes the
     delivery worker after the commit.
     """
-    after = _with_missing_tests(connection, after, now)
+    after = _with_missing_tests(connection, after.idled(now, has_changed=bool(shards)), now)
     executions.save(connection, after)
     return after, announce(connection, urls, before, after, shards)
 

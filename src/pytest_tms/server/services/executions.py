@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from pytest_tms import wire
 from pytest_tms.server.domain import attempts, clock, states
 from pytest_tms.server.domain.actors import Caller
-from pytest_tms.server.domain.api_tokens import hash_token
+from pytest_tms.server.domain.api_tokens import derived_webhook_token, hash_token
 from pytest_tms.server.domain.capabilities import CAPABILITIES
 from pytest_tms.server.domain.column_values import plain
 from pytest_tms.server.domain.executions import DEFAULT_TIMEOUT, Execution, Shard
@@ -24,6 +24,7 @@ from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, executions, results
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
+from pytest_tms.server.webhooks.encryption import SecretEncryption
 
 CANCELLED_BY_CALL = "User requested cancellation"
 
@@ -44,10 +45,11 @@ def create_execution(
     configuration: dict[str, Any],
     extra: dict[str, Any],
     urls: Urls,
+    encryption: SecretEncryption,
     idempotency: IdempotencyGuard,
     caller: Caller,
 ) -> wire.ExecutionCreated:
-    """Create an execution, with a token of its own for its events.
+    """Create an execution, with a token of its own for its events, or join the one with the same run key.
 
     ``configuration`` is the requested one as it was sent, ``extra`` are the unknown fields of the request.
 
@@ -55,12 +57,50 @@ def create_execution(
         Forbidden: The caller has no access to the environment.
     """
     caller.check_reach([request.environment])
-    requested = request.configuration or wire.Configuration()
     now = clock.now()
-    execution_id = new_id("exec")
-    token = idempotency.webhook_token(execution_id)
-    execution = Execution(
-        id=execution_id,
+    with database.write() as connection:
+        response = idempotency.recall(connection, wire.ExecutionCreated)
+        if response is not None:
+            execution = executions.lock(connection, response.execution_id)
+            token = (
+                idempotency.webhook_token(execution.id)
+                if request.run_key is None
+                else _shared_token(connection, encryption, execution)
+            )
+        else:
+            execution = _new_execution(request, configuration, extra, urls, now)
+            if request.run_key is None:
+                token = idempotency.webhook_token(execution.id)
+            else:
+                token = derived_webhook_token(encryption.derive(_purpose(execution.id))[0])
+            execution = replace(execution, token_hash=hash_token(token))
+            found = _find_or_create(connection, execution, caller)
+            if found is not None:
+                execution = found.joined(execution.declared_shards, now)
+                executions.save(connection, execution)
+                token = _shared_token(connection, encryption, execution)
+                idempotency.refund()
+            response = wire.ExecutionCreated(
+                execution_id=execution.id,
+                status=execution.status,
+                created_at=clock.timestamp(execution.created_at),
+                configuration=execution.full_configuration,
+                webhook_url=f"{urls.api}/webhooks/executions/{execution.id}",
+                report_url=urls.report(execution.id),
+                capabilities=list(CAPABILITIES),
+                joined=found is not None,
+            )
+            idempotency.keep(connection, response)
+    return msgspec.structs.replace(response, webhook_token=token)  # the token is not stored
+
+
+def _new_execution(
+    request: wire.ExecutionRequest, configuration: dict[str, Any], extra: dict[str, Any], urls: Urls, now: int
+) -> Execution:
+    """Return a new execution, without the hash of its token."""
+    requested = request.configuration or wire.Configuration()
+    return Execution(
+        id=new_id("exec"),
         test_suite=request.test_suite,
         environment=request.environment,
         provider=plain(request.provider or "custom"),
@@ -72,30 +112,46 @@ def create_execution(
         },
         metadata=request.metadata or {},
         extra=extra,
-        token_hash=hash_token(token),
+        token_hash="",
         root=urls.root,
         created_at=now,
         shards_total=requested.shards or 1,
         timeout_given=requested.timeout is not None,
+        run_key=None if request.run_key is None else plain(request.run_key),
+        declared_shards=() if request.run_key is None or not requested.shards else (requested.shards,),
     ).timed(now)
-    with database.write() as connection:
-        response = idempotency.recall(connection, wire.ExecutionCreated)
-        if response is None:
-            executions.create(connection, execution)
-            audit.add(connection, caller, "execution.created", execution.id, now)
-            response = wire.ExecutionCreated(
-                execution_id=execution.id,
-                status=execution.status,
-                created_at=clock.timestamp(now),
-                configuration=execution.full_configuration,
-                webhook_url=f"{urls.api}/webhooks/executions/{execution.id}",
-                report_url=urls.report(execution.id),
-                capabilities=list(CAPABILITIES),
-            )
-            idempotency.keep(connection, response)
-        else:
-            token = idempotency.webhook_token(response.execution_id)
-    return msgspec.structs.replace(response, webhook_token=token)  # the token is not stored
+
+
+def _find_or_create(connection: Connection, new: Execution, caller: Caller) -> Execution | None:
+    """Insert a new execution; if its run key has one already, return that one, locked."""
+    while (found := _find(connection, new)) is None:
+        if executions.create(connection, new):
+            audit.add(connection, caller, "execution.created", new.id, new.created_at)
+            return None
+    return found
+
+
+def _find(connection: Connection, new: Execution) -> Execution | None:
+    if new.run_key is None:
+        return None
+    return executions.lock_by_run_key(connection, new.run_key, new.test_suite, new.environment)
+
+
+def _shared_token(connection: Connection, encryption: SecretEncryption, execution: Execution) -> str:
+    """Return the token of a locked execution, which all jobs of its run key get.
+
+    If no key of this server derives it, because the keys were replaced meanwhile, it gets a new one.
+    """
+    tokens = [derived_webhook_token(secret) for secret in encryption.derive(_purpose(execution.id))]
+    for token in tokens:
+        if hash_token(token) == execution.token_hash:
+            return token
+    executions.save(connection, replace(execution, token_hash=hash_token(tokens[0])))
+    return tokens[0]
+
+
+def _purpose(execution_id: str) -> str:
+    return f"webhook token of {execution_id}"
 
 
 def get_snapshot(database: Database, execution_id: str) -> ExecutionSnapshot:

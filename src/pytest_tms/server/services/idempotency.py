@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from pytest_tms.errors import Problem, Unprocessable
 from pytest_tms.server.domain import clock
-from pytest_tms.server.domain.api_tokens import WEBHOOK_TOKEN, hash_token, new_webhook_token
+from pytest_tms.server.domain.api_tokens import derived_webhook_token, hash_token, new_webhook_token
 from pytest_tms.server.services.rate_limits import Meter
 from pytest_tms.server.store import idempotency_keys
 from pytest_tms.server.store.database import Database
@@ -62,9 +62,13 @@ class IdempotencyGuard:
             raise Unprocessable(
                 details=[Problem("Idempotency-Key", "Must be a new one: this one was used with another body")]
             )
+        self.refund()
+        return msgspec.json.decode(earlier[1], type=kind)
+
+    def refund(self) -> None:
+        """Take this request back from the rate limit, for one that created nothing."""
         if self.meter is not None:
             self.meter.charge(-1)
-        return msgspec.json.decode(earlier[1], type=kind)
 
     def keep(self, connection: Connection, response: T) -> T:
         """Store the response for later requests with this key, and return it."""
@@ -79,7 +83,7 @@ class IdempotencyGuard:
 
     def webhook_token(self, execution_id: str) -> str:
         """Return the token of a new execution: the same for the same key, so it need not be stored."""
-        return f"{WEBHOOK_TOKEN}{self._derived(execution_id).hex()}" if self.key else new_webhook_token()
+        return derived_webhook_token(self._derived(execution_id)) if self.key else new_webhook_token()
 
     def webhook_secret(self, webhook_id: str) -> str:
         """Return a secret for a webhook: the same for the same key, so it need not be stored."""

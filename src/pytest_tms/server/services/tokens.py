@@ -105,8 +105,8 @@ def check_execution_token(database: Database, text: str, execution_id: str, grac
     if not hmac.compare_digest(execution.token_hash if execution else "", api_tokens.hash_token(text)):
         raise Unauthorized("The token is not that of this execution.")
     if execution is not None and execution.ended_at is not None:
-        # A replayed run may have ended before its execution was created here.
-        ended = max(execution.ended_at, execution.created_at)
+        # A replayed run may have ended before its execution was created here, or before a job joined it.
+        ended = max(execution.ended_at, execution.created_at, execution.joined_at or 0)
         if clock.now() > ended + 1000 * grace:
             raise Unauthorized("The token ended with its execution: send late events with an API token.")
 

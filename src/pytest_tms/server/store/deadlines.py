@@ -23,6 +23,12 @@ def timed_out(connection: Connection, after: int, until: int) -> list[str]:
     return list(connection.scalars(query.order_by(_EXECUTION.deadline_at).limit(MAX_FOUND)))
 
 
+def idle(connection: Connection, until: int) -> list[str]:
+    """Return executions that wait for more shards since ``until`` or longer."""
+    query = select(_EXECUTION.id).where(_EXECUTION.idle_since.is_not(None), _EXECUTION.idle_since <= until)
+    return list(connection.scalars(query.order_by(_EXECUTION.idle_since).limit(MAX_FOUND)))
+
+
 def silent(connection: Connection, now: int) -> list[str]:
     """Return executions with running shards whose next report is overdue."""
     query = select(_SHARD.execution_id).where(_SHARD.status == RUNNING, _SHARD.silent_at <= now)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, Select, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from pytest_tms import wire
 from pytest_tms.errors import NotFound
@@ -17,11 +18,18 @@ from pytest_tms.server.store import projects, tables
 COUNTS = wire.Counts.__struct_fields__
 
 
-def create(connection: Connection, execution: Execution) -> None:
-    """Insert an execution, and its project if it is the first of it."""
+def create(connection: Connection, execution: Execution) -> bool:
+    """Insert an execution, and its project if it is the first of it.
+
+    Return False if another execution has its run key, suite and environment. This waits for a transaction
+    that creates one at the same time.
+    """
     fields = build_fields(execution.metadata)
-    connection.execute(
-        insert(tables.executions).values(
+    table = tables.executions
+    is_postgresql = connection.dialect.name == "postgresql"
+    inserting = postgresql.insert(table) if is_postgresql else sqlite.insert(table)
+    inserted = connection.execute(
+        inserting.values(
             id=execution.id,
             number=_next_number(connection),
             project_id=projects.identify(connection, fields.project, execution.created_at),
@@ -29,8 +37,25 @@ def create(connection: Connection, execution: Execution) -> None:
             commit=fields.commit,
             author=fields.author,
             **_execution_row(execution),
+        ).on_conflict_do_nothing(
+            index_elements=[table.c.run_key, table.c.test_suite, table.c.environment],
+            index_where=table.c.run_key.is_not(None),
         )
+        .returning(table.c.id)
     )
+    return inserted.one_or_none() is not None
+
+
+def lock_by_run_key(
+    connection: Connection, run_key: str, test_suite: str, environment: str
+) -> Execution | None:
+    """Return the execution of a run key, locked until the transaction ends; None if there is none."""
+    table = tables.executions.c
+    query = select(tables.executions).where(
+        table.run_key == run_key, table.test_suite == test_suite, table.environment == environment
+    )
+    row = connection.execute(query.with_for_update()).one_or_none()
+    return None if row is None else _execution(row)
 
 
 def get(connection: Connection, execution_id: str) -> Execution:
@@ -193,6 +218,10 @@ def _one(connection: Connection, query: Select[Any], execution_id: str) -> Execu
     row = connection.execute(query).one_or_none() if known else None
     if row is None:
         raise NotFound(f"There is no execution {execution_id[:100]}.")
+    return _execution(row)
+
+
+def _execution(row: Row[Any]) -> Execution:
     columns = row._mapping  # SQLAlchemy's public name for it
     return Execution(
         **{name: columns[name] for name in (*_PLAIN_EXECUTION, "number", "project_id")},
@@ -201,6 +230,7 @@ def _one(connection: Connection, query: Select[Any], execution_id: str) -> Execu
         extra=msgspec.json.decode(columns["extra"]),
         summed=wire.Counts(**{name: columns[name] for name in COUNTS}),
         given=_given(columns["given"]),
+        declared_shards=_NUMBERS.decode(columns["declared_shards"]),
     )
 
 
@@ -226,6 +256,9 @@ _PLAIN_EXECUTION = (
     "shards_total",
     "shards_seen",
     "shards_finished",
+    "run_key",
+    "joined_at",
+    "idle_since",
 )
 _PLAIN_SHARD = (
     "status",
@@ -246,6 +279,7 @@ _PLAIN_SHARD = (
     "reason",
 )
 _NAMES = msgspec.json.Decoder(tuple[str, ...])  # made at import: see calls.decoder
+_NUMBERS = msgspec.json.Decoder(tuple[int, ...])
 _RUNNING = msgspec.json.Decoder(tuple[wire.RunningTest, ...])
 
 
@@ -257,6 +291,7 @@ def _execution_row(execution: Execution) -> dict[str, Any]:
         "metadata": _text(execution.metadata),
         "extra": _text(execution.extra),
         "given": None if execution.given is None else _text(execution.given),
+        "declared_shards": _text(execution.declared_shards),
     }
 
 

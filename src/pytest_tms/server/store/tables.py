@@ -44,8 +44,8 @@ def constant(value: str | int) -> ColumnElement[Any]:
     return literal(value, literal_execute=True)
 
 
-def _partial(name: str, *columns: str | TextClause, where: str) -> Index:
-    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+def _partial(name: str, *columns: str | TextClause, where: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
 
 
 # SQLite numbers rows only in a column of its own type INTEGER.
@@ -96,11 +96,28 @@ executions = Table(
     Column("commit", Text, nullable=False, server_default=""),
     Column("author", Text, nullable=False, server_default=""),
     Column("results_stored", BigInteger, nullable=False, server_default="0"),  # the latest sequence
+    Column("run_key", Text),
+    Column("declared_shards", Text, nullable=False, server_default="[]"),  # by the jobs of the run key
+    Column("joined_at", BigInteger),  # when the latest of these jobs joined
+    Column("idle_since", BigInteger),  # set while it waits for shards that may still begin
     Index("ix_executions_number", "number", unique=True),
     Index("ix_executions_project_id", "project_id", "id"),  # lists of one project
     Index("ix_executions_branch", "branch", "id"),
     Index("ix_executions_commit", "commit", "id"),
     Index("ix_executions_environment", "environment", "id"),  # lists of some environments
+    _partial(  # the one execution of a run key
+        "ix_executions_run_key",
+        "run_key",
+        "test_suite",
+        "environment",
+        where="run_key IS NOT NULL",
+        unique=True,
+    ),
+    _partial(  # executions that wait for shards
+        "ix_executions_idle",
+        "idle_since",
+        where="idle_since IS NOT NULL",
+    ),
     _partial(  # executions whose progress is due
         "ix_executions_running",
         text("coalesce(progressed_at, started_at)"),

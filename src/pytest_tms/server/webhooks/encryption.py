@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +77,17 @@ class SecretEncryption:
         secrets = [self.decrypt(secret) for secret in webhook.secrets(now)]
         return Credentials(secrets, {name: self.decrypt(value) for name, value in webhook.headers.items()})
 
+    def derive(self, purpose: str) -> list[bytes]:
+        """Return 32 bytes for each key, the newest first, which only this server and its replicas know.
+
+        They are the same for the same ``purpose``, so they need not be stored.
+
+        Raises:
+            ValueError: A key is malformed.
+        """
+        self._fernet()
+        return [hmac.digest(key.encode(), purpose.encode(), "sha256") for key in self._keys()]
+
     def reencrypt(self, webhook: Webhook) -> Webhook:
         """Return the webhook with its secrets encrypted with the newest key.
 
@@ -138,18 +150,22 @@ class SecretEncryption:
     def _fernet(self) -> MultiFernet:
         from cryptography.fernet import Fernet, MultiFernet
 
-        keys = [key.strip() for key in self._configured.split(",")] if self._configured else self._read()
-        if not keys:
-            with self._lock():
-                keys = self._read() or self._write([new_key()])
         try:
-            return MultiFernet([Fernet(key) for key in keys])
+            return MultiFernet([Fernet(key) for key in self._keys()])
         except ValueError:
             where = "TMS_SERVER_KEYS" if self._configured else str(self._file)
             raise ValueError(
                 f"a key in {where} is malformed: a Fernet key is 44 characters of base64 "
                 f"(`tms key create` prints one)"
             ) from None
+
+    def _keys(self) -> list[str]:
+        if self._configured:
+            return [key.strip() for key in self._configured.split(",")]
+        if keys := self._read():
+            return keys
+        with self._lock():
+            return self._read() or self._write([new_key()])
 
     def _read(self) -> list[str]:
         try:

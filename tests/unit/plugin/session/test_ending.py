@@ -104,19 +104,20 @@ def test_a_copy_or_a_workers_run_of_a_test_counts_under_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "ids", "total", "are_all", "has_first"),
+    ("name", "ids", "declared", "are_part", "has_first"),
     [
-        (None, ["1"], 1, True, True),
-        (ShardName("api", 0), ["api"], 1, True, True),
-        (ShardName("1", 1), ["1"], 1, True, True),
-        (ShardName("1", 4), ["1"], 4, False, True),
-        (ShardName("2", 4), ["2"], 4, False, False),
+        (None, ["1"], None, False, True),
+        (ShardName("api", 0), ["api"], None, False, True),
+        (ShardName("1", 1), ["1"], 1, False, True),
+        (ShardName("1", 4), ["1"], 4, True, True),
+        (ShardName("2", 4), ["2"], 4, True, False),
     ],
 )
 def test_shards_of_a_session(
-    name: ShardName | None, ids: list[str], total: int, are_all: bool, has_first: bool
+    name: ShardName | None, ids: list[str], declared: int | None, are_part: bool, has_first: bool
 ) -> None:
     shards = SessionShards(name, None, 100)
-    assert (shards.ids, shards.total, shards.are_all, shards.has_first) == (ids, total, are_all, has_first)
-    assert shards.is_parallel == (total > 1)
+    found = (shards.ids, shards.declared, shards.are_part, shards.has_first)
+    assert found == (ids, declared, are_part, has_first)
+    assert shards.is_parallel == are_part
     assert shards.of_worker("gw7") is shards.first
