@@ -7,7 +7,6 @@ import json
 import sys
 import zlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -25,9 +24,9 @@ PACKED = {"gzip": gzip.compress(CREATE, mtime=0), "zstd": zstd.compress(CREATE)}
 PACKINGS = pytest.mark.parametrize("packing", PACKED)
 
 
-def post(tms: Tms, body: bytes, packing: str = "gzip") -> requests.Response:
+def post(tms: Tms, body: bytes, packing: str = "gzip", path: str = "/executions") -> requests.Response:
     headers = {"Authorization": f"Bearer {tms.token}", "Content-Encoding": packing}
-    return requests.post(f"{tms.url}/executions", data=body, headers=headers, timeout=60)
+    return requests.post(f"{tms.url}{path}", data=body, headers=headers, timeout=60)
 
 
 def says(answer: requests.Response) -> tuple[int, str]:
@@ -40,49 +39,53 @@ def test_a_packed_body_is_unpacked(tms: Tms, packing: str) -> None:
     assert post(tms, PACKED[packing], packing.upper()).status_code == 201
 
 
+def submission(tms: Tms, numbers: int) -> tuple[str, str, bytes]:
+    """An execution, a long text, and the body of POST /results that has it as the output of a test."""
+    text = "".join(f"{number} " for number in range(numbers))
+    execution = post(tms, CREATE, "identity").json()["executionId"]
+    test = {"title": "t", "status": "passed", "stdout": text}
+    return execution, text, json.dumps({"executionId": execution, "shardId": "1", "tests": [test]}).encode()
+
+
+def submit(tms: Tms, body: bytes, packing: str = "gzip") -> None:
+    answer = post(tms, body, packing, "/results")
+    assert answer.status_code == 201, answer.text
+
+
+def stored(tms: Tms, execution: str) -> str:
+    """The output of the execution's test."""
+    headers = {"Authorization": f"Bearer {tms.token}"}
+    answer = requests.get(f"{tms.url}/executions/{execution}/tests", headers=headers, timeout=60)
+    text: str = answer.json()["tests"][0]["stdout"]
+    return text
+
+
+def halves(body: bytes) -> tuple[bytes, bytes]:
+    return body[: len(body) // 2], body[len(body) // 2 :]
+
+
 @PACKINGS
 def test_a_large_packed_body_arrives_whole(tms: Tms, packing: str) -> None:
-    text = "".join(f"{number} " for number in range(700_000))
-    body = json.dumps({**json.loads(CREATE), "mine": text}).encode()
-    packed = gzip.compress(body, 1) if packing == "gzip" else zstd.compress(body)
-    created = post(tms, packed, packing).json()
-    assert kept(tms, created) == text
-
-
-def halves() -> tuple[str, bytes, bytes]:
-    """A long text, and a body that has it, in two parts."""
-    text = "".join(f"{number} " for number in range(400_000))
-    body = json.dumps({**json.loads(CREATE), "mine": text}).encode()
-    return text, body[: len(body) // 2], body[len(body) // 2 :]
-
-
-def kept(tms: Tms, created: dict[str, Any]) -> str:
-    """The unknown field of an execution."""
-    headers = {"Authorization": f"Bearer {tms.token}"}
-    answer = requests.get(f"{tms.url}/executions/{created['executionId']}", headers=headers, timeout=60)
-    text: str = answer.json()["mine"]
-    return text
+    execution, text, body = submission(tms, 700_000)
+    submit(tms, gzip.compress(body, 1) if packing == "gzip" else zstd.compress(body), packing)
+    assert stored(tms, execution) == text
 
 
 @PACKINGS
 @pytest.mark.parametrize("empty", [False, True])
 def test_every_member_of_a_body_is_read(tms: Tms, packing: str, empty: bool) -> None:
-    text, *parts = halves()
+    execution, text, body = submission(tms, 400_000)
     pack = gzip.compress if packing == "gzip" else zstd.compress
-    packed = (pack(b"") if empty else b"").join(pack(part) for part in parts)
-    answer = post(tms, packed, packing)
-    assert answer.status_code == 201, answer.text
-    assert kept(tms, answer.json()) == text
+    submit(tms, (pack(b"") if empty else b"").join(pack(part) for part in halves(body)), packing)
+    assert stored(tms, execution) == text
 
 
 def test_members_of_a_kilobyte_each_are_read(tms: Tms) -> None:
     """As bgzip and parallel packers write, with the zeros of a last block behind."""
-    text, *parts = halves()
-    body = b"".join(parts)
+    execution, text, body = submission(tms, 400_000)
     members = [gzip.compress(body[start : start + 1024]) for start in range(0, len(body), 1024)]
-    answer = post(tms, b"".join(members) + b"\0" * 700)
-    assert answer.status_code == 201, answer.text
-    assert kept(tms, answer.json()) == text
+    submit(tms, b"".join(members) + b"\0" * 700)
+    assert stored(tms, execution) == text
 
 
 @PACKINGS
@@ -98,12 +101,11 @@ def test_gzip_has_another_name(tms: Tms, name: str) -> None:
 
 @pytest.mark.parametrize("wbits", [15, -15, 9, -9])
 def test_deflate_is_read_with_and_without_its_zlib_header(tms: Tms, wbits: int) -> None:
-    text, *parts = halves()
+    execution, text, body = submission(tms, 400_000)
     packer = zlib.compressobj(wbits=wbits)
-    packed = packer.compress(b"".join(parts)) + packer.flush()
-    answer = post(tms, packed, "deflate")
-    assert answer.status_code == 201, answer.text
-    assert kept(tms, answer.json()) == text
+    packed = packer.compress(body) + packer.flush()
+    submit(tms, packed, "deflate")
+    assert stored(tms, execution) == text
     for wrong in (packed[:-9], packed[:1], b"", packed + b"x", CREATE):
         assert says(post(tms, wrong, "deflate")) == (400, "BAD_REQUEST")
 
