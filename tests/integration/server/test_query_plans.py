@@ -66,10 +66,18 @@ def issued(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Issu
     event.listen(database.engine, "before_cursor_execute", note)
     with (
         subscribing() as subscribers,
-        serving(database, folder, allow_insecure_webhooks=True, progress_interval=1, shard_silence=5) as api,
+        serving(
+            database,
+            folder,
+            allow_insecure_webhooks=True,
+            progress_interval=1,
+            run_key_wait=1,
+            shard_silence=5,
+        ) as api,
     ):
         _use(api, subscribers)
         wait_for(lambda: any("shards.silent_at <= " in each for each in found))
+        wait_for(lambda: any("executions.idle_since <= " in each for each in found))
         wait_for(lambda: any("answers.created_at BETWEEN" in each for each in found))
     event.remove(database.engine, "before_cursor_execute", note)
     return found
@@ -82,6 +90,8 @@ def _use(api: Api, subscribers: Subscribers) -> None:
     execution = good(
         api.ask("POST", "/executions", {"testSuite": "all", "environment": "dev"}, Idempotency_Key="one"), 201
     )
+    shared = {"testSuite": "all", "environment": "dev", "runKey": "plans"}
+    assert [api.ask("POST", "/executions", shared).status_code for _ in range(2)] == [201, 200]
     api.send(execution, "execution.started", shardId="1")
     api.send(execution, "execution.progress", shardId="1", tests=[result("a"), result("b", "failed")])
     wait_for(lambda: any(got.payload["event"] == "execution.progress" for got in subscribers.of("plans")))

@@ -25,7 +25,7 @@ def timed_out(connection: Connection, after: int, until: int) -> list[str]:
 
 def idle(connection: Connection, until: int) -> list[str]:
     """Return executions that wait for more shards since ``until`` or longer."""
-    query = select(_EXECUTION.id).where(_EXECUTION.idle_since.is_not(None), _EXECUTION.idle_since <= until)
+    query = select(_EXECUTION.id).where(_EXECUTION.idle_since > 0, _EXECUTION.idle_since <= until)
     return list(connection.scalars(query.order_by(_EXECUTION.idle_since).limit(MAX_FOUND)))
 
 

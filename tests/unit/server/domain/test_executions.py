@@ -57,3 +57,57 @@ def test_the_configuration_names_suite_and_environment() -> None:
         "testSuite": "smoke",
         "environment": "dev",
     }
+
+
+def shared(*declared: int, **values: object) -> Execution:
+    return running(run_key="run 7", declared_shards=declared, **values)
+
+
+@pytest.mark.parametrize(
+    ("before", "joining", "declared", "total"),
+    [
+        ((), (), (), 2),
+        ((), (4,), (4,), 5),
+        ((2,), (), (2,), 2),
+        ((2,), (2,), (2,), 2),
+        ((2,), (4,), (2, 4), 4),
+        ((2, 4), (3,), (2, 3, 4), 2),
+    ],
+)
+def test_of_the_declared_numbers_of_shards_the_largest_counts(
+    before: tuple[int, ...], joining: tuple[int, ...], declared: tuple[int, ...], total: int
+) -> None:
+    after = shared(*before).joined(joining, 9)
+    assert (after.declared_shards, after.shards_total, after.joined_at) == (declared, total, 9)
+    assert after.configuration["shards"] == max(declared, default=1)
+    assert after.awaits_shards == (not declared)
+    assert after.status == "running"
+
+
+def test_a_separate_shard_stays_counted_beside_a_larger_number() -> None:
+    assert shared(2, shards_total=3).joined((4,), 9).shards_total == 5
+
+
+@pytest.mark.parametrize(
+    ("execution", "is_idle"),
+    [
+        (shared(), True),
+        (shared(shards_finished=1), False),
+        (shared(shards_seen=0, shards_finished=0), False),
+        (shared(2), False),
+        (shared(status="completed"), False),
+        (running(), False),
+    ],
+)
+def test_only_an_execution_whose_shards_nobody_declared_waits_for_more(
+    execution: Execution, is_idle: bool
+) -> None:
+    assert execution.idled(50, has_changed=True).idle_since == (50 if is_idle else None)
+
+
+def test_the_wait_begins_anew_with_a_report_or_a_job_that_joins() -> None:
+    waiting = shared(idle_since=10)
+    assert waiting.idled(50, has_changed=False).idle_since == 10
+    assert waiting.idled(50, has_changed=True).idle_since == 50
+    assert waiting.joined((), 60).idle_since == 60
+    assert waiting.joined((2,), 60).idle_since is None
