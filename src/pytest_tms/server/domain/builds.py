@@ -36,6 +36,11 @@ def build_fields(metadata: Mapping[str, Any]) -> BuildFields:
     )
 
 
+def search_text(*texts: str) -> str:
+    """Return the text by which an execution is found: its id, branch, commit, suite and author."""
+    return "\n".join(texts).lower()
+
+
 def _repository(url: str) -> str:
     """Return the last part of a repository's URL or path."""
     return url.rstrip("/").removesuffix(".git").replace(":", "/").rpartition("/")[2]

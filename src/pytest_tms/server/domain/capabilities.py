@@ -1,3 +1,13 @@
 """The additions to the documented API that this server supports; see docs/protocol.md."""
 
-CAPABILITIES = ("attempts", "control", "expected", "gzip", "idempotency", "live-tests", "replay", "tests")
+CAPABILITIES = (
+    "attempts",
+    "control",
+    "executions",
+    "expected",
+    "gzip",
+    "idempotency",
+    "live-tests",
+    "replay",
+    "tests",
+)
