@@ -32,7 +32,7 @@ def build_fields(metadata: Mapping[str, Any]) -> BuildFields:
         project=project or DEFAULT_PROJECT,
         branch=_text(metadata.get("branch")),
         commit=_text(metadata.get("commit")),
-        author=_text(metadata.get("author") or metadata.get("actor")),
+        author=_text(metadata.get("author") or metadata.get("actor") or metadata.get("triggeredBy")),
     )
 
 

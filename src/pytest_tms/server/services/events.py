@@ -166,7 +166,9 @@ def _read(event: wire.Event, document: dict[str, Any]) -> _Received:
         data=data,
         rows=result_rows(data.tests or [], [msgspec.json.encode(test).decode() for test in sent]),
         document=msgspec.json.encode(document).decode(),
-        has_unknown_fields=not (set(document) <= _EVENT_FIELDS and set(document.get("data") or {}) <= _DATA_FIELDS),
+        has_unknown_fields=not (
+            set(document) <= _EVENT_FIELDS and set(document.get("data") or {}) <= _DATA_FIELDS
+        ),
         is_live=event.event == "execution.progress" and event.happened_at is None,
         now=now,
         then=clock.reported_time(event.happened_at, now),
