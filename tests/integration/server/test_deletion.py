@@ -142,7 +142,7 @@ def test_the_deletion_is_in_the_audit_log(api: Api, admin: str) -> None:
     listed = run_tms("audit", "--json", "--data-dir", str(api.data_dir), *api.database)
     [entry] = [
         each
-        for each in map(json.loads, listed.stdout.splitlines())
+        for each in json.loads(listed.stdout)
         if each["action"] == "execution.deleted" and each["target"] == execution["executionId"]
     ]
     assert entry["name"] == "admin"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -44,8 +43,8 @@ class Project:
 
 
 @pytest.fixture
-def project(api: Api) -> Iterator[Project]:
-    yield Project(api)
+def project(api: Api) -> Project:
+    return Project(api)
 
 
 def test_the_newest_is_first_and_has_the_fields_of_its_status(project: Project) -> None:
