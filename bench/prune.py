@@ -55,34 +55,28 @@ def measure(results: int) -> str:
 def _fill(database: Database, results: int) -> None:
     """Give each execution as many results as the helper gives the first one."""
     fill(database, results)
-    name = first_id("exec", clock.now() - 100 * DAY)[:-6]
+    ids = f"'{first_id('exec', clock.now() - 100 * DAY)[:-6]}'"
+    number = "printf('%06d', number)" if database.is_sqlite else "lpad(number::text, 6, '0')"
+    old = f"number > 0 AND number <= {EXECUTIONS}"
+    columns = {
+        "results": "sequence, test_id, shard_id, attempt, is_superseded, status, duration, retries, "
+        "failed_before, is_flaky, document, digest",
+        "result_details": "sequence, error",
+        "result_documents": "first, documents",
+    }
     with database.write() as connection:
-        is_old = f"number > 0 AND number <= {EXECUTIONS}"
-        number = "lpad(number::text, 6, '0')" if not database.is_sqlite else "printf('%06d', number)"
-        for statement in (
-            "DELETE FROM shards",
-            f"UPDATE executions SET id = '{name}' || {number}, created_at = {clock.now() - 100 * DAY}, "
-            f"results_stored = {results}, status = 'completed' WHERE {is_old}",
-            *(
-                f"INSERT INTO {each} ({columns}, execution) SELECT {columns}, number FROM {each} "
-                f"JOIN executions ON {is_old} WHERE execution = 0"
-                for each, columns in (
-                    (
-                        "results",
-                        "sequence, test_id, shard_id, attempt, is_superseded, results.status, duration, "
-                        "retries, failed_before, is_flaky, document, digest",
-                    ),
-                    ("result_details", "sequence, error"),
-                    ("result_documents", "first, documents"),
-                )
-            ),
-        ):
+        connection.execute(text("DELETE FROM shards"))
+        connection.execute(
+            text(
+                f"UPDATE executions SET id = {ids} || {number}, created_at = {clock.now() - 100 * DAY}, "
+                f"results_stored = {results}, status = 'completed' WHERE {old}"
+            )
+        )
+        for name, some in columns.items():
             connection.execute(
                 text(
-                    statement.replace(
-                        "(sequence, test_id, shard_id, attempt, is_superseded, results.status",
-                        "(sequence, test_id, shard_id, attempt, is_superseded, status",
-                    )
+                    f"INSERT INTO {name} ({some}, execution) SELECT {some}, number "
+                    f"FROM {name}, (SELECT number FROM executions WHERE {old}) AS old WHERE execution = 0"
                 )
             )
 

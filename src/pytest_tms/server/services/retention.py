@@ -88,7 +88,7 @@ def _expired(database: Database, retention: Retention, now: int) -> Iterator[lis
     if retention.results is None:
         return
     periods = [period for _, period in retention.branches if period is not None]
-    before = now - min(retention.results, *periods)
+    before = now - min([retention.results, *periods])
     after = ""
     while True:
         with database.read() as connection:
