@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from bench import deliveries, distance, ingest, instructions, memory, overhead, queries
+from bench import deliveries, distance, ingest, instructions, memory, overhead, prune, queries
 from bench.runs import KINDS
 
 
@@ -18,6 +18,9 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=4_000, help="webhook deliveries (default 4,000)")
     parser.add_argument(
         "--kept", type=int, default=100_000, help="events of a paused webhook (default 100,000)"
+    )
+    parser.add_argument(
+        "--pruned", type=int, default=1_000_000, help="results that are pruned (default 1,000,000)"
     )
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default 5)")
     parser.add_argument("--kinds", nargs="+", choices=[*KINDS], default=["passing"], help="kinds of tests")
@@ -46,6 +49,7 @@ def main() -> None:
             lambda: ingest.again(given.submitted, given.rounds),
         ],
         "queries": lambda given: [lambda: queries.measure(given.kept)],
+        "prune": lambda given: [lambda: prune.measure(given.pruned)],
         "deliveries": lambda given: [lambda: deliveries.measure(given.events)],
     }
     parser.add_argument("what", nargs="*", choices=[*measures, []], help="which (default: all)")

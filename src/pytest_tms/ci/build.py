@@ -9,7 +9,7 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     """One CI job; a value that its provider does not report is empty.
 
     ``run_key`` identifies one run of the pipeline for all its jobs, ``attempt`` counts from 1, and ``index``
-    from 0 within ``total`` parallel jobs.
+    from 0 within ``total`` parallel jobs. ``repository`` is its name, path or URL.
     """
 
     provider: str
@@ -24,6 +24,7 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""
     actor: str = ""
     pull_request: str = ""
+    repository: str = ""
 
     def metadata(self) -> dict[str, str]:
         """Return the build as an execution's metadata: documented names, then additions; nothing empty."""

@@ -1,4 +1,4 @@
-"""The branch and the commit of a working copy."""
+"""The branch, the commit and the remote of a working copy."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def read_commit(folder: Path) -> str:
 def read_branch(folder: Path) -> str:
     """Return the branch that is checked out in ``folder``; empty if there is none."""
     return _run(folder, "symbolic-ref", "--short", "HEAD")
+
+
+def read_remote(folder: Path) -> str:
+    """Return the URL of the remote ``origin`` of the working copy of ``folder``; empty if there is none."""
+    return _run(folder, "config", "--get", "remote.origin.url")
 
 
 def _run(folder: Path, *arguments: str) -> str:

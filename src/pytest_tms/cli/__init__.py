@@ -17,6 +17,7 @@ COMMANDS = {
     "token": "pytest_tms.cli.token:token",
     "audit": "pytest_tms.cli.audit:audit",
     "execution": "pytest_tms.cli.execution:execution",
+    "open": "pytest_tms.cli.open:open_report",
     "submit": "pytest_tms.cli.submit:submit",
     "replay": "pytest_tms.cli.replay:replay",
     "doctor": "pytest_tms.cli.doctor:doctor",
@@ -24,6 +25,7 @@ COMMANDS = {
     "local": "pytest_tms.cli.local:local",
     "key": "pytest_tms.cli.key:key",
     "db": "pytest_tms.cli.db:db",
+    "prune": "pytest_tms.cli.prune:prune",
 }
 
 

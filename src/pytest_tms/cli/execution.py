@@ -13,19 +13,21 @@ from pytest_tms.cli.output import print_json
 
 if TYPE_CHECKING:
     from pytest_tms import wire
+    from pytest_tms.client import TmsClient
 
 ENDS: dict[str, wire.EventName] = {
     "completed": "execution.completed",
     "failed": "execution.failed",
     "cancelled": "execution.cancelled",
 }
+STATES = ("created", "running", "completed", "failed", "cancelled")
 SHOWN = 10
 """Tests of one kind that ``show`` lists for each shard."""
 
 
 @click.group(cls=Group)
 def execution() -> None:
-    """Create, show, finish and cancel executions."""
+    """Create, list, show, finish, cancel and delete executions."""
 
 
 @execution.command()
@@ -135,6 +137,96 @@ def cancel(execution_id: str, url: str, as_json: bool) -> None:
         print_json(cancelled)
     else:
         click.echo(f"{execution_id} is {cancelled.status}")
+
+
+@execution.command("list")
+@click.option("--project", metavar="NAME", help="Only executions of this project.")
+@click.option("--suite", "test_suite", metavar="NAME", help="Only executions of this suite.")
+@click.option("--environment", metavar="NAME", help="Only executions in this environment.")
+@click.option("--branch", metavar="NAME", help="Only executions of this branch.")
+@click.option("--status", type=click.Choice(STATES), help="Only executions in this state.")
+@click.option("--provider", metavar="NAME", help="Only executions of this provider.")
+@click.option("--commit", metavar="SHA", help="Only executions of commits that begin like this.")
+@click.option("--author", metavar="NAME", help="Only executions of commits by this author.")
+@click.option("--since", metavar="TIME", help="Only executions created at this ISO 8601 time or later.")
+@click.option("--until", metavar="TIME", help="Only executions created before this ISO 8601 time.")
+@click.option(
+    "--text", "q", metavar="TEXT", help="Only executions with it in the id, branch, commit, suite or author."
+)
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Executions to list."
+)
+@url_option
+@json_option
+def list_executions(limit: int, url: str, as_json: bool, **filters: Any) -> None:
+    """List executions, the newest first."""
+    import msgspec
+
+    from pytest_tms.text import describe_counts
+
+    with connect(url) as client:
+        found = find(client, limit, **filters)
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+        return
+    for each in found:
+        metadata = each.metadata
+        words = [each.project, each.test_suite, each.environment, metadata.get("branch")]
+        about = " · ".join(str(word) for word in words if word)
+        click.echo(
+            f"{each.execution_id}  {each.created_at}  {each.status}  {about}: {describe_counts(each.results)}"
+        )
+    if not found:
+        click.echo("no executions match", err=True)
+
+
+def find(client: TmsClient, limit: int, **filters: Any) -> list[wire.ListedExecution]:
+    """Return at most ``limit`` executions that match, the newest first.
+
+    Raises:
+        ValueError: The TMS does not announce the capability ``executions``.
+    """
+    if "executions" not in capabilities(client):
+        raise ValueError("this TMS does not list executions: find them on its pages")
+    found: list[wire.ListedExecution] = []
+    cursor = None
+    while len(found) < limit:
+        page = client.list_executions(**filters, cursor=cursor, limit=min(200, limit - len(found)))
+        found += page.executions
+        cursor = page.cursor
+        if cursor is None:
+            break
+    return found
+
+
+def capabilities(client: TmsClient) -> list[str]:
+    """Return what a TMS announces, nothing if it implements the API document only."""
+    from pytest_tms.errors import NotFound
+
+    try:
+        return client.describe_service().capabilities
+    except NotFound:
+        return []
+
+
+@execution.command()
+@click.argument("execution_id", metavar="ID")
+@click.option("--yes", is_flag=True, help="Ask for no confirmation.")
+@url_option
+@json_option
+def delete(execution_id: str, yes: bool, url: str, as_json: bool) -> None:
+    """Delete an execution that has ended, with all its results.
+
+    This cannot be undone. It needs a token with the scope admin.
+    """
+    if not yes:
+        click.confirm(f"Delete {execution_id} with all its results?", abort=True, err=True)
+    with connect(url) as client:
+        deleted = client.delete_execution(execution_id)
+    if as_json:
+        print_json(deleted)
+    else:
+        click.echo(f"{execution_id} is deleted")
 
 
 def _details(shard: wire.ShardResult) -> Iterator[str]:

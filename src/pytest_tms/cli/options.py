@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import getpass
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pytest_tms.server.domain.durations import parse_duration
 from pytest_tms.server.settings import WholeNumber, table
 
 if TYPE_CHECKING:
@@ -85,18 +85,16 @@ class Duration(IntegerType):
     """A duration such as 12h, 90d or 4w, at most ten years, converted to milliseconds."""
 
     name = "time"
-    UNITS: ClassVar = {"h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 
     def __init__(self, least: int = 1) -> None:
         self._least = least
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the milliseconds. Raises UsageError for another value."""
-        found = re.fullmatch(r"(\d{1,6})([hdw])", str(value))
-        milliseconds = int(found[1]) * self.UNITS[found[2]] if found else -1
-        if not self._least <= milliseconds <= 3653 * self.UNITS["d"]:
-            self.fail(f"invalid duration {value!r}: use 12h, 90d or 4w (at most 10 years)", param, ctx)
-        return milliseconds
+        try:
+            return parse_duration(str(value), least=self._least)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def open_database(data_dir: Path | None, database_url: str | None, *, create: bool = False) -> Database:
@@ -241,5 +239,5 @@ def new_request(options: Mapping[str, Any], shards: int) -> wire.ExecutionReques
         provider=settings.provider,
         trigger_source=settings.trigger,  # type: ignore[arg-type]  # checked against the choices
         configuration=wire.Configuration(parallel=shards > 1, shards=shards, timeout=timeout),
-        metadata={**build_metadata(Path.cwd()), **meta} or None,
+        metadata={**build_metadata(Path.cwd(), project=settings.project), **meta} or None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -78,6 +78,15 @@ LIMIT = Parameter(
     schema={"type": "integer", "minimum": 1, "maximum": 200},
 )
 
+
+def _filter(name: str, description: str, **schema: object) -> Parameter:
+    return Parameter(
+        name=name,
+        description=description,
+        schema={"type": "string", "minLength": 1, "maxLength": 200, **schema},
+    )
+
+
 DESCRIBE_SERVICE = Call(
     name="describe_service",
     summary="What this server is and which additions it speaks",
@@ -112,6 +121,49 @@ GET_EXECUTION = Call(
     status=200,
     scope="executions:read",
     errors=(NotFound, *_READS),
+    limit="executions",
+)
+LIST_EXECUTIONS = Call(
+    name="list_executions",
+    summary="List the executions, the newest first",
+    method="GET",
+    path="/executions",
+    takes=type(None),
+    gives=wire.ExecutionPage,
+    status=200,
+    scope="executions:read",
+    errors=_READS,
+    limit="executions",
+    query=(
+        CURSOR,
+        LIMIT,
+        _filter("testSuite", "Only executions of this suite."),
+        _filter("environment", "Only executions in this environment."),
+        _filter("branch", "Only executions of this branch."),
+        Parameter(
+            name="status",
+            description="Only executions in this state.",
+            schema={"type": "string", "enum": [*get_args(wire.ExecutionState)]},
+        ),
+        _filter("provider", "Only executions of this provider."),
+        _filter("commit", "Only executions of commits that begin like this."),
+        _filter("project", "Only executions of this project."),
+        _filter("author", "Only executions of commits by this author."),
+        _filter("since", "Only executions created at this time or later.", format="date-time"),
+        _filter("until", "Only executions created before this time.", format="date-time"),
+        _filter("q", "Only executions with this text in the id, branch, commit, suite or author."),
+    ),
+)
+DELETE_EXECUTION = Call(
+    name="delete_execution",
+    summary="Delete an execution that has ended, with all its results",
+    method="POST",
+    path="/executions/{execution_id}/delete",
+    takes=type(None),
+    gives=wire.ExecutionDeleted,
+    status=200,
+    scope="admin",
+    errors=(NotFound, Conflict, *_TOKEN),
     limit="executions",
 )
 CANCEL_EXECUTION = Call(
@@ -292,7 +344,9 @@ REPLAY_DELIVERIES = Call(
 ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple of calls, each with types of its own
     DESCRIBE_SERVICE,
     CREATE_EXECUTION,
+    LIST_EXECUTIONS,
     GET_EXECUTION,
+    DELETE_EXECUTION,
     CANCEL_EXECUTION,
     LIST_TESTS,
     SUBMIT_RESULTS,

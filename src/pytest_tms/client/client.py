@@ -125,6 +125,58 @@ class TmsClient:
         """
         return self._call(calls.GET_EXECUTION, execution_id=execution_id)
 
+    def list_executions(
+        self,
+        *,
+        test_suite: str | None = None,
+        environment: str | None = None,
+        branch: str | None = None,
+        status: wire.ExecutionState | None = None,
+        provider: str | None = None,
+        commit: str | None = None,
+        project: str | None = None,
+        author: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        q: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> wire.ExecutionPage:
+        """Return a page of the executions, the newest first; needs the capability ``executions``.
+
+        ``commit`` is the beginning of one, ``q`` a part of the id, branch, commit, suite or author, ``since``
+        and ``until`` are times of creation in ISO 8601. ``limit`` is at most 200; ``cursor`` is that of the
+        page before. A page may have fewer executions than ``limit`` and still a cursor.
+
+        Raises:
+            Unprocessable: a filter is not valid.
+        """
+        params = {
+            "testSuite": test_suite,
+            "environment": environment,
+            "branch": branch,
+            "status": status,
+            "provider": provider,
+            "commit": commit,
+            "project": project,
+            "author": author,
+            "since": since,
+            "until": until,
+            "q": q,
+            "cursor": cursor,
+            "limit": str(limit),
+        }
+        return self._call(calls.LIST_EXECUTIONS, params=params)
+
+    def delete_execution(self, execution_id: str) -> wire.ExecutionDeleted:
+        """Delete an execution that has ended, with all its results; needs a token with the scope ``admin``.
+
+        Raises:
+            NotFound: there is no such execution.
+            Conflict: it has not ended; cancel it first.
+        """
+        return self._call(calls.DELETE_EXECUTION, execution_id=execution_id)
+
     def cancel_execution(self, execution_id: str) -> wire.ExecutionCancelled:
         """Cancel an execution: "Cancel Execution" in the API document.
 

@@ -23,6 +23,7 @@ from pytest_tms.server.domain import rates
 from pytest_tms.server.domain.egress import EgressPolicy
 from pytest_tms.server.jobs.deadlines import DeadlineJob
 from pytest_tms.server.jobs.expiry import ExpiryJob
+from pytest_tms.server.jobs.retention import RetentionJob
 from pytest_tms.server.pages.page_session import page_guard
 from pytest_tms.server.services.rate_limits import RateLimits
 from pytest_tms.server.services.token_usage import TokenUsage
@@ -52,7 +53,9 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             about.describe_service,
             about.openapi,
             executions.create_execution,
+            executions.list_executions,
             executions.get_execution,
+            executions.delete_execution,
             executions.cancel_execution,
             executions.list_tests,
             results.submit_results,
@@ -87,6 +90,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             delivery_worker.running,
             DeadlineJob(settings, database, delivery_worker).running,
             ExpiryJob(database).running,
+            RetentionJob(settings, database).running,
             token_usage.running,
         ],
         openapi_config=None,

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from pytest_tms import wire
 from pytest_tms.server.domain import rates
+from pytest_tms.server.domain.retention import Retention, parse_retention
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+unix")
 Parse = Callable[[str, str], Any]
@@ -87,6 +88,13 @@ def _redis_url(variable: str, text: str) -> str:
     if not is_valid:  # the value may contain a password, so the message does not
         raise ValueError(f"{variable} is not a Redis URL: use redis://HOST:6379/0")
     return text
+
+
+def _retention(variable: str, text: str) -> Retention:
+    try:
+        return parse_retention(text)
+    except ValueError as error:
+        raise ValueError(f"{variable} is {text!r}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -208,6 +216,13 @@ class ServerSettings:
     )
     webhook_rate: int = _setting(
         10, "deliveries per second to one webhook; 0 for no limit", WholeNumber(0, 100_000)
+    )
+    retention: Retention = _setting(  # noqa: RUF009  # it is immutable
+        Retention(),
+        "[how long results are kept](retention.md), for example `results=90d, events=7d, "
+        "keep-branch=main:365d`",
+        _retention,
+        shown_default="for ever",
     )
     allow_insecure_webhooks: bool = _setting(
         False, "`1` allows webhooks to plain http URLs and to the machine of the server", _flag

@@ -103,6 +103,12 @@ class Settings:
         env="TMS_ENVIRONMENT",
         ini="tms_environment",
     )
+    project: str = _setting(
+        "",
+        "name of the project; by default that of the repository, from CI or git",
+        env="TMS_PROJECT",
+        ini="tms_project",
+    )
     execution: str = _setting(
         "",
         "attach to an execution instead of creating one",

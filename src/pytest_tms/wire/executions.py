@@ -164,6 +164,39 @@ class ExecutionStatus(Answer, frozen=True, kw_only=True):
     declared_shards: list[int] = []
 
 
+class ListedExecution(Answer, frozen=True, kw_only=True):
+    """One of GET /executions: an ``ExecutionStatus`` without its shards, with the name of its project."""
+
+    execution_id: str
+    status: str = "created"
+    progress: Progress = Progress()
+    results: Counts = Counts()
+    artifacts: Links = Links()
+    reason: str | None = None
+    created_at: str = ""
+    project: str = ""
+    test_suite: str = ""
+    environment: str = ""
+    provider: str = ""
+    trigger_source: str = ""
+    configuration: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+
+
+class ExecutionPage(Answer, frozen=True, kw_only=True):
+    """The answer to GET /executions. ``cursor`` fetches the next page; it is null on the last one."""
+
+    executions: list[ListedExecution] = []
+    cursor: str | None = None
+
+
+class ExecutionDeleted(Answer, frozen=True, kw_only=True):
+    """The answer to POST /executions/{id}/delete."""
+
+    execution_id: str
+    deleted_at: str = ""
+
+
 class ExecutionCancelled(Answer, frozen=True, kw_only=True):
     """The answer to DELETE /executions/{id}."""
 

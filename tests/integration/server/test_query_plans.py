@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from sqlalchemy import event
 
+from pytest_tms.server.jobs.retention import RetentionJob
+from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
 from tests.helpers.api import Api, good, result, scratch_database
 from tests.helpers.filled_databases import BIG, EXECUTION, IDLE, PAUSED, fill, serving
@@ -30,6 +34,27 @@ OUTBOX = {
     "waiting.webhook_id = webhooks.id": "ix_deliveries_waiting",  # after what is a new event sent?
 }
 """Statements of the outbox by a part of each, and the index that each uses."""
+
+FILTERS = {
+    "testSuite": "other",
+    "environment": "dev",
+    "branch": "main",
+    "status": "failed",
+    "provider": "custom",
+    "commit": "abc",
+    "project": "default",
+    "author": "Ada",
+    "since": "2020-01-01",
+    "until": "2100-01-01",
+    "q": "text",
+}
+LISTS = (
+    "",
+    "?cursor=10",
+    *(f"?{urlencode(dict(some))}" for size in (1, 2) for some in combinations(FILTERS.items(), size)),
+    f"?{urlencode(FILTERS)}",
+)
+"""Lists of executions: by each filter, each two, and all."""
 
 Issued = dict[str, Any]
 """Statements with the parameters of one use."""
@@ -79,6 +104,9 @@ def issued(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Issu
         wait_for(lambda: any("shards.silent_at <= " in each for each in found))
         wait_for(lambda: any("executions.idle_since <= " in each for each in found))
         wait_for(lambda: any("answers.created_at BETWEEN" in each for each in found))
+        RetentionJob(
+            ServerSettings.read({"TMS_SERVER_RETENTION": "results=90d, events=7d"}, data_dir=folder), database
+        ).run()
     event.remove(database.engine, "before_cursor_execute", note)
     return found
 
@@ -109,12 +137,15 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         "/tests?status=skipped",
     ):
         good(api.ask("GET", f"/executions/{EXECUTION}{path}"), 200)
+    for query in LISTS:
+        good(api.ask("GET", f"/executions{query}"), 200)
     for query in ("", "?status=pending", "?status=delivered", "?status=failed", "?cursor=10"):
         for each in (PAUSED, IDLE):
             good(api.ask("GET", f"/webhooks/{each}/deliveries{query}"), 200)
     for path in (
         "/",
-        "/?before=exec_5",
+        "/?before=5",
+        "/?project=default&suite=all&environment=dev&branch=b&status=failed&author=a&date=2026-01-01&text=x",
         f"/reports/{EXECUTION}",
         f"/reports/{EXECUTION}?after=10",
         f"/logs/{EXECUTION}",
@@ -138,6 +169,7 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         ),
         200,
     )
+    good(api.ask("POST", f"/executions/{execution['executionId']}/delete"), 200)
     good(api.ask("DELETE", f"/webhooks/{webhook}"), 200)
 
 
@@ -154,6 +186,17 @@ def test_no_statement_reads_a_whole_table(database: Database, issued: Issued) ->
         if any(re.search(rf"(SCAN|Seq Scan on) ({'|'.join(BIG)})\b(?! USING)", line) for line in lines)
     }
     assert scans == {}
+
+
+def test_lists_of_executions_search_their_own_index(database: Database, issued: Issued) -> None:
+    part = "executions.number BETWEEN"
+    statements = [each for each in issued if part in each]
+    assert len(statements) > 50  # one of each set of filters
+    for statement in statements:
+        lines = plan(database, statement, issued[statement])
+        used = {name for line in lines for name in re.findall(r"ix_executions_\w+", line)}
+        assert used == {"ix_executions_list"}, lines
+        assert not any("TEMP B-TREE" in line for line in lines), lines
 
 
 @pytest.mark.parametrize(("part", "index"), OUTBOX.items(), ids=OUTBOX.values())

@@ -115,7 +115,10 @@ class ReportingSession:
             self._ends_at = self._clock() + settings.timeout
         self._register_observers()
         metadata = dict(word.partition("=")[::2] for word in settings.meta)
-        self._metadata = {**build_metadata(config.rootpath), **metadata}
+        self._metadata = {
+            **build_metadata(config.rootpath, project=settings.project),
+            **metadata,
+        }
         self._shards = SessionShards(self._shard_name, self._workers, self._time())
         # In one shard, several workers can run the same test, and each run counts.
         per_worker = self._shard_name is not None and self._workers is not None and self._workers.each

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from litestar import Response
@@ -12,6 +12,7 @@ from litestar import Response
 from pytest_tms import wire
 from pytest_tms.client import calls
 from pytest_tms.errors import Problem, Unprocessable
+from pytest_tms.server.api.filters import execution_filter
 from pytest_tms.server.api.paging import requested_page
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.api.validation import decode, unknown_fields
@@ -21,10 +22,12 @@ from pytest_tms.server.domain.executions import Shard
 from pytest_tms.server.domain.metadata_limits import size_problems, unknown_field_problems
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import executions
+from pytest_tms.server.services.deletion import mark_deleted
 from pytest_tms.server.services.executions import ExecutionSnapshot
 from pytest_tms.server.services.idempotency import IdempotencyGuard
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.execution_lists import ListedExecution
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 from pytest_tms.server.webhooks.encryption import SecretEncryption
 
@@ -64,6 +67,34 @@ def get_execution(database: Database, urls: Urls, execution_id: str) -> dict[str
     found = executions.get_snapshot(database, execution_id)
     document: dict[str, Any] = msgspec.to_builtins(_status(found, urls))
     return {**found.execution.extra, **document}
+
+
+@route(calls.LIST_EXECUTIONS)
+def list_executions(
+    database: Database,
+    urls: Urls,
+    caller: Caller,
+    query: dict[str, Any],
+    cursor: str | None = None,
+    limit: str = "100",
+    status: str | None = None,
+) -> wire.ExecutionPage:
+    """Return one page of the executions that match the filters, the newest first."""
+    page = requested_page(cursor, limit, status, get_args(wire.ExecutionState))
+    found, following = executions.list_executions(
+        database, caller, execution_filter(query), before=page.cursor, limit=page.limit
+    )
+    return wire.ExecutionPage(
+        executions=[_listed(each, documents, urls) for each, documents in found],
+        cursor=None if following is None else str(following),
+    )
+
+
+@route(calls.DELETE_EXECUTION)
+def delete_execution(database: Database, caller: Caller, execution_id: str) -> wire.ExecutionDeleted:
+    """Delete an execution: nothing shows it from now on, and a job deletes its rows."""
+    at = mark_deleted(database, caller, execution_id)
+    return wire.ExecutionDeleted(execution_id=execution_id, deleted_at=clock.timestamp(at))
 
 
 @route(calls.CANCEL_EXECUTION)
@@ -163,6 +194,38 @@ def _status(found: ExecutionSnapshot, urls: Urls) -> wire.ExecutionStatus:
         metadata=execution.metadata,
         run_key=execution.run_key,
         declared_shards=list(execution.declared_shards),
+    )
+
+
+def _listed(execution: ListedExecution, documents: tuple[str, str, str], urls: Urls) -> wire.ListedExecution:
+    configuration, metadata, _ = (msgspec.json.decode(text) for text in documents)
+    return wire.ListedExecution(
+        execution_id=execution.id,
+        status=execution.status,
+        progress=wire.Progress(
+            started_at=clock.optional_timestamp(execution.started_at),
+            completed_at=clock.optional_timestamp(execution.ended_at),
+            duration=execution.runtime,
+            shards_completed=execution.shards_finished,
+            total_shards=execution.expected_shards,
+            tests_expected=execution.tests_expected,
+            tests_not_run=execution.not_run or None,
+        ),
+        results=execution.results,
+        artifacts=urls.links(execution.id),
+        reason=execution.reason,
+        created_at=clock.timestamp(execution.created_at),
+        project=execution.project,
+        test_suite=execution.test_suite,
+        environment=execution.environment,
+        provider=execution.provider,
+        trigger_source=execution.trigger_source,
+        configuration={
+            **configuration,
+            "testSuite": execution.test_suite,
+            "environment": execution.environment,
+        },
+        metadata=metadata,
     )
 
 

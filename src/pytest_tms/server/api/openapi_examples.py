@@ -140,6 +140,29 @@ ANSWERS: dict[str, msgspec.Struct] = {
         configuration=_STORED,
         metadata=_METADATA,
     ),
+    "list_executions": wire.ExecutionPage(
+        executions=[
+            wire.ListedExecution(
+                execution_id=EXECUTION,
+                status="completed",
+                progress=wire.Progress(
+                    started_at=NOW, completed_at=NOW, duration=210_000, shards_completed=4, total_shards=4
+                ),
+                results=_COUNTS,
+                artifacts=_LINKS,
+                created_at=NOW,
+                project="shop",
+                test_suite="smoke",
+                environment="staging",
+                provider="jenkins",
+                trigger_source="scheduled",
+                configuration=_STORED,
+                metadata=_METADATA,
+            )
+        ],
+        cursor="512",
+    ),
+    "delete_execution": wire.ExecutionDeleted(execution_id=EXECUTION, deleted_at=NOW),
     "cancel_execution": wire.ExecutionCancelled(
         execution_id=EXECUTION, cancelled_at=NOW, reason="User requested cancellation"
     ),

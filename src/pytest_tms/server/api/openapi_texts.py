@@ -25,6 +25,10 @@ CALLS = {
     "create_execution": "Creates an execution. The response has the URL and the token to which its events are sent; "
     "the token is shown only once. Requests with the same `runKey`, suite and environment get the same execution and "
     "token, however many arrive at once: the first one creates it.",
+    "list_executions": "Returns executions without their shards. A page may have fewer than `limit`, even none, and still "
+    "a `cursor`: there are more until it is null.",
+    "delete_execution": "Deletes an execution that has ended, with its results, events, files and deliveries. Nothing shows "
+    "it from then on. This cannot be undone.",
     "get_execution": "Returns the state, the counts and the shards of an execution.",
     "cancel_execution": "Cancels an execution. Its runners are notified by the response to their next event. Cancelling "
     "again returns the first response.",
@@ -87,6 +91,9 @@ SCHEMAS = {
     "EventData": "The content of an event. Which fields apply depends on the event; unknown ones are stored.",
     "ExecutionCancelled": "The response to a cancellation.",
     "ExecutionCreated": "A new execution.",
+    "ExecutionDeleted": "The response to a deletion.",
+    "ExecutionPage": "A page of executions.",
+    "ListedExecution": "The state and the results of an execution, without its shards.",
     "ExecutionRequest": "A new execution. Unknown fields are stored and returned with its status.",
     "ExecutionStatus": "The state and the results of an execution.",
     "FailedTest": "A test that failed.",
@@ -154,6 +161,7 @@ FIELDS = {
     "createdBy": "The id of the token that registered it; null for a command on the server.",
     "cursor": "Fetches the next page; null on the last one.",
     "data": "The content of the event.",
+    "deletedAt": "When it was deleted.",
     "deliveries": "The deliveries.",
     "deliveryId": "The id of a delivery, which is also its header `webhook-id`.",
     "details": "Every bad field; empty for other errors.",
@@ -167,6 +175,7 @@ FIELDS = {
     "event": "What happened.",
     "events": "The events that are sent.",
     "executionId": "The id of the execution.",
+    "executions": "The executions.",
     "executionStatus": "The state of the execution now. A runner should stop once it is `cancelled` or `failed`.",
     "exitStatus": "The exit status of the process that ran the tests.",
     "expiresAt": "When it expires; null for never.",
@@ -205,6 +214,7 @@ FIELDS = {
     "processedAt": "When it was stored.",
     "progress": "How far the execution is.",
     "progressInterval": "Milliseconds to wait between two reports of progress.",
+    "project": "The project whose tests these are.",
     "properties": "Facts about the test.",
     "provider": "The system that runs the tests. `custom` unless given.",
     "reason": "Why; null if there is no reason to give.",

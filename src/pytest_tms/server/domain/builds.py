@@ -32,8 +32,13 @@ def build_fields(metadata: Mapping[str, Any]) -> BuildFields:
         project=project or DEFAULT_PROJECT,
         branch=_text(metadata.get("branch")),
         commit=_text(metadata.get("commit")),
-        author=_text(metadata.get("author") or metadata.get("actor")),
+        author=_text(metadata.get("author") or metadata.get("actor") or metadata.get("triggeredBy")),
     )
+
+
+def search_text(*texts: str) -> str:
+    """Return the text by which an execution is found: its id, branch, commit, suite and author."""
+    return "\n".join(texts).lower()
 
 
 def _repository(url: str) -> str:

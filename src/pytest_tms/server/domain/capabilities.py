@@ -3,6 +3,7 @@
 CAPABILITIES = (
     "attempts",
     "control",
+    "executions",
     "expected",
     "gzip",
     "idempotency",

@@ -33,6 +33,10 @@ class PeriodicJob(ABC):
         """Whether the application ends, so that a long run should too."""
         return self._stopping.is_set()
 
+    def pause(self, seconds: float) -> bool:
+        """Wait, at most until the application ends; return whether it does."""
+        return self._stopping.wait(seconds)
+
     @contextlib.asynccontextmanager
     async def running(self, _: object = None) -> AsyncIterator[None]:
         """Run the job until the application ends; a run in progress is finished first."""

@@ -13,7 +13,7 @@ from litestar.static_files import create_static_files_router
 from litestar.types import Guard
 
 from pytest_tms.errors import ApiError
-from pytest_tms.server.pages import artifacts, audit, cancel, events, login, report, runs, webhooks
+from pytest_tms.server.pages import artifacts, audit, cancel, delete, events, login, report, runs, webhooks
 from pytest_tms.server.pages.page_session import current_session, form
 
 HERE = Path(__file__).parent
@@ -43,6 +43,8 @@ def routes(guard: Guard) -> list[Router]:
             artifacts.artifacts,
             cancel.cancel_form,
             cancel.cancel_execution,
+            delete.delete_form,
+            delete.delete_execution,
             *webhooks.HANDLERS,
             audit.show_audit,
         ],

@@ -35,6 +35,13 @@ MAX_REASON = 1000
 """Characters that are stored of a reason."""
 
 
+_OF_HEARTBEATS = ("status", "running", "shards", "interval", "runner", "attempt", "shard_id", "tests")
+"""Fields of an event that says that its runner is alive."""
+_NO_NEWS = {name: None for name in wire.EventData.__struct_fields__ if name not in _OF_HEARTBEATS}
+_EVENT_FIELDS = frozenset(wire.Event.__struct_encode_fields__)
+_DATA_FIELDS = frozenset(wire.EventData.__struct_encode_fields__)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Received:
     """A received event.
@@ -48,12 +55,24 @@ class _Received:
     rows: list[ResultRow]
     document: str
     is_live: bool
+    has_unknown_fields: bool
     now: int
     then: int
 
     @cached_property
     def runner(self) -> str | None:
         return None if self.data.runner is None else plain(self.data.runner)
+
+    @property
+    def is_heartbeat(self) -> bool:
+        """Whether it says only that its runner is alive, and which tests it runs: nothing for the log."""
+        return (
+            self.name == "execution.progress"
+            and not self.rows
+            and all(getattr(self.data, name) == default for name, default in _NO_NEWS.items())
+            and self.data.status in (None, "running")
+            and not self.has_unknown_fields
+        )
 
     @cached_property
     def shard_ids(self) -> list[str]:
@@ -108,7 +127,8 @@ def accept_event(
             stored = shard_reports.store(connection, execution, report, now, received.then, silence)
             execution = stored.execution
             changed.append((stored.before, stored.after))
-        executions.add_event(connection, execution_id, received.name, received.document, now)
+        if not received.is_heartbeat:
+            executions.add_event(connection, execution_id, received.name, received.document, now)
         interval = rate_limits.progress_interval(execution.expected_shards)
         until = 0
         if received.is_live and silence:
@@ -146,6 +166,9 @@ def _read(event: wire.Event, document: dict[str, Any]) -> _Received:
         data=data,
         rows=result_rows(data.tests or [], [msgspec.json.encode(test).decode() for test in sent]),
         document=msgspec.json.encode(document).decode(),
+        has_unknown_fields=not (
+            set(document) <= _EVENT_FIELDS and set(document.get("data") or {}) <= _DATA_FIELDS
+        ),
         is_live=event.event == "execution.progress" and event.happened_at is None,
         now=now,
         then=clock.reported_time(event.happened_at, now),

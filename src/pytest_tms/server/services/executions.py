@@ -21,8 +21,9 @@ from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services.execution_changes import save_execution
 from pytest_tms.server.services.idempotency import IdempotencyGuard
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import audit, executions, results
+from pytest_tms.server.store import audit, execution_lists, executions, results
 from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.execution_lists import ExecutionFilter, ListedExecution
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 from pytest_tms.server.webhooks.encryption import SecretEncryption
 
@@ -164,6 +165,21 @@ def get_snapshot(database: Database, execution_id: str) -> ExecutionSnapshot:
         execution = executions.get(connection, execution_id)
         shards = executions.shards(connection, execution_id)
     return ExecutionSnapshot(execution, shards, forecast(shards, execution.results, clock.now()))
+
+
+def list_executions(
+    database: Database, caller: Caller, wanted: ExecutionFilter, *, before: int | None, limit: int
+) -> tuple[list[tuple[ListedExecution, tuple[str, str, str]]], int | None]:
+    """Return one page of the executions that the caller may see, and the cursor of the next page, if any.
+
+    Each has its configuration, metadata and unknown fields as JSON text. ``before`` is the cursor.
+    """
+    if caller.token is not None:
+        wanted = replace(wanted, environments=caller.token.environments)
+    with database.read() as connection:
+        found, following = execution_lists.find(connection, wanted, before=before, limit=limit)
+        documents = execution_lists.documents(connection, [each.number for each in found])
+    return [(each, documents[each.number]) for each in found if each.number in documents], following
 
 
 def list_tests(

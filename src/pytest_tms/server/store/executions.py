@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from pytest_tms import wire
 from pytest_tms.errors import NotFound
-from pytest_tms.server.domain.builds import build_fields
+from pytest_tms.server.domain.builds import build_fields, search_text
 from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.store import projects, tables
 
@@ -36,6 +36,9 @@ def create(connection: Connection, execution: Execution) -> bool:
             branch=fields.branch,
             commit=fields.commit,
             author=fields.author,
+            search_text=search_text(
+                execution.id, fields.branch, fields.commit, execution.test_suite, fields.author
+            ),
             **_execution_row(execution),
         )
         .on_conflict_do_nothing(
@@ -197,7 +200,7 @@ def add_event(connection: Connection, execution_id: str, event: str, document: s
 
 
 def _next_number(connection: Connection) -> int:
-    """Return a number that no execution has had; SQLite has one transaction that writes at a time."""
+    """Return a number larger than that of any execution; SQLite has one transaction that writes at a time."""
     if connection.dialect.name == "postgresql":
         query: Select[Any] = select(func.nextval("execution_numbers"))
     else:
@@ -215,7 +218,7 @@ def _is(execution_id: str, shard_id: str) -> Sequence[Any]:
 
 def _one(connection: Connection, query: Select[Any], execution_id: str) -> Execution:
     known = "\x00" not in execution_id  # PostgreSQL takes no NUL, not even to look for
-    query = query.where(tables.executions.c.id == execution_id)
+    query = query.where(tables.executions.c.id == execution_id, tables.executions.c.deleted_at.is_(None))
     row = connection.execute(query).one_or_none() if known else None
     if row is None:
         raise NotFound(f"There is no execution {execution_id[:100]}.")

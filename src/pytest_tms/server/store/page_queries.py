@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Select, and_, case, func, select, union_all
+from sqlalchemy import Connection, Select, and_, case, func, select
 
 from pytest_tms import wire
-from pytest_tms.server.domain import counts
-from pytest_tms.server.domain.executions import Shard, runtime
+from pytest_tms.server.domain.executions import Shard
 from pytest_tms.server.domain.page_details import MAX_NAME, Details, Files, files, shorten
 from pytest_tms.server.store import executions, tables
 from pytest_tms.server.store.results import has_status
@@ -37,29 +35,6 @@ class ShownTest:
     details: Details
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShownExecution:
-    """An execution in a list; times are milliseconds since 1970, ``branch`` is empty if it was not sent."""
-
-    id: str
-    status: wire.ExecutionState
-    test_suite: str
-    environment: str
-    branch: str
-    results: wire.Counts
-    created_at: int
-    started_at: int | None
-    ended_at: int | None
-    longest: int
-    not_run: int
-    tests_expected: int | None
-
-    @property
-    def runtime(self) -> int | None:
-        """The milliseconds from start to end, None before the end."""
-        return runtime(self.started_at, self.ended_at, self.longest)
-
-
 class ShownEvent(NamedTuple):
     """An inbound event; ``text`` is the beginning of its document, ``length`` the length of the whole."""
 
@@ -75,54 +50,6 @@ class _Submitted(msgspec.Struct):
 
 
 _SUBMITTED = msgspec.json.Decoder(_Submitted)  # made at import: see calls.decoder
-
-
-def latest(
-    connection: Connection, *, environments: Collection[str], before: str | None, limit: int
-) -> list[ShownExecution]:
-    """Return executions of these environments (empty for all), the newest first.
-
-    ``before`` is the cursor: the id of the last execution of the previous page.
-    """
-    table = tables.executions.c
-    names = (
-        "id",
-        "status",
-        "test_suite",
-        "environment",
-        "branch",
-        "created_at",
-        "started_at",
-        "ended_at",
-        "longest",
-        "not_run",
-        "tests_expected",
-    )
-    ids = select(table.id).order_by(table.id.desc()).limit(limit)
-    if before is not None:
-        ids = ids.where(table.id < before)
-    if environments:  # the newest of each, so that each follows the index
-        each = [ids.where(table.environment == name).subquery() for name in sorted(set(environments))]
-        newest = union_all(*(select(one.c.id) for one in each)).subquery()
-        ids = select(newest.c.id).order_by(newest.c.id.desc()).limit(limit)
-    wanted = list(connection.scalars(ids))
-    query = select(
-        *(table[name] for name in names),
-        *(table[name] for name in COUNTS),
-        table.given,
-    )
-    found = []
-    for row in connection.execute(query.where(table.id.in_(wanted)).order_by(table.id.desc())):
-        columns = row._mapping
-        given = None if row.given is None else msgspec.json.decode(row.given, type=wire.Counts)
-        summed = wire.Counts(**{name: columns[name] for name in COUNTS})
-        found.append(
-            ShownExecution(
-                **{name: columns[name] for name in names},
-                results=counts.effective(summed, given),
-            )
-        )
-    return found
 
 
 def failing(connection: Connection, execution_id: str, *, after: int, limit: int) -> list[ShownTest]:

@@ -96,15 +96,29 @@ executions = Table(
     Column("commit", Text, nullable=False, server_default=""),
     Column("author", Text, nullable=False, server_default=""),
     Column("results_stored", BigInteger, nullable=False, server_default="0"),  # the latest sequence
+    Column("search_text", Text, nullable=False, server_default=""),  # see ``builds.search_text``
+    Column("deleted_at", BigInteger),  # set while it is being deleted
     Column("run_key", Text),
     Column("declared_shards", Text, nullable=False, server_default="[]"),  # by the jobs of the run key
     Column("joined_at", BigInteger),  # when the latest of these jobs joined
     Column("idle_since", BigInteger),  # set while it waits for shards that may still begin
     Index("ix_executions_number", "number", unique=True),
-    Index("ix_executions_project_id", "project_id", "id"),  # lists of one project
-    Index("ix_executions_branch", "branch", "id"),
-    Index("ix_executions_commit", "commit", "id"),
-    Index("ix_executions_environment", "environment", "id"),  # lists of some environments
+    Index(  # lists: every filter is in it, so that rows that are left out are not read
+        "ix_executions_list",
+        "number",
+        "deleted_at",
+        "created_at",
+        "project_id",
+        "status",
+        "test_suite",
+        "environment",
+        "provider",
+        "branch",
+        "commit",
+        "author",
+        "search_text",
+    ),
+    _partial("ix_executions_deleted", "id", where="deleted_at IS NOT NULL"),  # left to be deleted
     _partial(  # the one execution of a run key
         "ix_executions_run_key",
         "run_key",
@@ -409,6 +423,15 @@ sessions = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Index("ix_sessions_expires_at", "expires_at"),  # deletion of expired sessions
+)
+
+leases = Table(  # of jobs that one process at a time runs
+    "leases",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("leased_until", BigInteger, nullable=False),
+    Column("done_at", BigInteger, nullable=False, server_default="0"),  # when the job last finished
 )
 
 # One row: a text encrypted with the key of the servers, by which a server with another key is detected.

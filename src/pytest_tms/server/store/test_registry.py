@@ -16,6 +16,10 @@ SEEN_AGAIN = 3_600_000
 """Milliseconds after which ``last_seen`` is written again: not at each result."""
 
 
+UNSEEN = 7 * 24 * 3_600_000
+"""Milliseconds for which a test without results is kept, so that none is deleted while it is being used."""
+
+
 class Names(NamedTuple):
     """How a result names its test: its key over all runs, its title and its file."""
 
@@ -28,6 +32,9 @@ def identify(connection: Connection, project_id: int, names: Sequence[Names], no
     """Return the id of each test, and add those that the project does not have; ``now`` is when they ran."""
     hashes = [blake2b(each.key.encode(), digest_size=16).digest() for each in names]
     known = _find(connection, project_id, hashes)
+    if unseen := [(each.id, hashed) for hashed, each in known.items() if each.last_seen + UNSEEN <= now]:
+        known = {**known, **_hold(connection, project_id, unseen, now)}
+        known = {hashed: each for hashed, each in known.items() if each.last_seen + UNSEEN > now}
     new = {
         hashed: (each, _names_hash(each))
         for each, hashed in zip(names, hashes, strict=True)
@@ -60,6 +67,15 @@ def _find(connection: Connection, project_id: int, hashes: Sequence[bytes]) -> d
         bytes(row[0]): _Known(row[1], row[2], row[3])
         for row in bulk.select(connection, statement, (project_id,), hashes)
     }
+
+
+def _hold(
+    connection: Connection, project_id: int, unseen: Sequence[tuple[int, bytes]], now: int
+) -> dict[bytes, _Known]:
+    """Mark tests as seen, so that they are not deleted; return those that had not been deleted before."""
+    statement = "UPDATE tests SET last_seen = {} WHERE id IN {}"
+    bulk.execute(connection, statement, (now,), sorted(number for number, _ in unseen))
+    return _find(connection, project_id, [hashed for _, hashed in unseen])
 
 
 def _add(connection: Connection, project_id: int, new: dict[bytes, tuple[Names, int]], now: int) -> None:
