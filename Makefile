@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: setup demo test coverage lint migration lowest nightly bench nox clean
+.PHONY: setup demo test test-all coverage lint migration lowest nightly bench nox clean
 
 setup: $(VENV)/.ready
 
@@ -20,7 +20,12 @@ demo: setup
 	@cd examples/shop && TMS_SERVER_DATA_DIR="$(CURDIR)/.tms/demo" \
 	  "$(CURDIR)/$(BIN)/python" -m pytest --tms-url local --tms-suite smoke || test $$? -eq 1
 
+# The tests that take a few seconds at most: under five minutes on two processors.
 test: setup
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not nightly"
+
+# What CI runs.
+test-all: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not nightly"
 
 # Run the tests and print the lines that no test runs. Takes half as long again as `make test`.

@@ -65,6 +65,7 @@ def test_a_failed_check_fails_the_runner_but_not_the_execution(runner: Run, api:
     assert [shard["status"] for shard in status["shardResults"]] == ["failed", "completed"]
 
 
+@pytest.mark.slow
 def test_a_runner_says_that_no_tms_answers(runner: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]

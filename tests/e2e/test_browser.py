@@ -68,6 +68,7 @@ def webhook(api: Api, text: str) -> Iterator[str]:
     good(api.ask("DELETE", path), 200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["script", "attribute", "address", "right to left", "terminal", "huge"])
 def test_nothing_of_a_runner_runs_and_nothing_is_wider_than_a_phone(
     sqlite_api: Api, browser: Browser, kind: str
@@ -102,6 +103,7 @@ def test_nothing_of_a_runner_runs_and_nothing_is_wider_than_a_phone(
     context.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_in_light_and_dark(
     closed: Api, browser: Browser, scheme: Literal["light", "dark"]

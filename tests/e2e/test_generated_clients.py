@@ -68,6 +68,7 @@ def ran(*command: str | Path, cwd: Path, api: Api | None = None, **environ: str)
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.node
 def test_the_typescript_client_compiles_strictly_and_drives_an_execution(
     api: Api, document: Path, tmp_path: Path
@@ -85,6 +86,7 @@ def test_the_typescript_client_compiles_strictly_and_drives_an_execution(
     assert seen == {**SEEN, "refused": ["testSuite"]}
 
 
+@pytest.mark.slow
 @pytest.mark.plugins
 def test_the_python_client_is_whole_and_drives_an_execution_and_a_webhook(
     api: Api, document: Path, tmp_path: Path
@@ -102,6 +104,7 @@ def test_the_python_client_is_whole_and_drives_an_execution_and_a_webhook(
     assert seen == {**SEEN, "refused": ["events"]}
 
 
+@pytest.mark.slow
 @pytest.mark.node
 def test_redocly_has_no_warning(document: Path, tmp_path: Path) -> None:
     (tmp_path / "redocly.yaml").write_text(LINTER)
@@ -119,6 +122,7 @@ def test_redocly_has_no_warning(document: Path, tmp_path: Path) -> None:
     assert found["totals"] == {"errors": 0, "warnings": 0, "ignored": 0}, found
 
 
+@pytest.mark.slow
 @pytest.mark.plugins
 def test_openapi_spec_validator_has_no_warning(document: Path, tmp_path: Path) -> None:
     python = environments.python("openapi")

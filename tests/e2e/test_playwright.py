@@ -82,6 +82,7 @@ def browsers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", reported_runs.MODES)
 def test_what_a_browser_left_belongs_to_its_attempt(
     mode: str, browsers: Path, tms: Tms, tmp_path: Path

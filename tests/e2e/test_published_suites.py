@@ -148,6 +148,7 @@ def test_a_released_suite_is_reported_as_junit_has_it(
     )
 
 
+@pytest.mark.slow
 def test_the_shop_is_reported_as_junit_has_it(tms: Tms, tmp_path: Path) -> None:
     ran = run_both(PYTHON, REPOSITORY / "examples" / "shop", tms, tmp_path)
     assert ran.exit_status == 1
@@ -156,6 +157,7 @@ def test_the_shop_is_reported_as_junit_has_it(tms: Tms, tmp_path: Path) -> None:
     assert ran.counts == ran.junit_counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["in one process", "in two workers"])
 def test_the_two_differ_where_the_manual_says_so(tms: Tms, tmp_path: Path, options: tuple[str, ...]) -> None:
     suite = tmp_path / "suite"

@@ -23,6 +23,7 @@ def test_it(number):
 """
 
 
+@pytest.mark.slow
 def test_a_run_over_workers_is_on_the_pages_of_the_local_server(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(SUITE)
     data = tmp_path / "data"

@@ -111,6 +111,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         yield api
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vector", VECTORS, ids=range(len(VECTORS)))
 def test_no_field_of_anybody_runs_on_any_page(api: Api, browser: Browser, vector: str) -> None:  # noqa: F811
     text = texts(vector)

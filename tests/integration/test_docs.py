@@ -205,6 +205,7 @@ def post(port: int, headers: Mapping[str, str], body: bytes) -> int:
     return status
 
 
+@pytest.mark.slow
 def test_the_script_of_the_ci_guide_runs(tmp_path: Path, tms: Tms) -> None:
     script = code("ci.md", "sh")
     for name in ("a", "b"):

@@ -45,6 +45,7 @@ def verdict(*arguments: str, **environ: str) -> str:
     return done.stdout.partition("\n")[0]
 
 
+@pytest.mark.slow
 def test_each_value_is_shown_with_its_source_and_no_secret(folder: Path, tms: Tms) -> None:
     (folder / "pytest.ini").write_text(
         "[pytest]\ntms_suite = smoke\ntms_timeout = 60\naddopts = --tms-environment staging\ntms_mask = hunter2\n"
@@ -82,6 +83,7 @@ def test_each_value_is_shown_with_its_source_and_no_secret(folder: Path, tms: Tm
     assert found["problems"] == []
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_one_line_with_what_to_do(folder: Path, tms: Tms) -> None:
     def token(*options: str) -> str:
         made = run_tms("token", "create", "--name", "other", *options, "--data-dir", str(tms.data_dir))
@@ -110,6 +112,7 @@ def test_what_is_wrong_is_one_line_with_what_to_do(folder: Path, tms: Tms) -> No
     assert problem_of("-p", "no:tms", **on).startswith("pytest does not load pytest-tms: look for -p no:tms")
 
 
+@pytest.mark.slow
 def test_the_first_line_is_the_verdict(folder: Path, tms: Tms) -> None:
     on = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token}
     works = f"Reporting works: results go to {tms.url} (suite all, environment dev)"
@@ -128,6 +131,7 @@ def test_the_first_line_is_the_verdict(folder: Path, tms: Tms) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_value_that_is_not_used_is_trouble_and_reporting_works(tms: Tms) -> None:
     on = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token}
     for arguments, environ, sentence in [
@@ -187,6 +191,7 @@ def test_a_url_that_cannot_be_is_one_line(url: str) -> None:
     assert verdict(TMS_URL=url, TMS_API_TOKEN="t").startswith("Reporting does not work: ")
 
 
+@pytest.mark.slow
 def test_what_the_server_would_refuse_of_a_run_is_found_before_it(folder: Path, tms: Tms) -> None:
     made = run_tms(
         "token", "create", "--name", "reader", "--scope", "executions:read", "--data-dir", str(tms.data_dir)
@@ -211,6 +216,7 @@ def test_what_the_server_would_refuse_of_a_run_is_found_before_it(folder: Path, 
     assert asked(*wrong, "--tms-execution", joined, **on)[0] == 0  # it creates none
 
 
+@pytest.mark.slow
 def test_a_suite_that_the_operator_allows_is_well(folder: Path, tmp_path: Path) -> None:
     names = {"TMS_SERVER_SUITES": "payments", "TMS_SERVER_ENVIRONMENTS": "moon,mars"}
     with running(tmp_path / "data", **names) as api:
@@ -228,6 +234,7 @@ def test_a_suite_that_the_operator_allows_is_well(folder: Path, tmp_path: Path) 
             assert (shown["suites"], shown["environments"]) == ([], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -244,6 +251,7 @@ def test_a_peer_that_is_no_tms_is_named(folder: Path, name: str, said: str) -> N
         assert said in problem_of(TMS_URL=url, TMS_API_TOKEN="t")
 
 
+@pytest.mark.slow
 def test_a_server_that_knows_only_the_document_is_well(foreign: Foreign) -> None:
     def route(method: str, path: str) -> tuple[int, dict[str, str], bytes]:
         knows = foreign.requests[-1]["headers"].get("Authorization") == "Bearer t"

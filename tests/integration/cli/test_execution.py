@@ -124,6 +124,7 @@ def test_trouble_is_one_line(command: Command, foreign: Foreign, arguments: list
     assert len(html.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_is_one_line(command: Command) -> None:
     done = command("show", "x", TMS_URL="http://127.0.0.1:1/api")
     assert done.returncode == 1

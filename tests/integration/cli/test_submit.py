@@ -72,6 +72,7 @@ def submitted(tms: Tms, execution: str, *arguments: Any) -> Any:
     return run_tms("submit", *options, TMS_URL=tms.url, TMS_API_TOKEN=tms.token)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_a_report_log_gives_what_the_plugin_gives(
     pytester: pytest.Pytester,

@@ -240,6 +240,7 @@ def test_equal_tests_of_several_files_stay_distinct(tmp_path: Path, submit: Subm
     assert shard.results.total == 3
 
 
+@pytest.mark.slow
 def test_100_000_tests_of_one_name_arrive(tmp_path: Path, submit: Submit, stored: Any, tms: Tms) -> None:
     cases = '<testcase name="same"/>' * 99_999
     (tmp_path / "a.xml").write_text(

@@ -111,6 +111,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     found.close()
 
 
+@pytest.mark.slow
 def test_ten_concurrent_sessions_share_one_server(place: Place) -> None:
     asking = [place.ask(os.getpid()) for _ in range(10)]
     found = [answer(process) for process in asking]
@@ -135,6 +136,7 @@ print(sorted({{"litestar", "sqlalchemy", "alembic", "uvicorn", "pytest"}} & set(
     assert done.stdout.endswith("[]\n"), done.stdout
 
 
+@pytest.mark.slow
 def test_a_killed_server_is_replaced_on_its_port_and_keeps_its_data(place: Place) -> None:
     first = place.find()
     assert works(first)
@@ -159,6 +161,7 @@ def test_another_port_is_used_if_the_previous_one_is_in_use(place: Place) -> Non
     assert works(second)
 
 
+@pytest.mark.slow
 def test_in_ci_it_stops_soon_after_its_last_session(place: Place) -> None:
     session, other = place.session(), place.session()
     found = place.find(session.pid)
@@ -178,6 +181,7 @@ def test_in_ci_it_stops_soon_after_its_last_session(place: Place) -> None:
     assert place.find()["url"] == found["url"]
 
 
+@pytest.mark.slow
 def test_outside_ci_it_continues_after_its_last_session(place: Place) -> None:
     session = place.session()
     found = answer(place.ask(session.pid, ci=False))
@@ -237,6 +241,7 @@ def test_a_server_that_cannot_start_is_a_one_line_error(place: Place) -> None:
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_it_leaves_other_tokens_valid(place: Place) -> None:
     found = place.find()
     made = run_tms("token", "create", "--name", "local", "--json", "--data-dir", str(place.folder))
@@ -261,6 +266,7 @@ def installed(folder: Path, version: str) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 def test_a_newer_version_replaces_a_running_server_that_no_other_session_uses(
     place: Place, tmp_path: Path
 ) -> None:
@@ -281,6 +287,7 @@ def test_a_newer_version_replaces_a_running_server_that_no_other_session_uses(
     assert place.find(mine.pid) == new  # an older version uses the newer server
 
 
+@pytest.mark.slow
 def test_a_server_stops_when_its_package_is_uninstalled_though_a_session_lives(
     place: Place, tmp_path: Path
 ) -> None:
@@ -293,6 +300,7 @@ def test_a_server_stops_when_its_package_is_uninstalled_though_a_session_lives(
     assert "Traceback" not in place.log()
 
 
+@pytest.mark.slow
 def test_a_server_whose_package_was_replaced_stops_soon_after_its_last_session(
     place: Place, tmp_path: Path
 ) -> None:
@@ -308,6 +316,7 @@ def test_a_server_whose_package_was_replaced_stops_soon_after_its_last_session(
     wait_for(lambda: not alive(pid))
 
 
+@pytest.mark.slow
 def test_the_command_shows_and_stops_the_server(place: Place) -> None:
     path = str(place.folder)
     assert place.tms("path").stdout == f"{path}\n"

@@ -83,6 +83,7 @@ NOT_LOADED = ("requests", "urllib3", "charset_normalizer", "idna", "certifi", "h
 """Packages that only the sender process needs."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks at the process by way of Linux's /proc")
 def test_the_process_of_the_tests_is_as_it_is_without_the_plugin(tmp_path: Path, tms: Tms) -> None:
     (tmp_path / "test_it.py").write_text(OBSERVES)
@@ -162,6 +163,7 @@ def test_files_are_closed():
 """
 
 
+@pytest.mark.slow
 def test_a_suite_that_replaces_what_it_can_passes_and_is_delivered_whole(
     pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +178,7 @@ def test_a_suite_that_replaces_what_it_can_passes_and_is_delivered_whole(
         assert client.get_execution(execution).results.passed == passed
 
 
+@pytest.mark.slow
 def test_where_no_process_can_be_started_everything_is_delivered_at_the_end(
     pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +189,7 @@ def test_where_no_process_can_be_started_everything_is_delivered_at_the_end(
     result.stdout.fnmatch_lines(["tms: 2 results reported: *"])
 
 
+@pytest.mark.slow
 def test_a_sender_that_dies_is_replaced_at_the_end(
     pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +226,7 @@ for name in ("SIGKILL", "SIGHUP", "SIGUSR1"):
 """
 
 
+@pytest.mark.slow
 def test_a_run_needs_no_call_that_only_posix_has(
     pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
 ) -> None:

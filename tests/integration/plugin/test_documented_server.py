@@ -176,6 +176,7 @@ def test_fails(leaves, tms):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
 def test_each_shard_tells_of_itself_and_of_its_files_by_their_kind(
     documented_server: Foreign, pytester: pytest.Pytester, workers: tuple[str, ...]

@@ -95,6 +95,7 @@ def named(result: pytest.RunResult, what: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), HOOKS, ids=lambda value: getattr(value, "__name__", value))
 def test_a_hook_of_ours_that_raises_is_one_line(
     kind: type, name: str, reported: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
@@ -304,6 +305,7 @@ def test_what_json_can_hold_somehow_is_sent(
     assert named(result, "failed (") == []
 
 
+@pytest.mark.slow
 def test_what_breaks_in_a_worker_is_told_by_its_controller(
     reported: Callable[..., Any], pytester: pytest.Pytester
 ) -> None:

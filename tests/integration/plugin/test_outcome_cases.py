@@ -25,6 +25,7 @@ def runs() -> list[object]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "mode"), runs())
 def test_each_outcome_is_stored_exactly_once(case: Case, mode: str, tms: Tms, tmp_path: Path) -> None:
     expected = reported_runs.fields(case, mode)

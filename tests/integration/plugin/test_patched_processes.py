@@ -73,6 +73,7 @@ def test_c(): pass
 PLAIN = "def test_a(): pass\ndef test_b(): pass\ndef test_c(): pass\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suite", "options"),
     [
@@ -101,6 +102,7 @@ def test_a_file_attached_while_files_are_faked_is_kept(tms: Tms, tmp_path: Path)
     assert [Path(file["path"]).read_bytes() for file in files] == [b"kept"]
 
 
+@pytest.mark.slow
 def test_a_proxy_that_a_test_sets_receives_nothing_of_ours(tms: Tms, tmp_path: Path) -> None:
     suite = """
 import http.server, threading

@@ -277,6 +277,7 @@ def forks(tms: Tms) -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
+@pytest.mark.slow
 @pytest.mark.plugins
 @given(suites())
 @settings(

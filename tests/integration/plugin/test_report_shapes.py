@@ -75,6 +75,7 @@ def pytest_runtestloop(session):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", reported_runs.MODES)
 @pytest.mark.parametrize(
     ("whens", "tests"),
@@ -298,6 +299,7 @@ def test_what_tests_record_for_junit_xml_is_kept(mode: str, tms: Tms, tmp_path: 
     assert {shard.metadata.get("browser") for shard in ran.status.shard_results} == {"firefox"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", reported_runs.MODES)
 def test_the_report_log_of_others_has_nothing_of_ours(mode: str, tms: Tms, tmp_path: Path) -> None:
     test = "import pytest\n@pytest.mark.smoke\n@pytest.mark.parametrize('n', [1])\ndef test_it(n, tms):\n    tms.attach(b'x', 'a.log')\n    assert 0\n"
@@ -344,6 +346,7 @@ def test_fork(tms):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", reported_runs.MODES)
 def test_attaching_never_fails_a_test(mode: str, tms: Tms, tmp_path: Path) -> None:
     ran = reported_runs.run(tms, tmp_path, {"test_it.py": ATTACH}, *reported_runs.MODES[mode])
@@ -397,6 +400,7 @@ def test_fake(tms):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.plugins
 @pytest.mark.parametrize("mode", reported_runs.MODES)
 def test_bytes_are_written_for_real_under_a_fake_file_system(mode: str, tms: Tms, tmp_path: Path) -> None:

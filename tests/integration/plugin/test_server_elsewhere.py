@@ -65,6 +65,7 @@ def test_a_server_that_is_nowhere_is_said_with_what_installs_it(folder: Path) ->
     assert "pipx install" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_python_of_another_environment_runs_the_server(folder: Path) -> None:
     done = run(folder, TMS_SERVER_PYTHON=sys.executable, PYTHONPATH=str(folder / "nothing"))
     assert done.returncode == 0, done.stdout
@@ -78,6 +79,7 @@ def test_a_python_that_cannot_be_run_is_named(folder: Path) -> None:
     assert str(folder / "nope") in done.stdout
 
 
+@pytest.mark.slow
 def test_another_tms_on_the_path_runs_the_server(folder: Path) -> None:
     own = Path(python("rerunfailures")).parent  # first on the path where an environment is activated
     other = program(folder / "tools", f'exec "{HERE}/tms" "$@"')

@@ -22,6 +22,7 @@ def test_many(n): assert n % 7 != 3
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "why"),
     [
@@ -70,6 +71,7 @@ def test_the_last_failures_alone_are_a_run_of_their_own(tms: Tms, tmp_path: Path
     assert {test["status"] for test in again.stored} == {"failed"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", reported_runs.MODES)
 def test_started_from_another_folder_nothing_changes(mode: str, tms: Tms, tmp_path: Path) -> None:
     files = {"pkg/test_it.py": "def test_it(): pass\n"}
@@ -83,6 +85,7 @@ def test_started_from_another_folder_nothing_changes(mode: str, tms: Tms, tmp_pa
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", reported_runs.MODES)
 def test_without_a_terminal_everything_is_stored(mode: str, tms: Tms, tmp_path: Path) -> None:
     """No link is shown, so a hook tells which execution it was."""
@@ -115,6 +118,7 @@ def test_where_no_test_is_run_nothing_is_reported(option: str, foreign: Foreign,
     assert foreign.requests == []
 
 
+@pytest.mark.slow
 def test_looponfail_is_not_reported_since_each_loop_would_be_a_run(foreign: Foreign, tmp_path: Path) -> None:
     foreign.will_answer(500)
     reported_runs.write(tmp_path, {"test_it.py": "def test_it(): assert 0\n"})
@@ -141,6 +145,7 @@ def test_looponfail_is_not_reported_since_each_loop_would_be_a_run(foreign: Fore
     assert foreign.requests == []
 
 
+@pytest.mark.slow
 def test_reporting_costs_no_further_look_at_all_that_pytest_made(tms: Tms, tmp_path: Path) -> None:
     """Whoever still points at the session when the process ends has Python search the whole heap once more."""
     conftest = """

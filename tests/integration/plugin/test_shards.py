@@ -112,6 +112,7 @@ def pytest_collection_modifyitems(items):
 WAYS = {"alone": (), "workers": ("-n", "2"), "loadgroup": ("-n", "2", "--dist", "loadgroup")}
 
 
+@pytest.mark.slow
 def test_shards_share_an_execution_out_whatever_their_order_and_way(tms: Tms, tmp_path: Path) -> None:
     found: list[str] = []
     for number, (name, way) in enumerate(WAYS.items(), 1):

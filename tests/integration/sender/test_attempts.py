@@ -75,6 +75,7 @@ def ci(attempt: int) -> dict[str, str]:
     return {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ATTEMPT": str(attempt), "GITHUB_RUN_ID": "7"}
 
 
+@pytest.mark.slow
 def test_two_live_processes_are_never_one_shard(tmp_path: Path, tms: Tms) -> None:
     execution_id = created(tms)
     go = tmp_path / "go"
@@ -93,6 +94,7 @@ def test_two_live_processes_are_never_one_shard(tmp_path: Path, tms: Tms) -> Non
     assert (found.results.total, found.results.failed) == (6, 1)
 
 
+@pytest.mark.slow
 def test_a_job_that_ci_runs_again_is_the_next_attempt_and_can_turn_green(tmp_path: Path, tms: Tms) -> None:
     execution_id = created(tms)
     run(tmp_path / "a", tms, execution_id, "--tms-shard", "linux", LAST="fails", **ci(1))
@@ -108,6 +110,7 @@ def test_a_job_that_ci_runs_again_is_the_next_attempt_and_can_turn_green(tmp_pat
     assert [earlier["status"] for earlier in tests["test_last"]["earlierAttempts"]] == ["failed"]
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_that_runs_again_is_not_cancelled_any_more(tmp_path: Path, tms: Tms) -> None:
     execution_id = created(tms)
     first = start(tmp_path / "a", tms, execution_id, WAIT_FOR="never")
@@ -121,6 +124,7 @@ def test_a_cancelled_job_that_runs_again_is_not_cancelled_any_more(tmp_path: Pat
     assert (found.results.total, found.results.passed) == (3, 3)
 
 
+@pytest.mark.slow
 def test_a_killed_job_that_runs_again_is_not_lost_any_more(tmp_path: Path, tms: Tms) -> None:
     execution_id = created(tms)
     first = start(tmp_path / "a", tms, execution_id, WAIT_FOR="never")
@@ -136,6 +140,7 @@ def test_a_killed_job_that_runs_again_is_not_lost_any_more(tmp_path: Path, tms: 
     assert (found.status, found.results.passed) == ("completed", 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("payload", ["full", "documented"])
 def test_tests_of_one_title_are_each_counted(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: Tms, payload: str
@@ -161,6 +166,7 @@ def test_tests_of_one_title_are_each_counted(
         assert len(list(client.iter_tests(found.execution_id))) == 3
 
 
+@pytest.mark.slow
 def test_what_did_not_run_is_shown_by_the_api_and_the_command(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: Tms
 ) -> None:

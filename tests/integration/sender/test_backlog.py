@@ -36,6 +36,7 @@ def keep_one(pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatc
     return name
 
 
+@pytest.mark.slow
 def test_the_next_run_delivers_what_the_one_before_kept(
     pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,6 +52,7 @@ def test_the_next_run_delivers_what_the_one_before_kept(
     assert again.stdout == f"there are no journals in {pytester.path / '.tms'}\n", name
 
 
+@pytest.mark.slow
 def test_what_was_kept_for_another_tms_stays(
     pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +65,7 @@ def test_what_was_kept_for_another_tms_stays(
     assert left(pytester.path) == kept != []
 
 
+@pytest.mark.slow
 def test_a_file_that_is_not_a_journal_is_passed_over(
     pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +87,7 @@ def test_a_file_that_is_not_a_journal_is_passed_over(
     assert sorted(left(pytester.path)) == ["empty.jsonl", "newer.jsonl", "nonsense.jsonl"]
 
 
+@pytest.mark.slow
 def test_a_refused_test_stays_on_disk_however_often_it_is_replayed(
     pytester: pytest.Pytester, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ def test_short(): pass
 """
 
 
+@pytest.mark.slow
 def test_a_long_test_keeps_every_shard_of_its_runner_alive(
     pytester: pytest.Pytester, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +67,7 @@ def test_a_runner_says_how_seldom_it_reports_where_its_user_wants_it_so(
     }
 
 
+@pytest.mark.slow
 def test_a_run_whose_execution_has_ended_in_the_tms_is_stopped(
     pytester: pytest.Pytester, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:

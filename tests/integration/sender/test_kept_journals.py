@@ -26,6 +26,7 @@ def printed(result: pytest.RunResult) -> list[str]:
     return shlex.split(command)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_token_is_kept_and_sent_by_the_printed_command(
     pytester: pytest.Pytester, tms: Tms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,6 +47,7 @@ def test_a_run_without_a_token_is_kept_and_sent_by_the_printed_command(
     assert (again.returncode, again.stdout.rpartition(" is ")[2]) == (0, "already delivered\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["tms.example.com", "ftp://tms.example.com/api", "http//tms.example.com/api"])
 def test_a_run_with_a_wrong_url_is_kept_and_sent_to_the_right_one(
     pytester: pytest.Pytester, tms: Tms, url: str
@@ -57,6 +59,7 @@ def test_a_run_with_a_wrong_url_is_kept_and_sent_to_the_right_one(
     assert "  2 tests" in sent.stdout
 
 
+@pytest.mark.slow
 def test_a_tms_that_asks_for_patience_at_the_start_is_waited_for(
     pytester: pytest.Pytester, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,6 +70,7 @@ def test_a_tms_that_asks_for_patience_at_the_start_is_waited_for(
     result.stdout.fnmatch_lines(["tms: 2 results reported: */reports/exec_1"])
 
 
+@pytest.mark.slow
 def test_what_can_never_be_sent_is_named_once_and_can_be_discarded(
     pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +87,7 @@ def test_what_can_never_be_sent_is_named_once_and_can_be_discarded(
     assert not list(pytester.path.glob(".tms/journal/*.jsonl"))
 
 
+@pytest.mark.slow
 def test_empty_and_foreign_files_are_passed_over_with_a_line(pytester: pytest.Pytester, tms: Tms) -> None:
     pytester.runpytest_subprocess("--tms-offline", "--tms-url", tms.url)
     folder = pytester.path / ".tms" / "offline"
@@ -107,12 +112,14 @@ def test_a_session_that_never_starts_leaves_no_journal(pytester: pytest.Pytester
     assert not (pytester.path / ".tms").exists()
 
 
+@pytest.mark.slow
 def test_a_rootdir_of_slash_writes_nothing_there(pytester: pytest.Pytester, tmp_path: Path) -> None:
     pytester.runpytest_subprocess("--tms-offline", "--rootdir", "/")
     assert not Path("/.tms").exists()
     assert list(pytester.path.glob(".tms/offline/*.jsonl"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "environ", "reason"),
     [
@@ -152,6 +159,7 @@ def test_required_fails_with_a_reason_if_nothing_is_delivered(
 TEN = "import pytest\n@pytest.mark.parametrize('n', range(10))\ndef test_it(n): pass\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "environ"),
     [
@@ -182,6 +190,7 @@ def test_a_shard_selects_its_part_whether_or_not_it_reports(
     assert all(parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard", ["5/4", "0/3", "1/0", "a/b", "1/", "/2", "-1/2"])
 @pytest.mark.parametrize("by", ["option", "environment", "ini"])
 def test_a_shard_that_is_not_one_is_a_usage_error(
@@ -197,6 +206,7 @@ def test_a_shard_that_is_not_one_is_a_usage_error(
     result.stderr.fnmatch_lines([f"ERROR: *'{shard}'*I/N*"])
 
 
+@pytest.mark.slow
 def test_a_backlog_delays_nothing(
     pytester: pytest.Pytester, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +230,7 @@ def test_a_backlog_delays_nothing(
     assert "all" in sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [False, True])
 def test_a_session_inside_a_test_reports_only_if_an_option_asks_for_it(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: Tms, asked: bool

@@ -30,6 +30,7 @@ def test_it(n):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", range(KILLS))
 def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, moment: int) -> None:
     chance = random.Random(moment)

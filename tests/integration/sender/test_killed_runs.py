@@ -96,6 +96,7 @@ def end_events(tms: Tms, execution_id: str) -> list[dict[str, object]]:
         return [json.loads(document)["data"] for (document,) in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_ctrl_c_cancels_the_shards_and_names_what_did_not_run(
     tmp_path: Path, tms: Tms, workers: tuple[str, ...]
@@ -128,6 +129,7 @@ def test_after(): pass
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kill", "status"),
     [
@@ -154,6 +156,7 @@ def test_a_run_that_is_killed_is_closed_and_its_test_in_flight_is_named(
     wait_for(lambda: not list(tmp_path.glob(".tms/journal/*.jsonl")))
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_closed_although_a_child_of_its_tests_lives_on(tmp_path: Path, tms: Tms) -> None:
     """The child has the pipe and the journal open, as every forked child has."""
     (tmp_path / "test_it.py").write_text(
@@ -180,6 +183,7 @@ def test_killer():
             (tmp_path / "over").touch()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["thread", "signal"])
 def test_a_test_that_runs_out_of_time_has_a_result(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: Tms, method: str
@@ -217,6 +221,7 @@ def test_a_test_that_runs_out_of_time_has_a_result(
     assert failed["error"] == "Timeout (>1 s): pytest-timeout ended the process"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_a_cancel_in_the_tms_stops_the_run(tmp_path: Path, tms: Tms, workers: tuple[str, ...]) -> None:
     (tmp_path / "test_it.py").write_text(SLOW)
@@ -233,6 +238,7 @@ def test_a_cancel_in_the_tms_stops_the_run(tmp_path: Path, tms: Tms, workers: tu
     assert rest.count("PASSED") < 300
 
 
+@pytest.mark.slow
 def test_a_time_limit_that_was_set_stops_the_run(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +248,7 @@ def test_a_time_limit_that_was_set_stops_the_run(
     result.stdout.fnmatch_lines(["* of 400 tests did not run: tms_timeout: the run took longer than 1 s"])
 
 
+@pytest.mark.slow
 def test_what_minus_x_left_out_is_counted_and_named(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_it="def test_a(): assert 0\ndef test_b(): pass\ndef test_c(): pass\n")
     result = pytester.runpytest_subprocess("--tms-offline", "-x", "-v")

@@ -64,6 +64,7 @@ def write(journal: JournalWriter, counts: dict[str, int], *, ended: bool, docume
         journal.append(encode(Closed(event="execution.completed", status="completed")))
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     plan=st.lists(st.sampled_from(FAULTS), max_size=12),
@@ -120,6 +121,7 @@ def test_every_result_arrives_once(
     assert not list(tmp_path.glob(f"{journal.path.stem}*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "workers"),
     [

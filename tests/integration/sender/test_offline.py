@@ -40,6 +40,7 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}/api"
 
 
+@pytest.mark.slow
 def test_offline_needs_neither_url_nor_token_and_replays_as_if_live(
     pytester: pytest.Pytester, suite: Path, tms: Tms
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_replay_keeps_the_times_of_the_run(pytester: pytest.Pytester, suite: P
     assert execution.created_at > "2026-11"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_ended_with_its_last_line(
     pytester: pytest.Pytester, suite: Path, tms: Tms
 ) -> None:
@@ -104,11 +106,13 @@ def replayed(suite: Path, tms: Tms) -> wire.ExecutionStatus:
         return client.get_execution(found[1])
 
 
+@pytest.mark.slow
 def test_offline_writes_where_it_is_told(pytester: pytest.Pytester, suite: Path) -> None:
     pytester.runpytest_subprocess("--tms-offline", "elsewhere", "-q")
     assert len(list((suite / "elsewhere").glob("*.jsonl"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("holds", ["", "junit.xml"])
 def test_a_folder_without_tests_is_written_to(pytester: pytest.Pytester, suite: Path, holds: str) -> None:
     folder = suite / "elsewhere"
@@ -120,6 +124,7 @@ def test_a_folder_without_tests_is_written_to(pytester: pytest.Pytester, suite: 
     result.assert_outcomes(passed=1, failed=1)
 
 
+@pytest.mark.slow
 def test_a_folder_that_cost_pytest_its_settings_is_named(
     pytester: pytest.Pytester, suite: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -136,6 +141,7 @@ def test_a_folder_that_cost_pytest_its_settings_is_named(
     right.stdout.fnmatch_lines(["rootdir: *", "configfile: tox.ini"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [["test_it.py"], ["test_it.py::test_a"], ["test_it.py", "test_more.py"]]
 )
@@ -149,6 +155,7 @@ def test_tests_behind_the_option_are_tests(
     assert len(list((suite / ".tms" / "offline").glob("*.jsonl"))) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_the_tms_will_not_create_holds_up_no_other_and_is_sent_under_another_suite(
     pytester: pytest.Pytester, suite: Path, tms: Tms
 ) -> None:
@@ -183,6 +190,7 @@ def test_a_run_that_the_tms_will_not_create_holds_up_no_other_and_is_sent_under_
     assert list(folder.glob("*.jsonl")) == []
 
 
+@pytest.mark.slow
 def test_replay_without_a_tms_keeps_everything(pytester: pytest.Pytester, suite: Path) -> None:
     pytester.runpytest_subprocess("--tms-offline")
     sent = run_tms("replay", ".tms", "--url", "http://127.0.0.1:1/api", TMS_API_TOKEN="t")
@@ -191,6 +199,7 @@ def test_replay_without_a_tms_keeps_everything(pytester: pytest.Pytester, suite:
     assert len(list(suite.glob(".tms/offline/*.jsonl"))) == 1
 
 
+@pytest.mark.slow
 def test_a_replay_may_be_interrupted_and_repeated(pytester: pytest.Pytester, suite: Path, tms: Tms) -> None:
     pytester.runpytest_subprocess("--tms-offline")
     asked = threading.Event()
@@ -216,6 +225,7 @@ def test_a_replay_may_be_interrupted_and_repeated(pytester: pytest.Pytester, sui
     assert (execution.status, execution.results.total) == ("completed", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("required", "status"), [([], 0), (["--tms-required"], 1)])
 def test_required_fails_a_run_that_was_not_delivered(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, required: list[str], status: int
@@ -226,11 +236,13 @@ def test_required_fails_a_run_that_was_not_delivered(
     assert result.ret == status
 
 
+@pytest.mark.slow
 def test_required_fails_a_run_whose_settings_are_wrong(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test(): pass")
     assert pytester.runpytest_subprocess("--tms-url", "nonsense", "--tms-required").ret == 1
 
 
+@pytest.mark.slow
 def test_required_leaves_a_delivered_run_alone(
     pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +251,7 @@ def test_required_leaves_a_delivered_run_alone(
     assert pytester.runpytest_subprocess("--tms-url", tms.url, "--tms-required").ret == 0
 
 
+@pytest.mark.slow
 def test_a_tms_that_hangs_holds_nobody_up_beyond_the_deadline(
     pytester: pytest.Pytester, suite: Path, silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,6 +267,7 @@ def test_a_tms_that_hangs_holds_nobody_up_beyond_the_deadline(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -283,6 +297,7 @@ def test_a_peer_that_is_no_tms_costs_a_line_and_no_result(
     )
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_wait_for_a_tms_that_hangs(tmp_path: Path, silent: str) -> None:
     (tmp_path / "test_it.py").write_text(SUITE)
     run = subprocess.Popen(
@@ -306,6 +321,7 @@ def test_ctrl_c_ends_the_wait_for_a_tms_that_hangs(tmp_path: Path, silent: str) 
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_without_a_folder_in_the_project_results_are_kept_in_the_folder_for_temporary_files(
     pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -316,6 +332,7 @@ def test_without_a_folder_in_the_project_results_are_kept_in_the_folder_for_temp
     result.stdout.fnmatch_lines([f"2 results kept; send with: tms replay {tmp_path}/pytest-tms/journal/*"])
 
 
+@pytest.mark.slow
 def test_a_journal_in_memory_is_delivered_at_the_end(
     pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch, tms: Tms
 ) -> None:
@@ -325,6 +342,7 @@ def test_a_journal_in_memory_is_delivered_at_the_end(
     result.stdout.fnmatch_lines(["tms: 2 results reported: *"])
 
 
+@pytest.mark.slow
 def test_a_journal_in_memory_that_cannot_be_delivered_is_said_to_be_lost(
     pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,6 +363,7 @@ def without_a_folder(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(temporary))
 
 
+@pytest.mark.slow
 def test_secrets_of_the_environment_reach_neither_disk_nor_tms(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,6 +389,7 @@ def test_secrets_of_the_environment_reach_neither_disk_nor_tms(
     assert "4711-0815" not in written  # a time in milliseconds may contain 4711
 
 
+@pytest.mark.slow
 def test_a_page_of_a_proxy_in_between_only_delays(
     pytester: pytest.Pytester, suite: Path, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,6 +411,7 @@ def test_a_page_of_a_proxy_in_between_only_delays(
     assert bad == []
 
 
+@pytest.mark.slow
 def test_a_server_that_asks_to_wait_for_ages_breaks_nothing(
     pytester: pytest.Pytester, suite: Path, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,6 +424,7 @@ def test_a_server_that_asks_to_wait_for_ages_breaks_nothing(
     assert "in thread" not in result.stdout.str() + result.stderr.str()
 
 
+@pytest.mark.slow
 def test_one_refused_test_costs_no_other(
     pytester: pytest.Pytester, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def test_what_was_not_done_is_not_logged(api: Api) -> None:
     assert [(each.action, each.target) for each in new] == [("execution.created", made[0]["executionId"])]
 
 
+@pytest.mark.slow
 def test_what_commands_do_to_tokens_is_logged(sqlite_api: Api) -> None:
     made, place = token(sqlite_api), ("--data-dir", str(sqlite_api.data_dir))
     for arguments in (["rotate", made["id"]], ["revoke", made["id"]], ["revoke", made["id"]]):

@@ -175,6 +175,7 @@ def test_a_login_ends_at_once_with_its_token(closed: Api) -> None:
     assert visit.login(stored(closed, expires_at=clock.now() - 1)).status_code == 401
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["postgresql"], indirect=True)
 def test_a_login_and_a_logout_hold_on_every_replica(closed: Api, tmp_path: Path) -> None:
     key = (closed.data_dir / "secrets.key").read_text().strip()

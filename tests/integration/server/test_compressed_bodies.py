@@ -164,6 +164,7 @@ def zstd_bomb(blocks: int) -> bytes:
     return head + block * blocks
 
 
+@pytest.mark.slow
 def test_bombs_are_413_and_cost_no_more_memory_than_the_largest_body(start: Serve, tmp_path: Path) -> None:
     process, url = start(tmp_path)
     tms = Tms(url, first_token(tmp_path), tmp_path)

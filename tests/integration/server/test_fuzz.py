@@ -123,6 +123,7 @@ def test_any_new_execution_is_taken_or_refused(api: Api, body: dict[str, Any]) -
         assert answer.status_code in (400, 422)
 
 
+@pytest.mark.slow
 @fuzz
 @given(st.lists(submissions, min_size=1, max_size=3), st.lists(events, max_size=2))
 def test_any_results_and_events_are_taken_or_refused_and_can_be_read(
@@ -137,6 +138,7 @@ def test_any_results_and_events_are_taken_or_refused_and_can_be_read(
     check_reading(api, execution_id)
 
 
+@pytest.mark.slow
 @fuzz
 @given(st.data())
 def test_a_message_with_bytes_changed_is_taken_or_refused_and_can_be_read(

@@ -494,6 +494,7 @@ def test_a_page_is_not_compressed_if_another_site_leads_to_it(sqlite_api: Api) -
 # Keep-alive ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--keep-alive", "1"], []])
 def test_a_connection_stays_open_for_as_long_as_is_set(tmp_path: Path, options: list[str]) -> None:
     environ = {} if options else {"TMS_SERVER_KEEP_ALIVE": "1"}
@@ -512,6 +513,7 @@ def test_worker_processes_keep_connections_as_long_as_the_setting_says() -> None
     assert ServerSettings.read(environ).keep_alive == 7
 
 
+@pytest.mark.slow
 def test_a_new_head_must_come_at_once_on_a_connection_that_is_kept(sqlite_api: Api) -> None:
     """A drip on a connection that may idle for 75 s ends it after the 10 s of every head."""
     with ExitStack() as stack:
@@ -523,6 +525,7 @@ def test_a_new_head_must_come_at_once_on_a_connection_that_is_kept(sqlite_api: A
         assert idle.ask(f"GET /api/ HTTP/1.1\r\n{HOST}\r\n").status == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["-1", "x", "1e3", "100000"])
 def test_a_keep_alive_that_cannot_be_is_one_sentence(tmp_path: Path, value: str) -> None:
     done = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path), TMS_SERVER_KEEP_ALIVE=value)
@@ -578,6 +581,7 @@ def test_the_declared_query_parameters_are_those_of_the_handlers(tmp_path: Path)
 # Rate limits --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_fields_of_the_ietf_draft_say_what_the_documented_ones_say(tmp_path: Path) -> None:
     with running(tmp_path / "data", TMS_SERVER_RATE_LIMITS="executions=3/hour") as api:
         body = {"testSuite": "all", "environment": "dev"}

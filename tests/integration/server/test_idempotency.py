@@ -155,6 +155,7 @@ def test_many_at_once_over_two_processes_make_one_thing(replicas: list[Api], cal
     assert len({answer[name[call]] for answer in answers}) == 1
 
 
+@pytest.mark.slow
 def test_one_whose_first_goes_on_too_long_is_409_and_may_ask_again(tmp_path: Path) -> None:
     psycopg = pytest.importorskip("psycopg")
     with (

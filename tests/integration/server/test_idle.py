@@ -43,6 +43,7 @@ def _filled(database: Database, folder: Path) -> Database:
     return database
 
 
+@pytest.mark.slow
 def test_an_idle_server_with_200_webhooks_writes_nothing(database: Database, tmp_path: Path) -> None:
     ticks: Counter[str] = Counter()
     locks: list[str] = []

@@ -97,6 +97,7 @@ def test_more_tests_than_a_submission_may_have_are_refused(sqlite_api: Api) -> N
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [b"1", b"[]", b'"a"'])
 def test_more_values_than_a_body_may_have_are_refused(sqlite_api: Api, value: bytes) -> None:
     many = b"[%s]" % b",".join([value] * 5_000_001)

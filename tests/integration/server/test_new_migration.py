@@ -55,6 +55,7 @@ def run(source: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_changed_table_becomes_the_next_revision_on_each_database(source: Path, tmp_path: Path) -> None:
     versions = source / "pytest_tms" / "server" / "store" / "migrations" / "versions"
     before = {path.name for path in versions.iterdir()}

@@ -205,6 +205,7 @@ def test_failures_are_paged_without_a_gap(api: Api) -> None:
     assert seen == [f"t{n:03}" for n in range(1, 250, 2)]
 
 
+@pytest.mark.slow
 def test_events_and_artifacts_are_paged_without_a_gap(sqlite_api: Api) -> None:
     api = sqlite_api
     execution = api.create()
@@ -224,6 +225,7 @@ def test_events_and_artifacts_are_paged_without_a_gap(sqlite_api: Api) -> None:
         assert seen == expected
 
 
+@pytest.mark.slow
 def test_the_start_page_lists_executions_the_newest_first_without_a_gap(api: Api) -> None:
     made = [api.create(testSuite="smoke", metadata={"branch": f"b{n:03}"})["executionId"] for n in range(120)]
     api.submit({"executionId": made[-1]}, tests=[result("a", "failed"), result("b")])
@@ -249,6 +251,7 @@ def test_a_long_event_is_cut_on_the_log_page(api: Api) -> None:
     assert len(answer.content) < 30_000
 
 
+@pytest.mark.slow
 def test_no_page_has_a_list_without_end(sqlite_api: Api) -> None:
     api = sqlite_api
     execution = api.create(metadata={f"m{number}": "x" for number in range(1000)})

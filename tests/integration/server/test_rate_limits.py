@@ -207,6 +207,7 @@ def test_the_openapi_document_states_the_headers_of_every_limited_answer(documen
             assert ("Retry-After" in answer["headers"]) == (status in ("429", "503"))
 
 
+@pytest.mark.slow
 def test_a_run_that_meets_its_limits_loses_nothing(
     pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +225,7 @@ def test_a_run_that_meets_its_limits_loses_nothing(
         assert len(api.tests(execution)) == 30
 
 
+@pytest.mark.slow
 def test_a_run_waits_for_no_limit_that_outlasts_its_deadline_and_keeps_everything(
     pytester: pytest.Pytester, fresh: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +289,7 @@ def _takes_connections(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.slow
 def test_processes_count_together_in_redis_and_alone_while_it_is_away(redis: Redis, tmp_path: Path) -> None:
     process = redis.start()
     shared = ("--database-url", f"sqlite:///{tmp_path / 'shared.sqlite3'}")
@@ -319,6 +322,7 @@ def test_processes_count_together_in_redis_and_alone_while_it_is_away(redis: Red
             assert said == ["Redis is unavailable", "Redis is back"] * 2
 
 
+@pytest.mark.slow
 def test_a_redis_that_is_not_there_at_the_start_is_one_line_and_no_outage(
     redis: Redis, tmp_path: Path
 ) -> None:
@@ -331,6 +335,7 @@ def test_a_redis_that_is_not_there_at_the_start_is_one_line_and_no_outage(
         assert left(create(api)) == 99
 
 
+@pytest.mark.slow
 def test_worker_processes_count_together_in_redis(redis: Redis, tmp_path: Path) -> None:
     redis.start()
     settings = {"TMS_SERVER_REDIS_URL": redis.url, "TMS_SERVER_RATE_LIMITS": "documented"}

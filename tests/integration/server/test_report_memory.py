@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests.helpers.api import Serve, result, running
@@ -16,6 +17,7 @@ SIZE = 1_000_000
 """Characters of each of the texts of a failed test."""
 
 
+@pytest.mark.slow
 def test_fifty_viewers_of_the_largest_report_take_under_300_mb(tmp_path: Path, start: Serve) -> None:
     folder = tmp_path / "data"
     with running(folder) as api:

@@ -55,11 +55,13 @@ def cases(api: Api, folder: Path, *options: str) -> int:
     return int(made[1].replace(",", ""))
 
 
+@pytest.mark.slow
 def test_the_server_does_what_its_document_says(api: Api, tmp_path: Path) -> None:
     header = f"Authorization: Bearer {api.token}"
     assert cases(api, tmp_path, "--header", header, "--max-examples", str(EACH)) >= CASES
 
 
+@pytest.mark.slow
 def test_without_a_token_the_document_is_true_as_well(api: Api, tmp_path: Path) -> None:
     phases = "fuzzing,stateful"
     assert cases(api, tmp_path, "--phases", phases, "--max-examples", str(EACH)) >= CASES // 25

@@ -33,6 +33,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             yield Api(api.url, api.token, api.data_dir, ("--database-url", url)), known
 
 
+@pytest.mark.slow
 def test_planted_secrets_are_found_nowhere(planted: tuple[Api, dict[str, str]]) -> None:
     api, known = planted
     answers: list[requests.Response] = []

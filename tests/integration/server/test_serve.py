@@ -48,6 +48,7 @@ def opens(url: str, token: str) -> bool:
     return requests.post(f"{url}/executions", json=body, headers=headers, timeout=20).status_code == 201
 
 
+@pytest.mark.slow
 def test_the_first_token_is_in_a_file_of_its_owner_and_not_in_what_a_collector_reads(
     start: Serve, tmp_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_the_first_token_is_shown_on_a_terminal_alone(tmp_path: Path) -> None:
         os.close(terminal)
 
 
+@pytest.mark.slow
 def test_a_first_token_that_cannot_be_written_is_made_at_the_next_start(start: Serve, tmp_path: Path) -> None:
     (tmp_path / "first-token").mkdir()
     done = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path))
@@ -96,6 +98,7 @@ def test_a_first_token_that_cannot_be_written_is_made_at_the_next_start(start: S
     assert opens(url, first_token(tmp_path))
 
 
+@pytest.mark.slow
 def test_servers_of_one_database_need_one_key(start: Serve, tmp_path: Path) -> None:
     with scratch_database() as url:
         place = ("--database-url", url)
@@ -161,6 +164,7 @@ def test_a_malformed_key_is_one_line_at_the_start(tmp_path: Path) -> None:
     assert "nonsense" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_it_ends_quietly_when_it_is_told_to(
@@ -174,6 +178,7 @@ def test_it_ends_quietly_when_it_is_told_to(
     assert [line.split()[0] for line in lines] == ["TMS", "data", "token"], lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_postgres", [False, True], ids=["sqlite", "postgresql"])
 def test_first_starts_at_once_share_one_data_dir_and_make_one_token(
     start: Serve, tmp_path: Path, on_postgres: bool
@@ -201,6 +206,7 @@ def test_first_starts_at_once_share_one_data_dir_and_make_one_token(
         check()
 
 
+@pytest.mark.slow
 def test_two_workers_share_what_they_know(start: Serve, tmp_path: Path) -> None:
     process, url = start(tmp_path, "--workers", "2")
     wait_for(lambda: answers(url))
@@ -222,6 +228,7 @@ def test_two_workers_share_what_they_know(start: Serve, tmp_path: Path) -> None:
     assert "Traceback" not in said(tmp_path)
 
 
+@pytest.mark.slow
 def test_what_it_keeps_is_its_owners_alone(tmp_path: Path) -> None:
     with running(tmp_path / "data") as api:
         api.create()
@@ -271,6 +278,7 @@ def test_a_locked_database_is_503_with_retry_after_and_recovers(tmp_path: Path) 
         assert "Traceback" not in api.said()
 
 
+@pytest.mark.slow
 def test_a_database_that_goes_away_is_503_and_recovers(tmp_path: Path) -> None:
     psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
     with scratch_database() as url, running(tmp_path / "data", "--database-url", url) as api:

@@ -54,6 +54,7 @@ def rest(client: socket.socket) -> bytes:
     return received
 
 
+@pytest.mark.slow
 def test_heads_and_bodies_that_never_end_are_closed_while_others_are_answered(
     patient: tuple[Api, int],
 ) -> None:
@@ -159,6 +160,7 @@ def test_calls_beyond_what_the_server_can_do_are_503_with_the_documented_error(
     wait_for(lambda: api.ask("GET", "/").status_code == 200)
 
 
+@pytest.mark.slow
 def test_what_a_shutdown_cannot_wait_for_is_503(start: Serve, tmp_path: Path) -> None:
     process, url = start(tmp_path)
     api = Api(url, first_token(tmp_path), tmp_path)

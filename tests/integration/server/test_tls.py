@@ -60,6 +60,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     return cert_file, key_file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_it_speaks_https_with_the_certificate_that_it_is_given(
     start: Serve, tmp_path: Path, pair: tuple[Path, Path], workers: str, monkeypatch: pytest.MonkeyPatch
@@ -123,6 +124,7 @@ def tunnels(asked: list[tuple[str, str | None]]) -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_https_goes_through_the_environments_proxy_which_sees_no_token(
     start: Serve, tmp_path: Path, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +172,7 @@ def test_a_certificate_that_cannot_be_used_is_one_line(
     assert "--tls-key" in one_line(done.stderr) or str(key) in done.stderr
 
 
+@pytest.mark.slow
 def test_what_a_trusted_proxy_says_of_the_visitor_is_believed(tmp_path: Path) -> None:
     said = {"X_Forwarded_For": "203.0.113.7", "X_Forwarded_Proto": "https"}
 

@@ -89,6 +89,7 @@ def test_a_token_opens_what_its_scopes_say(api: Api) -> None:
     good(api.ask("DELETE", path, token=admin), 200)
 
 
+@pytest.mark.slow
 def test_a_revoked_token_opens_nothing(sqlite_api: Api) -> None:
     api, made = sqlite_api, token(sqlite_api)
     refused(api.ask("GET", "/executions/x", token=made["token"]), 404)
@@ -107,6 +108,7 @@ def test_an_expired_token_opens_nothing(api: Api) -> None:
     refused(api.ask("GET", "/executions/x", token=stored(api, expires_at=clock.now() - 1)), 401)
 
 
+@pytest.mark.slow
 def test_a_token_is_made_with_the_scopes_that_are_asked_for(sqlite_api: Api) -> None:
     made = token(sqlite_api, "--scope", "executions:read", "--scope", "admin")
     assert set(made) == {"token", "id", "name", "scopes"}
@@ -117,6 +119,7 @@ def test_a_token_is_made_with_the_scopes_that_are_asked_for(sqlite_api: Api) -> 
     assert listed(sqlite_api, token(sqlite_api)["id"])["scopes"] == list(api_tokens.DEFAULT_SCOPES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("expires", "hours"), [("12h", 12), ("4w", 4 * 7 * 24)])
 def test_a_token_ends_when_it_was_told_to(sqlite_api: Api, expires: str, hours: int) -> None:
     shown = listed(sqlite_api, token(sqlite_api, "--expires", expires)["id"])
@@ -200,6 +203,7 @@ def test_a_rotated_token_opens_by_both_texts_until_the_overlap_ends(api: Api) ->
     assert "revoked" in refused(api.ask("GET", "/executions/x", token=third), 401)["message"]
 
 
+@pytest.mark.slow
 def test_the_command_rotates_a_token(sqlite_api: Api) -> None:
     api, place = sqlite_api, ("--data-dir", str(sqlite_api.data_dir))
     made = token(api, "--expires", "1h")
@@ -370,6 +374,7 @@ def test_a_command_refuses_a_database_that_no_server_made(
     assert not is_empty or not (folder / "tms.sqlite3").stat().st_size
 
 
+@pytest.mark.slow
 def test_a_command_refuses_a_postgresql_database_that_no_server_made(tmp_path: Path) -> None:
     with scratch_database() as url:
         place = ("--data-dir", str(tmp_path), "--database-url", url)
@@ -380,6 +385,7 @@ def test_a_command_refuses_a_postgresql_database_that_no_server_made(tmp_path: P
         assert run_tms("token", "create", "--name", "x", *place).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_command_says_on_stderr_which_database_it_works_on(api: Api) -> None:
     place = ("--data-dir", str(api.data_dir), *api.database)
     made = token(api)

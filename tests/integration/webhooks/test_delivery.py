@@ -99,6 +99,7 @@ def test_a_failed_run_and_a_cancelled_one_send_their_events(
     assert told(subscribers.of(name), never) == ["execution.cancelled"]
 
 
+@pytest.mark.slow
 def test_a_payload_stays_small_whatever_a_runner_sends(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
@@ -270,6 +271,7 @@ def test_a_patch_replaces_the_given_fields_only(hooks: Api, subscribers: Subscri
     refused(hooks.ask("GET", path), 404)
 
 
+@pytest.mark.slow
 def test_failing_endpoints_have_a_reason_and_delay_no_other_deliveries(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:

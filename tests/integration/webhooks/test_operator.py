@@ -84,6 +84,7 @@ def test_a_webhook_that_only_failed_for_five_days_is_disabled(local: Api, subscr
     assert local.ask("GET", path).json()["reason"] == "Every delivery failed for 5 days"
 
 
+@pytest.mark.slow
 def test_unresponsive_name_servers_delay_no_other_webhook(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subscribers: Subscribers
 ) -> None:
@@ -107,6 +108,7 @@ def test_unresponsive_name_servers_delay_no_other_webhook(
             )
 
 
+@pytest.mark.slow
 def test_keys_are_rotated_under_a_running_server(local: Api, subscribers: Subscribers) -> None:
     subscribe(local, subscribers.url("rotated"), events=["execution.completed"])
     file = local.data_dir / "secrets.key"

@@ -84,6 +84,7 @@ def test_a_webhook_is_paused_and_activated_on_its_page(
     wait_for(lambda: subscribers.of(name))
 
 
+@pytest.mark.slow
 def test_deliveries_are_paged_without_a_gap(hooks: Api, subscribers: Subscribers, name: str) -> None:
     webhook = subscribe(hooks, subscribers.url(name), events=["shard.started"])
     path = f"/webhooks/{webhook['webhookId']}"

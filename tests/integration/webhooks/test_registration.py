@@ -226,6 +226,7 @@ def test_each_event_of_an_execution_has_the_next_number_in_every_attempt(
     assert sent[end.payload["sequence"]] == "execution.completed"
 
 
+@pytest.mark.slow
 def test_validations_of_a_silent_endpoint_delay_no_other_request(
     hooks: Api, subscribers: Subscribers
 ) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+import pytest
 import requests
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -405,6 +406,7 @@ class Runners(RuleBasedStateMachine):
         return self.api.ask("POST", path, body, token=token, **({"Idempotency-Key": key} if key else {}))
 
 
+@pytest.mark.slow
 def test_a_model_and_the_server_agree_whatever_runners_send(hooks: Api, subscribers: Subscribers) -> None:
     class ConnectedRunners(Runners):
         def __init__(self) -> None:

@@ -62,6 +62,7 @@ def let_silence_pass(api: Api, meanwhile: Callable[[], object] = lambda: None) -
     wait_for(is_lost)
 
 
+@pytest.mark.slow
 def test_an_execution_past_its_timeout_fails_and_says_why(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
@@ -92,6 +93,7 @@ def test_an_execution_past_its_timeout_fails_and_says_why(
     wait_for(lambda: ends(told(subscribers, name, execution))[3:] == [("shard.completed", "failed")])
 
 
+@pytest.mark.slow
 def test_an_execution_that_never_starts_fails(hooks: Api, subscribers: Subscribers, name: str) -> None:
     subscribe(hooks, subscribers.url(name))
     execution = hooks.create(configuration={"timeout": 3000})
@@ -204,6 +206,7 @@ def test_the_search_for_deadlines_follows_its_index(hooks: Api) -> None:
         assert "ix_executions_deadline" in str(plan)
 
 
+@pytest.mark.slow
 def test_a_silent_shard_is_lost_until_it_reports_again(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
@@ -235,6 +238,7 @@ def test_a_silent_shard_is_lost_until_it_reports_again(
     ]
 
 
+@pytest.mark.slow
 def test_a_shard_without_live_reports_is_not_lost(hooks: Api) -> None:
     three_hours_ago = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 3 * 3600))
     documented = hooks.create()
@@ -265,6 +269,7 @@ def test_a_shard_without_live_reports_is_not_lost(hooks: Api) -> None:
         assert hooks.status(execution)["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_a_restarted_server_waits_before_it_declares_shards_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +302,7 @@ def test_a_restarted_server_waits_before_it_declares_shards_lost(
         process.wait(timeout=20)
 
 
+@pytest.mark.slow
 def test_several_servers_deliver_each_event_once_and_replace_a_killed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subscribers: Subscribers, name: str
 ) -> None:

@@ -550,6 +550,7 @@ def test_a_restart_that_names_its_parent_is_the_second_attempt(environ: dict[str
     assert build(environ).get("attempt", "") == attempt
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(VARIABLES), st.text(max_size=20), max_size=12))
 def test_any_environment_can_be_read(environ: dict[str, str]) -> None:
     found = detect_build(environ)

@@ -380,6 +380,7 @@ def messages(draw: st.DrawFn) -> tuple[list[str], list[bytes]]:
     return secrets, lines
 
 
+@pytest.mark.slow
 @given(messages(), PATTERNS)
 @example((["******", "x*****"], [line_of("a.py::t[******]", stdout="x********")]), [])
 @example((["passed", "status"], [line_of("a.py::t[passed]"), line_of("a.py::t[********]")]), [])

@@ -199,6 +199,7 @@ def test_a_truncated_file_keeps_its_complete_tests(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "big.json"
     test = json.dumps({"name": "same", "status": "passed", "trace": "x" * 10_000})

@@ -40,6 +40,7 @@ def test_any_document_is_the_same_in_parts_and_as_a_whole(value: Any, size: int,
     assert JsonReader(in_chunks(text, size)).value() == value
 
 
+@pytest.mark.slow
 @given(value=st.dictionaries(st.text(), JSON, min_size=1), size=st.integers(1, 40), data=st.data())
 def test_a_truncated_document_is_refused_with_its_line(value: Any, size: int, data: st.DataObject) -> None:
     text = json.dumps(value)

@@ -122,6 +122,7 @@ def test_gzip_of_several_members_is_read_and_a_cut_one_keeps_what_it_has(tmp_pat
     assert "its compressed data is damaged" in report.problems[0]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     def peak(cases: int) -> int:
         path = tmp_path / "report"
