@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pytest_tms.server.domain.retention import parse_retention
 from pytest_tms.server.settings import ServerSettings, table
 
 PAGE = Path(__file__).parents[3] / "docs" / "server-settings.md"
@@ -30,6 +31,8 @@ VALUES: dict[str, tuple[str, Any]] = {
     "rate_limits": ("off", "off"),
     "redis_url": ("", ""),
     "shard_silence": ("0", 0),
+    "run_key_wait": ("5", 5),
+    "retention": ("results=90d", parse_retention("results=90d")),
     "progress_interval": ("1", 1),
     "webhook_rate": ("0", 0),
     "allow_insecure_webhooks": ("1", True),
