@@ -177,6 +177,6 @@ def test_heartbeats_are_not_in_the_log(api: Api) -> None:
     log = f"/logs/{execution['executionId']}"
     assert "execution.progress" not in api.page(log).text
     api.send(execution, "execution.progress", shardId="1", collected=7)
-    assert api.page(log).text.count("execution.progress") == 1
+    assert api.page(log).text.count("&#34;execution.progress&#34;") == 1
     api.send(execution, "execution.progress", progress={"percent": 40})  # an unknown field is kept
-    assert api.page(log).text.count("execution.progress") > 1
+    assert api.page(log).text.count("&#34;execution.progress&#34;") == 2
