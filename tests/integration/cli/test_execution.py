@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from subprocess import CompletedProcess
 
@@ -129,3 +130,41 @@ def test_a_server_that_is_away_is_one_line(command: Command) -> None:
     done = command("show", "x", TMS_URL="http://127.0.0.1:1/api")
     assert done.returncode == 1
     assert done.stderr == "tms: http://127.0.0.1:1 does not answer: the connection is refused.\n"
+
+
+def test_list_finds_executions_and_open_prints_the_latest_report(command: Command, tms: Tms) -> None:
+    name = f"list-{uuid.uuid4().hex[:8]}"
+    first = variables(command("create", "--meta", f"project={name}", "--meta", "branch=main"))
+    second = variables(command("create", "--meta", f"project={name}", "--suite", "smoke"))
+    ids = [second["TMS_EXECUTION_ID"], first["TMS_EXECUTION_ID"]]
+    listed = json.loads(command("list", "--project", name, "--json").stdout)
+    assert [each["executionId"] for each in listed] == ids
+    [line] = command("list", "--project", name, "--branch", "main").stdout.splitlines()
+    assert line.startswith(f"{ids[1]}  ")
+    assert f"created  {name} · all · dev · main: " in line
+    assert command("list", "--project", name, "--limit", "1").stdout.startswith(ids[0])
+    nothing = command("list", "--project", name, "--status", "failed")
+    assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "", "no executions match\n")
+    opened = run_tms("open", "--print", "--project", name, TMS_URL=tms.url, TMS_API_TOKEN=tms.token)
+    assert opened.stdout == f"{tms.root}/reports/{ids[0]}\n", opened.stderr
+    opened = run_tms("open", "--print", "--project", f"no-{name}", TMS_URL=tms.url, TMS_API_TOKEN=tms.token)
+    assert opened.returncode == 1
+    assert f"there is no execution of the project no-{name}" in opened.stderr
+
+
+def test_delete_needs_a_confirmation_and_the_scope_admin(command: Command, tms: Tms) -> None:
+    made = run_tms(
+        "token", "create", "--name", "admin", "--scope", "admin", "--json", "--data-dir", str(tms.data_dir)
+    )
+    admin = json.loads(made.stdout)["token"]
+    execution_id = variables(command("create"))["TMS_EXECUTION_ID"]
+    assert (
+        "cancel it before you delete it"
+        in command("delete", execution_id, "--yes", TMS_API_TOKEN=admin).stderr
+    )
+    command("finish", execution_id)
+    assert command("delete", execution_id, TMS_API_TOKEN=admin).returncode == 130  # no terminal to confirm
+    assert command("delete", execution_id, "--yes").returncode == 1
+    done = command("delete", execution_id, "--yes", TMS_API_TOKEN=admin)
+    assert done.stdout == f"{execution_id} is deleted\n", done.stderr
+    assert command("show", execution_id).returncode == 1

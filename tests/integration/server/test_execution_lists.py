@@ -168,3 +168,15 @@ def test_values_of_the_form_are_escaped_and_nonsense_is_left_out(project: Projec
     assert page.status_code == 200
     assert "<script>" not in page.text
     assert "<option selected>" not in page.text
+
+
+def test_heartbeats_are_not_in_the_log(api: Api) -> None:
+    execution = api.create()
+    api.send(execution, "execution.started")
+    api.send(execution, "execution.progress", status="running", running=[], shards=["1"], interval=5000)
+    log = f"/logs/{execution['executionId']}"
+    assert "execution.progress" not in api.page(log).text
+    api.send(execution, "execution.progress", shardId="1", collected=7)
+    assert api.page(log).text.count("&#34;execution.progress&#34;") == 1
+    api.send(execution, "execution.progress", progress={"percent": 40})  # an unknown field is kept
+    assert api.page(log).text.count("&#34;execution.progress&#34;") == 2

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_tms.ci.detection import detect_build
-from pytest_tms.ci.metadata import build_metadata
+from pytest_tms.ci.metadata import build_metadata, repository_name
 from pytest_tms.ci.providers import PROVIDERS as TABLE
 
 HOSTILE_NUMBERS = ("", "-", "--5", "1.5", "٣x", "9" * 5000, "x", " 1")
@@ -580,3 +580,24 @@ def test_without_ci_and_git_there_is_no_metadata(tmp_path: Path, monkeypatch: py
     assert build_metadata(tmp_path, {}) == {}
     monkeypatch.setenv("PATH", "")
     assert build_metadata(tmp_path, {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("location", "name"),
+    [
+        ("https://user:secret@example.com/team/shop.git", "shop"),
+        ("git@example.com:team/shop.git", "shop"),
+        ("git@example.com:shop", "shop"),
+        ("team/shop/", "shop"),
+        ("/srv/git/shop.git", "shop"),
+        ("", ""),
+    ],
+)
+def test_the_project_is_named_after_its_repository(location: str, name: str) -> None:
+    assert repository_name(location) == name
+
+
+def test_the_configured_project_wins_over_ci_and_ci_over_git(tmp_path: Path) -> None:
+    ci = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "team/shop"}
+    assert build_metadata(tmp_path, ci)["project"] == "shop"
+    assert build_metadata(tmp_path, ci, project="store")["project"] == "store"
