@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -44,6 +44,8 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
 
 class Call(msgspec.Struct, Generic[Takes, Gives], frozen=True, kw_only=True):
     """A call: the message that it takes (``type(None)`` for none), the one that it gives, its success status.
+
+    A call that gives ``bytes`` returns a file.
 
     ``found`` describes when the status is 200 instead, because what the call creates is there already.
 
@@ -144,6 +146,25 @@ LIST_TESTS = Call(
             name="status",
             description="Only tests that ended like this.",
             schema={"type": "string", "enum": ["passed", "failed", "skipped"]},
+        ),
+    ),
+)
+EXPORT_EXECUTION = Call(
+    name="export_execution",
+    summary="Export an execution and its tests as a file",
+    method="GET",
+    path="/executions/{execution_id}/export",
+    takes=type(None),
+    gives=bytes,
+    status=200,
+    scope="executions:read",
+    errors=(NotFound, *_READS),
+    limit="executions",
+    query=(
+        Parameter(
+            name="format",
+            description="The format of the file; required.",
+            schema={"type": "string", "enum": list(get_args(wire.ExportFormat))},
         ),
     ),
 )
@@ -295,6 +316,7 @@ ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple
     GET_EXECUTION,
     CANCEL_EXECUTION,
     LIST_TESTS,
+    EXPORT_EXECUTION,
     SUBMIT_RESULTS,
     SEND_EVENT,
     CREATE_WEBHOOK,

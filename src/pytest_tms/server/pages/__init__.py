@@ -13,7 +13,7 @@ from litestar.static_files import create_static_files_router
 from litestar.types import Guard
 
 from pytest_tms.errors import ApiError
-from pytest_tms.server.pages import artifacts, audit, cancel, events, login, report, runs, webhooks
+from pytest_tms.server.pages import artifacts, audit, cancel, events, exports, login, report, runs, webhooks
 from pytest_tms.server.pages.page_session import current_session, form
 
 HERE = Path(__file__).parent
@@ -39,6 +39,7 @@ def routes(guard: Guard) -> list[Router]:
             runs.home,
             report.report,
             report.shard,
+            *exports.HANDLERS,
             events.logs,
             artifacts.artifacts,
             cancel.cancel_form,
