@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -201,7 +202,7 @@ def _write(content: Iterator[bytes], output: Path | None) -> None:
     """Write to a file, or to standard output; a file that cannot be completed is removed."""
     first = next(content, b"")  # before the file is opened: an error leaves an earlier one as it is
     if output is None:
-        stream = click.get_binary_stream("stdout")
+        stream = sys.stdout.buffer
         stream.writelines(chain([first], content))
         stream.flush()
         return

@@ -166,7 +166,9 @@ def test_without_a_summary_file_nothing_is_written(tmp_path: Path) -> None:
 def test_no_text_of_a_test_is_markdown_or_html(tmp_path: Path, hostile: str) -> None:
     actions = github(tmp_path)
     test = {"nodeId": f"t.py::test[{hostile}]", "error": hostile, "longrepr": f"{hostile}\nend"}
-    cleaned = {name: value.encode("utf-8", "backslashreplace").decode() for name, value in test.items()}
+    cleaned: dict[str, Any] = {
+        name: value.encode("utf-8", "backslashreplace").decode() for name, value in test.items()
+    }
     read(actions, line(1, **cleaned), line(2, **{**cleaned, "longrepr": ""}))
     text = write(
         actions, tmp_path, not_started=[hostile.encode("utf-8", "backslashreplace").decode()], collected=4
