@@ -37,7 +37,8 @@ def create(connection: Connection, execution: Execution) -> bool:
             commit=fields.commit,
             author=fields.author,
             **_execution_row(execution),
-        ).on_conflict_do_nothing(
+        )
+        .on_conflict_do_nothing(
             index_elements=[table.c.run_key, table.c.test_suite, table.c.environment],
             index_where=table.c.run_key.is_not(None),
         )
