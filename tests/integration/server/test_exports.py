@@ -49,6 +49,7 @@ def execution(sqlite_api: Api) -> dict[str, Any]:
         result(f"t{number:03}", "passed" if number % 50 != 49 else "failed", duration=number, error="E")
         for number in range(250)
     ]
+    tests[0]["properties"] = {"big": 10**30}
     sqlite_api.submit(made, tests=tests)
     return made
 

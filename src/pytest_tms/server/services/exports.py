@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import msgspec
+
 from pytest_tms import wire
 from pytest_tms.exports.formats import FORMATS, write_export
 from pytest_tms.server.domain.urls import Urls
@@ -38,7 +40,7 @@ def export_execution(database: Database, urls: Urls, execution_id: str, format_n
         after: int | None = 0
         while after is not None:
             tests, after = list_tests(database, execution_id, status=only, after=after, limit=PAGE)
-            yield from tests
+            yield from tests if format_name == "json" else map(_decoded, tests)
 
     chosen = FORMATS[format_name]
     return ExportedFile(
@@ -46,3 +48,15 @@ def export_execution(database: Database, urls: Urls, execution_id: str, format_n
         content_type=chosen.content_type,
         content=write_export(format_name, status, read_tests),
     )
+
+
+def _decoded(test: dict[str, Any]) -> dict[str, Any]:
+    """Return a test whose fields are values; JSON exports keep the text that the runner sent."""
+    return {name: _value(field) if isinstance(field, msgspec.Raw) else field for name, field in test.items()}
+
+
+def _value(field: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(field)
+    except msgspec.DecodeError:  # a number that Python's types do not hold
+        return bytes(field).decode("utf-8", "replace")
