@@ -97,7 +97,14 @@ def anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize(
     "page",
     [
-        *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "examples/runners/README.md"),
+        *(
+            "README.md",
+            "CONTRIBUTING.md",
+            "SECURITY.md",
+            "CHANGELOG.md",
+            "examples/runners/README.md",
+            "examples/ci/README.md",
+        ),
         *(f"docs/{path.name}" for path in DOCS.glob("*.md")),
     ],
 )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pytest_tms.cli.options import Group, connect, json_option, new_request, request_options, url_option
 from pytest_tms.cli.output import print_json
+from pytest_tms.exports.formats import FORMATS, write_export
 
 if TYPE_CHECKING:
     from pytest_tms import wire
@@ -61,14 +65,27 @@ def create(shards: int, url: str, as_json: bool, **options: Any) -> None:
 
 @execution.command()
 @click.argument("execution_id", metavar="ID")
+@click.option(
+    "--markdown",
+    "as_markdown",
+    is_flag=True,
+    help="Print Markdown for the summary of a CI job: failing tests first, at most 1 MiB.",
+)
 @url_option
 @json_option
-def show(execution_id: str, url: str, as_json: bool) -> None:
+def show(execution_id: str, as_markdown: bool, url: str, as_json: bool) -> None:
     """Show the state and the results of an execution and its shards."""
     from pytest_tms.text import describe_counts, stopped_early
 
+    if as_markdown and as_json:
+        raise click.UsageError("--markdown and --json exclude each other: choose one")
     with connect(url) as client:
         status = client.get_execution(execution_id)
+        if as_markdown:
+            # A TMS that does not list tests still has the counts and the shards.
+            tests = client.iter_tests(execution_id) if _lists_tests(client) else ()
+            _write(write_export("markdown", status, lambda _: tests), None)
+            return
     if as_json:
         print_json(status)
         return
@@ -86,6 +103,39 @@ def show(execution_id: str, url: str, as_json: bool) -> None:
             click.echo(f"        {line}")
     if status.artifacts.report_url:
         click.echo(f"report  {status.artifacts.report_url}")
+
+
+@execution.command()
+@click.argument("execution_id", metavar="ID")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(list(FORMATS)),
+    required=True,
+    help="Format of the file.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write to FILE instead of standard output.",
+)
+@url_option
+def export(execution_id: str, format_name: str, output: Path | None, url: str) -> None:
+    """Write an execution and its tests to a file, for other tools, or for colleagues.
+
+    The HTML file opens without a server. Works with every TMS that has the capability `tests`.
+    """
+    with connect(url) as client:
+        if not _lists_tests(client):
+            raise ValueError(
+                f"{client.base_url} does not list the tests of an execution (it has no capability `tests`), "
+                "so they cannot be exported: use a TMS that has it, for example `tms serve`"
+            )
+        status = client.get_execution(execution_id)
+        content = write_export(format_name, status, lambda only: client.iter_tests(execution_id, status=only))
+        _write(content, output)
 
 
 @execution.command()
@@ -227,6 +277,33 @@ def delete(execution_id: str, yes: bool, url: str, as_json: bool) -> None:
         print_json(deleted)
     else:
         click.echo(f"{execution_id} is deleted")
+
+
+def _lists_tests(client: TmsClient) -> bool:
+    """Return whether the TMS announces that it lists the tests of an execution."""
+    from pytest_tms.errors import NotFound, NotTms
+
+    try:
+        return "tests" in client.describe_service().capabilities
+    except (NotFound, NotTms):  # it implements the API document only
+        return False
+
+
+def _write(content: Iterator[bytes], output: Path | None) -> None:
+    """Write to a file, or to standard output; a file that cannot be completed is removed."""
+    first = next(content, b"")  # before the file is opened: an error leaves an earlier one as it is
+    if output is None:
+        stream = sys.stdout.buffer
+        stream.writelines(chain([first], content))
+        stream.flush()
+        return
+    try:
+        with output.open("wb") as file:
+            file.writelines(chain([first], content))
+    except BaseException:
+        if output.is_file():
+            output.unlink()
+        raise
 
 
 def _details(shard: wire.ShardResult) -> Iterator[str]:

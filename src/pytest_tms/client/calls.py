@@ -45,6 +45,8 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
 class Call(msgspec.Struct, Generic[Takes, Gives], frozen=True, kw_only=True):
     """A call: the message that it takes (``type(None)`` for none), the one that it gives, its success status.
 
+    A call that gives ``bytes`` returns a file.
+
     ``found`` describes when the status is 200 instead, because what the call creates is there already.
 
     ``path`` is relative to the base URL and has its parameters in braces. ``scope`` is the scope that an API
@@ -199,6 +201,25 @@ LIST_TESTS = Call(
         ),
     ),
 )
+EXPORT_EXECUTION = Call(
+    name="export_execution",
+    summary="Export an execution and its tests as a file",
+    method="GET",
+    path="/executions/{execution_id}/export",
+    takes=type(None),
+    gives=bytes,
+    status=200,
+    scope="executions:read",
+    errors=(NotFound, *_READS),
+    limit="executions",
+    query=(
+        Parameter(
+            name="format",
+            description="The format of the file; required.",
+            schema={"type": "string", "enum": list(get_args(wire.ExportFormat))},
+        ),
+    ),
+)
 SUBMIT_RESULTS = Call(
     name="submit_results",
     summary="Submit the test results of a shard",
@@ -349,6 +370,7 @@ ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple
     DELETE_EXECUTION,
     CANCEL_EXECUTION,
     LIST_TESTS,
+    EXPORT_EXECUTION,
     SUBMIT_RESULTS,
     SEND_EVENT,
     CREATE_WEBHOOK,

@@ -77,6 +77,7 @@ def _parts(execution: ExecutionStatus, tests: Iterable[Mapping[str, Any]]) -> It
             heapq.heappush(slow, (duration, -index, _name(test)))
             if len(slow) > 10:
                 heapq.heappop(slow)
+    failed = max(failed, counts.failed if failures else 0)  # the caller may pass only the first ones
     if failures:
         yield f"\n### {failed:,} failed\n\n"
         yield from failures
@@ -97,8 +98,9 @@ def _not_run(execution: ExecutionStatus) -> Iterator[str]:
     for shard in execution.shard_results:
         if shard.not_run_reason:
             yield f"Shard {_inline(shard.shard_id)}: {_inline(shard.not_run_reason)}\n\n"
-        for name in shard.not_run_tests[:MAX_OTHERS]:
-            yield f"- {_inline(name)}\n"
+        running = dict.fromkeys(test.node_id for test in shard.in_flight)
+        for name in list(dict.fromkeys([*running, *shard.not_run_tests]))[:MAX_OTHERS]:
+            yield f"- {_inline(name)}{' (was running)' if name in running else ''}\n"
 
 
 def _list(heading: str, rows: list[str]) -> Iterator[str]:

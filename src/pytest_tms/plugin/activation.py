@@ -6,6 +6,7 @@ A worker loads no sender; nor does a run that only selects the tests of its shar
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,6 +22,9 @@ from pytest_tms.plugin.results.retry_plugins import UnloggedFailures
 from pytest_tms.plugin.xdist.sharding import ShardName, parse_shard
 from pytest_tms.settings.resolution import ini_reader, resolve
 from pytest_tms.settings.table import SettingError, Settings
+
+if TYPE_CHECKING:
+    from pytest_tms.plugin.github_actions import GitHubActions
 
 
 def activate(config: pytest.Config) -> None:
@@ -87,11 +91,32 @@ def _start_session(
         raise SettingError(str(error)) from None
     session = errors.protect(
         ReportingSession(
-            config, settings, shard, masker, errors, enricher, problem=delivery_problem(settings)
+            config,
+            settings,
+            shard,
+            masker,
+            errors,
+            enricher,
+            problem=delivery_problem(settings),
+            github=_github_actions(config, settings),
         ),
         replacement=lambda reason: Inactive(reason, required=settings.required),
     )
     config.pluginmanager.register(session, "tms-session")
+
+
+def _github_actions(config: pytest.Config, settings: Settings) -> GitHubActions | None:
+    """Return the output for GitHub Actions, in a job of it."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return None
+    from pytest_tms.plugin.github_actions import GitHubActions
+
+    return GitHubActions(
+        os.environ,
+        root=config.rootpath,
+        folder=config.invocation_params.dir,
+        annotate=settings.annotations,
+    )
 
 
 def delivery_problem(settings: Settings) -> str:

@@ -13,7 +13,7 @@ from litestar.di import Provide
 
 from pytest_tms.client import calls
 from pytest_tms.server import pages
-from pytest_tms.server.api import about, events, executions, results, routes, webhooks
+from pytest_tms.server.api import about, events, executions, exports, results, routes, webhooks
 from pytest_tms.server.api.authentication import authenticated_caller, authentication_guard
 from pytest_tms.server.api.dependencies import idempotency_guard, request_urls
 from pytest_tms.server.api.rate_limits import rate_limit_guard
@@ -58,6 +58,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             executions.delete_execution,
             executions.cancel_execution,
             executions.list_tests,
+            exports.export_execution,
             results.submit_results,
             events.send_event,
             *webhooks.HANDLERS,

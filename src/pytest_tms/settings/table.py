@@ -204,6 +204,12 @@ class Settings:
         kind="number",
         ini="tms_output_limit",
     )
+    annotations: bool = _setting(
+        False,
+        "in GitHub Actions, print an error annotation for each of the first 10 failed tests",
+        kind="flag",
+        ini="tms_annotations",
+    )
     mask: tuple[str, ...] = _setting(
         (),
         "regular expressions, one a line: what they match is masked, in addition to known secrets",

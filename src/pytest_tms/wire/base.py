@@ -13,6 +13,7 @@ ShardState = Literal["pending", "running", "completed", "failed", "error", "lost
 SubmittedStatus = Literal["completed", "failed", "error", "cancelled"]
 """How a shard ended, as its runner reports; ``cancelled`` is an addition announced as ``control``."""
 TestStatus = Literal["passed", "failed", "skipped"]
+ExportFormat = Literal["junit", "json", "csv", "ctrf", "markdown", "html"]
 EventName = Literal[
     "execution.started",
     "execution.progress",

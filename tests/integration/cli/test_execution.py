@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
+from pytest_tms import wire
+from pytest_tms.exports.formats import FORMATS
 from tests.helpers.foreign_tms import Foreign
 from tests.helpers.processes import Tms, run_tms
 
@@ -168,3 +171,84 @@ def test_delete_needs_a_confirmation_and_the_scope_admin(command: Command, tms: 
     done = command("delete", execution_id, "--yes", TMS_API_TOKEN=admin)
     assert done.stdout == f"{execution_id} is deleted\n", done.stderr
     assert command("show", execution_id).returncode == 1
+
+
+@pytest.fixture(scope="module")
+def exported(tms: Tms) -> str:
+    """An execution with a test that failed last."""
+    with tms.client() as client:
+        made = client.create_execution(wire.ExecutionRequest(test_suite="smoke", environment="dev"))
+        tests = [
+            wire.TestResult(title="test_fine", status="passed", node_id="t.py::test_fine"),
+            wire.TestResult(
+                title="test_bad", status="failed", node_id="t.py::test_bad", error="KeyError: 'é'"
+            ),
+        ]
+        client.submit_results(
+            wire.ResultsSubmission(execution_id=made.execution_id, shard_id="1", tests=tests)
+        )
+    return made.execution_id
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_export_writes_a_file_or_to_standard_output(
+    command: Command, exported: str, tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / "out"
+    done = command("export", exported, "--format", name, "-o", str(file))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    text = file.read_text(encoding="utf-8")
+    assert command("export", exported, "--format", name).stdout == text
+    tests = text[text.index("<h2>Tests") :] if name == "html" else text
+    first, last = ("bad", "fine") if name == "html" else ("fine", "bad")
+    if name != "markdown":
+        assert tests.index(first) < tests.index(last)
+    assert "KeyError" in text
+
+
+def test_export_needs_a_tms_that_lists_tests(command: Command, foreign: Foreign, tmp_path: Path) -> None:
+    file = tmp_path / "out"
+    file.write_text("before")
+    foreign.will_answer(404, {"error": {"code": "NOT_FOUND", "message": "no"}})
+    done = command("export", "exec_1", "--format", "csv", "-o", str(file), TMS_URL=foreign.url)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"tms: {foreign.url} does not list the tests of an execution (it has no capability `tests`), so they "
+        "cannot be exported: use a TMS that has it, for example `tms serve`\n"
+    )
+    assert file.read_text() == "before"
+
+
+def test_an_export_that_breaks_off_leaves_no_file(command: Command, foreign: Foreign, tmp_path: Path) -> None:
+    page = {"executionId": "exec_1", "cursor": "9", "tests": [{"title": "x" * 100_000, "status": "passed"}]}
+    foreign.will_answer(200, {"service": "TMS", "capabilities": ["tests"]})
+    foreign.will_answer(200, {"executionId": "exec_1"})
+    foreign.will_answer(200, page)
+    foreign.will_answer(404, {"error": {"code": "NOT_FOUND", "message": "It was deleted."}})
+    file = tmp_path / "out"
+    done = command("export", "exec_1", "--format", "json", "-o", str(file), TMS_URL=foreign.url)
+    assert done.returncode == 1
+    assert done.stderr == "tms: It was deleted.\n"
+    assert not file.exists()
+
+
+def test_show_prints_markdown_with_the_failed_tests(command: Command, exported: str) -> None:
+    done = command("show", exported, "--markdown")
+    assert done.stdout.startswith("## smoke on dev: completed\n")
+    assert "- t.py::test\\_bad: KeyError: 'é'\n" in done.stdout
+
+
+def test_show_prints_markdown_of_a_tms_that_lists_no_tests(command: Command, foreign: Foreign) -> None:
+    foreign.will_answer(
+        200, {"executionId": "exec_1", "status": "completed", "results": {"failed": 3, "total": 3}}
+    )
+    foreign.will_answer(404, {"error": {"code": "NOT_FOUND", "message": "no"}})
+    done = command("show", "exec_1", "--markdown", TMS_URL=foreign.url)
+    assert done.returncode == 0
+    assert "3 tests: 3 failed" in done.stdout
+
+
+def test_markdown_and_json_exclude_each_other(command: Command) -> None:
+    done = command("show", "exec_1", "--markdown", "--json")
+    assert done.returncode == 2
+    assert done.stderr.startswith("tms: --markdown and --json exclude each other: choose one")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_tms.ci.metadata import build_metadata
-from pytest_tms.journal.lines import Collected, ShardStarted
+from pytest_tms.journal.lines import Collected, ShardEnded, ShardStarted
 from pytest_tms.journal.writer import JournalWriter
 from pytest_tms.masking.masker import Masker
 from pytest_tms.masking.urls import without_credentials
@@ -45,6 +45,7 @@ from pytest_tms.text import clean
 from pytest_tms.wire.base import timestamp
 
 if TYPE_CHECKING:
+    from pytest_tms.plugin.github_actions import GitHubActions
     from pytest_tms.plugin.results.enrichment import Enricher
 
 CANCEL_CHECK_INTERVAL = 0.5
@@ -73,6 +74,7 @@ class ReportingSession:
         enricher: Enricher,
         *,
         problem: str = "",
+        github: GitHubActions | None = None,
     ) -> None:
         self._config = config
         self._settings = settings
@@ -81,6 +83,7 @@ class ReportingSession:
         self._errors = errors
         self._enricher = enricher
         self._problem = problem
+        self._github = github
         self._user_hooks = UserHooks(config, errors)
         self._changes_results = True
         self._workers: Workers | None = None
@@ -317,6 +320,7 @@ class ReportingSession:
         ends_execution = not settings.execution
         journal.write(closing_line(ends, now=now, wait=settings.deadline, ends_execution=ends_execution))
         journal.writer.close()
+        self._read_failures(ends)
         state = self._deliver(
             min(STOPPED_DEADLINE, settings.deadline) if cancel_reason else settings.deadline
         )
@@ -329,7 +333,31 @@ class ReportingSession:
         warnings = [*lone_shard, *self._config.stash[STORE].warnings]
         self._summary = summarise(ends, state, masked, settings, journal.writer, warnings)
         self._shutdown.close()
+        self._write_job_summary(self._summary)
         self._user_hooks.notify_finished(self._summary)
+
+    def _read_failures(self, ends: Sequence[ShardEnded]) -> None:
+        """Keep the failed tests for GitHub Actions, before the journal is delivered and deleted."""
+        if self._github is None or not any(end.results.failed or end.results.flaky for end in ends):
+            return
+        try:
+            self._github.read_failures(self._journal.path, self._journal.writer.memory)
+        except Exception as error:  # a defect here must not cost the delivery
+            self._errors.record("the job summary", error)
+
+    def _write_job_summary(self, summary: Summary) -> None:
+        """Append the session to the job summary, in GitHub Actions."""
+        if self._github is None:
+            return
+        settings = self._settings
+        try:
+            problem = self._github.write_summary(
+                summary, suite=settings.suite, environment=settings.environment
+            )
+        except Exception as error:
+            self._errors.record("the job summary", error)
+        else:
+            self._errors.extend([problem] if problem else [])
 
     def _not_run(self) -> NotRun:
         """Return the collected tests that have no result by now."""
@@ -377,6 +405,8 @@ class ReportingSession:
             self._is_summary_shown = True
             verbosity = self._config.getoption("verbose")
             write_summary(terminalreporter, self._summary, self._errors.take(), verbosity=verbosity)
+            for command in self._github.annotations() if self._github is not None else ():
+                terminalreporter.write_line(command)
 
     def _clip(self, text: str) -> str:
         """Return a long text as it is kept: masked, and cut to ``tms_output_limit``."""

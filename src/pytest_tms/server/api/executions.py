@@ -18,12 +18,11 @@ from pytest_tms.server.api.routes import route
 from pytest_tms.server.api.validation import decode, unknown_fields
 from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.actors import Caller
-from pytest_tms.server.domain.executions import Shard
 from pytest_tms.server.domain.metadata_limits import size_problems, unknown_field_problems
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import executions
 from pytest_tms.server.services.deletion import mark_deleted
-from pytest_tms.server.services.executions import ExecutionSnapshot
+from pytest_tms.server.services.execution_status import execution_status
 from pytest_tms.server.services.idempotency import IdempotencyGuard
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
@@ -65,7 +64,7 @@ def create_execution(
 def get_execution(database: Database, urls: Urls, execution_id: str) -> dict[str, Any]:
     """Return an execution's status, with the unknown fields that it was created with."""
     found = executions.get_snapshot(database, execution_id)
-    document: dict[str, Any] = msgspec.to_builtins(_status(found, urls))
+    document: dict[str, Any] = msgspec.to_builtins(execution_status(found, urls))
     return {**found.execution.extra, **document}
 
 
@@ -165,38 +164,6 @@ def _hint(settings: ServerSettings, error: Unprocessable) -> str:
     return f"The operator of the TMS allows others with {' and '.join(found)}." if found else ""
 
 
-def _status(found: ExecutionSnapshot, urls: Urls) -> wire.ExecutionStatus:
-    execution, shards, expected = found.execution, found.shards, found.forecast
-    return wire.ExecutionStatus(
-        execution_id=execution.id,
-        status=execution.status,
-        progress=wire.Progress(
-            started_at=clock.optional_timestamp(execution.started_at),
-            completed_at=clock.optional_timestamp(execution.ended_at),
-            duration=execution.runtime,
-            shards_completed=execution.shards_finished,
-            total_shards=execution.expected_shards,
-            tests_expected=expected.expected,
-            tests_not_run=expected.not_run,
-            estimated_end=clock.optional_timestamp(expected.ends_at),
-        ),
-        results=execution.results,
-        shard_results=[_shard(shard, expected.missing.get(shard.shard_id)) for shard in shards],
-        running=[test for shard in shards if shard.status == "running" for test in _in_flight(shard)],
-        artifacts=urls.links(execution.id),
-        reason=execution.reason,
-        created_at=clock.timestamp(execution.created_at),
-        test_suite=execution.test_suite,
-        environment=execution.environment,
-        provider=execution.provider,
-        trigger_source=execution.trigger_source,
-        configuration=execution.full_configuration,
-        metadata=execution.metadata,
-        run_key=execution.run_key,
-        declared_shards=list(execution.declared_shards),
-    )
-
-
 def _listed(execution: ListedExecution, documents: tuple[str, str, str], urls: Urls) -> wire.ListedExecution:
     configuration, metadata, _ = (msgspec.json.decode(text) for text in documents)
     return wire.ListedExecution(
@@ -227,30 +194,3 @@ def _listed(execution: ListedExecution, documents: tuple[str, str, str], urls: U
         },
         metadata=metadata,
     )
-
-
-def _shard(shard: Shard, not_run: int | None) -> wire.ShardResult:
-    return wire.ShardResult(
-        shard_id=shard.shard_id,
-        status=shard.status,
-        results=shard.results,
-        duration=shard.runtime,
-        metadata=shard.metadata,
-        attempt=shard.attempt,
-        collected=shard.collected,
-        not_run=not_run,
-        not_run_reason=shard.not_run_reason,
-        not_run_tests=list(shard.not_run_tests),
-        exit_status=shard.exit_status,
-        reason=shard.reason,
-        in_flight=_in_flight(shard),
-    )
-
-
-def _in_flight(shard: Shard) -> list[wire.TestInFlight]:
-    return [
-        wire.TestInFlight(
-            node_id=test.node_id, shard_id=shard.shard_id, worker=test.worker, started_at=test.started_at
-        )
-        for test in shard.in_flight
-    ]

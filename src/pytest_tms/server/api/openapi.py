@@ -24,6 +24,7 @@ from pytest_tms.errors import (
     Unauthorized,
     Unprocessable,
 )
+from pytest_tms.exports.formats import FORMATS
 from pytest_tms.server.api import openapi_examples as examples
 from pytest_tms.server.api import openapi_texts as texts
 from pytest_tms.server.api.openapi_schemas import REFERENCE, message_schemas, payload_name
@@ -140,7 +141,7 @@ def _operation(call: Call[Any, Any]) -> dict[str, Any]:
             **{
                 str(status): {
                     "description": description,
-                    "content": _json(call.gives, examples.ANSWERS[call.name]),
+                    "content": _content(call),
                     "headers": _headers(call, None),
                     **({"links": links} if (links := _links(call)) else {}),
                 }
@@ -266,6 +267,21 @@ def _links(creator: Call[Any, Any]) -> dict[str, Any]:
 def _names(call: Call[Any, Any]) -> list[str]:
     """Return the parameters of a call's path."""
     return re.findall(r"{(\w+)}", call.path)
+
+
+def _content(call: Call[Any, Any]) -> dict[str, Any]:
+    """Return the content of a call's success: a message, or a file in one of several types."""
+    if call.gives is not bytes:
+        return _json(call.gives, examples.ANSWERS[call.name])
+    types = sorted({each.content_type.partition(";")[0] for each in FORMATS.values()} - {"application/json"})
+    execution = json.loads(msgspec.json.encode(examples.ANSWERS[calls.GET_EXECUTION.name]))
+    return {
+        "application/json": {
+            "schema": {"type": "object", "additionalProperties": True},
+            "example": {"execution": execution, "tests": []},
+        },
+        **{name: {"schema": {"type": "string"}} for name in types},
+    }
 
 
 def _json(kind: Any, example: msgspec.Struct) -> dict[str, Any]:

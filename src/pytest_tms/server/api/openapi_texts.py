@@ -33,6 +33,7 @@ CALLS = {
     "cancel_execution": "Cancels an execution. Its runners are notified by the response to their next event. Cancelling "
     "again returns the first response.",
     "list_tests": "Returns the tests of an execution as they were sent, in the order of arrival.",
+    "export_execution": "Returns an execution and its tests as a file. Results that arrive while the file is sent may be in it.",
     "submit_results": "Stores the tests of a shard and ends the shard. Sending a test again replaces it.",
     "send_event": "Reports that an execution or a shard started, progressed or ended. Use the token of the execution, or "
     "an API token.",

@@ -10,6 +10,7 @@ from litestar import Response
 from litestar.connection import ASGIConnection
 from litestar.enums import HttpMethod
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.response import Stream
 
 from pytest_tms.client import calls
 from pytest_tms.client.calls import Call
@@ -17,7 +18,9 @@ from pytest_tms.errors import Problem
 from pytest_tms.server.domain.problems import refuse
 
 Gives = TypeVar("Gives")
-Returned = Union[Gives, Response[Gives], dict[str, Any], Coroutine[Any, Any, Gives]]  # noqa: UP007  # generic
+Returned = Union[  # noqa: UP007  # generic
+    Gives, Response[Gives], Stream, dict[str, Any], Coroutine[Any, Any, Gives]
+]
 
 
 def check_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

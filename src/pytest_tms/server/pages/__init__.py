@@ -13,7 +13,18 @@ from litestar.static_files import create_static_files_router
 from litestar.types import Guard
 
 from pytest_tms.errors import ApiError
-from pytest_tms.server.pages import artifacts, audit, cancel, delete, events, login, report, runs, webhooks
+from pytest_tms.server.pages import (
+    artifacts,
+    audit,
+    cancel,
+    delete,
+    events,
+    exports,
+    login,
+    report,
+    runs,
+    webhooks,
+)
 from pytest_tms.server.pages.page_session import current_session, form
 
 HERE = Path(__file__).parent
@@ -39,6 +50,7 @@ def routes(guard: Guard) -> list[Router]:
             runs.home,
             report.report,
             report.shard,
+            *exports.HANDLERS,
             events.logs,
             artifacts.artifacts,
             cancel.cancel_form,

@@ -37,6 +37,16 @@ ALL_NAMES = 200
 MAX_RENDERINGS = 4
 """Reports that are rendered at a time: each takes some megabytes, and more of them would not be faster."""
 
+EXPORTS = (
+    ("HTML", "html"),
+    ("JUnit XML", "xml"),
+    ("CTRF", "ctrf.json"),
+    ("JSON", "json"),
+    ("CSV", "csv"),
+    ("Markdown", "md"),
+)
+"""The links to exports: what each is called, and the extension of its file."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -90,6 +100,7 @@ def _report(
         execution=execution,
         verdict=verdict(execution.status, execution.results, not_run, expected.expected),
         facts=facts(execution),
+        exports=EXPORTS,
         whole=bar(execution.results, not_run),
         not_run=not_run,
         expected=expected,
