@@ -70,7 +70,7 @@ def message_schemas(suites: Sequence[str], environments: Sequence[str]) -> dict[
     """
     kinds: list[Any] = [wire.ErrorAnswer, *(type(data) for data in examples.EVENTS.values())]
     for call in calls.ALL:
-        kinds += [kind for kind in (call.takes, call.gives) if kind is not type(None)]
+        kinds += [kind for kind in (call.takes, call.gives) if kind not in (type(None), bytes)]
     _, found = msgspec.json.schema_components(kinds, ref_template=REFERENCE)
     # msgspec appends the parameters of a generic message to its name: ResultsSubmission_TestResult_.
     found = json.loads(re.sub(r"\b([A-Za-z]+)_[A-Za-z]+_\"", r'\1"', json.dumps(found)))

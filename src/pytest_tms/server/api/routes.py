@@ -10,6 +10,7 @@ from litestar import Response
 from litestar.connection import ASGIConnection
 from litestar.enums import HttpMethod
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.types import Empty
 
 from pytest_tms.client import calls
 from pytest_tms.client.calls import Call
@@ -17,7 +18,13 @@ from pytest_tms.errors import Problem
 from pytest_tms.server.domain.problems import refuse
 
 Gives = TypeVar("Gives")
-Returned = Union[Gives, Response[Gives], dict[str, Any], Coroutine[Any, Any, Gives]]  # noqa: UP007  # generic
+Returned = Union[  # noqa: UP007  # generic
+    Gives,
+    Response[Gives],
+    dict[str, Any],
+    Coroutine[Any, Any, Gives],
+    Coroutine[Any, Any, Response[Gives]],
+]
 
 
 def check_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -76,6 +83,7 @@ def route(
             status_code=call.status,
             opt={"call": call},
             name=call.name,
+            request_max_body_size=None if call.takes is bytes else Empty,  # limited by its handler
             sync_to_thread=None if inspect.iscoroutinefunction(function) else True,
         )
         return handler(function)

@@ -13,7 +13,7 @@ from litestar.static_files import create_static_files_router
 from litestar.types import Guard
 
 from pytest_tms.errors import ApiError
-from pytest_tms.server.pages import artifacts, audit, cancel, events, login, report, runs, webhooks
+from pytest_tms.server.pages import artifacts, audit, cancel, events, files, login, report, runs, webhooks
 from pytest_tms.server.pages.page_session import current_session, form
 
 HERE = Path(__file__).parent
@@ -41,6 +41,7 @@ def routes(guard: Guard) -> list[Router]:
             report.shard,
             events.logs,
             artifacts.artifacts,
+            files.file,
             cancel.cancel_form,
             cancel.cancel_execution,
             *webhooks.HANDLERS,
