@@ -40,7 +40,7 @@ def routes(guard: Guard) -> list[Router]:
             report.report,
             report.shard,
             events.logs,
-            artifacts.artifacts,
+            artifacts.show_artifacts,
             files.file,
             cancel.cancel_form,
             cancel.cancel_execution,

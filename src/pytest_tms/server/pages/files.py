@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 from anyio.to_thread import run_sync
 from litestar import Request, Response, get
@@ -53,6 +54,13 @@ async def file(
     headers["Content-Length"] = str(end - start)
     chunks = _nothing() if request_context(request.scope).is_head else objects.read(found.object, start, end)
     return Stream(chunks, status_code=status, headers=headers, media_type=found.content_type)
+
+
+def file_url(execution_id: str, sha256: str, name: str) -> str:
+    """Return the path of a file, under the last part of its name."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    shown = last if last.strip(".") else "file"
+    return f"/files/{quote(execution_id, safe='')}/{sha256}/{quote(shown, safe='')}"
 
 
 async def _nothing() -> AsyncIterator[bytes]:
