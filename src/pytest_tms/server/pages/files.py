@@ -53,7 +53,8 @@ async def file(
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{found.size}"
     headers["Content-Length"] = str(end - start)
     chunks = _nothing() if request_context(request.scope).is_head else objects.read(found.object, start, end)
-    return Stream(chunks, status_code=status, headers=headers, media_type=found.content_type)
+    media_type = found.content_type.partition(";")[0]  # the framework adds the charset
+    return Stream(chunks, status_code=status, headers=headers, media_type=media_type)
 
 
 def file_url(execution_id: str, sha256: str, name: str) -> str:

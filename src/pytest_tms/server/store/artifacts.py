@@ -26,7 +26,7 @@ def find(connection: Connection, execution_id: str, sha256: str) -> StoredFile |
         .join_from(tables.artifacts, tables.blobs, blobs.sha256 == table.sha256)
         .where(table.execution_id == execution_id, table.sha256 == sha256)
     ).first()
-    return None if row is None else StoredFile._make(row)
+    return None if row is None else StoredFile(**row._mapping)
 
 
 def page(connection: Connection, execution_id: str, *, after: str, limit: int) -> list[StoredFile]:
@@ -38,7 +38,7 @@ def page(connection: Connection, execution_id: str, *, after: str, limit: int) -
         .order_by(table.sha256)
         .limit(limit)
     )
-    return [StoredFile._make(row) for row in rows]
+    return [StoredFile(**row._mapping) for row in rows]
 
 
 def uploaded(connection: Connection, execution_id: str, hashes: Collection[str]) -> dict[str, StoredFile]:
@@ -52,7 +52,7 @@ def uploaded(connection: Connection, execution_id: str, hashes: Collection[str])
                 table.execution_id == execution_id, table.sha256.in_(every[first : first + 1000])
             )
         )
-        found |= {row.sha256: StoredFile._make(row) for row in rows}
+        found |= {row.sha256: StoredFile(**row._mapping) for row in rows}
     return found
 
 
