@@ -317,7 +317,7 @@ class ReportingSession:
         ends_execution = not settings.execution
         journal.write(closing_line(ends, now=now, wait=settings.deadline, ends_execution=ends_execution))
         journal.writer.close()
-        if settings.offline:
+        if settings.offline or self._problem:
             self._keep_copies()
         state = self._deliver(
             min(STOPPED_DEADLINE, settings.deadline) if cancel_reason else settings.deadline
