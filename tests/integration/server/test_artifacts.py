@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +21,9 @@ from pytest_tms.server.services.artifacts import READ_TIMEOUT, delete_stray, del
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.object_store import ObjectStore
-from tests.helpers.api import Api, fields, good, refused, result, running, scratch_database
+from tests.helpers.api import Api, Serve, fields, good, refused, result, running, scratch_database
+from tests.helpers.environments import python
+from tests.helpers.processes import peak_memory, run_tms, wait_for
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
 
@@ -237,3 +245,90 @@ def test_an_unusable_store_is_refused_without_its_url() -> None:
     ) as error:
         ServerSettings.read({"TMS_SERVER_ARTIFACTS_URL": "ftp://me:secret@host"})
     assert "secret" not in str(error.value)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of a server that speaks the protocol of S3, with a bucket; the environment has its credentials."""
+    program = python("s3")
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}"
+    for name, value in [
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "secret-of-the-store"),
+    ]:
+        monkeypatch.setenv(name, value)
+    with subprocess.Popen(
+        [program, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+
+        def create() -> bool:
+            with contextlib.suppress(requests.ConnectionError):
+                return requests.put(f"{endpoint}/files", timeout=10).ok
+            return False
+
+        try:
+            wait_for(create, 60)
+            yield f"{endpoint}/files"
+        finally:
+            process.terminate()
+
+
+@pytest.mark.plugins
+def test_files_are_stored_in_s3(tmp_path: Path, bucket: str) -> None:
+    large = os.urandom(1 << 20) * 11  # several parts
+    with running(tmp_path / "data", options=("--artifacts-url", "s3://files/tms")) as api:
+        execution = api.create()["executionId"]
+        for content in (PNG, large, b""):
+            good(put(api, execution, content), 201)
+            assert read(api, execution, content).content == content
+        assert read(api, execution, large, Range="bytes=6000000-6000009").content == large[6000000:6000010]
+        assert f"tms/{sha256(PNG)[:2]}/{sha256(PNG)}-obj_" in requests.get(bucket, timeout=10).text
+        assert "secret-of-the-store" not in api.said()
+    assert not list((tmp_path / "data" / "uploads").iterdir())
+
+
+@pytest.mark.nightly
+def test_a_file_of_500_mb_takes_little_memory(tmp_path: Path, start: Serve) -> None:
+    source = tmp_path / "video.mp4"
+    digest = hashlib.sha256()
+    with source.open("wb") as file:
+        for number in range(500):
+            block = number.to_bytes(4, "big") * (1 << 18)
+            digest.update(block)
+            file.write(block)
+    folder = tmp_path / "data"
+    process, url = start(folder)
+    made = run_tms("token", "create", "--name", "tests", "--json", "--data-dir", str(folder))
+    before = peak_memory(process.pid)
+    program = """
+import resource, sys
+from pytest_tms import TmsClient, wire
+url, token, path, sha256 = sys.argv[1:]
+with TmsClient(url, token) as tms, open(path, "rb") as file:
+    execution = tms.create_execution(wire.ExecutionRequest(test_suite="all", environment="dev")).execution_id
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    tms.upload_artifact(execution, sha256, file)
+    print(execution, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    sent = subprocess.run(
+        [sys.executable, "-c", program, url, json.loads(made.stdout)["token"], source, digest.hexdigest()],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    execution, client_megabytes = sent.stdout.split()
+    received = hashlib.sha256()
+    link = f"{url.removesuffix('/api')}/files/{execution}/{digest.hexdigest()}/video.mp4"
+    with requests.get(link, stream=True, timeout=60) as response:
+        for chunk in response.iter_content(1 << 20):
+            received.update(chunk)
+    assert received.hexdigest() == digest.hexdigest()
+    assert int(client_megabytes) < 30
+    assert peak_memory(process.pid) - before < 100 << 20
