@@ -14,9 +14,10 @@ TmsError
     ├── Unprocessable       422
     ├── RateLimited         429
     ├── InternalError       500
-    └── ServiceUnavailable  503
+    ├── ServiceUnavailable  503
+    └── QuotaExceeded       507
 
-The codes are those of "Error Handling" in the API document; 413 is an addition.
+The codes are those of "Error Handling" in the API document; 413 and 507 are additions.
 """
 
 from __future__ import annotations
@@ -154,6 +155,13 @@ class ServiceUnavailable(ApiError):
 
     status = 503
     code = "SERVICE_UNAVAILABLE"
+
+
+class QuotaExceeded(ApiError):
+    """The storage for files is full."""
+
+    status = 507
+    code = "QUOTA_EXCEEDED"
 
 
 BY_STATUS: dict[int, type[ApiError]] = {cls.status: cls for cls in ApiError.__subclasses__()}

@@ -129,6 +129,8 @@ class _Replay:
         self._sent.append({"journal": str(journal), "reportUrl": done.report_url, "tests": done.tests})
         if not self._as_json:
             click.echo(f"{done.report_url}  {done.tests} tests")
+        for warning in done.warnings:
+            click.echo(f"warning: {warning}", err=True)
         for name in done.refused:
             click.echo(f"refused {name}", err=True)
 

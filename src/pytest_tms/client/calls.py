@@ -15,6 +15,7 @@ from pytest_tms.errors import (
     Forbidden,
     InternalError,
     NotFound,
+    QuotaExceeded,
     RateLimited,
     ServiceUnavailable,
     TooLarge,
@@ -43,11 +44,10 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(msgspec.Struct, Generic[Takes, Gives], frozen=True, kw_only=True):
-    """A call: the message that it takes (``type(None)`` for none), the one that it gives, its success status.
+    """A call: the message that it takes, the one that it gives, its success status.
 
-    A call that gives ``bytes`` returns a file.
-
-    ``found`` describes when the status is 200 instead, because what the call creates is there already.
+    ``takes`` is ``type(None)`` for no body, and ``bytes`` for a file, as ``gives`` is. ``found`` describes
+    when the status is 200 instead, because what the call creates is there already.
 
     ``path`` is relative to the base URL and has its parameters in braces. ``scope`` is the scope that an API
     token needs, None if the call needs no token. ``limit`` names the rate limit that counts the call; a GET
@@ -57,7 +57,7 @@ class Call(msgspec.Struct, Generic[Takes, Gives], frozen=True, kw_only=True):
 
     name: str
     summary: str
-    method: Literal["GET", "POST", "PATCH", "DELETE"]
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str
     takes: type[Takes]
     gives: type[Gives]
@@ -232,6 +232,36 @@ SUBMIT_RESULTS = Call(
     errors=(*_BODY, NotFound, Conflict, *_TOKEN),
     limit="results",
 )
+GET_ARTIFACT = Call(
+    name="get_artifact",
+    summary="Get whether a file is stored for an execution; HEAD sends no body",
+    method="GET",
+    path="/executions/{execution_id}/artifacts/{sha256}",
+    takes=type(None),
+    gives=wire.StoredArtifact,
+    status=200,
+    scope="executions:read",
+    errors=(NotFound, *_READS),
+)
+UPLOAD_ARTIFACT = Call(
+    name="upload_artifact",
+    summary="Upload a file of an execution, once for each content",
+    method="PUT",
+    path="/executions/{execution_id}/artifacts/{sha256}",
+    takes=bytes,
+    gives=wire.StoredArtifact,
+    status=201,
+    found="The execution has this file already.",
+    scope="executions:write",
+    errors=(*_BODY, NotFound, QuotaExceeded, *_READS),
+    query=(
+        Parameter(
+            name="name",
+            description="The name under which pages list the file; that of the first upload is kept.",
+            schema={"type": "string", "maxLength": 500},
+        ),
+    ),
+)
 SEND_EVENT = Call(
     name="send_event",
     summary="Report an event of an execution, with the execution's own token",
@@ -372,6 +402,8 @@ ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple
     LIST_TESTS,
     EXPORT_EXECUTION,
     SUBMIT_RESULTS,
+    GET_ARTIFACT,
+    UPLOAD_ARTIFACT,
     SEND_EVENT,
     CREATE_WEBHOOK,
     LIST_WEBHOOKS,

@@ -15,7 +15,7 @@ import ssl
 import uuid
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -252,6 +252,45 @@ class TmsClient:
             execution_id=event.execution_id,
         )
 
+    def get_artifact(self, execution_id: str, sha256: str) -> wire.StoredArtifact:
+        """Return what is stored of a file of an execution; needs the capability ``artifacts``.
+
+        Raises:
+            NotFound: it was not uploaded, or there is no such execution.
+        """
+        return self._call(calls.GET_ARTIFACT, execution_id=execution_id, sha256=sha256)
+
+    def has_artifact(self, execution_id: str, sha256: str) -> bool:
+        """Return whether a file was uploaded; needs the capability ``artifacts``."""
+        url = self._url(calls.GET_ARTIFACT, {"execution_id": execution_id, "sha256": sha256})
+        response = self.last_response = self._send("HEAD", url, self._authorization(), None)
+        if response.status_code == NotFound.status:
+            return False
+        if response.status_code != calls.GET_ARTIFACT.status:
+            raise _failure(response, _origin(url))
+        return True
+
+    def upload_artifact(
+        self, execution_id: str, sha256: str, content: bytes | UploadBody, *, name: str = ""
+    ) -> wire.StoredArtifact:
+        """Upload a file of an execution, once for each content; needs the capability ``artifacts``.
+
+        ``content`` is bytes or a file that is open to read bytes, which is not read into memory as a whole.
+        ``sha256`` is the hash of it in hexadecimal digits. ``name`` is the one that pages show.
+
+        Raises:
+            NotFound: there is no such execution.
+            Unprocessable: the content has another hash.
+            TooLarge: it is larger than the server accepts.
+            QuotaExceeded: the execution or the server has no room for it.
+        """
+        url = self._url(calls.UPLOAD_ARTIFACT, {"execution_id": execution_id, "sha256": sha256})
+        if name:
+            url += "?" + urlencode({"name": name}, errors="replace")
+        headers = {**self._authorization(), "Content-Type": "application/octet-stream"}
+        response = self.last_response = self._send("PUT", url, headers, content)
+        return _decode(response, _origin(url), wire.StoredArtifact)
+
     def create_webhook(self, request: wire.WebhookRequest, *, key: str = "") -> wire.Webhook:
         """Register a webhook: "Register Webhook" in the API document.
 
@@ -348,13 +387,10 @@ class TmsClient:
         params: dict[str, str | None] | None = None,
         **path: str,
     ) -> Gives:
-        if not url:
-            url = self.base_url + call.path.format(**{name: _segment(each) for name, each in path.items()})
+        url = url or self._url(call, path)
         if params:
             url += "?" + urlencode({name: value for name, value in params.items() if value is not None})
-        headers = {}
-        if token or self._token:
-            headers["Authorization"] = f"Bearer {token or self._token}"
+        headers = self._authorization(token)
         if call.method == "POST":
             headers["Idempotency-Key"] = key or uuid.uuid4().hex
         content = None
@@ -367,8 +403,14 @@ class TmsClient:
         response = self.last_response = self._send(call.method, url, headers, content)
         return _decode(response, _origin(url), call.gives)
 
+    def _url(self, call: Call[Any, Any], path: Mapping[str, str]) -> str:
+        return self.base_url + call.path.format(**{name: _segment(each) for name, each in path.items()})
+
+    def _authorization(self, token: str = "") -> dict[str, str]:
+        return {"Authorization": f"Bearer {token or self._token}"} if token or self._token else {}
+
     def _send(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | UploadBody | None
     ) -> requests.Response:
         try:
             return self._exchange(method, url, headers, content)
@@ -383,7 +425,7 @@ class TmsClient:
         raise Unreachable(f"{_origin(url)} cannot be called: the URL or the token is malformed.") from None
 
     def _exchange(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | UploadBody | None
     ) -> requests.Response:
         """Send a request and read the response. urllib3 retries up to its headers, this function its body."""
         retry = self._retry
@@ -402,6 +444,15 @@ class TmsClient:
                     raise
                 retry = retry.increment(method, url, error=error)
                 retry.sleep()
+
+
+class UploadBody(Protocol):
+    """A file to upload: bytes that can be read, and iterated as requests does."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next bytes."""
+
+    def __iter__(self) -> Iterator[bytes]: ...
 
 
 class _Session(requests.Session):
@@ -428,11 +479,15 @@ def _segment(value: str) -> str:
     return quote(value, safe="")
 
 
-def _decode(response: requests.Response, origin: str, gives: type[T]) -> T:
-    if 300 <= response.status_code < 400:
-        raise NotTms(f"{origin} redirects elsewhere ({response.status_code}): check the base URL.")
+def _failure(response: requests.Response, origin: str) -> NotTms | ApiError:
     if response.status_code >= 400:
-        raise _api_error(response, origin)
+        return _api_error(response, origin)
+    return NotTms(f"{origin} redirects elsewhere ({response.status_code}): check the base URL.")
+
+
+def _decode(response: requests.Response, origin: str, gives: type[T]) -> T:
+    if response.status_code >= 300:
+        raise _failure(response, origin)
     try:
         return calls.decoder(gives).decode(response.content or b"{}")
     except msgspec.MsgspecError as error:

@@ -26,7 +26,7 @@ class Opened(Line, kw_only=True, frozen=True, omit_defaults=True, tag="run"):
     """The first line: which execution to create (``request``) or to join (``execution``), and at which URL.
 
     ``attempt`` is the number of the CI attempt, 0 if it is not known. ``documented`` restricts the payload to
-    the documented fields.
+    the documented fields. ``upload`` and ``upload_limit`` (in MB) are the settings of those names.
     """
 
     version: int
@@ -37,6 +37,8 @@ class Opened(Line, kw_only=True, frozen=True, omit_defaults=True, tag="run"):
     provider: str = "custom"
     attempt: int = 0
     documented: bool = False
+    upload: str = "failed"
+    upload_limit: int = 50
 
 
 class ShardStarted(Line, kw_only=True, frozen=True, omit_defaults=True, tag="shard"):
@@ -95,7 +97,8 @@ class ShardEnded(Line, kw_only=True, frozen=True, omit_defaults=True, tag="end")
     """A shard ended; ``duration`` is in milliseconds.
 
     ``collected``, ``not_run``, ``not_run_reason``, ``not_run_tests`` and ``exit_status`` are those of
-    ``wire.EventData``; ``reason`` is why a shard ended as ``cancelled`` or ``error``.
+    ``wire.EventData``; ``reason`` is why a shard ended as ``cancelled`` or ``error``. ``files`` are paths of
+    files that belong to no test.
     """
 
     shard: str
@@ -109,6 +112,7 @@ class ShardEnded(Line, kw_only=True, frozen=True, omit_defaults=True, tag="end")
     not_run: int | None = None
     not_run_reason: str = ""
     not_run_tests: list[str] = []
+    files: list[str] = []
     exit_status: int | None = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -186,8 +187,9 @@ class Journal:
             self._file.close()
         self._acks_file.close()
         if delivered:
-            for suffix in (".jsonl", ".acks"):
+            for suffix in (".jsonl", ".acks", ".uploads"):
                 remove(self.path.with_suffix(suffix))
+            shutil.rmtree(self.path.with_suffix(".files"), ignore_errors=True)
         remove(self.path.with_suffix(".lock"))
         self._lock.release()
         remove(self.path.with_suffix(".lock"))  # Windows deletes no open file

@@ -17,6 +17,7 @@ from pytest_tms.journal.reader import Journal
 from pytest_tms.masking.environment import secrets_in
 from pytest_tms.masking.masker import Masker
 from pytest_tms.sender.advice import advise
+from pytest_tms.sender.artifacts import FileUploads
 from pytest_tms.sender.backlog import Backlog
 from pytest_tms.sender.launch import SenderConfig, SenderState
 from pytest_tms.sender.pacing import RETRYABLE, Pacing
@@ -32,6 +33,10 @@ CONNECT_TIMEOUT = 3.0
 """Seconds that one connection may take."""
 READ_TIMEOUT = 20.0
 """Seconds that one response may take."""
+UPLOAD_READ_TIMEOUT = 60.0
+"""Seconds that the response to one upload may take: the TMS may have to store the file elsewhere first."""
+FILES_INTERVAL = 0.05
+"""Seconds between two checks whether the remaining files are uploaded."""
 BACKLOG_TIMEOUT = 0.2
 """Seconds that the end of a session waits for the backlog; the rest goes on in the background."""
 OVERDUE_GRACE = 1.0
@@ -60,12 +65,14 @@ class DeliveryLoop:
         self._uploader: Uploader | None = None
         self._client: TmsClient | None = None
         self._backlog: Backlog | None = None
+        self._files: FileUploads | None = None
         self._token = ""
         self._fatal = ""
         self._parent_ended_at = 0.0
         self._closing_until: float | None = None
         self._closing_since = 0.0
         self._yielded = b""
+        self._has_finished = False
 
     def run(self) -> Iterator[SenderState]:
         """Deliver; yield the state whenever it has changed, at last with ``is_final``."""
@@ -128,6 +135,7 @@ class DeliveryLoop:
             self._pacing.record_success()
             self.state.problem = ""
             self._start_backlog()
+            self._upload_files()
         self._update_state()
 
     def _fail(self, error: TmsError) -> None:
@@ -164,12 +172,34 @@ class DeliveryLoop:
             self._backlog = Backlog(Path(self._config.journal), self._config.url, client)
             self._backlog.start()
 
+    def _upload_files(self) -> None:
+        """Upload files on a thread and a connection of their own, so that they delay no result."""
+        uploader = self._uploader
+        if uploader is None or uploader.joined is None or self._client is None:
+            return
+        if self._files is None and uploader.uploads.pending:
+            client = self._new_client(self._client.base_url, UPLOAD_READ_TIMEOUT)
+            self._files = FileUploads(client, uploader.joined.execution_id, uploader.uploads)
+            if self._parent is not None:
+                self._files.start()
+        if self._files is not None and self._parent is None:  # no thread in the process of the tests
+            with contextlib.suppress(TmsError):
+                self._files.upload_pending(self._is_time_over)
+
+    def _is_time_over(self) -> bool:
+        return self._closing_until is not None and time.monotonic() > self._closing_until
+
+    def _has_pending_files(self) -> bool:
+        return self._uploader is not None and bool(self._uploader.uploads.pending)
+
     def _pause(self) -> float:
         """Return the seconds until the next attempt."""
         if self._fatal:
             return POLL_INTERVAL
         if self._pacing.is_failing:
             return self._pacing.backoff(is_closing=self._closing_until is not None)
+        if self._closing_until is not None and self._is_delivered():  # only files are left
+            return FILES_INTERVAL
         interval = self._uploader.progress_interval if self._uploader is not None else None
         return interval or DEFAULT_INTERVAL
 
@@ -199,7 +229,7 @@ class DeliveryLoop:
         if self._pacing.is_failing:
             now = time.monotonic()
             return self._pacing.is_hopeless(now, self._closing_since, self._closing_until)
-        return self._is_delivered()
+        return self._is_delivered() and not self._has_pending_files()
 
     def _is_delivered(self) -> bool:
         return self._uploader is not None and self._uploader.is_closed and self._uploader.is_done
@@ -212,9 +242,13 @@ class DeliveryLoop:
             self.state.problem = self._fatal or "the TMS did not accept all results in time"
         if self._client is not None:
             self._client.close()
-        self._journal.close(delivered=self.state.is_done and uploader is not None and not uploader.refused)
+        if self._files is not None:
+            self._files.stop()
+        is_complete = self.state.is_done and uploader is not None and not uploader.refused
+        self._journal.close(delivered=is_complete and not self._has_pending_files())
         if self._backlog is not None:  # most backlogs are empty, or cannot be sent at all
             self._backlog.join(BACKLOG_TIMEOUT)
+        self._has_finished = True
         self._update_state()
         self.state.is_final = True
 
@@ -238,6 +272,12 @@ class DeliveryLoop:
             state.backlog = (self._backlog.runs, self._backlog.tests)
             state.waiting = self._backlog.waiting
             state.warnings += [self._masker.text(text) for text in self._backlog.warnings]
+        if uploader is not None and self._files is not None:
+            state.warnings += [self._masker.text(text) for text in self._files.warnings]
+            left = len(uploader.uploads.pending)
+            if left and self._has_finished:
+                files = "1 file was" if left == 1 else f"{left} files were"
+                state.warnings.append(f"{files} not uploaded in time: tms replay {self._journal.path}")
         if state.stop:
             self._write_cancel_file(state.stop)
 

@@ -13,6 +13,7 @@ from pytest_tms.journal.files import is_being_written
 from pytest_tms.journal.lines import Opened, decode
 from pytest_tms.journal.reader import Journal
 from pytest_tms.sender.advice import advise_replay
+from pytest_tms.sender.artifacts import FileUploads
 from pytest_tms.sender.uploader import Uploader
 
 PERMANENT = (BadRequest, NotFound, TooLarge, Unprocessable)
@@ -22,9 +23,11 @@ PERMANENT = (BadRequest, NotFound, TooLarge, Unprocessable)
 class Replay:
     """The delivery of one journal that was kept. What was sent stays acknowledged: repeat it to continue."""
 
-    def __init__(self, journal: Journal, uploader: Uploader) -> None:
+    def __init__(self, journal: Journal, uploader: Uploader, client: TmsClient) -> None:
         self._journal = journal
         self._uploader = uploader
+        self._client = client
+        self._file_warnings: list[str] = []
 
     @classmethod
     def open(
@@ -43,7 +46,7 @@ class Replay:
         if journal is None:
             return None
         uploader = Uploader(client, journal, webhook_token=webhook_token, is_replay=True, overrides=overrides)
-        return cls(journal, uploader)
+        return cls(journal, uploader, client)
 
     def steps(self) -> Iterator[int]:
         """Deliver the journal; yield the position, in bytes, after each step. Deletes it if all is delivered.
@@ -56,6 +59,7 @@ class Replay:
         try:
             yield from self._uploader.steps()
             self._uploader.close_unfinished()
+            self._upload_files()
             is_delivered = not self._uploader.refused
         except PERMANENT as error:
             problem = advise_replay(error)
@@ -63,6 +67,21 @@ class Replay:
             raise
         finally:
             self._journal.close(delivered=is_delivered)
+
+    def _upload_files(self) -> None:
+        joined = self._uploader.joined
+        if joined is None or not self._uploader.uploads.pending:
+            return
+        files = FileUploads(self._client, joined.execution_id, self._uploader.uploads)
+        try:
+            files.upload_pending()
+        finally:
+            self._file_warnings = files.warnings
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about messages that the TMS rejected, and about files that were not uploaded."""
+        return [*self._uploader.warnings, *self._file_warnings]
 
     @property
     def report_url(self) -> str:

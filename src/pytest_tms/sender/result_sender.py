@@ -10,6 +10,7 @@ import msgspec
 from pytest_tms.errors import TmsError
 from pytest_tms.journal.lines import Tested, as_json
 from pytest_tms.masking.masker import Masker
+from pytest_tms.sender.artifacts import FileDescriber
 from pytest_tms.sender.executions import REJECTIONS, ExecutionReporter
 from pytest_tms.sender.run_progress import RunProgress
 from pytest_tms.wire.events import EventData
@@ -37,12 +38,20 @@ class SendOutcome(NamedTuple):
 class ResultSender:
     """Sends results of one run. A message that is rejected is halved until the bad test is found, alone.
 
-    ``masker`` masks secrets that became known after the lines were written. Methods raise TmsError.
+    ``masker`` masks secrets that became known after the lines were written. ``describer`` describes files
+    for a TMS that stores them. Methods raise TmsError.
     """
 
     def __init__(
-        self, reporter: ExecutionReporter, run: RunProgress, masker: Masker | None, *, documented: bool
+        self,
+        reporter: ExecutionReporter,
+        run: RunProgress,
+        masker: Masker | None,
+        *,
+        documented: bool,
+        describer: FileDescriber | None = None,
     ) -> None:
+        self._describer = describer
         self._reporter = reporter
         self._run = run
         self._masker = masker
@@ -50,7 +59,7 @@ class ResultSender:
 
     def send_live(self, tests: Sequence[Tested], data: EventData, at: str) -> SendOutcome:
         """Send tests in an event with ``data``."""
-        encoded = cast("list[TestResult]", [self._masked(line.test) for line in tests])
+        encoded = cast("list[TestResult]", [self._prepared(line.test) for line in tests])
         try:
             self._reporter.send_event("execution.progress", msgspec.structs.replace(data, tests=encoded), at)
         except REJECTIONS as error:
@@ -95,7 +104,7 @@ class ResultSender:
         A documented test is identified by file and title, so the second of an equal pair gets a number.
         """
         if not self._documented:
-            return [self._masked(line.test) for line in tests]
+            return [self._prepared(line.test) for line in tests]
         documented = []
         for line in tests:
             fields = msgspec.json.decode(self._masked(line.test))
@@ -105,6 +114,11 @@ class ResultSender:
                 kept["title"] = f"{kept['title']} #{number}"
             documented.append(msgspec.Raw(as_json(kept)))
         return documented
+
+    def _prepared(self, test: msgspec.Raw) -> msgspec.Raw:
+        """Return a test as it is sent: masked, and with descriptions of its files."""
+        masked = self._masked(test)
+        return masked if self._describer is None else self._describer.describe(masked)
 
     def _masked(self, test: msgspec.Raw) -> msgspec.Raw:
         """Return a test without the tokens that were obtained after its line was written."""

@@ -27,7 +27,9 @@ from pytest_tms.journal.lines import (
     decode,
 )
 from pytest_tms.journal.reader import Journal
+from pytest_tms.journal.uploads import Uploads
 from pytest_tms.masking.masker import Masker
+from pytest_tms.sender.artifacts import FileDescriber
 from pytest_tms.sender.batches import Batch, ReadLine, group_lines
 from pytest_tms.sender.executions import REJECTIONS, ExecutionReporter, JoinedExecution, join_execution
 from pytest_tms.sender.result_sender import ResultSender, SendOutcome
@@ -47,7 +49,8 @@ class Uploader:
     """Delivers one journal.
 
     ``delivered`` counts the tests that the TMS has, ``refused`` has a sentence about each that it rejected,
-    ``warnings`` about other messages that it rejected. ``report_interval`` are the seconds between two
+    ``warnings`` about other messages that it rejected and about files. ``uploads`` are the files of results
+    that were sent, for ``artifacts.FileUploads``. ``report_interval`` are the seconds between two
     reports of progress, if they do not follow the TMS. With ``is_replay`` messages have the time of their
     event, if the TMS has the capability ``replay``. ``overrides`` replaces fields of an execution that is yet
     to be created. ``masker`` masks the tokens that the TMS issues, and is extended by them.
@@ -68,6 +71,8 @@ class Uploader:
         self.delivered = self.acks.delivered
         self.refused = list(self.acks.refused)
         self.warnings: list[str] = []
+        self.uploads = Uploads(journal.path)
+        self._describer: FileDescriber | None = None
         self._client = client
         self._journal = journal
         self._webhook_token = webhook_token
@@ -205,6 +210,8 @@ class Uploader:
         if self._masker is not None and joined.webhook_token:
             self._masker.add(joined.webhook_token)
         self._reporter = ExecutionReporter(self._client, opened, joined, is_replay=self._is_replay)
+        if self._reporter.has("artifacts") and not opened.documented and opened.upload != "none":
+            self._describer = FileDescriber(opened, self._journal.path, self.uploads, self.warnings)
         return self._reporter
 
     def _report(self, reporter: ExecutionReporter, line: AnyLine) -> None:
@@ -246,6 +253,8 @@ class Uploader:
             self._count(self._result_sender(reporter).submit(submission, tests))
             shards = [*self.acks.shards, line.shard]
             self._acknowledge(shards=shards, delivered=self.delivered, refused=self.refused)
+        if self._describer is not None:
+            self._describer.add(line.files)
         data = EventData(
             shard_id=self._name(line.shard),
             status=line.status,
@@ -288,7 +297,9 @@ class Uploader:
 
     def _result_sender(self, reporter: ExecutionReporter) -> ResultSender:
         documented = self._read_opened().documented
-        return ResultSender(reporter, self._run, self._masker, documented=documented)
+        return ResultSender(
+            reporter, self._run, self._masker, documented=documented, describer=self._describer
+        )
 
     def _progress(self, reporter: ExecutionReporter) -> EventData:
         """Return what runs now; to a TMS that follows live also which shards report again, and when."""

@@ -13,7 +13,7 @@ from litestar.di import Provide
 
 from pytest_tms.client import calls
 from pytest_tms.server import pages
-from pytest_tms.server.api import about, events, executions, exports, results, routes, webhooks
+from pytest_tms.server.api import about, artifacts, events, executions, exports, results, routes, webhooks
 from pytest_tms.server.api.authentication import authenticated_caller, authentication_guard
 from pytest_tms.server.api.dependencies import idempotency_guard, request_urls
 from pytest_tms.server.api.rate_limits import rate_limit_guard
@@ -21,6 +21,7 @@ from pytest_tms.server.asgi.body_limits import MAX_BODY
 from pytest_tms.server.asgi.middleware import Middleware
 from pytest_tms.server.domain import rates
 from pytest_tms.server.domain.egress import EgressPolicy
+from pytest_tms.server.jobs.artifacts import ArtifactJob
 from pytest_tms.server.jobs.deadlines import DeadlineJob
 from pytest_tms.server.jobs.expiry import ExpiryJob
 from pytest_tms.server.jobs.retention import RetentionJob
@@ -29,6 +30,7 @@ from pytest_tms.server.services.rate_limits import RateLimits
 from pytest_tms.server.services.token_usage import TokenUsage
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.object_store import ObjectStore
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 from pytest_tms.server.webhooks.encryption import SecretEncryption
 from pytest_tms.server.webhooks.test_payloads import TestPayloads
@@ -46,6 +48,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
     test_payloads = TestPayloads(egress_policy)
     rate_limits = RateLimits(rates.parse(settings.rate_limits), settings.redis_url)
     token_usage = TokenUsage(database)
+    objects = ObjectStore(settings.artifacts_url, settings.data_dir)
     api = Router(
         path="/api",
         route_handlers=[
@@ -60,6 +63,8 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             executions.list_tests,
             exports.export_execution,
             results.submit_results,
+            artifacts.get_artifact,
+            artifacts.upload_artifact,
             events.send_event,
             *webhooks.HANDLERS,
         ],
@@ -76,6 +81,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             "database": Provide(lambda: database, sync_to_thread=False),
             "urls": Provide(request_urls, sync_to_thread=False),
             "idempotency": Provide(idempotency_guard, sync_to_thread=False),
+            "objects": Provide(lambda: objects, sync_to_thread=False),
             "rate_limits": Provide(lambda: rate_limits, sync_to_thread=False),
             "token_usage": Provide(lambda: token_usage, sync_to_thread=False),
             "caller": Provide(authenticated_caller, sync_to_thread=False),
@@ -92,6 +98,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             DeadlineJob(settings, database, delivery_worker).running,
             ExpiryJob(database).running,
             RetentionJob(settings, database).running,
+            ArtifactJob(database, objects).running,
             token_usage.running,
         ],
         openapi_config=None,

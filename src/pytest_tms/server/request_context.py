@@ -19,10 +19,11 @@ class RequestContext:
     """One request.
 
     The middleware creates it, authentication sets ``caller``, and rate limiting sets ``meter`` if the call is
-    limited.
+    limited. ``is_head`` is whether the method of a request that is handled as GET is HEAD.
     """
 
     request_id: str
+    is_head: bool = False
     caller: Caller | None = None
     meter: Meter | None = None
 

@@ -19,8 +19,10 @@ from urllib.parse import urlsplit
 from pytest_tms import wire
 from pytest_tms.server.domain import rates
 from pytest_tms.server.domain.retention import Retention, parse_retention
+from pytest_tms.server.domain.stored_files import StorageLimits
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+unix")
+OBJECT_STORE_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "file")
 Parse = Callable[[str, str], Any]
 """Return the value of a variable, given its name and its text. Raises ValueError with the whole message."""
 
@@ -97,6 +99,14 @@ def _retention(variable: str, text: str) -> Retention:
         raise ValueError(f"{variable} is {text!r}: {error}") from None
 
 
+def _object_store_url(variable: str, text: str) -> str:
+    if (
+        urlsplit(text).scheme not in OBJECT_STORE_SCHEMES
+    ):  # the value may contain a secret, as in an az:// URL
+        raise ValueError(f"{variable} is not the URL of an object store: use s3://, gs:// or az://")
+    return text
+
+
 @dataclass(frozen=True)
 class Setting:
     """The declaration of one setting.
@@ -163,6 +173,15 @@ class ServerSettings:
         shown_default="SQLite in the data dir",
         is_secret=True,
     )
+    artifacts_url: str = _setting(
+        "",
+        "where files of tests are stored: `s3://BUCKET/PREFIX`, `gs://…` or `az://…`. Credentials come from "
+        "the variables of the provider, such as `AWS_ACCESS_KEY_ID`",
+        _object_store_url,
+        metavar="URL",
+        shown_default="the folder `artifacts` in the data dir",
+        is_secret=True,
+    )
     public_url: str = _setting(
         "", "the URL under which users reach the server, used for links", metavar="URL"
     )
@@ -187,6 +206,13 @@ class ServerSettings:
         "`tms key create` prints one",
         shown_default="`secrets.key` in the data dir",
         is_secret=True,
+    )
+    artifact_limit: int = _setting(1000, "MB of the largest file of a test", WholeNumber(1, 5_000_000))
+    artifact_execution_limit: int = _setting(
+        10_000, "MB that the files of one execution may take", WholeNumber(1, 100_000_000)
+    )
+    artifact_total_limit: int = _setting(
+        100_000, "MB that all files may take, equal ones once", WholeNumber(1, 100_000_000)
     )
     token_grace: int = _setting(
         86_400,
@@ -260,6 +286,13 @@ class ServerSettings:
     def database(self) -> str:
         """The URL of the database."""
         return self.database_url or f"sqlite:///{self.data_dir / 'tms.sqlite3'}"
+
+    @property
+    def storage_limits(self) -> StorageLimits:
+        """The limits of stored files, in bytes."""
+        return StorageLimits(
+            self.artifact_limit << 20, self.artifact_execution_limit << 20, self.artifact_total_limit << 20
+        )
 
     @property
     def is_local(self) -> bool:

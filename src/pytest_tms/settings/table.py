@@ -210,6 +210,21 @@ class Settings:
         kind="flag",
         ini="tms_annotations",
     )
+    upload: str = _setting(
+        "failed",
+        "files that are uploaded: 'failed' for those of tests that failed, also in an attempt, 'all', 'none'",
+        ini="tms_upload",
+        choices=("failed", "all", "none"),
+    )
+    upload_limit: int = _setting(
+        50, "MB of the largest file that is uploaded", kind="number", ini="tms_upload_limit"
+    )
+    artifacts: tuple[str, ...] = _setting(
+        (),
+        "patterns of further files, relative to the root folder, that are uploaded at the end of the run",
+        kind="words",
+        ini="tms_artifacts",
+    )
     mask: tuple[str, ...] = _setting(
         (),
         "regular expressions, one a line: what they match is masked, in addition to known secrets",

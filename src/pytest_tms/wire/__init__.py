@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_tms.wire.about import *  # noqa: F403
+    from pytest_tms.wire.artifacts import *  # noqa: F403
     from pytest_tms.wire.base import *  # noqa: F403
     from pytest_tms.wire.events import *  # noqa: F403
     from pytest_tms.wire.executions import *  # noqa: F403
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_tms.wire.webhook_events import *  # noqa: F403
     from pytest_tms.wire.webhooks import *  # noqa: F403
 else:  # type checkers would take every name for one that __getattr__ knows
-    _MODULES = ("base", "results", "executions", "events", "webhooks", "webhook_events", "about")
+    _MODULES = ("base", "results", "executions", "events", "webhooks", "webhook_events", "about", "artifacts")
 
     def __getattr__(name):
         """Return a message, and load the modules up to the one that defines it."""

@@ -25,11 +25,18 @@ Test = TypeVar("Test")
 
 
 class Artifact(Request, frozen=True, kw_only=True):
-    """A file of a test."""
+    """A file of a test.
+
+    ``sha256``, ``size`` (in bytes) and ``content_type`` describe its content. They belong to the capability
+    ``artifacts``.
+    """
 
     name: Text
     kind: Text
     path: Text
+    sha256: Text | None = None
+    size: Count | None = None
+    content_type: Text | None = None
 
 
 class Section(Request, frozen=True, kw_only=True):

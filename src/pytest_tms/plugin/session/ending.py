@@ -52,8 +52,12 @@ def shard_ends(
     exit_status: int,
     cancel_reason: str,
     metadata: dict[str, Any],
+    files: Sequence[str] = (),
 ) -> list[ShardEnded]:
-    """Return the ends of the shards at ``now``; what did not run over xdist belongs to the first one."""
+    """Return the ends of the shards at ``now``; what did not run over xdist belongs to the first one.
+
+    So do ``files``, the paths of files that belong to no test.
+    """
     ends = []
     for shard in shards:
         missing = not_run if shard is shards.first and not_run.tests else None
@@ -73,6 +77,7 @@ def shard_ends(
                 not_run_reason=missing.reason if missing else "",
                 not_run_tests=[*missing.running, *missing.not_started][:MAX_NOT_RUN_TESTS] if missing else [],
                 exit_status=exit_status,
+                files=list(files) if shard is shards.first else [],
             )
         )
     return ends

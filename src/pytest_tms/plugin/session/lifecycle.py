@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from pytest_tms.plugin.github_actions import GitHubActions
     from pytest_tms.plugin.results.enrichment import Enricher
 
+MAX_FURTHER_FILES = 1000
+"""Files of ``tms_artifacts`` that are uploaded."""
 CANCEL_CHECK_INTERVAL = 0.5
 """Seconds between two checks whether the run has to stop, while tests run."""
 
@@ -313,6 +315,7 @@ class ReportingSession:
             exit_status=exit_status,
             cancel_reason=cancel_reason,
             metadata={**suite_properties(self._config), **self._metadata},
+            files=self._further_files(),
         )
         for end in ends:
             journal.write(end)
@@ -320,6 +323,8 @@ class ReportingSession:
         ends_execution = not settings.execution
         journal.write(closing_line(ends, now=now, wait=settings.deadline, ends_execution=ends_execution))
         journal.writer.close()
+        if settings.offline or self._problem:
+            self._keep_copies()
         self._read_failures(ends)
         state = self._deliver(
             min(STOPPED_DEADLINE, settings.deadline) if cancel_reason else settings.deadline
@@ -358,6 +363,31 @@ class ReportingSession:
             self._errors.record("the job summary", error)
         else:
             self._errors.extend([problem] if problem else [])
+
+    def _further_files(self) -> list[str]:
+        """Return the paths of the files that match ``tms_artifacts``."""
+        found: list[str] = []
+        if self._settings.upload == "none":
+            return found
+        for pattern in self._settings.artifacts:
+            try:
+                matches = sorted(self._config.rootpath.glob(pattern))
+            except (OSError, ValueError, NotImplementedError) as error:
+                self._config.stash[STORE].warn(f"tms_artifacts: {pattern!r} cannot be used: {error}")
+                continue
+            found += [str(path) for path in matches if path.is_file()]
+        if len(found) > MAX_FURTHER_FILES:
+            self._config.stash[STORE].warn(
+                f"tms_artifacts matches {len(found)} files: only the first {MAX_FURTHER_FILES} are uploaded"
+            )
+        return found[:MAX_FURTHER_FILES]
+
+    def _keep_copies(self) -> None:
+        """Keep the files that are to be uploaded beside the journal, which may be sent from elsewhere."""
+        from pytest_tms.sender.artifacts import keep_copies
+
+        for warning in keep_copies(self._journal.path):
+            self._config.stash[STORE].warn(warning)
 
     def _not_run(self) -> NotRun:
         """Return the collected tests that have no result by now."""

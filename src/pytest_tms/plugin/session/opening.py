@@ -59,6 +59,8 @@ def opening_line(
         provider=settings.provider,
         attempt=int(attempt) if attempt.isdecimal() and int(attempt) <= MAX_ATTEMPT else 0,
         documented=settings.payload == "documented",
+        upload=settings.upload,
+        upload_limit=settings.upload_limit,
     )
 
 

@@ -61,6 +61,14 @@ OWNERS = {
     "webhook_id": (calls.CREATE_WEBHOOK, "webhookId", "wh", examples.WEBHOOK),
 }
 """The parameters of paths: the call that returns one, its field in the response, its prefix, an example."""
+HASH = {
+    "name": "sha256",
+    "in": "path",
+    "required": True,
+    "description": texts.FIELDS["sha256"],
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    "example": examples.HASH,
+}
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -124,7 +132,10 @@ def _operation(call: Call[Any, Any]) -> dict[str, Any]:
             "example": OWNERS[name][3],
         }
         for name in _names(call)
+        if name in OWNERS
     ]
+    if "sha256" in _names(call):
+        parameters.append(HASH)
     if call.method == "POST" and call.takes is not type(None):
         parameters.append(IDEMPOTENCY_KEY)
     parameters += [
@@ -158,7 +169,9 @@ def _operation(call: Call[Any, Any]) -> dict[str, Any]:
         },
         "security": [{"token": []}] if call.scope else [{}, {"token": []}],
     }
-    if call.takes is not type(None):
+    if call.takes is bytes:
+        operation["requestBody"] = {"required": True, "content": {"application/octet-stream": {}}}
+    elif call.takes is not type(None):
         operation["requestBody"] = {
             "required": True,
             "content": _json(call.takes, examples.REQUESTS[call.name]),

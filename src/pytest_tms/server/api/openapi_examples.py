@@ -50,6 +50,9 @@ _WEBHOOK = wire.Webhook(
     created_by="tok_01k3v9a1b2c3d4e5f6g7h8j9k0",
 )
 
+HASH = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+_FILE = wire.StoredArtifact(sha256=HASH, size=48_213, content_type="image/png", uploaded_at=NOW)
+
 REQUESTS: dict[str, msgspec.Struct] = {
     "create_execution": wire.ExecutionRequest(
         test_suite="smoke",
@@ -115,6 +118,8 @@ ANSWERS: dict[str, msgspec.Struct] = {
         report_url=f"{BASE}/reports/{EXECUTION}",
         capabilities=["gzip", "idempotency"],
     ),
+    "get_artifact": _FILE,
+    "upload_artifact": _FILE,
     "get_execution": wire.ExecutionStatus(
         execution_id=EXECUTION,
         status="running",

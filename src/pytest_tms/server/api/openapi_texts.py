@@ -35,6 +35,10 @@ CALLS = {
     "list_tests": "Returns the tests of an execution as they were sent, in the order of arrival.",
     "export_execution": "Returns an execution and its tests as a file. Results that arrive while the file is sent may be in it.",
     "submit_results": "Stores the tests of a shard and ends the shard. Sending a test again replaces it.",
+    "get_artifact": "Returns what is stored of a file, by the SHA-256 of its content. `HEAD` is enough to find whether to "
+    "upload it.",
+    "upload_artifact": "Stores a file of an execution. The body is the content as it is. A file that the execution has already "
+    "is not stored again.",
     "send_event": "Reports that an execution or a shard started, progressed or ended. Use the token of the execution, or "
     "an API token.",
     "create_webhook": "Subscribes a URL to events. Without a secret the server generates one and returns it only once.",
@@ -120,6 +124,7 @@ SCHEMAS = {
     "StartedData": "What the event that starts an execution carries.",
     "StoredConfiguration": "The configuration of an execution as it was stored, with every field it was sent with.",
     "StringMap": "An object with any fields, whose values are strings.",
+    "StoredArtifact": "A file that is stored for an execution.",
     "SubmissionAccepted": "The response to a submission.",
     "SubmissionSummary": "What a submission changed.",
     "Subtest": "A part of a test.",
@@ -210,6 +215,10 @@ FIELDS = {
     "parallel": "Whether tests run at the same time. `false` unless given.",
     "parameters": "The parameters of the test.",
     "owner": "Who looks after the test.",
+    "sha256": "The SHA-256 of the file's content, in hexadecimal digits.",
+    "size": "The bytes of the file.",
+    "contentType": "The content type of the file, derived from its content.",
+    "uploadedAt": "When the file was uploaded.",
     "path": "The path of the file where the test ran.",
     "previousSecretUntil": "Until when deliveries are signed with the former secret too; null if there is none.",
     "processedAt": "When it was stored.",

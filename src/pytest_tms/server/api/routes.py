@@ -11,6 +11,7 @@ from litestar.connection import ASGIConnection
 from litestar.enums import HttpMethod
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.response import Stream
+from litestar.types import Empty
 
 from pytest_tms.client import calls
 from pytest_tms.client.calls import Call
@@ -19,7 +20,12 @@ from pytest_tms.server.domain.problems import refuse
 
 Gives = TypeVar("Gives")
 Returned = Union[  # noqa: UP007  # generic
-    Gives, Response[Gives], Stream, dict[str, Any], Coroutine[Any, Any, Gives]
+    Gives,
+    Response[Gives],
+    Stream,
+    dict[str, Any],
+    Coroutine[Any, Any, Gives],
+    Coroutine[Any, Any, Response[Gives]],
 ]
 
 
@@ -79,6 +85,7 @@ def route(
             status_code=call.status,
             opt={"call": call},
             name=call.name,
+            request_max_body_size=None if call.takes is bytes else Empty,  # limited by its handler
             sync_to_thread=None if inspect.iscoroutinefunction(function) else True,
         )
         return handler(function)

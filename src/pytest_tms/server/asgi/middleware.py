@@ -69,6 +69,7 @@ class Middleware:
         context.attach(scope)
         if scope["method"] == "HEAD":
             # Handled as a GET in a copy of the scope: by the original, the protocol leaves out the body.
+            context.is_head = True
             scope = cast("HTTPScope", {**scope, "method": "GET"})
         represent = Representation(scope, send)
 
@@ -95,8 +96,12 @@ class Middleware:
             self._api_requests += is_api
             self._check(scope, is_api)
             self._check_links(scope)
-            with self._body_buffer.counted(decompressed(scope, with_timeout(receive))) as body:
+            body = decompressed(scope, with_timeout(receive))
+            if scope["method"] == "PUT":  # a file, which its handler writes to the disk as it arrives
                 await self._app(scope, body, send_with_headers)
+            else:
+                with self._body_buffer.counted(body) as counted:
+                    await self._app(scope, counted, send_with_headers)
         except ApiError as error:
             await _refuse(error, scope, send_with_headers)
         except asyncio.CancelledError:  # by uvicorn, at the end of the shutdown timeout

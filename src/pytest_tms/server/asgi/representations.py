@@ -139,6 +139,8 @@ def negotiated_coding(accept_encoding: str) -> str:
 def is_compressible(status: int, headers: list[tuple[bytes, bytes]]) -> bool:
     """Return whether the Content-Type of a response compresses well, and it is not compressed yet."""
     kind = value(headers, b"content-type")
+    if "no-transform" in value(headers, b"cache-control"):
+        return False
     encoded = value(headers, b"content-encoding") or value(headers, b"content-range")
     return status not in (204, 206, 304) and not encoded and kind.startswith(COMPRESSIBLE)
 

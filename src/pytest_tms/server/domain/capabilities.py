@@ -1,6 +1,7 @@
 """The additions to the documented API that this server supports; see docs/protocol.md."""
 
 CAPABILITIES = (
+    "artifacts",
     "attempts",
     "control",
     "executions",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 
 import msgspec
 
 from pytest_tms import wire
+from pytest_tms.server.domain.stored_files import SHA256
 
 MAX_TRACEBACK = 10_000
 """Characters of a traceback that are shown."""
@@ -15,6 +16,8 @@ MAX_OUTPUT = 3_000
 """Characters of each captured output that are shown."""
 MAX_NAME = 500
 """Characters of a name that are shown."""
+MAX_TEST_FILES = 20
+"""Files that are shown of one test."""
 MAX_TAGS = 20
 """Tags that are shown."""
 
@@ -25,8 +28,15 @@ MAX_FILES = 200
 """Files that are shown of one submission."""
 
 
+class ShownFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A file of a test; ``sha256`` is empty if the runner did not send the hash of its content."""
+
+    name: str
+    sha256: str = ""
+
+
 class Details(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Texts of a failed test; long ones without their middle."""
+    """Texts and files of a failed test; long texts without their middle."""
 
     outcome: str = ""
     tags: list[str] = []
@@ -34,6 +44,7 @@ class Details(msgspec.Struct, frozen=True, omit_defaults=True):
     stdout: str = ""
     stderr: str = ""
     log: str = ""
+    files: list[ShownFile] = []
 
 
 def details(test: wire.TestResult) -> Details:
@@ -45,7 +56,19 @@ def details(test: wire.TestResult) -> Details:
         stdout=middle_out(test.stdout or "", MAX_OUTPUT),
         stderr=middle_out(test.stderr or "", MAX_OUTPUT),
         log=middle_out(test.log or "", MAX_OUTPUT),
+        files=[
+            ShownFile(
+                each.name[:MAX_NAME], each.sha256 if each.sha256 and SHA256.fullmatch(each.sha256) else ""
+            )
+            for each in islice(artifacts(test), MAX_TEST_FILES)
+        ],
     )
+
+
+def artifacts(test: wire.TestResult) -> Iterator[wire.Artifact]:
+    """Yield the files of a test and of its attempts."""
+    for each in (test, *(test.attempts or ())):
+        yield from each.artifacts or ()
 
 
 class Files(msgspec.Struct, frozen=True):

@@ -16,11 +16,13 @@ from pytest_tms import wire
 from pytest_tms.server.domain import clock, states
 from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.forecast import Forecast, forecast
+from pytest_tms.server.domain.stored_files import IMAGES
+from pytest_tms.server.pages.files import file_url
 from pytest_tms.server.pages.page_session import PageSession
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.services import executions as execution_services
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import executions, page_queries
+from pytest_tms.server.store import artifacts, executions, page_queries
 from pytest_tms.server.store.database import Database
 from pytest_tms.text import is_notable_exit, stopped_early
 
@@ -89,6 +91,8 @@ def _report(
         execution = executions.get(connection, execution_id)
         shards = page_queries.shards(connection, execution_id, limit=SHARDS)
         failures = page_queries.failing(connection, execution_id, after=start, limit=FAILURES + 1)
+        hashes = [file.sha256 for test in failures for file in test.details.files if file.sha256]
+        uploaded = artifacts.uploaded(connection, execution_id, hashes)
         slowest = page_queries.slowest(connection, execution_id, limit=SLOWEST)
         is_reporting = execution_services.is_reporting(connection, settings, execution, clock.now())
     expected = _expected(execution, shards)
@@ -113,6 +117,9 @@ def _report(
         ],
         more_shards=max(0, execution.shards_seen - SHARDS),
         failures=failures[:FAILURES],
+        uploaded=uploaded,
+        file_url=file_url,
+        images=IMAGES,
         following=failures[FAILURES - 1].id if len(failures) > FAILURES else None,
         first_page=start == 0,
         slowest=slowest,

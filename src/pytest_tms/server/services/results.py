@@ -9,12 +9,11 @@ import msgspec
 from sqlalchemy import Connection
 
 from pytest_tms import wire
-from pytest_tms.server.domain import clock
+from pytest_tms.server.domain import clock, page_details
 from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.column_values import plain
 from pytest_tms.server.domain.executions import Shard
 from pytest_tms.server.domain.ids import new_id
-from pytest_tms.server.domain.page_details import files
 from pytest_tms.server.domain.result_rows import result_rows
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import shard_reports
@@ -23,7 +22,7 @@ from pytest_tms.server.services.execution_changes import save_execution
 from pytest_tms.server.services.idempotency import IdempotencyGuard
 from pytest_tms.server.services.shard_reports import ShardReport
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import executions, results
+from pytest_tms.server.store import artifacts, executions, results
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.results import Submission
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
@@ -51,6 +50,7 @@ def submit_results(
         Forbidden: The caller has no access to its environment.
     """
     rows = result_rows(tests, documents)
+    hashes = {each.sha256 for test in tests for each in page_details.artifacts(test) if each.sha256}
     now = clock.now()
     then = clock.reported_time(submission.happened_at, now)
     stored = Submission(
@@ -97,7 +97,7 @@ def submit_results(
             processed_at=clock.timestamp(now),
             summary=wire.SubmissionSummary(
                 tests_processed=len(rows),
-                artifacts_uploaded=0,  # a submission names files and does not carry them
+                artifacts_uploaded=len(artifacts.uploaded(connection, execution.id, hashes)),
                 webhooks_triggered=deliveries,
             ),
         )
@@ -107,10 +107,10 @@ def submit_results(
     return response
 
 
-def _files(artifacts: msgspec.Raw | None) -> str:
+def _files(named: msgspec.Raw | None) -> str:
     """Return the JSON text of the files that a page shows of a submission's artifacts."""
-    kinds = {} if artifacts is None else msgspec.json.decode(artifacts, type=dict[str, msgspec.Raw] | None)
-    return msgspec.json.encode(files(kinds or {})).decode()
+    kinds = {} if named is None else msgspec.json.decode(named, type=dict[str, msgspec.Raw] | None)
+    return msgspec.json.encode(page_details.files(kinds or {})).decode()
 
 
 def _duration(metadata: dict[str, Any]) -> int | None:

@@ -280,6 +280,45 @@ result_documents = Table(  # results as they were sent, several in a row: a comp
     sqlite_with_rowid=False,
 )
 
+blobs = Table(  # contents of files, each stored once, whichever executions have it
+    "blobs",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("object", String(100), nullable=False),  # its key in the object store, which no other upload has
+    Column("size", BigInteger, nullable=False),
+    Column("content_type", Text, nullable=False),
+)
+
+artifacts = Table(  # which execution has which file
+    "artifacts",
+    metadata,
+    Column("execution_id", ForeignKey("executions.id", ondelete="CASCADE"), primary_key=True),
+    Column("sha256", String(64), primary_key=True),
+    Column("name", Text, nullable=False),  # only shown: that of the first upload
+    Column("size", BigInteger, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_artifacts_sha256", "sha256"),  # blobs that no execution has
+)
+
+artifact_usage = Table(  # bytes of the files of one execution
+    "artifact_usage",
+    metadata,
+    Column("execution_id", ForeignKey("executions.id", ondelete="CASCADE"), primary_key=True),
+    Column("bytes", BigInteger, nullable=False),
+)
+
+# One row: the bytes of all blobs.
+blob_usage = Table("blob_usage", metadata, Column("bytes", BigInteger, nullable=False))
+
+stray_objects = Table(  # objects that are being written or are to be deleted, so that a crash leaves none
+    "stray_objects",
+    metadata,
+    Column("object", String(100), primary_key=True),
+    Column("delete_at", BigInteger, nullable=False),
+    Index("ix_stray_objects_delete_at", "delete_at"),
+)
+
 events = Table(
     "events",
     metadata,

@@ -1,0 +1,121 @@
+"""The contents of files: objects in a folder, S3, Google Cloud Storage or Azure."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import IO
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, from_url
+
+from pytest_tms.errors import QuotaExceeded, ServiceUnavailable
+
+CHUNK = 1 << 20
+"""Bytes of one part of a file that is read."""
+PART = 5 << 20
+"""Bytes of one part of a file that is written; S3 accepts no smaller ones."""
+CONCURRENT_PARTS = 2
+"""Parts of one file that are written at a time, which is memory."""
+
+
+class ObjectStore:
+    """Objects at ``url``; without one, in the folder ``artifacts`` of the data dir. Threads may share it.
+
+    Credentials come from the variables that the tools of the provider read, such as ``AWS_ACCESS_KEY_ID``.
+    """
+
+    def __init__(self, url: str, data_dir: Path) -> None:
+        """Open the store.
+
+        Raises:
+            ValueError: The URL cannot be used. The message is one sentence.
+        """
+        self._temporary = data_dir / "uploads"
+        self._temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self._store = (
+                from_url(url)
+                if url
+                else LocalStore(data_dir / "artifacts", mkdir=True, automatic_cleanup=True)
+            )
+        except (BaseError, ValueError) as error:
+            scheme = url.partition(":")[0]
+            raise ValueError(f"the store for artifacts ({scheme}) cannot be used: {_reason(error)}") from None
+
+    @contextlib.contextmanager
+    def temporary_file(self) -> Iterator[IO[bytes]]:
+        """Return a file in the data dir for a body that arrives; it is deleted at the end."""
+        with tempfile.NamedTemporaryFile(dir=self._temporary, prefix="upload-") as file:
+            yield file
+
+    def put(self, key: str, path: Path) -> None:
+        """Store a file as an object.
+
+        Raises:
+            QuotaExceeded: The disk is full.
+            ServiceUnavailable: The store does not accept it.
+        """
+        try:
+            obstore.put(self._store, key, path, chunk_size=PART, max_concurrency=CONCURRENT_PARTS)
+        except (BaseError, OSError) as error:
+            raise _failure(error) from error
+
+    def delete(self, key: str) -> None:
+        """Delete an object, if it exists.
+
+        Raises:
+            ServiceUnavailable: The store does not respond.
+        """
+        try:
+            obstore.delete(self._store, key)
+        except FileNotFoundError:
+            pass
+        except (BaseError, OSError) as error:
+            raise _failure(error) from error
+
+    async def read(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """Yield the bytes of an object from ``start`` to before ``end``, in chunks.
+
+        Raises:
+            FileNotFoundError: There is no such object.
+            ServiceUnavailable: The store does not respond.
+        """
+        if start == end:
+            return
+        try:
+            found = await obstore.get_async(self._store, key, options={"range": (start, end)})
+            async for chunk in found.stream(min_chunk_size=CHUNK):
+                yield bytes(chunk)
+        except FileNotFoundError:
+            raise
+        except (BaseError, OSError) as error:
+            raise _failure(error) from error
+
+    def delete_abandoned(self, before: float) -> None:
+        """Delete temporary files that were last written before a time, in seconds since 1970."""
+        for path in self._temporary.glob("upload-*"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
+
+
+def disk_is_full() -> QuotaExceeded:
+    """Return the error for a full disk."""
+    return QuotaExceeded("The disk of the server is full: ask its operator to delete executions.")
+
+
+def _failure(error: Exception) -> QuotaExceeded | ServiceUnavailable:
+    if "No space left" in str(error) or "Disk quota exceeded" in str(error):
+        return disk_is_full()
+    return ServiceUnavailable(
+        f"The store for artifacts does not respond ({_reason(error)}); try again later.", retry_after=30
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Return the kind of an error: its text may contain credentials or parts of a request."""
+    return type(error).__name__

@@ -1,0 +1,334 @@
+"""Files of executions: upload, quotas, reading in ranges, what browsers may show, deletion."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from pytest_tms.server.domain import clock
+from pytest_tms.server.services.artifacts import READ_TIMEOUT, delete_stray, delete_unreferenced
+from pytest_tms.server.settings import ServerSettings
+from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.object_store import ObjectStore
+from tests.helpers.api import Api, Serve, fields, good, refused, result, running, scratch_database
+from tests.helpers.environments import python
+from tests.helpers.processes import peak_memory, run_tms, wait_for
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def put(api: Api, execution: str, content: bytes, name: str = "") -> requests.Response:
+    path = f"/executions/{execution}/artifacts/{sha256(content)}"
+    return api.ask("PUT", f"{path}?name={name}" if name else path, content)
+
+
+def read(api: Api, execution: str, content: bytes, name: str = "a", **headers: str) -> requests.Response:
+    url = f"{api.root}/files/{execution}/{sha256(content)}/{name}"
+    return requests.get(
+        url, headers={each.replace("_", "-"): text for each, text in headers.items()}, timeout=60
+    )
+
+
+@pytest.fixture
+def execution(api: Api) -> str:
+    created: str = api.create()["executionId"]
+    return created
+
+
+def test_a_file_is_uploaded_once_and_read_by_its_hash(api: Api, execution: str) -> None:
+    path = f"/executions/{execution}/artifacts/{sha256(PNG)}"
+    assert api.ask("HEAD", path).status_code == 404
+    stored = good(put(api, execution, PNG), 201)
+    assert stored == good(put(api, execution, PNG), 200)
+    assert (stored["sha256"], stored["size"], stored["contentType"]) == (sha256(PNG), len(PNG), "image/png")
+    assert api.ask("HEAD", path).status_code == 200
+    assert good(api.ask("GET", path), 200) == stored
+    found = read(api, execution, PNG, "login page.png")
+    assert (found.status_code, found.content) == (200, PNG)
+    assert found.headers["ETag"] == f'"{sha256(PNG)}"'
+    assert found.headers["Content-Type"] == "image/png"
+    assert found.headers["Content-Disposition"] == "inline; filename*=UTF-8''login%20page.png"
+    assert found.headers["X-Content-Type-Options"] == "nosniff"
+    assert found.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
+    assert read(api, execution, PNG, If_None_Match=found.headers["ETag"]).status_code == 304
+
+
+def test_a_file_of_another_execution_is_not_readable(api: Api, execution: str) -> None:
+    good(put(api, execution, b"of the first"), 201)
+    other = api.create()["executionId"]
+    assert read(api, other, b"of the first").status_code == 404
+    assert api.ask("HEAD", f"/executions/{other}/artifacts/{sha256(b'of the first')}").status_code == 404
+    good(put(api, other, b"of the first"), 201)
+    assert read(api, other, b"of the first").content == b"of the first"
+
+
+def test_an_empty_file_is_stored(api: Api, execution: str) -> None:
+    good(put(api, execution, b""), 201)
+    assert read(api, execution, b"").content == b""
+
+
+def test_another_content_than_the_hash_is_refused(api: Api, execution: str) -> None:
+    path = f"/executions/{execution}/artifacts/{sha256(b'one')}"
+    assert fields(api.ask("PUT", path, b"other")) == {"sha256"}
+    assert api.ask("HEAD", path).status_code == 404
+    assert fields(api.ask("PUT", f"/executions/{execution}/artifacts/{'A' * 64}", b"x")) == {"sha256"}
+    assert not list((api.data_dir / "uploads").iterdir())
+
+
+def test_unknown_executions_and_missing_tokens_are_refused(api: Api, execution: str) -> None:
+    refused(put(api, "exec_unknown", b"x"), 404)
+    path = f"/executions/{execution}/artifacts/{sha256(b'x')}"
+    refused(api.ask("PUT", path, b"x", token=""), 401)
+    refused(api.ask("GET", path, token=""), 401)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [("bytes=0-3", slice(0, 4)), ("bytes=100-", slice(100, None)), ("bytes=-5", slice(-5, None))],
+)
+def test_a_range_is_read(api: Api, execution: str, header: str, expected: slice) -> None:
+    put(api, execution, PNG)
+    part = read(api, execution, PNG, Range=header)
+    start, end, _ = expected.indices(len(PNG))
+    assert (part.status_code, part.content) == (206, PNG[expected])
+    assert part.headers["Content-Range"] == f"bytes {start}-{end - 1}/{len(PNG)}"
+
+
+def test_ranges_that_cannot_be_satisfied(api: Api, execution: str) -> None:
+    put(api, execution, PNG)
+    outside = read(api, execution, PNG, Range=f"bytes={len(PNG)}-")
+    assert (outside.status_code, outside.headers["Content-Range"]) == (416, f"bytes */{len(PNG)}")
+    changed = read(api, execution, PNG, Range="bytes=0-3", If_Range='"another"')
+    assert (changed.status_code, changed.content) == (200, PNG)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"<!DOCTYPE html><script>alert(1)</script>", "text/html; charset=utf-8"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"),
+        (b"%PDF-1.7 x", "application/pdf"),
+        (b"\xff\xfe\x00\x01unknown", "application/octet-stream"),
+    ],
+)
+def test_what_a_browser_could_run_is_downloaded(api: Api, execution: str, content: bytes, kind: str) -> None:
+    put(api, execution, content)
+    found = read(api, execution, content, "a.png")
+    assert found.headers["Content-Type"] == kind
+    assert found.headers["Content-Disposition"].startswith("attachment;")
+
+
+def test_simultaneous_uploads_of_one_content_store_it_once(api: Api, execution: str) -> None:
+    content = b"simultaneous" * 100_000
+
+    def upload(_: int) -> int:
+        path = f"{api.url}/executions/{execution}/artifacts/{sha256(content)}"
+        headers = {"Authorization": f"Bearer {api.token}"}
+        return requests.put(path, data=content, headers=headers, timeout=60).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = sorted(pool.map(upload, range(8)))
+    assert statuses == [200] * 7 + [201]
+    assert read(api, execution, content).content == content
+    assert len(list((api.data_dir / "artifacts").rglob(f"{sha256(content)}*"))) == 1
+
+
+def test_a_submission_counts_its_files_that_are_uploaded(api: Api, execution: str) -> None:
+    put(api, execution, PNG)
+    here = {"name": "a.png", "kind": "screenshot", "path": "a.png", "sha256": sha256(PNG)}
+    missing = {**here, "sha256": "0" * 64}
+    tests = [
+        result("first", "failed", artifacts=[here, missing]),
+        result("second", attempts=[{"outcome": "failed", "artifacts": [here]}]),
+    ]
+    assert api.submit({"executionId": execution}, tests=tests)["summary"]["artifactsUploaded"] == 1
+
+
+def test_pages_link_uploaded_files(api: Api, execution: str) -> None:
+    put(api, execution, PNG, "login.png")
+    shown = {"name": "login.png", "kind": "screenshot", "path": "/x/login.png", "sha256": sha256(PNG)}
+    missing = {**shown, "name": "missing.png", "sha256": "0" * 64}
+    api.submit({"executionId": execution}, tests=[result("t", "failed", artifacts=[shown, missing])])
+    link = f"/files/{execution}/{sha256(PNG)}/login.png"
+    report = api.page(f"/reports/{execution}").text
+    assert f'<img src="{link}"' in report
+    assert 'loading="lazy"' in report
+    assert "missing.png" in report
+    assert "0" * 64 not in report
+    assert link in api.page(f"/artifacts/{execution}").text
+    assert api.page(link).content == PNG
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def small(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Api]:
+    """A server with little room for files."""
+    limits = {
+        "TMS_SERVER_ARTIFACT_LIMIT": "1",
+        "TMS_SERVER_ARTIFACT_EXECUTION_LIMIT": "2",
+        "TMS_SERVER_ARTIFACT_TOTAL_LIMIT": "3",
+    }
+    if request.param == "sqlite":
+        with running(tmp_path / "data", **limits) as api:
+            yield api
+        return
+    with scratch_database() as url, running(tmp_path / "data", "--database-url", url, **limits) as api:
+        yield api
+
+
+def test_limits_by_file_execution_and_server(small: Api) -> None:
+    def megabyte(text: bytes) -> bytes:
+        return text * (1 << 20)
+
+    first, second = (small.create()["executionId"] for _ in range(2))
+    refused(put(small, first, megabyte(b"a") + b"more"), 413)
+    good(put(small, first, megabyte(b"a")), 201)
+    good(put(small, first, megabyte(b"b")), 201)
+    assert "2 MB" in refused(put(small, first, b"c"), 507)["message"]
+    good(put(small, second, megabyte(b"a")), 201)  # takes no more room of the server
+    good(put(small, second, megabyte(b"c")), 201)
+    third = small.create()["executionId"]
+    assert "3 MB" in refused(put(small, third, b"d"), 507)["message"]
+    chunks = iter([megabyte(b"e"), b"more"])
+    headers = {"Authorization": f"Bearer {small.token}"}
+    url = f"{small.url}/executions/{third}/artifacts/{'e' * 64}"
+    assert requests.put(url, data=chunks, headers=headers, timeout=60).status_code == 413
+    url = f"{small.url}/executions/{third}/artifacts/{sha256(b'd')}"
+    assert requests.put(url, data=iter([b"d"]), headers=headers, timeout=60).status_code == 507
+    assert len(list((small.data_dir / "artifacts").rglob("*-obj_*"))) == 3
+    assert read(small, first, megabyte(b"a")).status_code == 200
+
+
+def test_a_content_is_deleted_with_the_last_execution_that_has_it(
+    small: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (small.create()["executionId"] for _ in range(2))
+    for each in (first, second):
+        good(put(small, each, b"shared"), 201)
+    good(put(small, first, b"own"), 201)
+    database = Database(small.database[1] if small.database else f"sqlite:///{small.data_dir}/tms.sqlite3")
+    objects = ObjectStore("", small.data_dir)
+    with database.write() as connection:
+        connection.exec_driver_sql(f"DELETE FROM executions WHERE id = '{first}'")
+    assert delete_unreferenced(database, "") is None
+    assert not delete_stray(database, objects)
+    stored = {path.name[:64] for path in (small.data_dir / "artifacts").rglob("*-obj_*")}
+    assert stored == {sha256(b"own"), sha256(b"shared")}  # may still be read
+    now = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: now + READ_TIMEOUT)
+    assert not delete_stray(database, objects)
+    stored = {path.name[:64] for path in (small.data_dir / "artifacts").rglob("*-obj_*")}
+    assert stored == {sha256(b"shared")}
+    with database.read() as connection:
+        assert connection.exec_driver_sql("SELECT bytes FROM blob_usage").scalar() == len(b"shared")
+    database.close()
+    assert read(small, second, b"shared").content == b"shared"
+
+
+def test_an_unusable_store_is_refused_without_its_url() -> None:
+    with pytest.raises(
+        ValueError, match="TMS_SERVER_ARTIFACTS_URL is not the URL of an object store"
+    ) as error:
+        ServerSettings.read({"TMS_SERVER_ARTIFACTS_URL": "ftp://me:secret@host"})
+    assert "secret" not in str(error.value)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of a server that speaks the protocol of S3, with a bucket; the environment has its credentials."""
+    program = python("s3")
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}"
+    for name, value in [
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "secret-of-the-store"),
+    ]:
+        monkeypatch.setenv(name, value)
+    with subprocess.Popen(
+        [program, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+
+        def create() -> bool:
+            with contextlib.suppress(requests.ConnectionError):
+                return requests.put(f"{endpoint}/files", timeout=10).ok
+            return False
+
+        try:
+            wait_for(create, 60)
+            yield f"{endpoint}/files"
+        finally:
+            process.terminate()
+
+
+@pytest.mark.plugins
+def test_files_are_stored_in_s3(tmp_path: Path, bucket: str) -> None:
+    large = os.urandom(1 << 20) * 11  # several parts
+    with running(tmp_path / "data", options=("--artifacts-url", "s3://files/tms")) as api:
+        execution = api.create()["executionId"]
+        for content in (PNG, large, b""):
+            good(put(api, execution, content), 201)
+            assert read(api, execution, content).content == content
+        assert read(api, execution, large, Range="bytes=6000000-6000009").content == large[6000000:6000010]
+        assert f"tms/{sha256(PNG)[:2]}/{sha256(PNG)}-obj_" in requests.get(bucket, timeout=10).text
+        assert "secret-of-the-store" not in api.said()
+    assert not list((tmp_path / "data" / "uploads").iterdir())
+
+
+@pytest.mark.nightly
+def test_a_file_of_500_mb_takes_little_memory(tmp_path: Path, start: Serve) -> None:
+    source = tmp_path / "video.mp4"
+    digest = hashlib.sha256()
+    with source.open("wb") as file:
+        for number in range(500):
+            block = number.to_bytes(4, "big") * (1 << 18)
+            digest.update(block)
+            file.write(block)
+    folder = tmp_path / "data"
+    process, url = start(folder)
+    made = run_tms("token", "create", "--name", "tests", "--json", "--data-dir", str(folder))
+    before = peak_memory(process.pid)
+    program = """
+import resource, sys
+from pytest_tms import TmsClient, wire
+url, token, path, sha256 = sys.argv[1:]
+with TmsClient(url, token) as tms, open(path, "rb") as file:
+    execution = tms.create_execution(wire.ExecutionRequest(test_suite="all", environment="dev")).execution_id
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    tms.upload_artifact(execution, sha256, file)
+    print(execution, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    sent = subprocess.run(
+        [sys.executable, "-c", program, url, json.loads(made.stdout)["token"], source, digest.hexdigest()],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    execution, client_megabytes = sent.stdout.split()
+    received = hashlib.sha256()
+    link = f"{url.removesuffix('/api')}/files/{execution}/{digest.hexdigest()}/video.mp4"
+    with requests.get(link, stream=True, timeout=60) as response:
+        for chunk in response.iter_content(1 << 20):
+            received.update(chunk)
+    assert received.hexdigest() == digest.hexdigest()
+    assert int(client_megabytes) < 30
+    assert peak_memory(process.pid) - before < 100 << 20
