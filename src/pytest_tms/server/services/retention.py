@@ -10,24 +10,27 @@ from pytest_tms.server.domain.actors import Actor
 from pytest_tms.server.domain.durations import DAY
 from pytest_tms.server.domain.retention import Retention
 from pytest_tms.server.services.deletion import PAUSE, ROWS, Wait, delete_marked
-from pytest_tms.server.store import audit, deletion
+from pytest_tms.server.store import artifacts, audit, deletion
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.deletion import Candidate
 from pytest_tms.server.store.test_registry import UNSEEN
 
 CANDIDATES = 500
 """Executions that are read at a time."""
+FILES = 200
+"""Files that are deleted in one transaction."""
 TESTS = 1000
 """Tests that are read at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """What was deleted, or would be: numbers of executions, of their results, of events and of tests."""
+    """What was deleted, or would be: numbers of executions, of their results, of events, files and tests."""
 
     executions: int = 0
     results: int = 0
     events: int = 0
+    files: int = 0
     tests: int = 0
 
 
@@ -62,6 +65,7 @@ def prune(database: Database, actor: Actor, retention: Retention, wait: Wait) ->
         executions=marked,
         results=results,
         events=0 if retention.events is None else _delete_events(database, now - retention.events, wait),
+        files=0 if retention.artifacts is None else _delete_files(database, now - retention.artifacts, wait),
         tests=delete_unused_tests(database, wait),
     )
 
@@ -117,4 +121,15 @@ def _delete_events(database: Database, before: int, wait: Wait) -> int:
         deleted += len(found)
         after = found[-1]
         if wait(PAUSE):
+            return deleted
+
+
+def _delete_files(database: Database, before: int, wait: Wait) -> int:
+    """Delete the files of executions that were uploaded before a time, and return how many."""
+    deleted = 0
+    while True:
+        with database.write() as connection:
+            found = artifacts.delete_older(connection, before, FILES)
+        deleted += found
+        if found < FILES or wait(PAUSE):
             return deleted

@@ -63,6 +63,29 @@ def usage(connection: Connection, execution_id: str) -> tuple[int, int]:
     return own or 0, connection.scalar(select(tables.blob_usage.c.bytes)) or 0
 
 
+def delete_older(connection: Connection, before: int, limit: int) -> int:
+    """Delete the oldest files of executions, those before a time, and return how many; blobs stay.
+
+    ``ArtifactJob`` deletes the blobs that no execution has any more.
+    """
+    table = tables.artifacts.c
+    query = select(table.execution_id, table.sha256, table.size).where(table.created_at < before)
+    rows = connection.execute(query.order_by(table.created_at).limit(limit)).all()
+    for execution_id in sorted({row.execution_id for row in rows}):
+        own = [row for row in rows if row.execution_id == execution_id]
+        connection.execute(
+            delete(tables.artifacts).where(
+                table.execution_id == execution_id, table.sha256.in_([row.sha256 for row in own])
+            )
+        )
+        connection.execute(
+            update(tables.artifact_usage)
+            .where(tables.artifact_usage.c.execution_id == execution_id)
+            .values(bytes=tables.artifact_usage.c.bytes - sum(row.size for row in own))
+        )
+    return len(rows)
+
+
 def lock_blob(connection: Connection, sha256: str) -> tuple[str, str] | None:
     """Return the object and the content type of a blob, which stays until the transaction ends; else None."""
     blobs = tables.blobs.c

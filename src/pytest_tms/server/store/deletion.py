@@ -55,6 +55,7 @@ PARTS = (
     Part(tables.events, "execution_id", "id", "id"),
     Part(tables.submissions, "execution_id", "id", "id"),
     Part(tables.deliveries, "execution_id", "id", "number"),
+    Part(tables.artifacts, "execution_id", "id", "sha256"),
     Part(tables.runners, "execution_id", "id", "runner"),
     Part(tables.shards, "execution_id", "id", "shard_id"),
     Part(tables.answers, "owner", "token_hash", "key"),

@@ -299,6 +299,7 @@ artifacts = Table(  # which execution has which file
     Column("content_type", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Index("ix_artifacts_sha256", "sha256"),  # blobs that no execution has
+    Index("ix_artifacts_created_at", "created_at"),  # files that retention no longer keeps
 )
 
 artifact_usage = Table(  # bytes of the files of one execution

@@ -50,5 +50,6 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("execution_id", "sha256", name=op.f("pk_artifacts")),
     )
+    op.create_index("ix_artifacts_created_at", "artifacts", ["created_at"], unique=False)
     op.create_index("ix_artifacts_sha256", "artifacts", ["sha256"], unique=False)
     op.execute("INSERT INTO blob_usage (bytes) VALUES (0)")
