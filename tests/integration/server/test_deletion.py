@@ -16,12 +16,13 @@ from pytest_tms.server.domain.actors import Actor
 from pytest_tms.server.domain.durations import DAY
 from pytest_tms.server.domain.ids import first_id
 from pytest_tms.server.domain.retention import Retention, parse_retention
+from pytest_tms.server.domain.stored_files import StoredFile
 from pytest_tms.server.jobs.retention import RetentionJob
 from pytest_tms.server.services import deletion as deletion_service
 from pytest_tms.server.services.deletion import delete_marked, mark_deleted
 from pytest_tms.server.services.retention import find_expired, prune
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import deletion, tables
+from pytest_tms.server.store import artifacts, deletion, tables
 from pytest_tms.server.store.database import Database
 from tests.helpers.api import Api, good, refused, result, scratch_database
 from tests.helpers.filled_databases import EXECUTION, fill, serving
@@ -209,6 +210,24 @@ def test_events_are_deleted_by_their_own_age(database: Database) -> None:
         )
     assert prune(database, ADMIN, Retention(events=7 * DAY), no_pause).events == 300
     assert count(database, "events") == ROWS - 300
+
+
+def test_files_are_deleted_by_their_own_age(database: Database) -> None:
+    with database.write() as connection:
+        for number, days in enumerate((1, 29, 31, 90)):
+            file = StoredFile(
+                sha256=f"{number:064}",
+                object=str(number),
+                name="screenshot.png",
+                size=100,
+                content_type="image/png",
+                created_at=clock.now() - days * DAY,
+            )
+            assert artifacts.add(connection, "exec_0", file, quota=1000)
+    assert prune(database, ADMIN, Retention(artifacts=30 * DAY), no_pause).files == 2
+    assert count(database, "artifacts") == 2
+    with database.read() as connection:
+        assert artifacts.usage(connection, "exec_0") == (200, 0)
 
 
 def test_tests_without_results_are_deleted_when_they_were_not_seen_for_long(database: Database) -> None:
