@@ -1,4 +1,4 @@
-"""Replaces secrets in texts and in lines of a journal, by the place of each value."""
+"""Replaces secrets in texts and in lines of a journal, depending on the field of each value."""
 
 from __future__ import annotations
 

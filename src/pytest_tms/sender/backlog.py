@@ -1,4 +1,4 @@
-"""The journals that earlier runs left behind, delivered beside the run of today."""
+"""The journals that earlier runs left behind, delivered while the present run reports."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ class SenderState(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A report of the sender. ``stop`` is why the run has to stop; ``is_final`` marks the last report.
 
     ``warnings`` are sentences for the summary, ``problem`` is why not everything is delivered; ``delivered``
-    counts the tests that the TMS has, ``refused`` names those that it does not accept. ``backlog`` are
-    the earlier runs and their tests that were delivered, ``waiting`` how many earlier runs are not yet.
+    is the number of tests that the TMS accepted, ``refused`` names those that it rejected. ``backlog`` has
+    the numbers of delivered earlier runs and of their tests, ``waiting`` that of the remaining runs.
     """
 
     pid: int = 0

@@ -16,11 +16,11 @@ from pytest_tms.sender.advice import advise_replay
 from pytest_tms.sender.uploader import Uploader
 
 PERMANENT = (BadRequest, NotFound, TooLarge, Unprocessable)
-"""Errors that stay the same however often a journal is sent."""
+"""Errors that a retry cannot resolve."""
 
 
 class Replay:
-    """The delivery of one journal that was kept. What was sent stays acknowledged: repeat it to continue."""
+    """The delivery of one journal that was kept; if it is interrupted, a repetition continues it."""
 
     def __init__(self, journal: Journal, uploader: Uploader) -> None:
         self._journal = journal
@@ -35,7 +35,7 @@ class Replay:
         webhook_token: str = "",
         overrides: Mapping[str, str] | None = None,
     ) -> Replay | None:
-        """Return the delivery of the journal ``path``; None if another process works on it.
+        """Return the delivery of the journal ``path``; None if another process delivers or writes it.
 
         ``overrides`` replaces fields of an execution that is yet to be created.
         """
@@ -102,7 +102,7 @@ def read_opening(path: Path) -> Opened | None:
 
 
 def discard(path: Path) -> bool:
-    """Delete a journal; return False if a process works on it."""
+    """Delete a journal; return False if a process delivers or writes it."""
     journal = Journal.adopt(path)
     if journal is None:
         return not path.exists()
