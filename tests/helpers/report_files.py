@@ -7,7 +7,7 @@ from pathlib import Path
 from pytest_tms import wire
 from pytest_tms.cli.formats import Report, read_report
 from pytest_tms.cli.formats.node_ids import NodeIds
-from pytest_tms.cli.formats.source import Source
+from pytest_tms.cli.formats.report_file import ReportFile
 
 
 def read(
@@ -16,7 +16,7 @@ def read(
     """The results in a file of this content, and the report after it was read."""
     path = folder / "report"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    report = read_report(Source(path), node_ids or NodeIds())
+    report = read_report(ReportFile(path), node_ids or NodeIds())
     return list(report), report
 
 

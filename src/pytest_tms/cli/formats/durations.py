@@ -1,4 +1,4 @@
-"""Durations as test runners write them, in any locale and unit."""
+"""Parses durations as test runners write them, in any locale and unit."""
 
 from __future__ import annotations
 

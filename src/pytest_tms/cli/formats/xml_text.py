@@ -1,4 +1,4 @@
-"""XML as some writers produce it, made well-formed: illegal characters and references are replaced."""
+"""Makes damaged XML well-formed: replaces illegal characters and references."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Repair:
 
 
 def _reference(found: re.Match[str]) -> str:
-    """Return a reference that every XML parser knows, for one that it may not."""
+    """Return a reference that every XML parser supports, in place of the found one."""
     hexadecimal, decimal, name = found.groups()
     if name:
         characters = html5.get(name)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pytest_tms import wire
 from pytest_tms.cli.formats import read_report
 from pytest_tms.cli.formats.node_ids import NodeIds
-from pytest_tms.cli.formats.source import Source
+from pytest_tms.cli.formats.report_file import ReportFile
 from tests.helpers.report_files import one, read
 
 FULL: dict[str, Any] = {
@@ -208,7 +208,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         file.write("]}}")
     tracemalloc.start()
     try:
-        count = sum(1 for _ in read_report(Source(path), NodeIds()))
+        count = sum(1 for _ in read_report(ReportFile(path), NodeIds()))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -93,9 +93,9 @@ def test_references_and_sections_are_whole_at_any_chunk_border(
 ) -> None:
     text = "<![CDATA[&#27;]]]]><![CDATA[>\x1b]]>&#27;&amp;&nbsp;&x]&]]&gt;é😀"
     content = f'<?xml version="1.0"?><testsuite><testcase name="a"><system-out>{text}</system-out></testcase></testsuite>'
-    monkeypatch.setattr("pytest_tms.cli.formats.source.HEAD_BYTES", 4)
+    monkeypatch.setattr("pytest_tms.cli.formats.report_file.HEAD_BYTES", 4)
     expected = "&#27;]]>\ufffd\ufffd&\u00a0&x]&]]>é😀"
     for size in range(2, 120):
-        monkeypatch.setattr("pytest_tms.cli.formats.source.CHUNK_BYTES", size)
+        monkeypatch.setattr("pytest_tms.cli.formats.report_file.CHUNK_BYTES", size)
         for packed in (content.encode(), gzip.compress(content.encode(), mtime=0)):
             assert one(tmp_path, packed).stdout == expected, size
