@@ -1,4 +1,4 @@
-"""``--tms-offline [DIR]``: the folder is optional, so what follows the option may be a path of tests."""
+"""``--tms-offline [DIR]``: the folder is optional, so the next argument may be a path of tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def restore_test_path(config: pytest.Config) -> None:
 
 
 def misread_folder(config: pytest.Config) -> str:
-    """Return what to write instead if the folder kept pytest from finding its settings; else an empty text.
+    """Return a correction if the folder prevented pytest from finding its settings; else an empty text.
 
     pytest looks for its settings before it knows this option, and takes an existing folder for a test path.
     """

@@ -13,8 +13,8 @@ from pytest_tms.text import clean
 UNTITLED = "(a test without a name)"
 
 
-def identity(nodeid: str, extra: Mapping[str, Any], worker: str = "") -> str:
-    """Return what identifies a test in its shard: its node id, and which worker or copy of it ran."""
+def identity_in_shard(nodeid: str, extra: Mapping[str, Any], worker: str = "") -> str:
+    """Return what identifies a test in its shard: its node id, with the worker or the number of the copy."""
     if worker:
         nodeid = f"{nodeid} @{worker}"
     if "copy" in extra:

@@ -1,4 +1,4 @@
-"""What a finished session reports of itself: to the terminal, and to the hook ``pytest_tms_finished``."""
+"""The summary of a finished session, for the terminal and the hook ``pytest_tms_finished``."""
 
 from __future__ import annotations
 
