@@ -10,7 +10,7 @@ import schemathesis
 from hypothesis import strategies as st
 
 RULES = re.compile(
-    r"executionId: Must be \S+, as in the address"
+    r"executionId: Must be \S+, as in the URL"
     r"|data\.shardId: Is required"
     r"|(data\.)?results\.total: Must be passed \+ failed \+ skipped, which is \d+"
     r"|(data\.)?results\.flaky: Must be at most passed, which it is a part of"

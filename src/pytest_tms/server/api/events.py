@@ -56,7 +56,7 @@ def _problems(execution_id: str, document: dict[str, Any]) -> Iterator[Problem]:
     data = data if isinstance(data, dict) else {}
     named = document.get("executionId")
     if isinstance(named, str) and named and named != execution_id:
-        yield Problem("executionId", f"Must be {execution_id[:100]}, as in the address")
+        yield Problem("executionId", f"Must be {execution_id[:100]}, as in the URL")
     of_shard = document.get("event") in ("shard.started", "shard.completed")
     if (of_shard or data.get("tests")) and data.get("shardId") is None:
         yield Problem("data.shardId", "Is required")

@@ -15,7 +15,7 @@ ABRUPT: frozenset[str] = frozenset({"error", "lost", "cancelled"})
 FINISHED: frozenset[str] = frozenset({"completed", "failed", "error", "lost", "cancelled"})
 """States of a shard that has ended."""
 KNOWN_ENDS = FINISHED - {"lost"}
-"""Ends that a runner reported. ``lost`` is assumed after a silence, until the runner reports again."""
+"""Ends that a runner reported. ``lost`` is assumed without reports, until the runner reports again."""
 
 _BY_EVENT: dict[str, wire.ExecutionState] = {
     "execution.started": "running",

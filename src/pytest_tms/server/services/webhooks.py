@@ -322,7 +322,7 @@ def _save_validation(
         webhooks.save(connection, replace(webhooks.lock(connection, webhook_id), validated_at=now))
         result = wire.WebhookValidation(
             webhook_id=webhook_id,
-            status="valid" if response.is_good else "invalid",
+            status="valid" if response.is_success else "invalid",
             response_code=response.code,
             response_time=response.milliseconds,
             last_validated_at=clock.timestamp(now),
