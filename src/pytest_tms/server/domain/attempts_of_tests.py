@@ -39,9 +39,9 @@ class StoredAttempt(NamedTuple):
 class Merged(NamedTuple):
     """How to store a result that arrived, and how to change the stored ones.
 
-    ``before`` and ``after`` are the verdicts of the test. ``is_stored`` is False if the same
-    result is stored already, ``is_new`` is True if its attempt had no result of the test. ``replaced`` and ``superseded`` are the
-    numbers of results to delete and to mark; ``failed_before`` is that of a newer one to mark.
+    ``before`` and ``after`` are the verdicts of the test. ``is_stored`` is False if the same result is stored
+    already, ``is_new`` is True if its attempt had no result of the test. ``replaced`` and ``superseded`` are
+    the numbers of results to delete and to mark, ``failed_before`` is that of a newer one to mark.
     """
 
     before: ResultVerdict | None
