@@ -20,15 +20,17 @@ def read(
     return list(report), report
 
 
-def one(tmp_path: Path, content: str | bytes) -> wire.TestResult:
+def only_result(tmp_path: Path, content: str | bytes) -> wire.TestResult:
     """The only result of a file that has no problem."""
     (result,), report = read(tmp_path, content)
     assert report.problems == []
     return result
 
 
-def case(tmp_path: Path, inside: str, attributes: str = "") -> wire.TestResult:
-    return one(tmp_path, f'<testsuite><testcase name="t" {attributes}>{inside}</testcase></testsuite>')
+def result_of_case(tmp_path: Path, inside: str, attributes: str = "") -> wire.TestResult:
+    return only_result(
+        tmp_path, f'<testsuite><testcase name="t" {attributes}>{inside}</testcase></testsuite>'
+    )
 
 
 def names(tmp_path: Path, content: str) -> list[str | None]:

@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from tests.helpers.foreign_tms import Foreign
+from tests.helpers.foreign_tms import ForeignTms
 from tests.helpers.processes import Tms, run_tms
 
 Command = Callable[..., CompletedProcess[str]]
@@ -110,14 +110,14 @@ def test_wrong_usage_is_status_2(command: Command, arguments: list[str]) -> None
 
 
 @pytest.mark.parametrize("arguments", [["create"], ["show", "x"], ["finish", "x"], ["cancel", "x"]])
-def test_trouble_is_one_line(command: Command, foreign: Foreign, arguments: list[str]) -> None:
+def test_trouble_is_one_line(command: Command, foreign: ForeignTms, arguments: list[str]) -> None:
     without = command(*arguments, TMS_API_TOKEN="")
     assert (without.returncode, without.stdout) == (2, "")
     assert "there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE" in without.stderr
     wrong = command(*arguments, TMS_API_TOKEN="nonsense")
     said = "tms: The token is not a complete API token: its checksum does not match. Copy the whole token.\n"
     assert (wrong.returncode, wrong.stderr) == (1, said)
-    foreign.will_answer(200, b"<html>hello</html>", Content_Type="text/html")
+    foreign.add_response(200, b"<html>hello</html>", Content_Type="text/html")
     html = command(*arguments, TMS_URL=foreign.url)
     assert html.returncode == 1
     assert html.stderr.endswith("not as a TMS does: check that the base URL includes /api.\n")

@@ -54,13 +54,20 @@ def test_a_failed_delivery_is_retried_as_often_as_the_policy_allows(code: int) -
 
 @pytest.mark.parametrize("code", [200, 201, 204, 299])
 def test_only_2xx_is_a_success(code: int) -> None:
-    decision = decide(webhook(wire.RetryPolicy(), NOW - DISABLE_AFTER), 1, Response(code=code, milliseconds=1), NOW)
+    decision = decide(
+        webhook(wire.RetryPolicy(), NOW - DISABLE_AFTER), 1, Response(code=code, milliseconds=1), NOW
+    )
     assert (decision.status, decision.disable) == ("delivered", None)
 
 
 @pytest.mark.parametrize(
     ("code", "since", "disabled"),
-    [(410, None, True), (500, NOW - DISABLE_AFTER, True), (500, NOW - DISABLE_AFTER + 1, False), (500, None, False)],
+    [
+        (410, None, True),
+        (500, NOW - DISABLE_AFTER, True),
+        (500, NOW - DISABLE_AFTER + 1, False),
+        (500, None, False),
+    ],
 )
 def test_an_endpoint_that_is_gone_or_fails_for_five_days_is_disabled(
     code: int, since: int | None, disabled: bool

@@ -18,7 +18,7 @@ from pytest_tms.cli.formats import read_report
 from pytest_tms.cli.formats.node_ids import NodeIds
 from pytest_tms.cli.formats.report_file import ReportFile
 from tests.helpers.junit_dialects import DIALECTS
-from tests.helpers.report_files import names, one, read
+from tests.helpers.report_files import names, only_result, read
 
 TWO = '<testsuite name="s">\n<testcase name="a"/>\n<testcase name="b"><failure/></testcase>\n'
 
@@ -73,7 +73,7 @@ def test_entities_are_refused(tmp_path: Path, content: str) -> None:
 def test_an_external_dtd_is_not_loaded_and_its_defaults_are_not_used(tmp_path: Path) -> None:
     content = """<!DOCTYPE testsuite SYSTEM "http://127.0.0.1:9/x.dtd" [<!ATTLIST testcase status CDATA "failed">]>
     <testsuite><testcase name="a"/></testsuite>"""
-    assert one(tmp_path, content).status == "passed"
+    assert only_result(tmp_path, content).status == "passed"
 
 
 def test_a_tag_of_many_megabytes_is_refused(tmp_path: Path) -> None:
