@@ -25,7 +25,7 @@ class Acks(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     tests are delivered although their lines are after it. ``joined`` is the execution that was created for
     it, ``names`` maps shards of the run to those that the TMS
     assigned instead. ``delivered`` counts tests.
-    ``refused`` names what the TMS does not accept: with any, the journal is never deleted. ``problem`` is why
+    ``refused`` names the tests that the TMS rejected: the journal is then not deleted. ``problem`` is why
     a journal cannot be delivered until a user intervenes.
     """
 

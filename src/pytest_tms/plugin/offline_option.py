@@ -10,7 +10,7 @@ from pytest_tms.settings.table import OFFLINE
 
 
 def restore_test_path(config: pytest.Config) -> None:
-    """Restore the test path in ``pytest --tms-offline tests``, where the parser takes it for the folder.
+    """Restore the test path in ``pytest --tms-offline tests``, which the parser treats as the folder.
 
     A test path is a file, or a folder with Python files and without journals.
     """
@@ -27,7 +27,7 @@ def restore_test_path(config: pytest.Config) -> None:
 def misread_folder(config: pytest.Config) -> str:
     """Return a correction if the folder prevented pytest from finding its settings; else an empty text.
 
-    pytest looks for its settings before it knows this option, and takes an existing folder for a test path.
+    pytest looks for its settings before it knows this option, and treats an existing folder as a test path.
     """
     given, here = _separate_folder(config), config.invocation_params.dir
     path = here / given

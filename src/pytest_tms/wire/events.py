@@ -71,7 +71,7 @@ class EventData(Request, frozen=True, kw_only=True):
 
 
 class Event(Request, frozen=True, kw_only=True):
-    """POST /webhooks/executions/{id}: what a runner reports about its execution.
+    """POST /webhooks/executions/{id}: an event that a runner reports about its execution.
 
     ``timestamp`` is when it was sent. ``happened_at`` is when it happened, if it is sent afterwards; it
     belongs to the capability ``replay``.

@@ -54,7 +54,7 @@ NOT_PROPERTIES = {
 
 @dataclass(frozen=True)
 class Fixture:
-    """A setup or teardown in a container: what it failed with, if it did, and its files."""
+    """A setup or teardown in a container: its error and traceback, if it failed, and its files."""
 
     error: str | None
     longrepr: str | None
@@ -319,7 +319,7 @@ def _parameters(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _properties(document: dict[str, Any], labels: dict[str, list[str]]) -> dict[str, Any]:
-    """Return the labels, the details of the status, and the members that no field of a result takes."""
+    """Return the labels, the details of the status, and the members that have no field of a result."""
     others = {name: document[name] for name in list(document)[:MAX_ITEMS] if name not in NOT_PROPERTIES}
     details = mapping(document.get("statusDetails"))
     flags = {name: details[name] for name in ("known", "muted", "flaky") if details.get(name)}

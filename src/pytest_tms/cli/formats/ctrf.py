@@ -32,7 +32,7 @@ from pytest_tms.cli.formats.report_file import ReportFile
 from pytest_tms.cli.formats.status_words import outcome_of_words
 
 RUN_PROPERTIES = ("tool", "environment", "extra")
-"""Objects beside the tests, which describe the whole run."""
+"""Objects that describe the whole run."""
 NOT_PROPERTIES = {
     *("name", "status", "rawStatus", "duration", "start", "stop", "suite", "filePath", "message", "trace"),
     *("tags", "labels", "retries", "retryAttempts", "flaky", "stdout", "stderr", "threadId", "parameters"),
@@ -237,7 +237,7 @@ def _lines(value: object) -> str | None:
 
 
 def _properties(test: dict[str, Any], outcome: str) -> dict[str, Any]:
-    """Return the labels, and the members that no field of a result takes."""
+    """Return the labels, and the members that have no field of a result."""
     others = {name: test[name] for name in list(test)[:MAX_ITEMS] if name not in NOT_PROPERTIES}
     for name in ("labels", "parameters"):
         if not isinstance(test.get(name), dict):

@@ -1,4 +1,4 @@
-"""JSON read in parts, so that memory holds one value of a large document at a time."""
+"""Reads JSON in parts, so that memory holds one value of a large document at a time."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Repair:
         self._held = ""
 
     def feed(self, chunk: str) -> str:
-        """Return what can be parsed of the text so far."""
+        """Return the part of the text so far that can be parsed."""
         text = self._held + ILLEGAL.sub("\ufffd", chunk)
         end = max(text.rfind(start, -MAX_PARTIAL) for start in "&<]")
         if end >= 0 and text.startswith("]", end) and text[end - 1 : end] == "]":
@@ -32,7 +32,7 @@ class Repair:
         return self._repair(text[:end] if end >= 0 else text)
 
     def finish(self) -> str:
-        """Return the rest."""
+        """Return the remaining text."""
         held, self._held = self._held, ""
         return self._repair(held)
 

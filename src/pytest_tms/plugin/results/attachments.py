@@ -24,7 +24,7 @@ KINDS: dict[str, AttachmentKind] = {
 """The kinds of files by the suffix of their names; any other is a ``file``."""
 
 ATTACHED: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
-"""On a test: what it attached, as ``artifacts`` (name, kind, path) and ``properties``, plain values."""
+"""On a test: its attachments, as ``artifacts`` (name, kind, path) and ``properties``, plain values."""
 
 REPORTING: pytest.StashKey[dict[str, str]] = pytest.StashKey()
 """On the config of a reporting process: ``execution`` (if it is known), ``shard``, ``journal``, the

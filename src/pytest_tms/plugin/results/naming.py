@@ -46,7 +46,7 @@ _FILE = re.compile(r"[^\r\n]*\.\w{1,10}")
 def ungrouped(nodeid: str, extra: Mapping[str, Any]) -> str:
     """Return a node id without the ``@group`` that xdist's loadgroup appended to it.
 
-    The worker reports what it appended; of a test that crashed before its first report only the id is known.
+    The worker reports the appended group; of a test that crashed before its first report only the id exists.
     """
     group = extra.get("group")
     if group is None:

@@ -39,7 +39,7 @@ class Phase(msgspec.Struct):
 def is_failure(phase: Phase) -> bool:
     """Return whether a phase failed, or ended in an outcome that pytest does not have.
 
-    A function: a property of the struct keeps every object of the session alive until the interpreter ends.
+    Not a property of the struct, which would keep all objects of the session in memory until the end.
     """
     return phase.outcome not in ("passed", "skipped")
 
@@ -83,7 +83,7 @@ class OpenTest(msgspec.Struct):
     latest: Sections = []
 
     def add_attached(self, attached: dict[str, Any]) -> None:
-        """Add what the current attempt attached."""
+        """Add the attachments of the current attempt."""
         self.attach(attached.get("artifacts", []))
         self.properties.update(attached.get("properties", {}))
 
@@ -118,7 +118,7 @@ def outcome_of(outcome: object) -> str:
 
 
 def phase_of(report: pytest.TestReport) -> Phase:
-    """Return a copy of what a report contains about its phase."""
+    """Return a copy of the values of a report that describe its phase."""
     values = report.__dict__
     wasxfail = values.get("wasxfail")
     return Phase(

@@ -1,4 +1,4 @@
-"""Builds results from what was observed of a test. Pure functions.
+"""Builds results from the collected reports of a test. Pure functions.
 
 docs/outcomes.md describes the mapping.
 """
@@ -83,7 +83,7 @@ def build_result(
 
 
 def collect_properties(extra: Mapping[str, Any], properties: dict[str, Any]) -> dict[str, Any] | None:
-    """Return a test's properties: the arguments of its markers, what it recorded, and its id."""
+    """Return a test's properties: the arguments of its markers, the recorded values, and its id."""
     if marks := extra.get("marks"):
         properties = {**marks, **properties}
     if "id" in extra:
@@ -109,7 +109,7 @@ def not_collected(report: pytest.CollectReport, clip: Clip) -> TestResult:
 
 
 def is_final(attempt: AttemptReports) -> bool:
-    """Return whether no other attempt follows: none requested a rerun, and what was set up was also called.
+    """Return whether no other attempt follows: none requested a rerun, and a setup was followed by a call.
 
     The plugin ``flaky`` leaves out the setup or call of an attempt that it will repeat, so that a teardown
     alone decides nothing unless it failed.

@@ -35,7 +35,7 @@ Record = Callable[[str, object], None]
 
 
 def suite_properties(config: pytest.Config) -> dict[str, Any]:
-    """Return what tests recorded with ``record_testsuite_property``, in every worker; plain values."""
+    """Return the values that tests of all workers recorded with ``record_testsuite_property``."""
     return config.stash.get(SUITE, {})
 
 
@@ -91,7 +91,7 @@ class RecordedProperties:
 
 
 def split_properties(user_properties: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return what ``record_property`` and pytest-playwright recorded, as artifacts and properties."""
+    """Return the values of ``record_property`` and pytest-playwright, as artifacts and properties."""
     artifacts: list[dict[str, Any]] = []
     properties: dict[str, Any] = {}
     for pair in user_properties:

@@ -258,7 +258,7 @@ class Recorder:
 
     @staticmethod
     def _add_details(test: OpenTest, report: pytest.TestReport, kept: Mapping[str, Any]) -> None:
-        """Add what an attempt left: files, properties, and failures that were not logged."""
+        """Add the files and properties of an attempt, and failures that were not logged."""
         if kept:
             for failure in kept.get("unlogged", ()):
                 _insert(test, failure)

@@ -91,7 +91,7 @@ class ResultDelivery:
         return self._recorded("the wait for the TMS was interrupted")
 
     def _deliver_in_foreground(self, seconds: float) -> SenderState:
-        """Deliver here: no sender could be started, it has died, or it cannot read what is in memory."""
+        """Deliver in this process: there is no sender, or it cannot read the lines in memory."""
         from pytest_tms.sender.process import deliver_in_foreground
 
         state = deliver_in_foreground(self._config(seconds), self._writer.memory)

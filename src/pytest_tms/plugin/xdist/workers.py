@@ -17,8 +17,8 @@ class Workers:
     """Maps workers to shards: "1" to "N" in their order, or the one shard that ``--tms-shard`` names.
 
     A replacement worker takes over its predecessor's shard: xdist gives it a new id, but starts it from the
-    same spec object. ``context`` returns what a worker on a shard needs, ``on_collected`` receives how many
-    tests the workers run.
+    same spec object. ``context`` returns the context of a worker by its shard, ``on_collected`` receives the
+    number of tests that the workers run.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ def send_event(
     caller: Caller,
     execution_id: str,
 ) -> wire.EventAccepted:
-    """Store an event and apply it; repeated and late events do not change what has ended."""
+    """Store an event and apply it; repeated and late events do not change an ended execution or shard."""
     event, document = decode(body, wire.Event, partial(_problems, execution_id))
     return events.accept_event(
         database,

@@ -28,7 +28,7 @@ def rate_limit_guard(rate_limits: RateLimits, database: Database) -> Guard:
         context = request_context(connection.scope)
         if call is None or call.limit is None or context.caller is None:
             return
-        # The events of an execution share one counter, whichever token they are sent with.
+        # The events of an execution share one counter, for all tokens.
         of_execution = call.limit == "events"
         key = connection.path_params["execution_id"][:100] if of_execution else context.caller.id
         meter = rate_limits.meter(call.limit, hash_token(key))

@@ -16,7 +16,7 @@ DEFAULT_SILENCE = 60_000
 def claim(shard: Shard | None, declared: int | None, now: int, silence: int) -> Claim:
     """Decide which shard a new runner is assigned; ``declared`` is the number of its CI attempt.
 
-    ``silence`` is the milliseconds that a runner may be silent.
+    ``silence`` is the number of milliseconds without a report after which a runner counts as dead.
     """
     if shard is None or shard.is_untouched:
         return "own"

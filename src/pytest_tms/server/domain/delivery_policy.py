@@ -18,7 +18,7 @@ DISABLE_AFTER = 5 * DAY
 RETENTION = {"delivered": 3 * DAY, "failed": 30 * DAY}
 """Milliseconds for which deliveries are kept after their end, by status."""
 LONGEST_DELAY = DAY
-"""Milliseconds to the next attempt at most, whatever Retry-After the endpoint sends."""
+"""Milliseconds to the next attempt at most, also if the endpoint sends a longer Retry-After."""
 OVERLOADED = frozenset({429, 502, 504})
 """Status codes of an overloaded endpoint: all its deliveries wait, not only the failed one."""
 GONE = 410

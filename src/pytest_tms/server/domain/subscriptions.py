@@ -1,4 +1,4 @@
-"""Validation of webhooks: problems of their fields, with what to do instead."""
+"""Validation of webhooks: problems of their fields, each with a remedy."""
 
 from __future__ import annotations
 

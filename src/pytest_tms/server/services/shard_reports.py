@@ -64,8 +64,8 @@ def store(
     """Store a report of a shard of a locked execution; the caller stores the execution.
 
     ``now`` is when it was received and ``then`` when it happened, in milliseconds since 1970. ``silence`` is
-    the milliseconds after which a silent runner is not alive. A report of an attempt that is not the current
-    one changes only tests.
+    the number of milliseconds without a report after which a runner counts as dead. A report of an attempt
+    that is not the current one changes only tests.
     """
     claimed = claim(connection, execution, report.origin, now, silence)
     shard = _with_tests(connection, claimed, report.rows, now)

@@ -215,7 +215,7 @@ async def validate_webhook(
     *,
     idempotency: IdempotencyGuard,
 ) -> wire.WebhookValidation:
-    """Send a test payload to a webhook, whatever its status, and return the result.
+    """Send a test payload to a webhook of any status, and return the result.
 
     The idempotency key is claimed in a transaction of its own, so that neither a transaction nor a thread
     waits for the endpoint.

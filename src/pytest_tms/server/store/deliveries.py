@@ -44,7 +44,7 @@ class DueDelivery(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The outcome of one attempt: the response of the endpoint, and what follows from it."""
+    """The outcome of one attempt: the response of the endpoint, and the decision that follows."""
 
     webhook_id: str
     execution_id: str
@@ -183,7 +183,7 @@ def _postpone(connection: Connection, retried: Outcome) -> None:
 def _save_webhooks(
     connection: Connection, locked: Mapping[str, Webhook], outcomes: Sequence[Outcome], now: int
 ) -> None:
-    """Save what follows from outcomes for their webhooks; fail the pending deliveries of a disabled one."""
+    """Update the webhooks of these outcomes; fail the pending deliveries of a disabled webhook."""
     for webhook_id, webhook in locked.items():
         decisions = [each.decision for each in outcomes if each.webhook_id == webhook_id]
         changed = after_attempts(webhook, decisions, now)

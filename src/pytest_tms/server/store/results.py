@@ -1,8 +1,8 @@
 """Results of tests: each once per attempt of its shard; the newest attempt is the verdict.
 
 Results of an execution are numbered in the order of arrival, and stored in that order: narrow rows in
-``results``, what lists show of those that did not pass in ``result_details``, and the documents as they were
-sent in ``result_documents``. A result that is sent again replaces the one of the same attempt.
+``results``, errors and excerpts of those that did not pass in ``result_details``, and the documents as they
+were sent in ``result_documents``. A result that is sent again replaces the one of the same attempt.
 """
 
 from __future__ import annotations
