@@ -92,7 +92,7 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         201,
     )
     shared = {"testSuite": "all", "environment": "dev", "runKey": "plans"}
-    assert [api.ask("POST", "/executions", shared).status_code for _ in range(2)] == [201, 200]
+    assert [api.request("POST", "/executions", shared).status_code for _ in range(2)] == [201, 200]
     api.send(execution, "execution.started", shardId="1")
     api.send(execution, "execution.progress", shardId="1", tests=[result("a"), result("b", "failed")])
     wait_for(lambda: any(got.payload["event"] == "execution.progress" for got in subscribers.of("plans")))
