@@ -1,4 +1,4 @@
-"""What every test may use: a real TMS, started as users start it, and a foreign one that responds as a test wants it."""
+"""Fixtures for all tests: a real TMS, started as users start it, and a foreign one with defined responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.api import Api, Serve, running, scratch_database
-from tests.helpers.foreign_tms import Foreign, mocked, served
+from tests.helpers.foreign_tms import ForeignTms, mocked, served
 from tests.helpers.processes import Tms, run_tms, serve
 
 pytest_plugins = ["pytester"]
@@ -19,7 +19,7 @@ pytest_plugins = ["pytester"]
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the TMS settings of whoever runs it, nor the CI that it runs in."""
+    """Remove TMS settings and CI variables from the environment of every test."""
     for name in list(os.environ):
         if name.startswith("TMS_") or name in ("CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
             monkeypatch.delenv(name)
@@ -27,7 +27,7 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def tms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tms]:
-    """A TMS on SQLite that all tests share; each makes executions of its own."""
+    """A TMS on SQLite that all tests share; each creates its own executions."""
     data_dir = tmp_path_factory.mktemp("tms")
     process, url = serve(data_dir)
     made = run_tms("token", "create", "--name", "tests", "--json", "--data-dir", str(data_dir))
@@ -38,14 +38,14 @@ def tms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tms]:
 
 
 @pytest.fixture
-def mocked_tms() -> Iterator[Foreign]:
+def mocked_tms() -> Iterator[ForeignTms]:
     """A foreign TMS for code that runs in the process of the test."""
     with mocked() as known:
         yield known
 
 
 @pytest.fixture
-def foreign() -> Iterator[Foreign]:
+def foreign() -> Iterator[ForeignTms]:
     """A foreign TMS for code that runs in another process."""
     with served() as known:
         yield known
@@ -68,7 +68,7 @@ def postgres_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def server(request: pytest.FixtureRequest) -> Api:
-    """A server on each database in turn."""
+    """A server on each database, one after the other."""
     name = "sqlite_api" if request.param == "sqlite" else "postgres_api"
     found: Api = request.getfixturevalue(name)
     return found
@@ -76,16 +76,16 @@ def server(request: pytest.FixtureRequest) -> Api:
 
 @pytest.fixture
 def api(server: Api) -> Iterator[Api]:
-    """A server on each database in turn, which writes nothing to its terminal while it is asked."""
-    before = server.said()
+    """A server on each database, which prints nothing during a test."""
+    before = server.output()
     yield server
-    server.forget_webhooks()
-    assert server.said() == before
+    server.delete_webhooks()
+    assert server.output() == before
 
 
 @pytest.fixture
 def start() -> Iterator[Serve]:
-    """Start `tms serve`; what a failing test leaves running is stopped."""
+    """Start `tms serve`; a server that a failing test left running is stopped."""
     started: list[subprocess.Popen[bytes]] = []
 
     def one(data_dir: Path, *options: str, **environ: str) -> tuple[subprocess.Popen[bytes], str]:

@@ -4,7 +4,7 @@
 annotations, ``Tms`` is the type of the ``tms`` fixture and ``Summary`` the type of the argument of the hook
 ``pytest_tms_finished``.
 
-The names load on first use, so that pytest can import the plugin beside them without paying for the client.
+The names load on first use, so that a run that imports only the plugin does not load the client.
 """
 
 from __future__ import annotations

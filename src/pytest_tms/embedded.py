@@ -1,4 +1,4 @@
-"""Finds or starts the embedded TMS in a process of its own: this package imports no code of the server."""
+"""Finds or starts the local server in a process of its own. Imports no code of the server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ START_TIMEOUT = 60
 
 
 def find_or_start(session: int) -> tuple[str, str]:
-    """Return the base URL and the token of the embedded TMS, which runs as long as process ``session``.
+    """Return the base URL and the token of the local server, which runs as long as process ``session``.
 
     Raises:
         ValueError: it cannot be started; the message names the reason.
@@ -38,18 +38,18 @@ def find_or_start(session: int) -> tuple[str, str]:
                 f"TMS_SERVER_PYTHON is {python!r}, which cannot be run ({error.strerror}): set it to the "
                 f"Python of an environment with pytest-tms[server]"
             ) from None
-        raise ValueError("the embedded TMS did not start: run `tms serve` to see why") from None
+        raise ValueError("the local server did not start: run `tms serve` to see why") from None
     except subprocess.TimeoutExpired:
-        raise ValueError("the embedded TMS did not start: run `tms serve` to see why") from None
+        raise ValueError("the local server did not start: run `tms serve` to see why") from None
     if done.returncode != 0:
         reason = done.stderr.strip().splitlines()[-1:] or ["run `tms serve` to see why"]
-        raise ValueError(f"the embedded TMS did not start: {reason[0]}")
+        raise ValueError(f"the local server did not start: {reason[0]}")
     try:
-        answer = json.loads(done.stdout)
-        return str(answer["url"]), str(answer["token"])
+        document = json.loads(done.stdout)
+        return str(document["url"]), str(document["token"])
     except (ValueError, LookupError, TypeError):
         raise ValueError(
-            f"the embedded TMS did not start: {command[0]} is not the command of pytest-tms[server]"
+            f"the local server did not start: {command[0]} is not the command of pytest-tms[server]"
         ) from None
 
 

@@ -42,8 +42,8 @@ def verify(
         secret: the secret of the webhook, or several while one replaces another.
         headers: the headers of the request, with names in any case.
         body: the body exactly as received.
-        tolerance: seconds by which ``webhook-timestamp`` may differ from ``now``, which prevents that a
-            captured delivery is sent again later.
+        tolerance: seconds by which ``webhook-timestamp`` may differ from ``now``, so that a captured
+            delivery cannot be sent again later.
         now: the time in seconds since 1970; None for the clock.
 
     Raises:

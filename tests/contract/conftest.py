@@ -1,4 +1,4 @@
-"""The integration document, read when the tests run, and plain HTTP to hold the server against it.
+"""The integration document, read when the tests run, and requests that check the server against it.
 
 The document lies beside the repository and is not part of it: without it these tests skip.
 """
@@ -26,7 +26,7 @@ Place = Callable[..., str]
 
 @pytest.fixture(scope="session")
 def document() -> Document:
-    """The document, where there is one."""
+    """The document; skips the test if it is missing."""
     if not DOCUMENT.is_file():
         pytest.skip("the integration document is not beside the repository")
     return Document.read(DOCUMENT)
@@ -34,14 +34,16 @@ def document() -> Document:
 
 @dataclass(frozen=True)
 class Api:
-    """The server over plain HTTP: one request each, no retry, nothing followed."""
+    """The server over plain HTTP: one request per call, without retries and redirects."""
 
     url: str
     token: str
     session: requests.Session
 
-    def ask(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> requests.Response:
-        """Ask with the API token unless another is given; ``path`` may be a whole URL of the server."""
+    def request(
+        self, method: str, path: str, body: Any = None, *, token: str | None = None
+    ) -> requests.Response:
+        """Send a request with the API token unless another is given; ``path`` may be a whole URL of the server."""
         token = self.token if token is None else token
         return self.session.request(
             method,
@@ -53,22 +55,22 @@ class Api:
         )
 
     def create(self, **more: Any) -> dict[str, Any]:
-        """A new execution, as the server answers it."""
-        answer = self.ask("POST", "/executions", {"testSuite": "smoke", "environment": "staging", **more})
+        """Create an execution and return the response."""
+        answer = self.request("POST", "/executions", {"testSuite": "smoke", "environment": "staging", **more})
         assert answer.status_code == 201, answer.text
         created: dict[str, Any] = answer.json()
         return created
 
     def status(self, execution_id: str) -> dict[str, Any]:
         """An execution's status and results."""
-        answer = self.ask("GET", f"/executions/{execution_id}")
+        answer = self.request("GET", f"/executions/{execution_id}")
         assert answer.status_code == 200, answer.text
         status: dict[str, Any] = answer.json()
         return status
 
     def send(self, execution: dict[str, Any], payload: dict[str, Any]) -> requests.Response:
         """Report an event of an execution with the execution's own token."""
-        answer = self.ask(
+        answer = self.request(
             "POST",
             execution["webhookUrl"],
             payload | {"executionId": execution["executionId"]},
@@ -80,7 +82,7 @@ class Api:
 
 @pytest.fixture
 def api(tms: Tms) -> Iterator[Api]:
-    """The shared server, whatever proxy there is."""
+    """The shared server, without proxies of the environment."""
     with requests.Session() as session:
         session.trust_env = False
         yield Api(tms.url, tms.token, session)
@@ -112,7 +114,7 @@ def placed(document: Document, api: Api) -> Place:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run a program in an empty directory, straight to the server whatever proxy there is."""
+    """Run a program in an empty directory, without proxies of the environment."""
     direct = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
     def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:

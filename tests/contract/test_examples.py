@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from tests.contract.conftest import Api, Place, Run
 from tests.helpers.document import Document
-from tests.helpers.foreign_tms import Foreign
+from tests.helpers.foreign_tms import ForeignTms
 
 REPOSITORY = Path(__file__).parents[2]
 STEP_1 = "Step 1: Create Execution"
@@ -106,10 +106,10 @@ class TestJavaScript:
         assert status["progress"]["shardsCompleted"] == 2
 
     def test_a_retried_request_gets_through_after_two_503(
-        self, document: Document, run: Run, foreign: Foreign, node_modules: Path
+        self, document: Document, run: Run, foreign: ForeignTms, node_modules: Path
     ) -> None:
         for status in (503, 503, 200):
-            foreign.will_answer(status, {})
+            foreign.add_response(status, {})
         call = f"""
             const axios = require('axios');
             retryRequest(() => axios.post('{foreign.url}', {{}}), 3, 10)

@@ -40,7 +40,7 @@ class TestExecutions:
     ) -> None:
         method, path = document.endpoint("Create Test Execution")
         for body in variants(document, "Create Test Execution"):
-            answer = api.ask(method, path, body)
+            answer = api.request(method, path, body)
             assert answer.status_code == 201, answer.text
             created = answer.json()
             check(created, response(document, "Create Test Execution"))
@@ -57,7 +57,7 @@ class TestExecutions:
         for heading in EVENTS:
             api.send(execution, json.loads(document.block(heading, "json")))
         method, path = document.endpoint("Get Execution Status")
-        answer = api.ask(method, path.format(executionId=execution["executionId"]))
+        answer = api.request(method, path.format(executionId=execution["executionId"]))
         assert answer.status_code == 200
         check(answer.json(), response(document, "Get Execution Status"))
 
@@ -66,7 +66,7 @@ class TestExecutions:
     ) -> None:
         execution_id = api.create()["executionId"]
         method, path = document.endpoint("Cancel Execution")
-        answer = api.ask(method, path.format(executionId=execution_id))
+        answer = api.request(method, path.format(executionId=execution_id))
         assert answer.status_code == 200
         check(answer.json(), response(document, "Cancel Execution"))
         assert api.status(execution_id)["status"] == "cancelled"
@@ -79,7 +79,7 @@ class TestResults:
         method, path = document.endpoint("Submit Test Results")
         for body in variants(document, "Submit Test Results"):
             execution_id = api.create()["executionId"]
-            answer = api.ask(method, path, body | {"executionId": execution_id})
+            answer = api.request(method, path, body | {"executionId": execution_id})
             assert answer.status_code == 201, answer.text
             check(answer.json(), response(document, "Submit Test Results"))
             assert answer.json()["executionId"] == execution_id
@@ -97,14 +97,14 @@ class TestWebhooks:
     def test_a_validation_is_answered_as_documented(self, document: Document, api: Api) -> None:
         webhook_id = self.register(document, api).json()["webhookId"]
         method, path = document.endpoint("Validate Webhook")
-        answer = api.ask(method, path.format(webhookId=webhook_id))
+        answer = api.request(method, path.format(webhookId=webhook_id))
         assert answer.status_code == 200, answer.text
         check(answer.json(), response(document, "Validate Webhook"))
 
     def register(self, document: Document, api: Api) -> requests.Response:
         method, path = document.endpoint("Register Webhook")
         (body,) = variants(document, "Register Webhook")
-        return api.ask(method, path, body)
+        return api.request(method, path, body)
 
 
 class TestEvents:
@@ -140,7 +140,7 @@ class TestErrors:
     def test_a_bad_suite_is_answered_with_the_documented_error(self, document: Document, api: Api) -> None:
         method, path = document.endpoint("Create Test Execution")
         body = next(variants(document, "Create Test Execution")) | {"testSuite": "nightly"}
-        answer = api.ask(method, path, body)
+        answer = api.request(method, path, body)
         documented = json.loads(document.block(ERROR, "json"))
         assert answer.status_code == 422
         check(answer.json(), documented)
@@ -154,7 +154,7 @@ class TestErrors:
     ) -> None:
         method, path = document.endpoint(heading)
         body = next(variants(document, heading)) if heading in TAKES_A_BODY else None
-        answer = api.ask(method, re.sub(r"\{\w+\}", "any", path), body, token=token)
+        answer = api.request(method, re.sub(r"\{\w+\}", "any", path), body, token=token)
         assert answer.status_code == 401
         documented = json.loads(document.block(ERROR, "json"))
         check(answer.json(), {"error": documented["error"] | {"details": []}})
@@ -166,9 +166,9 @@ class TestErrors:
         own = execution["webhookToken"]
         api.send(execution, {"event": "execution.started"})
         method, path = document.endpoint("Get Execution Status")
-        answer = api.ask(method, path.format(executionId=execution["executionId"]), token=own)
+        answer = api.request(method, path.format(executionId=execution["executionId"]), token=own)
         assert answer.status_code in (401, 403)
-        answer = api.ask("POST", api.create()["webhookUrl"], {"event": "execution.started"}, token=own)
+        answer = api.request("POST", api.create()["webhookUrl"], {"event": "execution.started"}, token=own)
         assert answer.status_code in (401, 403)
 
 
@@ -177,7 +177,7 @@ class TestLimits:
         rows = re.findall(r"^\| `(/\w+)` \| (\d+) requests \| per hour \|", document.text, re.MULTILINE)
         assert len(rows) == 3
         for path, amount in rows:
-            answer = limited.ask("POST", path, {})
+            answer = limited.request("POST", path, {})
             assert answer.headers["X-RateLimit-Limit"] == amount
             assert answer.headers["X-RateLimit-Window"] == "3600"
 
@@ -186,7 +186,7 @@ class TestLimits:
             line.split(": ", 1) for line in document.block("Rate Limit Headers", "http").splitlines()
         )
         method, path = document.endpoint("Create Test Execution")
-        answer = limited.ask(method, path, next(variants(document, "Create Test Execution")))
+        answer = limited.request(method, path, next(variants(document, "Create Test Execution")))
         sent = {name: int(answer.headers[name]) for name in documented}
         assert sent["X-RateLimit-Limit"] == int(documented["X-RateLimit-Limit"])
         assert sent["X-RateLimit-Window"] == int(documented["X-RateLimit-Window"])

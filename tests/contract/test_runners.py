@@ -51,7 +51,7 @@ def test_a_runner_reports_its_checks(runner: Run, api: Api) -> None:
         ("1", "completed"),
         ("2", "completed"),
     ]
-    tests = api.ask("GET", f"/executions/{execution_id}/tests").json()["tests"]
+    tests = api.request("GET", f"/executions/{execution_id}/tests").json()["tests"]
     assert sorted(test["title"] for test in tests) == sorted(TITLES)
 
 

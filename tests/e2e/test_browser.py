@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.helpers.api import Api, good, result, running
+from tests.helpers.api import Api, expect_success, result, running
 from tests.integration.server.test_authentication import BEYOND
 from tests.integration.server.test_pages import HOSTILE, hostile
 from tests.integration.server.test_tokens import stored
@@ -61,11 +61,11 @@ def webhook(api: Api, text: str) -> Iterator[str]:
         "filters": {"testSuites": ["smoke"], "environments": ["dev"]},
         text[:9000]: text[:9000],
     }
-    made = good(api.ask("POST", "/webhooks", body), 201)
+    made = expect_success(api.request("POST", "/webhooks", body), 201)
     path = f"/webhooks/{made['webhookId']}"
-    good(api.ask("PATCH", path, {"status": "paused"}), 200)
+    expect_success(api.request("PATCH", path, {"status": "paused"}), 200)
     yield made["webhookId"]
-    good(api.ask("DELETE", path), 200)
+    expect_success(api.request("DELETE", path), 200)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from pytest_tms import wire
-from tests.helpers.processes import Tms, outside, wait_for
+from tests.helpers.processes import Tms, environ_outside_pytest, wait_for
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "ci"
 SHARDS = range(1, 5)
@@ -195,7 +195,7 @@ class Workflow:
     def start(self, shard: int, attempt: int = 1, **environ: str) -> subprocess.Popen[str]:
         clean = {
             name: value
-            for name, value in outside(os.environ).items()
+            for name, value in environ_outside_pytest(os.environ).items()
             if not name.startswith(("CI", "GITHUB_", "BUILD", "JENKINS"))
         }
         variables = {

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.helpers import environments, npm
-from tests.helpers.api import Api, good
+from tests.helpers.api import Api, expect_success
 
 DRIVERS = Path(__file__).parent / "generated_clients"
 SEEN = {
@@ -44,14 +44,14 @@ rules:
 @pytest.fixture
 def api(sqlite_api: Api) -> Any:
     yield sqlite_api
-    sqlite_api.forget_webhooks()
+    sqlite_api.delete_webhooks()
 
 
 @pytest.fixture
 def document(api: Api, tmp_path: Path) -> Path:
     """The document as the server gives it, in a file."""
     path = tmp_path / "openapi.json"
-    path.write_text(json.dumps(good(api.ask("GET", "/openapi.json"), 200)))
+    path.write_text(json.dumps(expect_success(api.request("GET", "/openapi.json"), 200)))
     return path
 
 

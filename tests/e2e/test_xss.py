@@ -10,9 +10,9 @@ from urllib.parse import quote
 import pytest
 
 from tests.e2e.test_browser import PAGES, browser  # noqa: F401  # a fixture
-from tests.helpers.api import Api, good, running
+from tests.helpers.api import Api, expect_success, running
 from tests.helpers.processes import wait_for
-from tests.helpers.subscribers import Got, subscribing
+from tests.helpers.subscribers import ReceivedRequest, subscribing
 from tests.integration.webhooks.conftest import deliveries
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 def test_no_field_of_anybody_runs_on_any_page(api: Api, browser: Browser, vector: str) -> None:  # noqa: F811
     text = texts(vector)
 
-    async def answers(_: Got, writer: asyncio.StreamWriter) -> None:
+    async def answers(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         writer.write(f"HTTP/1.1 500 {vector.format('phrase')}\r\nX-Y: {vector}\r\n\r\n".encode())
         writer.close()
 
@@ -129,11 +129,13 @@ def test_no_field_of_anybody_runs_on_any_page(api: Api, browser: Browser, vector
             "retryPolicy": {"maxRetries": 0},
             text["key"]: text["value"],
         }
-        hook = good(api.ask("POST", "/webhooks", body), 201)
+        hook = expect_success(api.request("POST", "/webhooks", body), 201)
         execution_id = execution(api, text)
         wait_for(lambda: deliveries(api, hook, "failed"), 10)
     # Filters name only suites that the operator lists, so that they hold nothing of a stranger.
-    good(api.ask("PATCH", f"/webhooks/{hook['webhookId']}", {"filters": {"testSuites": ["all"]}}), 200)
+    expect_success(
+        api.request("PATCH", f"/webhooks/{hook['webhookId']}", {"filters": {"testSuites": ["all"]}}), 200
+    )
     strange = quote(text["strange"], safe="")
     paths = [path.format(execution_id, hook=hook["webhookId"]) for path in PAGES]
     paths += [

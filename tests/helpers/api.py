@@ -20,12 +20,12 @@ from tests.helpers.processes import run_tms, serve
 Serve = Callable[..., tuple[subprocess.Popen[bytes], str]]
 POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432"
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
-"""A key for TMS_SERVER_KEYS, which servers of one PostgreSQL database need in common."""
+"""A key for TMS_SERVER_KEYS, which all servers of one PostgreSQL database share."""
 
 
 @dataclass(frozen=True)
 class Api:
-    """A running server, asked as any runner could."""
+    """A running server, and requests to it over HTTP."""
 
     url: str
     token: str
@@ -37,10 +37,10 @@ class Api:
     def root(self) -> str:
         return self.url.removesuffix("/api")
 
-    def ask(
+    def request(
         self, method: str, path: str, body: object = None, *, token: str | None = None, **headers: str
     ) -> requests.Response:
-        """One request; bytes go as they are, anything else as JSON; no token where it is empty."""
+        """Send one request: bytes unchanged, any other body as JSON; an empty ``token`` sends none."""
         sent: dict[str, str] = {"Content-Type": "application/json"}
         if token is None or token:
             sent["Authorization"] = f"Bearer {token or self.token}"
@@ -51,20 +51,20 @@ class Api:
 
     def create(self, **fields: Any) -> dict[str, Any]:
         body = {"testSuite": "all", "environment": "dev", **fields}
-        return good(self.ask("POST", "/executions", body), 201)
+        return expect_success(self.request("POST", "/executions", body), 201)
 
     def send(self, execution: dict[str, Any], event: str, **data: Any) -> dict[str, Any]:
-        """An event by the execution's own token."""
+        """Send an event with the token of the execution."""
         body = {"event": event, "executionId": execution["executionId"], "data": data}
-        answer = self.ask("POST", execution["webhookUrl"], body, token=execution["webhookToken"])
-        return good(answer, 202)
+        response = self.request("POST", execution["webhookUrl"], body, token=execution["webhookToken"])
+        return expect_success(response, 202)
 
     def submit(self, execution: dict[str, Any], shard: str = "1", **fields: Any) -> dict[str, Any]:
         body = {"executionId": execution["executionId"], "shardId": shard, **fields}
-        return good(self.ask("POST", "/results", body), 201)
+        return expect_success(self.request("POST", "/results", body), 201)
 
     def status(self, execution: dict[str, Any]) -> dict[str, Any]:
-        return good(self.ask("GET", f"/executions/{execution['executionId']}"), 200)
+        return expect_success(self.request("GET", f"/executions/{execution['executionId']}"), 200)
 
     def shard(self, execution: dict[str, Any], shard: str = "1") -> dict[str, Any]:
         shards = self.status(execution)["shardResults"]
@@ -73,49 +73,50 @@ class Api:
     def tests(self, execution: dict[str, Any]) -> list[dict[str, Any]]:
         """Every test of an execution, over all pages."""
         path = f"/executions/{execution['executionId']}/tests?limit=200"
-        page = good(self.ask("GET", path), 200)
+        page = expect_success(self.request("GET", path), 200)
         found: list[dict[str, Any]] = page["tests"]
         while page["cursor"]:
-            page = good(self.ask("GET", f"{path}&cursor={page['cursor']}"), 200)
+            page = expect_success(self.request("GET", f"{path}&cursor={page['cursor']}"), 200)
             found += page["tests"]
         return found
 
-    def forget_webhooks(self) -> None:
-        """Delete the webhooks that a test left: they would be sent all that later tests do."""
-        for webhook in good(self.ask("GET", "/webhooks"), 200)["webhooks"]:
-            good(self.ask("DELETE", f"/webhooks/{webhook['webhookId']}"), 200)
+    def delete_webhooks(self) -> None:
+        """Delete the webhooks that a test created: they would receive the events of later tests."""
+        for webhook in expect_success(self.request("GET", "/webhooks"), 200)["webhooks"]:
+            expect_success(self.request("DELETE", f"/webhooks/{webhook['webhookId']}"), 200)
 
     def page(self, path: str) -> requests.Response:
         return self.session.get(f"{self.root}{path}", timeout=60)
 
-    def said(self) -> str:
-        """What the server wrote to its terminal."""
+    def output(self) -> str:
+        """Return the output of the server."""
         return (self.data_dir / "serve.log").read_text()
 
 
-def good(answer: requests.Response, status: int) -> dict[str, Any]:
-    assert answer.status_code == status, f"{answer.status_code}: {answer.text[:2000]}"
-    document: dict[str, Any] = answer.json()
+def expect_success(response: requests.Response, status: int) -> dict[str, Any]:
+    """Return the JSON body of a response, after checking its status."""
+    assert response.status_code == status, f"{response.status_code}: {response.text[:2000]}"
+    document: dict[str, Any] = response.json()
     return document
 
 
-def refused(answer: requests.Response, status: int) -> dict[str, Any]:
-    """The error of an answer that has the documented shape and this status."""
-    assert answer.status_code == status, f"{answer.status_code}: {answer.text[:2000]}"
-    assert answer.headers["Content-Type"].partition(";")[0] == "application/json"
-    document = answer.json()
+def expect_error(response: requests.Response, status: int) -> dict[str, Any]:
+    """Return the error of a response, after checking its status and its documented form."""
+    assert response.status_code == status, f"{response.status_code}: {response.text[:2000]}"
+    assert response.headers["Content-Type"].partition(";")[0] == "application/json"
+    document = response.json()
     assert set(document) == {"error"}
     error: dict[str, Any] = document["error"]
     assert set(error) - {"hint"} == {"code", "message", "details", "requestId", "timestamp"}
     assert error["requestId"].startswith("req_")
-    assert error["requestId"] == answer.headers["X-Request-Id"]
+    assert error["requestId"] == response.headers["X-Request-Id"]
     assert error["message"]
     return error
 
 
-def fields(answer: requests.Response) -> set[str]:
-    """The fields that a 422 names."""
-    return {problem["field"] for problem in refused(answer, 422)["details"]}
+def invalid_fields(response: requests.Response) -> set[str]:
+    """Return the fields that a 422 response names."""
+    return {problem["field"] for problem in expect_error(response, 422)["details"]}
 
 
 def result(title: str = "t", status: str = "passed", **more: Any) -> dict[str, Any]:
@@ -124,13 +125,13 @@ def result(title: str = "t", status: str = "passed", **more: Any) -> dict[str, A
 
 @contextmanager
 def scratch_database() -> Iterator[str]:
-    """The URL of an empty PostgreSQL database; skips where no PostgreSQL answers."""
+    """The URL of an empty PostgreSQL database; skips the test if there is no PostgreSQL."""
     psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
     try:
         with socket.create_connection(("127.0.0.1", 5432), timeout=1):
             pass
     except OSError:
-        pytest.skip("no PostgreSQL answers on 127.0.0.1:5432")
+        pytest.skip("no PostgreSQL responds on 127.0.0.1:5432")
     name = f"tms_test_{secrets.token_hex(6)}"
     with psycopg.connect(f"{POSTGRES.replace('+psycopg', '')}/postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")

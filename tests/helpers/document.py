@@ -1,4 +1,4 @@
-"""The integration document's parts, found by the headings and labels under which they stand."""
+"""The integration document's parts, found by the headings and labels above them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block: the heading and the bold label it stands under, its language and its text."""
+    """One fenced block: its heading, bold label, language and text."""
 
     heading: str
     label: str
@@ -20,7 +20,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Document:
-    """The document's fenced blocks, endpoints and events; whatever is not there once is a LookupError."""
+    """The document's fenced blocks, endpoints and events; raises LookupError unless there is exactly one match."""
 
     text: str
     blocks: tuple[Block, ...]

@@ -1,4 +1,4 @@
-"""Environments for plugins that cannot live together, built once with pip and kept under .tms/venvs."""
+"""Environments for plugins that conflict with each other, built once with pip and kept under .tms/venvs."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ ENVIRONMENTS = {
         "imageio-ffmpeg",
     ),
 }
-"""What each environment has beside the plugin itself; "main" is the one that runs these tests."""
+"""The packages of each environment beside the plugin itself; "main" is the one that runs these tests."""
 
 
 def python(name: str) -> str:
-    """The interpreter of an environment, which is built where it is not there or its contents changed."""
+    """The interpreter of an environment, which is built if it does not exist or its contents changed."""
     if name == "main":
         return sys.executable
     folder = VENVS / name

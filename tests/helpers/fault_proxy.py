@@ -1,4 +1,4 @@
-"""A proxy between a client and the TMS that does to each request what it is told."""
+"""A proxy between a client and the TMS that causes a planned fault for each request."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ FAULTS = (
     "503",
 )
 HANG = 0.5
-"""Seconds that a hanging answer takes: more than the clients of these tests wait."""
+"""Seconds of a hanging response: longer than the timeouts of clients in these tests."""
 
 
 class Proxy:
-    """Forwards to ``upstream``; ``plan`` names the fault of each request to come, then all goes well."""
+    """Forwards to ``upstream``; ``plan`` has the faults of the next requests; later requests are forwarded."""
 
     def __init__(self, upstream: str) -> None:
         self.plan: list[str] = []
@@ -75,11 +75,11 @@ class Proxy:
             time.sleep(HANG)  # the fault itself
             return _reset(request)
         if fault in ("429", "500", "503"):
-            return _answer(request, int(fault), b"{}", {"Retry-After": "0"})
+            return _respond(request, int(fault), b"{}", {"Retry-After": "0"})
         if fault == "html":
-            return _answer(request, 200, b"<html>A proxy's page</html>", {"Content-Type": "text/html"})
+            return _respond(request, 200, b"<html>A proxy's page</html>", {"Content-Type": "text/html"})
         if fault == "login":
-            return _answer(request, 302, b"", {"Location": "/login"})
+            return _respond(request, 302, b"", {"Location": "/login"})
         status, content = self._forward(request, body)
         if fault == "twice":
             status, content = self._forward(request, body)
@@ -89,11 +89,11 @@ class Proxy:
             time.sleep(HANG)
             return _reset(request)
         if fault == "truncate":
-            _answer(request, status, content[: len(content) // 2], {}, length=len(content))
+            _respond(request, status, content[: len(content) // 2], {}, length=len(content))
             return _reset(request)
         if fault == "drip":
             return _drip(request, status, content)
-        return _answer(request, status, content, {})
+        return _respond(request, status, content, {})
 
     def _forward(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(
@@ -122,7 +122,7 @@ def proxy(upstream: str) -> Iterator[Proxy]:
     thread.join()
 
 
-def _answer(
+def _respond(
     request: BaseHTTPRequestHandler, status: int, content: bytes, headers: dict[str, str], length: int = -1
 ) -> None:
     request.send_response(status)

@@ -1,4 +1,4 @@
-"""Servers that are no TMS, or one in a bad state: each takes connections and misbehaves in its own way."""
+"""Servers that are not a TMS, or a broken one: each accepts connections and causes one kind of fault."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def resets(connection: socket.socket, over: threading.Event) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def answers(status: str, body: bytes = b"", **headers: str) -> Behave:
-    """Always the same, headers with underscores for dashes."""
+def responds_with(status: str, body: bytes = b"", **headers: str) -> Behave:
+    """Return a behaviour that sends this response; underscores in names of headers become dashes."""
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     head = "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *lines])
 
@@ -47,37 +47,37 @@ def answers(status: str, body: bytes = b"", **headers: str) -> Behave:
     return behave
 
 
-PEERS: dict[str, Behave] = {
+FAULTS: dict[str, Behave] = {
     "hangs": hangs,
     "drips": drips,
     "resets": resets,
-    "html": answers("200 OK", b"<html>Welcome</html>", Content_Type="text/html"),
-    "login": answers("302 Found", Location="https://sso.example.com/login"),
-    "expired": answers("200 OK", b"{}"),
+    "html": responds_with("200 OK", b"<html>Welcome</html>", Content_Type="text/html"),
+    "login": responds_with("302 Found", Location="https://sso.example.com/login"),
+    "expired": responds_with("200 OK", b"{}"),
 }
-"""By name; ``expired`` speaks TLS with a certificate that has run out."""
+"""Behaviours by name; ``expired`` uses TLS with an expired certificate."""
 
 
 @contextmanager
-def peer(behave: Behave, tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """A base URL at which ``behave`` meets each request."""
+def faulty_server(behave: Behave, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Yield the base URL of a server that handles each request by ``behave``."""
     over = threading.Event()
 
-    def meet(connection: socket.socket) -> None:
+    def handle(connection: socket.socket) -> None:
         with contextlib.suppress(OSError):
             if tls is not None:
                 connection = tls.wrap_socket(connection, server_side=True)
             with connection:
-                asked = b""
-                while b"\r\n\r\n" not in asked:
-                    asked += connection.recv(65536)
+                head = b""
+                while b"\r\n\r\n" not in head:
+                    head += connection.recv(65536)
                 behave(connection, over)
 
     def accept() -> None:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = server.accept()
-                threading.Thread(target=meet, args=(connection,), daemon=True).start()
+                threading.Thread(target=handle, args=(connection,), daemon=True).start()
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=accept, daemon=True)
@@ -89,9 +89,9 @@ def peer(behave: Behave, tls: ssl.SSLContext | None = None) -> Iterator[str]:
 
 
 @contextmanager
-def misbehaving(name: str, folder: Path) -> Iterator[str]:
-    """One of PEERS at work; ``folder`` takes its certificate."""
-    with peer(PEERS[name], _expired(folder) if name == "expired" else None) as url:
+def named_faulty_server(name: str, folder: Path) -> Iterator[str]:
+    """Yield the base URL of a server with the named fault; its certificate is written to ``folder``."""
+    with faulty_server(FAULTS[name], _expired(folder) if name == "expired" else None) as url:
         yield url
 
 

@@ -1,4 +1,4 @@
-"""Databases with many rows of each kind, made by SQL alone, and the server that uses one within this process."""
+"""Databases with many rows of each kind, filled by SQL, and a server in this process that uses one."""
 
 from __future__ import annotations
 

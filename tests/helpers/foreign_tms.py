@@ -1,4 +1,4 @@
-"""A TMS that is not ours: it records the requests that it receives and responds as a test wants it."""
+"""A TMS that is not ours: it records the requests that it receives and sends the responses that a test defines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Reply = tuple[int, dict[str, str], bytes]
 
 
 @dataclass
-class Foreign:
+class ForeignTms:
     """The requests to a foreign TMS, and its responses.
 
     ``route`` is called with the method and the path of a request. If there is none, or if it returns None,
@@ -33,7 +33,7 @@ class Foreign:
     requests: list[dict[str, Any]] = field(default_factory=list)
     route: Callable[[str, str], Reply | None] | None = None
 
-    def will_answer(self, status: int, body: object = None, **headers: str) -> None:
+    def add_response(self, status: int, body: object = None, **headers: str) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.answers.append((status, {"Content-Type": "application/json", **named}, content))
@@ -47,12 +47,12 @@ class Foreign:
 
 
 @contextmanager
-def mocked() -> Iterator[Foreign]:
+def mocked() -> Iterator[ForeignTms]:
     """A foreign TMS for code that runs in the process of the test: responses replaces the network.
 
     Requests to this machine are sent.
     """
-    known = Foreign("http://tms.example.com/api")
+    known = ForeignTms("http://tms.example.com/api")
 
     def respond(request: requests.PreparedRequest) -> Reply:
         body = request.body or b""
@@ -67,14 +67,14 @@ def mocked() -> Iterator[Foreign]:
 
 
 @contextmanager
-def served() -> Iterator[Foreign]:
+def served() -> Iterator[ForeignTms]:
     """A foreign TMS for code that runs in another process: the sender, an xdist worker, `tms`, Node.js.
 
     responses replaces functions of its own process, so that a real server is needed there. It is a Litestar
     application on uvicorn, which the server of this project needs anyway.
     """
     listening = socket.create_server(("127.0.0.1", 0))
-    known = Foreign(f"http://127.0.0.1:{listening.getsockname()[1]}/api")
+    known = ForeignTms(f"http://127.0.0.1:{listening.getsockname()[1]}/api")
 
     @route(["/", "/{path:path}"], http_method=["GET", "POST", "DELETE"])
     async def respond(request: Request[Any, Any, Any]) -> Response[bytes]:

@@ -1,4 +1,4 @@
-"""Runs pytest often: reads a folder and arguments as JSON a line, and runs each in a fork, with all imported."""
+"""Runs pytest repeatedly: reads a folder and arguments from each line of JSON, and runs pytest in a fork."""
 
 from __future__ import annotations
 

@@ -21,11 +21,11 @@ PACKAGES = {
     ),
     "redocly": ("@redocly/cli@2.77.0",),
 }
-"""What each folder has, in pinned versions."""
+"""The packages of each folder, in pinned versions."""
 
 
 def folder(name: str) -> Path:
-    """Return the folder with ``node_modules``, which is made if its packages are not there or changed."""
+    """Return the folder with ``node_modules``, which is created if its packages are missing or changed."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         pytest.skip("Node.js and npm are not installed")

@@ -23,7 +23,7 @@ TMS = [sys.executable, "-c", "from pytest_tms.cli import main; main()"]
 
 
 TOKEN = re.compile(r"tms_\w{36}")
-"""What a server shows at its first start, if it has a terminal."""
+"""The line with the token that a server prints at its first start on a terminal."""
 
 
 def first_token(data_dir: Path) -> str:
@@ -40,8 +40,8 @@ def peak_memory(pid: int) -> int:
     return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
 
 
-def outside(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment as it is outside of a test: a pytest that finds itself in one reports only if asked."""
+def environ_outside_pytest(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment outside of a test: inside of one, pytest reports only if an option requests it."""
     return {name: value for name, value in environ.items() if name != "PYTEST_CURRENT_TEST"}
 
 
@@ -70,7 +70,7 @@ def run_tms(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
 
 
 def serve(data_dir: Path, *options: str, **environ: str) -> tuple[subprocess.Popen[bytes], str]:
-    """Start `tms serve` on a free port; the process and its base URL. What it says goes to data_dir/serve.log.
+    """Start `tms serve` on a free port; the process and its base URL. Its output goes to data_dir/serve.log.
 
     Tests share its token, so it limits nothing unless TMS_SERVER_RATE_LIMITS says so.
     """
@@ -97,7 +97,7 @@ def serve(data_dir: Path, *options: str, **environ: str) -> tuple[subprocess.Pop
 
 
 def wait_for(condition: Callable[[], T | None], seconds: float = 30) -> T:
-    """Ask until ``condition`` is true, and give what it answered; fail after ``seconds``."""
+    """Call ``condition`` until it returns a true value, and return that; fail after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
         assert time.monotonic() < deadline, f"waited {seconds} s in vain"

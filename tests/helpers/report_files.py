@@ -7,7 +7,7 @@ from pathlib import Path
 from pytest_tms import wire
 from pytest_tms.cli.formats import Report, read_report
 from pytest_tms.cli.formats.node_ids import NodeIds
-from pytest_tms.cli.formats.source import Source
+from pytest_tms.cli.formats.report_file import ReportFile
 
 
 def read(
@@ -16,19 +16,21 @@ def read(
     """The results in a file of this content, and the report after it was read."""
     path = folder / "report"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    report = read_report(Source(path), node_ids or NodeIds())
+    report = read_report(ReportFile(path), node_ids or NodeIds())
     return list(report), report
 
 
-def one(tmp_path: Path, content: str | bytes) -> wire.TestResult:
+def only_result(tmp_path: Path, content: str | bytes) -> wire.TestResult:
     """The only result of a file that has no problem."""
     (result,), report = read(tmp_path, content)
     assert report.problems == []
     return result
 
 
-def case(tmp_path: Path, inside: str, attributes: str = "") -> wire.TestResult:
-    return one(tmp_path, f'<testsuite><testcase name="t" {attributes}>{inside}</testcase></testsuite>')
+def result_of_case(tmp_path: Path, inside: str, attributes: str = "") -> wire.TestResult:
+    return only_result(
+        tmp_path, f'<testsuite><testcase name="t" {attributes}>{inside}</testcase></testsuite>'
+    )
 
 
 def names(tmp_path: Path, content: str) -> list[str | None]:

@@ -25,7 +25,7 @@ MODES = {"alone": (), "workers": ("-n", "2")}
 UNNEEDED = [
     word for name in ("anyio", "faker", "hypothesispytest", "platformdirs") for word in ("-p", f"no:{name}")
 ]
-"""Plugins of our own environment that say nothing here, and take two thirds of a short run's time."""
+"""Plugins of the development environment that are not needed here and take two thirds of a short run."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Test:
 
 
 @dataclass(frozen=True)
-class Part:
-    """The beginning of a text that ends in something that no test can know."""
+class StartsWith:
+    """Compares equal to every text with this beginning; the end of such a text varies."""
 
     start: str
 
@@ -57,16 +57,16 @@ def passed(node_id: str, retries: int = 0, **more: Any) -> Test:
     return Test(node_id, "passed", "passed", retries, more)
 
 
-def failed(node_id: str, error: str | Part, retries: int = 0, **more: Any) -> Test:
+def failed(node_id: str, error: str | StartsWith, retries: int = 0, **more: Any) -> Test:
     return Test(node_id, "failed", "failed", retries, {"error": error, **more})
 
 
-def broken(node_id: str, error: str | Part, retries: int = 0, **more: Any) -> Test:
+def broken(node_id: str, error: str | StartsWith, retries: int = 0, **more: Any) -> Test:
     return Test(node_id, "failed", "error", retries, {"error": error, **more})
 
 
 def crashed(node_id: str, retries: int = 0, **more: Any) -> Test:
-    return Test(node_id, "failed", "crashed", retries, {"error": Part("worker 'gw"), **more})
+    return Test(node_id, "failed", "crashed", retries, {"error": StartsWith("worker 'gw"), **more})
 
 
 def skipped(node_id: str, reason: str | None, outcome: str = "skipped", **more: Any) -> Test:
@@ -105,7 +105,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Ran:
+class FinishedRun:
     """A finished run: its exit status and output, and what each reporter has of it."""
 
     exit: int
@@ -117,7 +117,7 @@ class Ran:
 
     @property
     def reported(self) -> tuple[int, int, int]:
-        """What our own lines at the end say: tests collected, delivered and not run."""
+        """The numbers in our summary: tests collected, delivered and not run."""
         found = re.findall(r"^(?:tms: )?(?:(\d+) of )?(\d+) results? reported: ", self.output, re.M)
         (part, total), *_ = found or [("", "0")]
         not_run = re.findall(r"^(\d+) of (\d+) tests? did not run: ", self.output, re.M)
@@ -126,12 +126,12 @@ class Ran:
 
     @property
     def warnings(self) -> list[str]:
-        """The problems and warnings that our own lines name."""
+        """The problems and warnings in our summary."""
         return re.findall(r"^(?:problem|warning): (.*)$", self.output, re.M)
 
 
 def write(folder: Path, files: Mapping[str, str]) -> None:
-    """Write a project; an empty pytest.ini roots it where it brings none."""
+    """Write a project; without a pytest.ini of its own it gets an empty one."""
     for name, text in {"pytest.ini": "[pytest]\n", **files}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ def run(
     cwd: Path | None = None,
     extra: Mapping[str, str] | None = None,
     timeout: float = 180,
-) -> Ran:
+) -> FinishedRun:
     """Write ``files`` and run pytest over them with all three reporters."""
     project = folder / "project"
     project.mkdir(exist_ok=True)
@@ -172,8 +172,8 @@ def run(
     return read(tms, folder, done.returncode, done.stdout.decode(errors="replace"))
 
 
-def read(tms: Tms, folder: Path, exit_status: int, output: str) -> Ran:
-    """What each reporter has of a run that said ``output``; the two others wrote to ``folder``."""
+def read(tms: Tms, folder: Path, exit_status: int, output: str) -> FinishedRun:
+    """Return what each reporter has of a run with this ``output``; the two others wrote to ``folder``."""
     print(output[-20_000:])
     stored: list[dict[str, Any]] = []
     status = None
@@ -184,11 +184,11 @@ def read(tms: Tms, folder: Path, exit_status: int, output: str) -> Ran:
             status = client.get_execution(execution)
             stored = list(client.iter_tests(execution))
     junit, log = _junit(folder / "junit.xml"), _log(folder / "log.jsonl")
-    return Ran(exit_status, output, stored, status, junit, log)
+    return FinishedRun(exit_status, output, stored, status, junit, log)
 
 
-def run_case(tms: Tms, folder: Path, case: Case, mode: str) -> Ran:
-    """Run a case as ``mode`` says."""
+def run_case(tms: Tms, folder: Path, case: Case, mode: str) -> FinishedRun:
+    """Run a case in the given ``mode``."""
     options = (*MODES[mode], *case.options)
     return run(tms, folder, case.files, *options, environment=case.environment)
 
@@ -199,7 +199,7 @@ def fields(case: Case, mode: str) -> dict[str, Any]:
     return own | (dict(case.in_workers) if mode == "workers" else {})
 
 
-def check(ran: Ran, expected: Mapping[str, Any]) -> None:
+def check(ran: FinishedRun, expected: Mapping[str, Any]) -> None:
     """Compare a run with what its case expects, and with what the other reporters have."""
     assert ran.status is not None, ran.output
     assert "INTERNALERROR" not in ran.output or ran.exit == pytest.ExitCode.INTERNAL_ERROR
@@ -220,7 +220,7 @@ def check(ran: Ran, expected: Mapping[str, Any]) -> None:
     total, not_run = len(ran.stored), expected["not_run"]
     assert ran.reported == (total + not_run, total, not_run)
     assert ran.warnings == list(expected["warnings"])
-    assert odd_ones(ran) == set(expected["odd"])
+    assert differing_tests(ran) == set(expected["odd"])
 
 
 def assert_stored(stored: Iterable[Mapping[str, Any]], expected: Iterable[Test]) -> None:
@@ -250,7 +250,7 @@ def compact(name: str, value: Any) -> Any:
     return value
 
 
-def assert_counted(ran: Ran) -> None:
+def assert_counted(ran: FinishedRun) -> None:
     """The counts of the execution and of its shards are those of the stored tests."""
     assert ran.status is not None
     statuses = Counter(test["status"] for test in ran.stored)
@@ -264,11 +264,11 @@ def assert_counted(ran: Ran) -> None:
 # The other reporters ------------------------------------------------------------------------------
 
 
-def odd_ones(ran: Ran) -> set[str]:
-    """The node ids about whose status JUnit XML or the report log do not agree with what is stored."""
+def differing_tests(ran: FinishedRun) -> set[str]:
+    """The node ids whose stored status differs from that in JUnit XML or in the report log."""
     ours: dict[str, set[str]] = {}
     for test in ran.stored:
-        ours.setdefault(plain(test["nodeId"]), set()).add(test["status"])
+        ours.setdefault(without_suffix(test["nodeId"]), set()).add(test["status"])
     log = {_ungrouped(node_id, ours): status for node_id, status in by_log(ran.log).items()}
     known = {_junit_name(node_id) for node_id in ours | log}
     names = {name for _, name in known}
@@ -287,8 +287,8 @@ def _ungrouped(name: str, known: Iterable[str]) -> str:
     return next((each for each in known if name.startswith(f"{each}@")), name)
 
 
-def plain(node_id: str) -> str:
-    """A node id without what we add to tell repeats apart."""
+def without_suffix(node_id: str) -> str:
+    """Return a node id without the suffix that distinguishes repetitions."""
     return re.sub(r" [@#]\w+$", "", node_id)
 
 

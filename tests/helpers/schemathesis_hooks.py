@@ -1,4 +1,4 @@
-"""What Schemathesis cannot read in the OpenAPI document; the command `st` loads this module."""
+"""Rules that Schemathesis cannot read in the OpenAPI document; the command `st` loads this module."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import schemathesis
 from hypothesis import strategies as st
 
 RULES = re.compile(
-    r"executionId: Must be \S+, as in the address"
+    r"executionId: Must be \S+, as in the URL"
     r"|data\.shardId: Is required"
     r"|(data\.)?results\.total: Must be passed \+ failed \+ skipped, which is \d+"
     r"|(data\.)?results\.flaky: Must be at most passed, which it is a part of"
@@ -22,7 +22,7 @@ RULES = re.compile(
     r"|(data\.)?(metadata|configuration): (With what is stored: )?Must be at most 64 KB as JSON, .*"
     r"|Idempotency-Key: Must be a new one: this one was used with another body"
 )
-"""Rules between fields, and about what came before: no schema says them."""
+"""Rules between fields, and about earlier requests, which a schema cannot express."""
 
 # An address of this machine that refuses at once, so that no case waits for a name to be looked up.
 schemathesis.openapi.format(
@@ -31,7 +31,7 @@ schemathesis.openapi.format(
 
 
 def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
-    """Whether a failure stands."""
+    """Return whether to report a failure."""
     kind = type(failure).__name__
     if kind == "RejectedPositiveData" and response.status_code == 422:
         problems = json.loads(response.content)["error"]["details"]

@@ -1,4 +1,4 @@
-"""Subscribers that behave as they are told, and note what they were sent."""
+"""Webhook receivers with a configurable behaviour, which record the requests that they receive."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 @dataclass
-class Got:
-    """One request as it arrived."""
+class ReceivedRequest:
+    """One received request."""
 
     path: str
     headers: dict[str, str]
@@ -28,22 +28,22 @@ class Got:
         return found
 
 
-Behave = Callable[[Got, asyncio.StreamWriter], Awaitable[None]]
+Behave = Callable[[ReceivedRequest, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
 class Subscribers:
-    """Endpoints on one port, told apart by path; each answers 200 unless ``behave`` says otherwise."""
+    """Endpoints on one port, one for each path; each responds with 200 unless ``behave`` has another behaviour."""
 
     port: int = 0
-    got: dict[str, list[Got]] = field(default_factory=lambda: defaultdict(list))
+    got: dict[str, list[ReceivedRequest]] = field(default_factory=lambda: defaultdict(list))
     behave: dict[str, Behave] = field(default_factory=dict)
     tasks: set[asyncio.Task[None] | None] = field(default_factory=set)
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}/{path}"
 
-    def of(self, path: str) -> list[Got]:
+    def of(self, path: str) -> list[ReceivedRequest]:
         return self.got[f"/{path}"]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -56,7 +56,7 @@ class Subscribers:
                     for name, _, value in (line.partition(":") for line in head[1:] if line)
                 }
                 body = await reader.readexactly(int(headers["content-length"]))
-                got = Got(head[0].split()[1], headers, body)
+                got = ReceivedRequest(head[0].split()[1], headers, body)
                 self.got[got.path].append(got)
                 behave = self.behave.get(got.path.lstrip("/"))
                 if behave is None:
@@ -69,21 +69,21 @@ class Subscribers:
             writer.close()
 
 
-def answers(status: int, **headers: str) -> Behave:
-    """Answer this, whatever arrives."""
+def responds_with(status: int, **headers: str) -> Behave:
+    """Return a behaviour that responds with this status and these headers."""
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
 
-    async def behave(_: Got, writer: asyncio.StreamWriter) -> None:
+    async def behave(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n{lines}\r\n".encode())
 
     return behave
 
 
-async def hangs(_: Got, writer: asyncio.StreamWriter) -> None:
+async def hangs(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
     await asyncio.Event().wait()
 
 
-async def drips(_: Got, writer: asyncio.StreamWriter) -> None:
+async def drips(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
     while True:
         writer.write(b"x")
@@ -91,20 +91,20 @@ async def drips(_: Got, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.2)
 
 
-async def floods(_: Got, writer: asyncio.StreamWriter) -> None:
+async def floods(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n")
     for _chunk in range(1600):
         writer.write(b"x" * 65536)
         await writer.drain()
 
 
-async def cuts(_: Got, writer: asyncio.StreamWriter) -> None:
+async def cuts(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
 @contextmanager
 def subscribing() -> Iterator[Subscribers]:
-    """Subscribers on a loop and a thread of their own."""
+    """Yield subscribers that run on an event loop in a thread of their own."""
     known = Subscribers()
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)

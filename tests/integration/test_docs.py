@@ -19,7 +19,7 @@ import pytest
 from pytest_tms import TmsClient, errors, signing
 from pytest_tms.cli import tms as tms_command
 from pytest_tms.settings.table import table
-from tests.helpers.processes import Tms, outside
+from tests.helpers.processes import Tms, environ_outside_pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -176,7 +176,7 @@ def test_the_example_of_the_sdk_runs(tmp_path: Path, tms: Tms) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code("python-sdk.md", "python")],
         cwd=tmp_path,
-        env={**outside(os.environ), "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token},
+        env={**environ_outside_pytest(os.environ), "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token},
         capture_output=True,
         text=True,
         check=False,
@@ -221,7 +221,12 @@ def test_the_script_of_the_ci_guide_runs(tmp_path: Path, tms: Tms) -> None:
     done = subprocess.run(
         ["sh", "-e", "-c", script],
         cwd=tmp_path,
-        env={**outside(os.environ), "PATH": path, "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token},
+        env={
+            **environ_outside_pytest(os.environ),
+            "PATH": path,
+            "TMS_URL": tms.url,
+            "TMS_API_TOKEN": tms.token,
+        },
         capture_output=True,
         text=True,
         check=False,

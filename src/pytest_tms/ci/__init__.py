@@ -1,1 +1,1 @@
-"""What CI systems and git report about a build: ``providers`` is the table, ``metadata`` what a run sends."""
+"""Reads the build from CI systems and git. ``providers`` is the table of systems, ``metadata`` the result."""

@@ -1,6 +1,6 @@
-"""Where a provider has a value: the kinds of entries in the table of providers.
+"""Sources of a value: the kinds of entries in the table of providers.
 
-Each source reads one text from the environment of a job; what is absent or invalid is empty.
+Each source reads one text from the environment of a job; a value that is absent or invalid is empty.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Environment = Mapping[str, str]
 
 
 class Source(Protocol):
-    """One place of a value."""
+    """A source from which a value is read."""
 
     def read(self, environ: Environment) -> str:
         """Return the value, or an empty text."""

@@ -66,7 +66,11 @@ class _Replay:
         self._clients: dict[str, TmsClient] = {}
 
     def run(self, found: list[Path]) -> None:
-        """Send these journals. Raises ValueError if one of them was not sent completely."""
+        """Send these journals.
+
+        Raises:
+            ValueError: one of them was not sent completely.
+        """
         from pytest_tms.sender.replay import is_in_use, read_opening
 
         try:
@@ -75,16 +79,16 @@ class _Replay:
                 if is_in_use(journal):
                     click.echo(f"{journal} is skipped: a run is writing it", err=True)
                 elif opened is None:
-                    what = "is empty" if not journal.stat().st_size else "is not a journal of pytest-tms"
-                    click.echo(f"{journal} {what} and is skipped: --discard deletes it", err=True)
+                    problem = "is empty" if not journal.stat().st_size else "is not a journal of pytest-tms"
+                    click.echo(f"{journal} {problem} and is skipped: --discard deletes it", err=True)
                 else:
                     self._send(journal, opened)
         finally:
             for client in self._clients.values():
                 client.close()
         if self._as_json:
-            answer = {"replayed": self._sent, "refused": self._refused, "failed": self._failed}
-            print_json(answer)
+            document = {"replayed": self._sent, "refused": self._refused, "failed": self._failed}
+            print_json(document)
         elif not found:
             click.echo(f"there are no journals in {self._path}")
         if self._failed:

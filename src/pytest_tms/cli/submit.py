@@ -1,4 +1,4 @@
-"""`tms submit`."""
+"""The command `tms submit`."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def submit(
     link = uploader.joined.report_url if uploader.joined else ""
     if as_json:
         numbers = {name: getattr(counts, name) for name in counts.__struct_fields__}
-        answer = {"reportUrl": link, "results": numbers, "refused": uploader.refused, "problems": problems}
-        click.echo(json.dumps(answer))
+        document = {"reportUrl": link, "results": numbers, "refused": uploader.refused, "problems": problems}
+        click.echo(json.dumps(document))
     else:
         click.echo(f"{link}  shard {shard}: {describe_counts(counts)}")
     for problem in found:

@@ -72,7 +72,7 @@ def create(
             "a token with the scope admin cannot be limited to environments: leave out one of them"
         )
     database = open_database(data_dir, database_url)
-    made, text = create_token(
+    created, text = create_token(
         database,
         operator(),
         name,
@@ -80,7 +80,7 @@ def create(
         environments=environments,
         expires_in=expires,
     )
-    _show(text, made.id, name, made.scopes, as_json)
+    _show(text, created.id, name, created.scopes, as_json)
     show_database(database)
 
 
@@ -162,10 +162,10 @@ def rotate(
     from pytest_tms.server.services.tokens import rotate_token
 
     database = open_database(data_dir, database_url)
-    made, text = rotate_token(database, operator(), token_id, overlap=overlap, expires_in=expires)
-    _show(text, token_id, made.name, made.scopes, as_json)
+    rotated, text = rotate_token(database, operator(), token_id, overlap=overlap, expires_in=expires)
+    _show(text, token_id, rotated.name, rotated.scopes, as_json)
     if not as_json:
-        click.echo(f"the former text is valid until {moment(made.previous_until)}", err=True)
+        click.echo(f"the former text is valid until {moment(rotated.previous_until)}", err=True)
     show_database(database)
 
 

@@ -1,6 +1,6 @@
 """The Python SDK: the API's calls, and the client that makes them.
 
-``TmsClient`` loads on first use, because the server reads ``calls`` and needs no HTTP client.
+``TmsClient`` loads on first use, because the server imports ``calls`` and needs no HTTP client.
 """
 
 from __future__ import annotations

@@ -66,7 +66,10 @@ class ApiRetry(Retry):
         return retry_after(response.headers)
 
     def get_backoff_time(self) -> float:
-        """Return the seconds before the next attempt. urllib3's own formula makes the first retry at once."""
+        """Return the seconds before the next attempt.
+
+        urllib3's own formula does not wait before the first retry.
+        """
         backoff: float = self.backoff_factor * 2.0 ** max(0, len(self.history) - 1)
         return min(self.backoff_max, backoff + random.uniform(0, self.backoff_jitter))  # noqa: S311  # no secret
 

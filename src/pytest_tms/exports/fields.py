@@ -1,4 +1,4 @@
-"""Fields of a test, whatever JSON values a runner sent in them."""
+"""Reads fields of a test, which may have any JSON value."""
 
 from __future__ import annotations
 

@@ -112,12 +112,12 @@ def _test(test: Mapping[str, Any]) -> str:
         ("Log", text(test, "log")),
     ]
     for count, attempt in enumerate(objects(test, "attempts"), 1):
-        said = "\n".join(part for part in (text(attempt, "error"), text(attempt, "longrepr")) if part)
-        blocks.append((f"Attempt {count}: {text(attempt, 'outcome')}", said or "-"))
+        message = "\n".join(part for part in (text(attempt, "error"), text(attempt, "longrepr")) if part)
+        blocks.append((f"Attempt {count}: {text(attempt, 'outcome')}", message or "-"))
     for part in objects(test, "subtests"):
         if status_of(part) != "passed":
-            said = text(part, "longrepr") or text(part, "error") or "-"
-            blocks.append((f"{status_of(part)}: {title_of(part)}", said))
+            message = text(part, "longrepr") or text(part, "error") or "-"
+            blocks.append((f"{status_of(part)}: {title_of(part)}", message))
     if paths := [text(each, "path") for each in objects(test, "artifacts")]:
         blocks.append(("Files", "\n".join(paths)))
     body = "".join(

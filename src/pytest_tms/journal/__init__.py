@@ -1,6 +1,7 @@
-"""Journals: what a run must deliver, on disk before it is sent. docs/journal.md describes the files.
+"""Journals: the results of a run, written to disk before they are sent. docs/journal.md describes the files.
 
 One run writes one file, ``NAME.jsonl``: one line for each event of the run, appended with one write.
-``NAME.acks`` beside it records how far the TMS has them. ``NAME.lock`` is held by the process that delivers
-them, so that two processes never deliver one journal. All of them are deleted once everything is delivered.
+``NAME.acks`` beside it records which of them the TMS has accepted. ``NAME.lock`` is held by the process that
+delivers them, so that two processes never deliver one journal. All files are deleted once everything is
+delivered.
 """

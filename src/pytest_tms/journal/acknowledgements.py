@@ -1,4 +1,4 @@
-"""How far the TMS has a journal: the file ``NAME.acks`` beside it."""
+"""Acknowledgements: up to which line the TMS has accepted a journal, in the file ``NAME.acks`` beside it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from pytest_tms.journal.files import BINARY
 MAX_SIZE = 1 << 16
 """Bytes of acknowledgements, of which the last counts, before their file is rewritten."""
 POLL_INTERVAL = 0.02
-"""Seconds between two looks at a file that another process writes."""
+"""Seconds between two reads of a file that another process writes."""
 
 
 class Acks(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """How far the TMS has a journal.
+    """What the TMS has accepted of a journal.
 
     ``upto`` is the byte before which every line is delivered or needs no delivery. ``shards`` are those whose
     tests are delivered although their lines are after it. ``joined`` is the execution that was created for
-    it, ``names`` the shards that the TMS gave to the run instead of its own. ``delivered`` counts tests.
-    ``refused`` names what the TMS does not accept: with any, the journal is never deleted. ``problem`` is why
-    a journal cannot be delivered without its user's help.
+    it, ``names`` maps shards of the run to those that the TMS
+    assigned instead. ``delivered`` counts tests.
+    ``refused`` names the tests that the TMS rejected: the journal is then not deleted. ``problem`` is why
+    a journal cannot be delivered until a user intervenes.
     """
 
     upto: int = 0
@@ -47,7 +48,7 @@ class AcksFile:
         self.problem = ""
 
     def write(self, acks: Acks) -> None:
-        """Record how far the TMS has the journal; if that is not possible, the record before stays valid."""
+        """Append a record; if that is not possible, the previous record stays valid."""
         line = msgspec.json.encode(acks) + b"\n"
         try:
             if self._size >= MAX_SIZE:
@@ -79,7 +80,7 @@ class AcksFile:
 
 
 def read_acks(path: Path) -> Acks:
-    """Return how far the TMS has the journal ``path``."""
+    """Return what the TMS has accepted of the journal ``path``; nothing if there is no valid record."""
     try:
         lines = path.with_suffix(".acks").read_bytes().splitlines()
     except OSError:
@@ -87,7 +88,7 @@ def read_acks(path: Path) -> Acks:
     for line in reversed(lines):
         try:
             return msgspec.json.decode(line, type=Acks)
-        except msgspec.MsgspecError:  # torn by a kill
+        except msgspec.MsgspecError:  # incomplete: the writer was killed
             continue
     return Acks()
 
@@ -98,11 +99,11 @@ def wait_for_acks(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Acks:
-    """Return how far the TMS has a journal, as soon as its execution is known or ``seconds`` have passed.
+    """Return the acknowledgements of a journal once its execution exists, or after ``seconds``.
 
     ``clock`` and ``sleep`` are bound at import: it is called by tests, which may replace those of ``time``.
     """
     until = clock() + seconds
     while not (acks := read_acks(path)).joined and clock() < until:
-        sleep(0.02)
+        sleep(POLL_INTERVAL)
     return acks

@@ -1,4 +1,4 @@
-"""The lines of a journal, one struct for each kind of event in a run, and their JSON. Free of pytest."""
+"""The lines of a journal: one struct for each kind of event in a run, and their JSON. No pytest imports."""
 
 from __future__ import annotations
 

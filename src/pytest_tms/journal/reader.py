@@ -1,4 +1,4 @@
-"""The reading side of a journal: its lines, and the lock of the process that delivers them."""
+"""Reads a journal, and holds the lock of the process that delivers it."""
 
 from __future__ import annotations
 
@@ -171,11 +171,11 @@ class Journal:
         return self._acks_file.problem
 
     def acks(self) -> Acks:
-        """Return how far the TMS has it."""
+        """Return what the TMS has accepted of the journal."""
         return read_acks(self.path)
 
     def acknowledge(self, acks: Acks) -> None:
-        """Record how far the TMS has it; if that is not possible, the record before stays valid."""
+        """Record what the TMS has accepted; if that is not possible, the previous record stays valid."""
         if self._lock is not None:
             self._acks_file.write(acks)
 

@@ -1,4 +1,4 @@
-"""The writing side of a journal: one run writes one file, one line for each event of the run."""
+"""Writes a journal: one file for each run, one line for each event of the run."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class JournalWriter:
     def _fail(self, line: bytes, reason: str | None) -> None:
         self.problem = f"results are kept in memory only: {reason}, {self.path}"
         self.memory.append(line)
-        try:  # a torn last line would be read as one with what follows
+        try:  # an incomplete last line would be joined with the line that follows
             self._truncate(self._file, self._size)
         except OSError:
             return

@@ -1,4 +1,5 @@
-"""Secrets, replaced in the string values of what leaves the process or reaches the disk.
+"""Masks secrets in the string values of everything that is sent or written to disk.
 
-Only values are masked, by their place in a message: never keys, numbers, enumerations, ids or structure.
+Only values are masked, depending on their field in a message: never keys, numbers, enumerations, ids or
+structure.
 """

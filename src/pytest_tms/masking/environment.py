@@ -28,7 +28,7 @@ NOT_SECRET = re.compile(
     r"|required|optional|always|never",
     re.IGNORECASE,
 )
-"""Values that are not secrets, whatever their name: short numbers, booleans and words of configuration."""
+"""Values that are not secrets, regardless of the name: short numbers, booleans and words of configuration."""
 
 PATH = re.compile(
     r"(~|\.{1,2}|[A-Za-z]:)?[/\\](([a-z]+[/\\])+[a-z]*|(?=.*[._~-])[\w.~@ -]+[/\\][\w.~@ /\\-]*)"

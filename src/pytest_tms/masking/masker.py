@@ -1,4 +1,4 @@
-"""Replaces secrets in texts and in lines of a journal, by the place of each value."""
+"""Replaces secrets in texts and in lines of a journal, depending on the field of each value."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FREE = frozenset(("metadata", "parameters", "properties"))
 
 
 class Masker:
-    """Masks known secrets, and what ``patterns`` match.
+    """Masks known secrets, and text that matches ``patterns``.
 
     A secret is also found as pytest writes it in the id of a parameter, and as Python, JSON and URLs quote
     it; one of several lines also by its lines. Raises ValueError for an invalid pattern.
@@ -49,7 +49,7 @@ class Masker:
         self._needles: list[str] = []
         self._mask = MASK
         self._masked: dict[tuple[str, str], str] = {}
-        """The replacement of a name's variable part, by what precedes it and that part."""
+        """The replacement of the variable part of a name, by the text before it and that part."""
         self._taken: set[tuple[str, str]] = set()
         self._numbers: dict[tuple[str, str], int] = {}
         self._extend(secrets)
@@ -60,7 +60,7 @@ class Masker:
         self._masked = {name: text for name, text in self._masked.items() if not _any_in(self._texts, text)}
 
     def text(self, text: str) -> str:
-        """Return ``text`` without secrets and without what the patterns match."""
+        """Return ``text`` without secrets and matches of the patterns."""
         spans = [
             (match.start(), match.end())
             for pattern in self._patterns
@@ -94,20 +94,20 @@ class Masker:
         masked = self._message(message, "")
         return line if masked == message else msgspec.json.encode(masked) + b"\n"
 
-    # Values by their place ----------------------------------------------------------------------
+    # Values by their field ----------------------------------------------------------------------
 
-    def _message(self, value: Any, place: str) -> Any:
-        """Mask a part of a message; ``place`` is the name of the field that holds it."""
+    def _message(self, value: Any, parent: str) -> Any:
+        """Mask a part of a message; ``parent`` is the name of the field that contains it."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, list):
-            return [self._message(item, place) for item in value]
+            return [self._message(item, parent) for item in value]
         if not isinstance(value, dict):
             return value
-        return {name: self._field(name, item, value, place) for name, item in value.items()}
+        return {name: self._field(name, item, value, parent) for name, item in value.items()}
 
-    def _field(self, name: str, value: Any, message: dict[str, Any], place: str) -> Any:
-        """Mask the field ``name`` of a message that is itself in the field ``place``."""
+    def _field(self, name: str, value: Any, message: dict[str, Any], parent: str) -> Any:
+        """Mask the field ``name`` of a message that is itself in the field ``parent``."""
         if name in FREE:
             return self._values(value)
         if name in KEPT:
@@ -120,7 +120,7 @@ class Masker:
             return self._message(value, name)
         if name in NODE_IDS or (name == "name" and message.get("is") == "begin"):
             return self.node_id(value)
-        if name == "title" and place != "subtests":
+        if name == "title" and parent != "subtests":
             return self._title(value, message.get("nodeId") or message.get("node_id"))
         if name == "url":
             return re.sub(r"(?<=//)[^/?#]*(?=@)", lambda match: self.text(match[0]), value)

@@ -1,4 +1,4 @@
-"""The ways in which a secret may be written in what a test reports."""
+"""The spellings of a secret in text that a test reports."""
 
 from __future__ import annotations
 

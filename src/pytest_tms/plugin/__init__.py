@@ -99,7 +99,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _select_shard(config: pytest.Config) -> None:
-    """Have this process run only its shard's tests, whether or not it reports."""
+    """Select the tests of this process's shard, whether or not it reports."""
     text = config.getoption("tms_shard") or os.environ.get("TMS_SHARD") or ini_reader(config)("tms_shard")
     if not text:
         return

@@ -35,7 +35,7 @@ def activate(config: pytest.Config) -> None:
     """
     worker = getattr(config, "workerinput", None)
     if worker is not None and "tms" not in worker:
-        return  # the controller does not report
+        return  # the controller is not reporting
     if worker is None:
         restore_test_path(config)
     manager = config.pluginmanager
@@ -56,7 +56,7 @@ def activate(config: pytest.Config) -> None:
         config.stash[REPORTING] = worker["tms"]
         reports = WorkerReports(enricher, worker["tms"]["cancel"])
         manager.register(errors.protect(reports), "tms-worker-reports")
-    # rerunfailures logs every attempt, but late. No test pays for a plugin that is not there.
+    # rerunfailures logs every attempt, but late. The wrapper takes time for each test, so it is optional.
     if not manager.hasplugin("rerunfailures") and any(map(_hides_attempts, manager.list_name_plugin())):
         manager.register(errors.protect(UnloggedFailures()), "tms-unlogged")
     recorded = RecordedProperties(config, before_record=lambda: report_attachments(config))

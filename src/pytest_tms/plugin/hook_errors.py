@@ -1,4 +1,4 @@
-"""Keeps errors of the plugin, and of the user's hooks, out of pytest: each is shown once, at the end."""
+"""Catches errors of the plugin and of user hooks, so that pytest continues; shows each once, at the end."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pytest_tms.text import clean
 Plugin = TypeVar("Plugin")
 
 WORKER_ERRORS = "tms_errors"
-"""The name under which an xdist worker hands its errors to its controller."""
+"""The name under which an xdist worker sends its errors to its controller."""
 MAX_SENTENCE = 500
 """Characters of one error that are kept."""
 
 
 class HookErrors:
-    """The errors of one process. As a plugin it shows those that no summary has shown."""
+    """Records the errors of one process. As a plugin it shows those that no summary has shown."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -44,11 +44,11 @@ class HookErrors:
         return new
 
     def protect(self, plugin: Plugin, replacement: Callable[[str], object] | None = None) -> Plugin:
-        """Return the same plugin with hooks that never raise: an error is recorded, and pytest goes on.
+        """Return the same plugin with hooks that never raise: an error is recorded, and pytest continues.
 
-        A wrapper only yields and leaves its work to the method ``after_`` + its name: to protect that costs a
-        test less. If the plugin's session cannot start, ``replacement`` returns, for the reason,
-        the plugin that takes its place.
+        A hook wrapper only yields, and its work is in the method ``after_`` + its name, because protecting a
+        generator takes more time for each test. If the plugin's session cannot start, ``replacement`` is
+        called with the reason and returns the plugin to register instead.
         """
         for name in dir(plugin):
             if name.startswith(("pytest_", "after_pytest_")):
@@ -92,21 +92,21 @@ class HookErrors:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Hand the errors to the controller (xdist's workers, which have no terminal)."""
+        """Send the errors to the controller (xdist's workers, which have no terminal)."""
         output = getattr(self._config, "workeroutput", None)
         if output is not None and self._recorded:
             output[WORKER_ERRORS] = self.take()
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        """Show what came after the summary (the process that reports)."""
+        """Show errors that occurred after the summary (the process that reports)."""
         terminal = self._config.pluginmanager.getplugin("terminalreporter")
         for sentence in self.take() if terminal is not None else ():
             terminal.write_line(f"tms: warning: {sentence}", yellow=True)
 
 
 def describe_error(source: str, error: BaseException) -> str:
-    """Return what failed, and how, on one line."""
+    """Return the failed part and its error on one line."""
     try:
         text = str(error)
     except Exception:  # an error of the user's may have no text

@@ -32,10 +32,10 @@ def pytest_tms_result(report: pytest.TestReport | pytest.CollectReport, result: 
     ``result`` holds one entry of ``tests`` in POST /results: ``title``, ``status``, ``tags`` …, durations
     in milliseconds. ``report`` is the one that completed it: the last teardown, a crash, a collection error.
     An implementation in a conftest.py applies to the tests in and below its folder. ``nodeId`` and ``worker``
-    identify the test and stay as they are.
+    identify the test and cannot be changed.
     """
 
 
 @pytest.hookspec
 def pytest_tms_finished(config: pytest.Config, summary: Summary) -> None:
-    """Receive how the run was reported: its link, shards and counts, and what was delivered."""
+    """Receive the summary of the run: its link, shards and counts, and the number of delivered results."""

@@ -1,4 +1,4 @@
-"""``--tms-offline [DIR]``: the folder is optional, so what follows the option may be a path of tests."""
+"""``--tms-offline [DIR]``: the folder is optional, so the next argument may be a path of tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_tms.settings.table import OFFLINE
 
 
 def restore_test_path(config: pytest.Config) -> None:
-    """Restore the test path in ``pytest --tms-offline tests``, where the parser takes it for the folder.
+    """Restore the test path in ``pytest --tms-offline tests``, which the parser treats as the folder.
 
     A test path is a file, or a folder with Python files and without journals.
     """
@@ -25,9 +25,9 @@ def restore_test_path(config: pytest.Config) -> None:
 
 
 def misread_folder(config: pytest.Config) -> str:
-    """Return what to write instead if the folder kept pytest from finding its settings; else an empty text.
+    """Return a correction if the folder prevented pytest from finding its settings; else an empty text.
 
-    pytest looks for its settings before it knows this option, and takes an existing folder for a test path.
+    pytest looks for its settings before it knows this option, and treats an existing folder as a test path.
     """
     given, here = _separate_folder(config), config.invocation_params.dir
     path = here / given

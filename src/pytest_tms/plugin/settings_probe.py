@@ -1,4 +1,4 @@
-"""The settings of a run as pytest reads them: a plugin with which `tms doctor` starts pytest."""
+"""Prints the settings of a run as pytest reads them: the plugin with which `tms doctor` starts pytest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pytest_tms.settings.resolution import Resolved, ini_reader, is_on, resolve
 from pytest_tms.settings.spelling import misspelt, unused
 from pytest_tms.settings.table import table
 
-MARK = "PYTEST_TMS_PROBE"
+PREFIX_VARIABLE = "PYTEST_TMS_PROBE"
 """The variable that holds the prefix of the line for `tms doctor`: a conftest.py may print other lines."""
 
 
@@ -32,7 +32,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int:
         found["problem"] = str(error)
     # A conftest.py may have replaced sys.stdout.
     with open(1, "w", encoding="utf-8", closefd=False) as output:
-        output.write(f"\n{os.environ.get(MARK, '')}{json.dumps(found)}\n")
+        output.write(f"\n{os.environ.get(PREFIX_VARIABLE, '')}{json.dumps(found)}\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""How a run is stopped early: Ctrl-C, pytest.exit, a timeout, cancellation in the TMS. No signal handler."""
+"""Stops a run early: Ctrl-C, pytest.exit, a timeout, cancellation in the TMS. Needs no signal handler."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Shutdown:
             distributed.shouldstop = reason
 
     def record_interrupt(self, error: BaseException) -> None:
-        """Keep what ended the session; pytest's own stops, as for ``-x``, do not cancel the run."""
+        """Record why the session ended; pytest's own stops, as for ``-x``, do not cancel the run."""
         if self.cancel_reason:
             return
         if isinstance(error, KeyboardInterrupt) and type(error) is not KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""What the terminal shows of a session's end: the wait for the TMS, and where the results are."""
+"""Writes the end of a session to the terminal: the wait for the TMS, and the summary."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_tms.plugin.session.summary import Summary
 from pytest_tms.text import counted
 
 MAX_NAMES = 10
-"""Names of one kind that the terminal lists, unless ``-v`` asks for all."""
+"""Names of one kind that the terminal lists, unless ``-v`` is given."""
 
 
 Colours = dict[str, bool]
@@ -59,8 +59,8 @@ def _problems(summary: Summary, warnings: Sequence[str], verbosity: int) -> Iter
         yield f"problem: {summary.problem}", yellow
     if summary.kept_in is not None and not summary.is_offline:
         kept = summary.undelivered - len(summary.refused)
-        what = f"{counted(kept, 'result')} kept" if kept > 0 else "kept"
-        yield f"{what}; send with: tms replay {shlex.quote(str(summary.kept_in))}", {"bold": True}
+        count = f"{counted(kept, 'result')} kept" if kept > 0 else "kept"
+        yield f"{count}; send with: tms replay {shlex.quote(str(summary.kept_in))}", {"bold": True}
     elif summary.kept_in is None and (lost := summary.undelivered - len(summary.refused)) > 0:
         yield f"{counted(lost, 'result')} lost", red
     for name in _some(summary.refused, verbosity):

@@ -1,4 +1,4 @@
-"""Tests whose timeout ends the process: pytest-timeout's method ``thread``."""
+"""Records timeouts that end the process: those of pytest-timeout's method ``thread``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pytest
 
 
 class TimeLimits:
-    """Notes the limit of each such test (the process that runs the tests)."""
+    """Records the limit of each such test (the process that runs the tests)."""
 
-    def __init__(self, note: Callable[[str, float], None]) -> None:
-        """``note`` receives a node id and seconds."""
-        self._note = note
+    def __init__(self, record: Callable[[str, float], None]) -> None:
+        """``record`` receives a node id and seconds."""
+        self._record = record
 
     def pytest_timeout_set_timer(self, item: pytest.Item, settings: object) -> None:
-        """Note the limit; without a return value pytest-timeout sets its timer as usual."""
+        """Record the limit; without a return value pytest-timeout sets its timer as usual."""
         if getattr(settings, "method", "") == "thread" and (limit := getattr(settings, "timeout", None)):
-            self._note(item.nodeid, float(limit))
+            self._record(item.nodeid, float(limit))

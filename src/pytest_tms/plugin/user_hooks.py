@@ -1,4 +1,4 @@
-"""Calls the hooks that users implement; what they leave behind is checked before it is used."""
+"""Calls the hooks that users implement, and validates the messages that they changed."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from pytest_tms.wire.results import TestResult
 if TYPE_CHECKING:
     from pytest_tms.plugin.session.summary import Summary
 
-Message = TypeVar("Message", bound=msgspec.Struct)
+MessageType = TypeVar("MessageType", bound=msgspec.Struct)
 
 USER_ERRORS = (Exception, pytest.skip.Exception, pytest.fail.Exception)
-"""What a user's hook may raise; pytest's own outcomes are not subclasses of Exception."""
+"""Exceptions that a user's hook may raise; pytest's own outcomes are not subclasses of Exception."""
 
 
 class UserHooks:
-    """Calls the hooks of ``hookspecs``. One that raises, or leaves an invalid message, changes nothing."""
+    """Calls the hooks of ``hookspecs``. A hook that raises, or makes a message invalid, has no effect."""
 
     def __init__(self, config: pytest.Config, errors: HookErrors) -> None:
         self._config = config
         self._errors = errors
 
     def change_request(self, request: ExecutionRequest) -> ExecutionRequest:
-        """Return the request for an execution as ``pytest_tms_execution`` leaves it."""
+        """Return the request for an execution after ``pytest_tms_execution`` has changed it."""
         body = msgspec.to_builtins(request)
         try:
             self._config.hook.pytest_tms_execution(config=self._config, request=body)
@@ -42,13 +42,13 @@ class UserHooks:
             return request
 
     def has_result_hook(self) -> bool:
-        """Return whether anyone implements ``pytest_tms_result``. Every conftest.py must be loaded."""
+        """Return whether ``pytest_tms_result`` is implemented. Every conftest.py must be loaded."""
         return bool(self._config.hook.pytest_tms_result.get_hookimpls())
 
     def change_result(
         self, report: pytest.TestReport | pytest.CollectReport, result: TestResult
     ) -> TestResult:
-        """Return a result as ``pytest_tms_result`` leaves it."""
+        """Return a result after ``pytest_tms_result`` has changed it."""
         body = msgspec.to_builtins(result)
         try:
             result_hook(self._config, result.file)(report=report, result=body)
@@ -88,13 +88,13 @@ def result_hook(config: pytest.Config, file: str | None) -> Callable[..., Any]:
 
 
 def restore_identity(before: TestResult, after: TestResult) -> TestResult:
-    """Return ``after`` with the identity of ``before``: no hook makes two tests one."""
+    """Return ``after`` with the identity of ``before``, so that no hook merges two tests."""
     if after.node_id == before.node_id and after.worker == before.worker:
         return after
     return msgspec.structs.replace(after, node_id=before.node_id, worker=before.worker)
 
 
-def _checked(body: dict[str, Any], kind: type[Message]) -> Message:
+def _checked(body: dict[str, Any], kind: type[MessageType]) -> MessageType:
     """Return ``body`` as a message of its kind; raise an exception if it cannot be sent as one."""
     message = msgspec.convert(body, kind)
     as_json(message)

@@ -1,4 +1,4 @@
-"""The journals that earlier runs left behind, delivered beside the run of today."""
+"""The journals that earlier runs left behind, delivered while the present run reports."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pytest_tms.sender.replay import Replay, is_in_use, read_opening
 
 
 class Backlog(threading.Thread):
-    """Delivers what earlier runs left beside the journal ``own`` for the TMS at ``url``, with its own client.
+    """Delivers journals of earlier runs for the TMS at ``url``, from the folder of the journal ``own``.
 
-    ``runs`` and ``tests`` count what was delivered, ``waiting`` the journals that are still to be sent,
-    ``warnings`` name what could not be delivered. A journal that was rejected is named once; from then on it
-    is left to `tms replay`.
+    ``runs`` and ``tests`` count delivered runs and their tests, ``waiting`` the journals that are still to be
+    sent. ``warnings`` name journals that could not be delivered. A rejected journal is named once; after
+    that, only `tms replay` sends it.
     """
 
     def __init__(self, own: Path, url: str, client: TmsClient) -> None:

@@ -28,7 +28,7 @@ from pytest_tms.wire.base import timestamp
 DEFAULT_INTERVAL = 30.0
 """Seconds between two reports of progress if neither the setting nor the TMS has another number."""
 POLL_INTERVAL = 0.02
-"""Seconds between two looks at the journal."""
+"""Seconds between two reads of the journal."""
 CONNECT_TIMEOUT = 3.0
 """Seconds that one connection may take."""
 READ_TIMEOUT = 20.0
@@ -49,9 +49,9 @@ CANCELLED = "the execution was cancelled in the TMS"
 class DeliveryLoop:
     """Delivers one journal.
 
-    Without a ``parent`` the session has ended, and the journal is delivered in the foreground. Problems with
-    the TMS never reach the run: what can be repeated is, with growing waits, and others are a sentence in the
-    state.
+    Without a ``parent`` the session has ended, and the journal is delivered in the foreground. Errors of
+    the TMS do not affect the run: those that may be temporary are retried with backoff, the others are
+    described in the state.
     """
 
     def __init__(self, config: SenderConfig, journal: Journal, parent: ParentProcess | None = None) -> None:
@@ -129,7 +129,7 @@ class DeliveryLoop:
                 self._fatal = advise(error)
         except (TmsError, ValueError) as error:
             self._fatal = advise(error)
-        except Exception as error:  # a defect of the sender must not cost the run its end
+        except Exception as error:  # a defect of the sender must not prevent the end of the run
             self._fatal = f"delivery stopped by a defect of pytest-tms ({type(error).__name__}: {error})"
         else:
             self._pacing.record_success()

@@ -30,8 +30,8 @@ class SenderState(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A report of the sender. ``stop`` is why the run has to stop; ``is_final`` marks the last report.
 
     ``warnings`` are sentences for the summary, ``problem`` is why not everything is delivered; ``delivered``
-    counts the tests that the TMS has, ``refused`` names those that it does not accept. ``backlog`` are
-    the earlier runs and their tests that were delivered, ``waiting`` how many earlier runs are not yet.
+    is the number of tests that the TMS accepted, ``refused`` names those that it rejected. ``backlog`` has
+    the numbers of delivered earlier runs and of their tests, ``waiting`` that of the remaining runs.
     """
 
     pid: int = 0
@@ -54,7 +54,7 @@ class SenderConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The configuration of the sender, passed to its standard input: secrets are never in its arguments.
 
     ``pid`` is the process that runs the tests, ``progress_interval`` the seconds between two reports of
-    progress (0: as the TMS requests), ``deadline`` the seconds that the sender may go on after its end.
+    progress (0: as the TMS requests), ``deadline`` the seconds that the sender may continue after its end.
     """
 
     journal: str
@@ -158,7 +158,7 @@ class SenderProcess:
         self._child.stdin.close()
 
     def read(self, *, may_wait: bool = False) -> None:
-        """Read what the sender has reported by now, without waiting if that is possible on this system."""
+        """Read the reports of the sender, without waiting if that is possible on this system."""
         while not self.is_over and (self._can_poll or may_wait) and not (may_wait and self.state.is_final):
             try:
                 content = self._read(self._control, 1 << 16)
@@ -184,7 +184,7 @@ class SenderProcess:
         return self.state.is_final
 
     def stop(self) -> None:
-        """End it now, unless it has ended; what it has not acknowledged will be delivered again."""
+        """Stop the sender, unless it has ended; unacknowledged lines will be delivered again."""
         if not self.state.pid and not self.is_over:
             self.wait(0.5)
         if self.state.pid and not self.is_over:

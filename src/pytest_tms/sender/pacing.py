@@ -1,4 +1,4 @@
-"""When the sender makes its next attempt: backoff after failures, and when the end of a session gives up."""
+"""Backoff of the sender after failures, and when it gives up at the end of a session."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UNREACHABLE_TIMEOUT = 1.0
 
 
 class Pacing:
-    """The failures in a row of one delivery, and the waits that follow from them."""
+    """Counts the consecutive failures of one delivery, and returns the backoff."""
 
     def __init__(self) -> None:
         self.has_responded = False
@@ -48,7 +48,7 @@ class Pacing:
     def record_failure(self, error: TmsError) -> None:
         """Note that an attempt has failed and may be repeated."""
         self._failures += 1
-        # An error of the documented shape is a response of a TMS.
+        # Only a TMS sends an error in the documented form.
         self.has_responded = self.has_responded or isinstance(error, ApiError)
         self._retry_after = getattr(error, "retry_after", None) or 0.0
 

@@ -1,4 +1,4 @@
-"""The process that runs the tests, as its sender sees it."""
+"""Detects the end of the process that runs the tests."""
 
 from __future__ import annotations
 

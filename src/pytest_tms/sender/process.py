@@ -1,6 +1,6 @@
 """The sender process: delivers one journal while the tests run, and ends with their session.
 
-It reads the journal, never the process of the tests, and reports through one pipe (``launch.SenderState``).
+It reads only the journal, and reports to pytest through one pipe (``launch.SenderState``).
 The session has ended when the journal is closed or the process has ended, whichever comes first.
 """
 
@@ -28,7 +28,7 @@ ADOPT_TIMEOUT = 2.0
 FOREGROUND_TIMEOUT = 1.0
 """Seconds that pytest's process waits for another one that delivers the same journal."""
 WATCHDOG_INTERVAL = 0.2
-"""Seconds between two looks of the watchdog."""
+"""Seconds between two checks of the watchdog."""
 
 
 def deliver_in_foreground(config: SenderConfig, memory: Sequence[bytes]) -> SenderState | None:

@@ -17,11 +17,11 @@ from pytest_tms.sender.artifacts import FileUploads
 from pytest_tms.sender.uploader import Uploader
 
 PERMANENT = (BadRequest, NotFound, TooLarge, Unprocessable)
-"""Errors that stay the same however often a journal is sent."""
+"""Errors that a retry cannot resolve."""
 
 
 class Replay:
-    """The delivery of one journal that was kept. What was sent stays acknowledged: repeat it to continue."""
+    """The delivery of one journal that was kept; if it is interrupted, a repetition continues it."""
 
     def __init__(self, journal: Journal, uploader: Uploader, client: TmsClient) -> None:
         self._journal = journal
@@ -38,7 +38,7 @@ class Replay:
         webhook_token: str = "",
         overrides: Mapping[str, str] | None = None,
     ) -> Replay | None:
-        """Return the delivery of the journal ``path``; None if another process works on it.
+        """Return the delivery of the journal ``path``; None if another process delivers or writes it.
 
         ``overrides`` replaces fields of an execution that is yet to be created.
         """
@@ -121,7 +121,7 @@ def read_opening(path: Path) -> Opened | None:
 
 
 def discard(path: Path) -> bool:
-    """Delete a journal; return False if a process works on it."""
+    """Delete a journal; return False if a process delivers or writes it."""
     journal = Journal.adopt(path)
     if journal is None:
         return not path.exists()

@@ -22,7 +22,7 @@ MAX_TITLE_BYTES = 80
 
 
 class SendOutcome(NamedTuple):
-    """What became of some results: how many the TMS has, and a sentence about each that it rejected."""
+    """How many results the TMS accepted, and a sentence about each that it rejected."""
 
     tests: int = 0
     refused: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class SendOutcome(NamedTuple):
 
 
 class ResultSender:
-    """Sends results of one run. A message that is rejected is halved until the bad test is found, alone.
+    """Sends results of one run. A message that is rejected is halved until the invalid test is isolated.
 
     ``masker`` masks secrets that became known after the lines were written. ``describer`` describes files
     for a TMS that stores them. Methods raise TmsError.

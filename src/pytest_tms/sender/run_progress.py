@@ -1,4 +1,4 @@
-"""A run as its journal shows it: its shards, what they collected, what runs, and what is complete."""
+"""The state of a run, from the lines of its journal: shards, collected, running and completed tests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class OverdueTest(NamedTuple):
 
 
 class RunProgress:
-    """The state of a run after the lines that were noted. ``begun`` has when each shard started, ISO 8601."""
+    """The state of a run. ``begun`` has the ISO 8601 start time of each shard."""
 
     def __init__(self) -> None:
         self.begun: dict[str, str] = {}
@@ -53,11 +53,11 @@ class RunProgress:
         return [shard for shard in self.begun if shard not in self._ended]
 
     def note(self, line: AnyLine) -> None:
-        """Follow one line."""
+        """Update the state by one line."""
         if isinstance(line, Tested):
             self._completed.setdefault(line.shard, set()).add(identity(line))
-            for notes in (self._running, self._workers, self._limits):
-                cast("dict[int, object]", notes).pop(line.n, None)
+            for by_number in (self._running, self._workers, self._limits):
+                cast("dict[int, object]", by_number).pop(line.n, None)
         elif isinstance(line, Begun):
             self._running[line.n] = line
         elif isinstance(line, OnWorker):

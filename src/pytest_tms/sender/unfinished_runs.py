@@ -1,4 +1,4 @@
-"""The end of a run that did not write its own: it was killed, crashed or ran out of memory."""
+"""The last lines of the journal of a run that was killed, crashed or ran out of memory."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pytest_tms.wire.results import TestResult
 TIMED_OUT = "pytest-timeout ended the process"
 KILLED = "pytest ended without finishing its session: it was killed, crashed or ran out of memory"
 MAX_NAMED = 3
-"""Tests in flight that a reason names."""
+"""Running tests that a reason names."""
 
 
 def closing_lines(run: RunProgress, opened: Opened, at: str) -> list[bytes]:
     """Return the lines that are missing in the journal of a run that ended at the time ``at``.
 
     Its open shards ended in ``error`` and name every test in flight; a test that pytest-timeout ended gets a
-    result. ``run`` follows the lines.
+    result. ``run`` is updated by the lines.
     """
     lines: list[Line] = []
     ended = parse_time(at).timestamp() * 1000
@@ -58,7 +58,7 @@ def _timed_out(overdue: OverdueTest, shard: str) -> Tested:
 
 
 def _shard_end(run: RunProgress, shard: str, at: str, reason: str, *, has_timed_out: bool) -> ShardEnded:
-    """Return the end of a shard: results count, what was running is named."""
+    """Return the end of a shard, with the tests that have no result and those that were running."""
     running = [test.node_id for test in run.running_tests(shard)]
     collected = run.collected.get(shard)
     not_run = max(len(running), (collected or 0) - run.completed(shard))

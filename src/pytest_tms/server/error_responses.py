@@ -1,4 +1,4 @@
-"""Error responses of the API, in the documented form, for whatever went wrong."""
+"""Error responses in the documented form: of the application, of the framework, and unexpected ones."""
 
 from __future__ import annotations
 

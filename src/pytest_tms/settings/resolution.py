@@ -40,7 +40,7 @@ class Resolved:
 
 
 def ini_reader(config: Any) -> Callable[[str], Any]:
-    """Return a function that reads an ini value of pytest's ``config`` as it is written, whatever its type.
+    """Return a function that reads an ini value of pytest's ``config`` as it is written, with any type.
 
     In native TOML, pytest's own ``getini`` rejects a number for a text, and its types differ by version.
     """
@@ -68,7 +68,7 @@ def is_on(option: Option, environ: Mapping[str, str], ini: Option) -> bool:
 
 
 def is_disabled(option: Option, environ: Mapping[str, str]) -> bool:
-    """Return whether reporting is switched off, whatever the other settings are."""
+    """Return whether reporting is switched off, regardless of the other settings."""
     return bool(option("no_tms")) or environ.get("TMS_DISABLED", "").strip().lower() in ON
 
 

@@ -1,4 +1,4 @@
-"""Messages about the server itself, and errors: GET /api, and every answer of status 4xx or 5xx."""
+"""Messages about the server itself, and errors: GET /api, and every response with status 4xx or 5xx."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pytest_tms.wire.base import Answer
 
 
 class TokenInfo(Answer, frozen=True, kw_only=True):
-    """An API token without its text. No ``environments`` means all; null ``expires_at`` is never."""
+    """An API token without its value. Empty ``environments`` are all; null ``expires_at`` is never."""
 
     id: str = ""
     scopes: list[str] = []
@@ -18,7 +18,7 @@ class TokenInfo(Answer, frozen=True, kw_only=True):
 
 
 class ServiceInfo(Answer, frozen=True, kw_only=True):
-    """The answer to GET on the base URL; ``token`` is the valid API token of the request, if it has one.
+    """The response to GET on the base URL; ``token`` is the valid API token of the request, if it has one.
 
     ``suites`` and ``environments`` are those that the server allows, for requests with a valid token.
     """
@@ -34,7 +34,8 @@ class ServiceInfo(Answer, frozen=True, kw_only=True):
 class ErrorBody(Answer, frozen=True, kw_only=True):
     """An error, with every invalid field.
 
-    ``hint`` is an addition: a sentence that says who can allow the request and how. Most errors have none.
+    ``hint`` is an addition: a sentence with the setting by which an operator can allow the request; it is
+    absent in most errors.
     """
 
     code: str = ""
@@ -46,6 +47,6 @@ class ErrorBody(Answer, frozen=True, kw_only=True):
 
 
 class ErrorAnswer(Answer, frozen=True, kw_only=True):
-    """The documented error answer, whatever the status."""
+    """The documented body of an error response, for every status."""
 
     error: ErrorBody

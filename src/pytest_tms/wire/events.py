@@ -23,7 +23,7 @@ from pytest_tms.wire.results import TestResult
 
 
 class RunningTest(Request, frozen=True, kw_only=True):
-    """A test in flight: which one, of which shard, on which xdist worker, since when (ISO 8601).
+    """A test in flight: its node id, shard, xdist worker and start (ISO 8601).
 
     Without ``shard_id`` it is of the shard of the message, else of the first that the message names.
     """
@@ -35,7 +35,7 @@ class RunningTest(Request, frozen=True, kw_only=True):
 
 
 class EventData(Request, frozen=True, kw_only=True):
-    """The fields of an event's ``data`` that the server acts on; it keeps the others too.
+    """The fields of an event's ``data`` that the server uses; it also stores the others.
 
     ``tests`` (those that finished since the last event of the shard), ``running`` (the tests in flight, as
     node ids or as ``RunningTest``), ``shards`` (those that this runner runs now) and ``interval``
@@ -47,8 +47,8 @@ class EventData(Request, frozen=True, kw_only=True):
     the process that ran the tests) belong to the capability ``expected``.
 
     ``runner`` (an id that one process keeps for its whole run) and ``attempt`` (the number of the CI attempt,
-    from 1) belong to the capability ``attempts``: the answer to ``shard.started`` names the shard that the
-    runner was assigned.
+    from 1) belong to the capability ``attempts``: the response to ``shard.started`` names the shard that
+    was assigned to the runner.
     """
 
     shard_id: Identifier | None = None
@@ -71,7 +71,7 @@ class EventData(Request, frozen=True, kw_only=True):
 
 
 class Event(Request, frozen=True, kw_only=True):
-    """POST /webhooks/executions/{id}: what a runner reports about its execution.
+    """POST /webhooks/executions/{id}: an event that a runner reports about its execution.
 
     ``timestamp`` is when it was sent. ``happened_at`` is when it happened, if it is sent afterwards; it
     belongs to the capability ``replay``.
@@ -85,12 +85,12 @@ class Event(Request, frozen=True, kw_only=True):
 
 
 class EventAccepted(Answer, frozen=True, kw_only=True):
-    """The answer to an event.
+    """The response to an event.
 
     ``execution_status`` notifies the runner of a cancellation (``control``), ``progress_interval`` is the
     milliseconds to wait between two ``execution.progress`` (``live-tests``). ``shard_id`` is the shard that
-    was assigned to the runner by its ``shard.started`` (``attempts``): another one than it named, if a live
-    runner has that one.
+    was assigned to the runner by its ``shard.started`` (``attempts``): not the requested one if another
+    live runner has it.
     """
 
     event: str = ""

@@ -9,7 +9,7 @@ from pytest_tms.wire.executions import Counts, Links, Progress
 
 
 class FailedTest(Answer, frozen=True, kw_only=True):
-    """A failed test in ``execution.completed``; long texts are cut."""
+    """A failed test in the event that ends an execution; long texts are cut."""
 
     title: str
     file: str = ""
@@ -35,7 +35,7 @@ class ShardStartedData(Answer, frozen=True, kw_only=True):
 
 
 class ShardLink(Answer, frozen=True, kw_only=True):
-    """The page about a shard."""
+    """The link to the page about a shard."""
 
     report_url: str
 

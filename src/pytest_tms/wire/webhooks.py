@@ -10,7 +10,11 @@ from pytest_tms.wire.base import Answer, EventName, Identifier, Request, Url
 
 
 class RetryPolicy(Request, frozen=True, kw_only=True):
-    """What follows a failed delivery: after ``retry_delay`` milliseconds, doubled where exponential."""
+    """When a failed delivery is retried.
+
+    Up to ``max_retries`` times, first after ``retry_delay`` milliseconds, which are doubled for each retry if
+    ``exponential_backoff`` is set.
+    """
 
     max_retries: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = 3
     retry_delay: Annotated[int, msgspec.Meta(ge=0, le=3_600_000)] | None = 5000
@@ -18,54 +22,55 @@ class RetryPolicy(Request, frozen=True, kw_only=True):
 
 
 class WebhookFilters(Request, frozen=True, kw_only=True):
-    """Which executions a webhook hears of; a list that is missing or empty lets all through."""
+    """The executions whose events a webhook receives; a missing or empty list selects all."""
 
     test_suites: list[Identifier] | None = None
     environments: list[Identifier] | None = None
 
 
 Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
-Headers = dict[str, str]
+CustomHeaders = dict[str, str]
 
 
 class WebhookRequest(Request, frozen=True, kw_only=True):
-    """POST /webhooks. Without a ``secret`` the server makes one. ``headers`` are sent with each delivery."""
+    """POST /webhooks. Without ``secret`` the server creates one. ``headers`` are sent with each delivery."""
 
     url: Url
     events: Annotated[list[EventName], msgspec.Meta(min_length=1)]
     secret: Secret | None = None
-    headers: Headers | None = None
+    headers: CustomHeaders | None = None
     retry_policy: RetryPolicy | None = None
     filters: WebhookFilters | None = None
 
 
 class WebhookChange(Request, frozen=True, kw_only=True):
-    """PATCH /webhooks/{id}: what is given replaces what was; ``status`` pauses, or makes active again.
+    """PATCH /webhooks/{id}: given fields replace the stored ones; ``status`` pauses or activates the webhook.
 
-    Of ``headers``, a value ``***`` keeps the value that the header of this name has.
+    The value ``***`` in ``headers`` keeps the stored value of that header.
     """
 
     url: Url | None = None
     events: Annotated[list[EventName], msgspec.Meta(min_length=1)] | None = None
-    headers: Headers | None = None
+    headers: CustomHeaders | None = None
     retry_policy: RetryPolicy | None = None
     filters: WebhookFilters | None = None
     status: Literal["active", "paused"] | None = None
 
 
 class SecretRotation(Request, frozen=True, kw_only=True):
-    """POST /webhooks/{id}/rotate. Without a ``secret`` the server makes one."""
+    """POST /webhooks/{id}/rotate. Without ``secret`` the server creates one."""
 
     secret: Secret | None = None
 
 
 class Webhook(Answer, frozen=True, kw_only=True):
-    """A webhook: the documented fields, then what it was registered with and how it fares.
+    """A webhook: the documented fields, then its other settings and its state.
 
-    ``secret`` is there once, and only where the server made it. ``reason`` says why it is disabled.
+    ``secret`` is only in the response to the request that created it, if the server created it. ``reason``
+    is why the webhook is disabled or suspended.
     ``created_by`` is the id of the token that registered it.
-    Until ``previous_secret_until`` deliveries are signed with the secret before the last one, too. Values of
-    ``headers`` are ``***``, and so are secrets in ``url``, except in the answer to POST /webhooks.
+    Until ``previous_secret_until`` deliveries are also signed with the previous secret. Values of
+    ``headers`` are ``***``, and so are secrets in ``url``, except in the response to POST /webhooks.
     """
 
     webhook_id: str
@@ -85,22 +90,22 @@ class Webhook(Answer, frozen=True, kw_only=True):
 
 
 class WebhookList(Answer, frozen=True, kw_only=True):
-    """The answer to GET /webhooks: the oldest first."""
+    """The response to GET /webhooks: the oldest webhook first."""
 
     webhooks: list[Webhook] = []
 
 
 class WebhookDeleted(Answer, frozen=True, kw_only=True):
-    """The answer to DELETE /webhooks/{id}."""
+    """The response to DELETE /webhooks/{id}."""
 
     webhook_id: str
     status: str = "deleted"
 
 
 class WebhookValidation(Answer, frozen=True, kw_only=True):
-    """The answer to POST /webhooks/{id}/validate; ``response_time`` is in milliseconds.
+    """The response to POST /webhooks/{id}/validate; ``response_time`` is in milliseconds.
 
-    ``response_code`` is 0 where no answer came, and ``reason`` says what made it invalid.
+    ``response_code`` is 0 if there was no response, and ``reason`` is why the endpoint is invalid.
     """
 
     webhook_id: str
@@ -112,7 +117,7 @@ class WebhookValidation(Answer, frozen=True, kw_only=True):
 
 
 class Delivery(Answer, frozen=True, kw_only=True):
-    """One event on its way to one webhook; ``delivery_id`` is its ``webhook-id`` header."""
+    """The delivery of one event to one webhook; ``delivery_id`` is its ``webhook-id`` header."""
 
     delivery_id: str
     event: str = ""
@@ -126,7 +131,7 @@ class Delivery(Answer, frozen=True, kw_only=True):
 
 
 class DeliveryPage(Answer, frozen=True, kw_only=True):
-    """The answer to GET /webhooks/{id}/deliveries: the newest first; ``cursor`` fetches the next page."""
+    """The response to GET /webhooks/{id}/deliveries: the newest first; ``cursor`` fetches the next page."""
 
     webhook_id: str
     deliveries: list[Delivery] = []
@@ -134,13 +139,13 @@ class DeliveryPage(Answer, frozen=True, kw_only=True):
 
 
 class ReplayRequest(Request, frozen=True, kw_only=True):
-    """POST /webhooks/{id}/replay: send one delivery again, or all that failed where none is named."""
+    """POST /webhooks/{id}/replay: send one delivery again, or all failed ones if none is named."""
 
     delivery_id: Identifier | None = None
 
 
 class Replayed(Answer, frozen=True, kw_only=True):
-    """How many deliveries are sent again."""
+    """The response to POST /webhooks/{id}/replay: the number of deliveries that are sent again."""
 
     webhook_id: str
     deliveries: int = 0

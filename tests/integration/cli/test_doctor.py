@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pytest_tms import wire
-from tests.helpers.api import good, refused, running
-from tests.helpers.fault_servers import answers, misbehaving, peer
-from tests.helpers.foreign_tms import Foreign
+from tests.helpers.api import expect_error, expect_success, running
+from tests.helpers.fault_servers import faulty_server, named_faulty_server, responds_with
+from tests.helpers.foreign_tms import ForeignTms
 from tests.helpers.processes import Tms, run_tms
 
 
@@ -224,13 +224,13 @@ def test_a_suite_that_the_operator_allows_is_well(folder: Path, tmp_path: Path) 
         assert asked("--tms-environment", "mars", **on)[0] == 0
         assert "use one of moon, mars (" in problem_of("--tms-environment", "dev", **on)
         body = {"testSuite": "all", "environment": "dev"}
-        details = refused(api.ask("POST", "/executions", body), 422)["details"]
+        details = expect_error(api.request("POST", "/executions", body), 422)["details"]
         assert {each["field"]: each["message"] for each in details} == {
             "testSuite": "Must be one of: payments",
             "environment": "Must be one of: moon, mars",
         }
         for nobody in ("", "nonsense"):  # only a valid token sees the lists
-            shown = good(api.ask("GET", "/", token=nobody), 200)
+            shown = expect_success(api.request("GET", "/", token=nobody), 200)
             assert (shown["suites"], shown["environments"]) == ([], [])
 
 
@@ -247,12 +247,12 @@ def test_a_suite_that_the_operator_allows_is_well(folder: Path, tmp_path: Path) 
     ],
 )
 def test_a_peer_that_is_no_tms_is_named(folder: Path, name: str, said: str) -> None:
-    with misbehaving(name, folder) as url:
+    with named_faulty_server(name, folder) as url:
         assert said in problem_of(TMS_URL=url, TMS_API_TOKEN="t")
 
 
 @pytest.mark.slow
-def test_a_server_that_knows_only_the_document_is_well(foreign: Foreign) -> None:
+def test_a_server_that_knows_only_the_document_is_well(foreign: ForeignTms) -> None:
     def route(method: str, path: str) -> tuple[int, dict[str, str], bytes]:
         knows = foreign.requests[-1]["headers"].get("Authorization") == "Bearer t"
         return (404 if knows else 401), {"Content-Type": "application/json"}, b'{"error": {"message": "No"}}'
@@ -265,7 +265,7 @@ def test_a_server_that_knows_only_the_document_is_well(foreign: Foreign) -> None
 
 def test_a_clock_that_is_wrong_is_trouble() -> None:
     body = b'{"service": "s", "token": {"scopes": ["admin"]}}'
-    with peer(answers("200 OK", body, Date="Mon, 01 Jan 1990 00:00:00 GMT")) as url:
+    with faulty_server(responds_with("200 OK", body, Date="Mon, 01 Jan 1990 00:00:00 GMT")) as url:
         assert "s ahead of the clock of the TMS: set it, or times" in problem_of(
             TMS_URL=url, TMS_API_TOKEN="t"
         )

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_tms import wire
 from pytest_tms.exports.formats import FORMATS
-from tests.helpers.foreign_tms import Foreign
+from tests.helpers.foreign_tms import ForeignTms
 from tests.helpers.processes import Tms, run_tms
 
 Command = Callable[..., CompletedProcess[str]]
@@ -114,14 +114,14 @@ def test_wrong_usage_is_status_2(command: Command, arguments: list[str]) -> None
 
 
 @pytest.mark.parametrize("arguments", [["create"], ["show", "x"], ["finish", "x"], ["cancel", "x"]])
-def test_trouble_is_one_line(command: Command, foreign: Foreign, arguments: list[str]) -> None:
+def test_trouble_is_one_line(command: Command, foreign: ForeignTms, arguments: list[str]) -> None:
     without = command(*arguments, TMS_API_TOKEN="")
     assert (without.returncode, without.stdout) == (2, "")
     assert "there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE" in without.stderr
     wrong = command(*arguments, TMS_API_TOKEN="nonsense")
     said = "tms: The token is not a complete API token: its checksum does not match. Copy the whole token.\n"
     assert (wrong.returncode, wrong.stderr) == (1, said)
-    foreign.will_answer(200, b"<html>hello</html>", Content_Type="text/html")
+    foreign.add_response(200, b"<html>hello</html>", Content_Type="text/html")
     html = command(*arguments, TMS_URL=foreign.url)
     assert html.returncode == 1
     assert html.stderr.endswith("not as a TMS does: check that the base URL includes /api.\n")
@@ -206,10 +206,10 @@ def test_export_writes_a_file_or_to_standard_output(
     assert "KeyError" in text
 
 
-def test_export_needs_a_tms_that_lists_tests(command: Command, foreign: Foreign, tmp_path: Path) -> None:
+def test_export_needs_a_tms_that_lists_tests(command: Command, foreign: ForeignTms, tmp_path: Path) -> None:
     file = tmp_path / "out"
     file.write_text("before")
-    foreign.will_answer(404, {"error": {"code": "NOT_FOUND", "message": "no"}})
+    foreign.add_response(404, {"error": {"code": "NOT_FOUND", "message": "no"}})
     done = command("export", "exec_1", "--format", "csv", "-o", str(file), TMS_URL=foreign.url)
     assert done.returncode == 1
     assert done.stderr == (
@@ -219,12 +219,14 @@ def test_export_needs_a_tms_that_lists_tests(command: Command, foreign: Foreign,
     assert file.read_text() == "before"
 
 
-def test_an_export_that_breaks_off_leaves_no_file(command: Command, foreign: Foreign, tmp_path: Path) -> None:
+def test_an_export_that_breaks_off_leaves_no_file(
+    command: Command, foreign: ForeignTms, tmp_path: Path
+) -> None:
     page = {"executionId": "exec_1", "cursor": "9", "tests": [{"title": "x" * 100_000, "status": "passed"}]}
-    foreign.will_answer(200, {"service": "TMS", "capabilities": ["tests"]})
-    foreign.will_answer(200, {"executionId": "exec_1"})
-    foreign.will_answer(200, page)
-    foreign.will_answer(404, {"error": {"code": "NOT_FOUND", "message": "It was deleted."}})
+    foreign.add_response(200, {"service": "TMS", "capabilities": ["tests"]})
+    foreign.add_response(200, {"executionId": "exec_1"})
+    foreign.add_response(200, page)
+    foreign.add_response(404, {"error": {"code": "NOT_FOUND", "message": "It was deleted."}})
     file = tmp_path / "out"
     done = command("export", "exec_1", "--format", "json", "-o", str(file), TMS_URL=foreign.url)
     assert done.returncode == 1
@@ -238,11 +240,11 @@ def test_show_prints_markdown_with_the_failed_tests(command: Command, exported: 
     assert "- t.py::test\\_bad: KeyError: 'é'\n" in done.stdout
 
 
-def test_show_prints_markdown_of_a_tms_that_lists_no_tests(command: Command, foreign: Foreign) -> None:
-    foreign.will_answer(
+def test_show_prints_markdown_of_a_tms_that_lists_no_tests(command: Command, foreign: ForeignTms) -> None:
+    foreign.add_response(
         200, {"executionId": "exec_1", "status": "completed", "results": {"failed": 3, "total": 3}}
     )
-    foreign.will_answer(404, {"error": {"code": "NOT_FOUND", "message": "no"}})
+    foreign.add_response(404, {"error": {"code": "NOT_FOUND", "message": "no"}})
     done = command("show", "exec_1", "--markdown", TMS_URL=foreign.url)
     assert done.returncode == 0
     assert "3 tests: 3 failed" in done.stdout

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_tms import wire
-from tests.helpers.foreign_tms import Foreign
+from tests.helpers.foreign_tms import ForeignTms
 from tests.helpers.processes import Tms, run_tms
 
 Submit = Callable[..., list[dict[str, Any]]]
@@ -299,7 +299,9 @@ def test_a_file_that_cannot_be_read_is_one_line(tms: Tms, tmp_path: Path, conten
     assert done.stderr.count("\n") == 1
 
 
-def test_a_server_that_knows_only_the_document_gets_one_submission(foreign: Foreign, tmp_path: Path) -> None:
+def test_a_server_that_knows_only_the_document_gets_one_submission(
+    foreign: ForeignTms, tmp_path: Path
+) -> None:
     def route(method: str, path: str) -> tuple[int, dict[str, str], bytes]:
         if path == "/api/":
             return 404, {}, b"Not Found"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.foreign_tms import Foreign, Reply
+from tests.helpers.foreign_tms import ForeignTms, Reply
 
 SUITE = """
 import pytest
@@ -26,7 +26,7 @@ def test_skips(): pass
 """
 
 
-def speak_document(tms: Foreign) -> None:
+def speak_document(tms: ForeignTms) -> None:
     """Make ``tms`` respond to each documented call with no more than the document shows."""
 
     def route(method: str, path: str) -> Reply:
@@ -54,7 +54,7 @@ def speak_document(tms: Foreign) -> None:
 
 
 @pytest.fixture
-def documented(mocked_tms: Foreign, monkeypatch: pytest.MonkeyPatch) -> Foreign:
+def documented(mocked_tms: ForeignTms, monkeypatch: pytest.MonkeyPatch) -> ForeignTms:
     """A server that speaks only the document, for runs in the process of the test.
 
     Such a run cannot start a sender process, so that it delivers in the foreground, at its end.
@@ -66,19 +66,19 @@ def documented(mocked_tms: Foreign, monkeypatch: pytest.MonkeyPatch) -> Foreign:
 
 
 @pytest.fixture
-def documented_server(foreign: Foreign, monkeypatch: pytest.MonkeyPatch) -> Foreign:
+def documented_server(foreign: ForeignTms, monkeypatch: pytest.MonkeyPatch) -> ForeignTms:
     """A server that speaks only the document, for runs with processes of their own."""
     speak_document(foreign)
     monkeypatch.setenv("TMS_API_TOKEN", "tms_secret")
     return foreign
 
 
-def sent(foreign: Foreign, path: str) -> list[dict[str, Any]]:
+def sent(foreign: ForeignTms, path: str) -> list[dict[str, Any]]:
     return [json.loads(request["body"]) for request in foreign.requests if request["path"] == path]
 
 
 def test_a_run_says_what_the_document_asks_for_in_its_order(
-    documented: Foreign, pytester: pytest.Pytester
+    documented: ForeignTms, pytester: pytest.Pytester
 ) -> None:
     pytester.makeini("[pytest]\nmarkers = smoke")
     pytester.makepyfile(test_it=SUITE)
@@ -126,7 +126,7 @@ def test_a_run_says_what_the_document_asks_for_in_its_order(
     assert [event["data"].get("results") for event in events] == [None, None, counts, counts]
 
 
-def test_a_sender_process_says_the_same(documented_server: Foreign, pytester: pytest.Pytester) -> None:
+def test_a_sender_process_says_the_same(documented_server: ForeignTms, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_it=SUITE.replace("@pytest.mark.smoke", ""))
     result = pytester.runpytest("--tms-url", documented_server.url)
     result.stdout.fnmatch_lines(["tms: 3 results reported: */reports/exec_1"])
@@ -136,7 +136,7 @@ def test_a_sender_process_says_the_same(documented_server: Foreign, pytester: py
 
 
 def test_a_delivery_in_the_foreground_writes_no_log_record(
-    documented: Foreign, pytester: pytest.Pytester
+    documented: ForeignTms, pytester: pytest.Pytester
 ) -> None:
     pytester.makepyfile(test_it="def test_it(): pass")
     result = pytester.runpytest(
@@ -147,7 +147,7 @@ def test_a_delivery_in_the_foreground_writes_no_log_record(
 
 
 def test_a_documented_payload_has_only_documented_fields(
-    documented: Foreign, pytester: pytest.Pytester
+    documented: ForeignTms, pytester: pytest.Pytester
 ) -> None:
     pytester.makepyfile(test_it=SUITE.replace("@pytest.mark.smoke", ""))
     pytester.runpytest("--tms-url", documented.url, "-o", "tms_payload=documented")
@@ -179,7 +179,7 @@ def test_fails(leaves, tms):
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
 def test_each_shard_tells_of_itself_and_of_its_files_by_their_kind(
-    documented_server: Foreign, pytester: pytest.Pytester, workers: tuple[str, ...]
+    documented_server: ForeignTms, pytester: pytest.Pytester, workers: tuple[str, ...]
 ) -> None:
     pytester.makepyfile(test_it=FILES)
     pytester.runpytest_subprocess("--tms-url", documented_server.url, *workers)
@@ -206,7 +206,7 @@ def test_each_shard_tells_of_itself_and_of_its_files_by_their_kind(
 
 
 def test_an_attached_run_neither_creates_nor_ends_the_execution(
-    documented: Foreign, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    documented: ForeignTms, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMS_WEBHOOK_TOKEN", "wh_token_of_ci")
     pytester.makepyfile("def test(): pass")
@@ -225,7 +225,7 @@ def test_an_attached_run_neither_creates_nor_ends_the_execution(
 
 
 def test_a_shard_without_run_keys_reports_alone_and_says_what_to_do(
-    documented: Foreign, pytester: pytest.Pytester
+    documented: ForeignTms, pytester: pytest.Pytester
 ) -> None:
     pytester.makepyfile("def test(): pass")
     options = ("--tms-url", documented.url, "--tms-shard", "1/4", "--tms-run-key", "run 7")
@@ -248,7 +248,7 @@ def test_a_shard_without_run_keys_reports_alone_and_says_what_to_do(
     "options", [(), ("--tms-shard", "1"), ("--tms-run-key", "none", "--tms-shard", "1/4")]
 )
 def test_a_run_without_a_key_makes_no_request_more(
-    documented: Foreign, pytester: pytest.Pytester, options: tuple[str, ...]
+    documented: ForeignTms, pytester: pytest.Pytester, options: tuple[str, ...]
 ) -> None:
     pytester.makepyfile("def test(): pass")
     pytester.runpytest("--tms-url", documented.url, *options).assert_outcomes(passed=1)
@@ -257,11 +257,11 @@ def test_a_run_without_a_key_makes_no_request_more(
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_an_overloaded_server_is_asked_again_for_run_keys(
-    documented: Foreign, pytester: pytest.Pytester, status: int
+    documented: ForeignTms, pytester: pytest.Pytester, status: int
 ) -> None:
     speaks = documented.route
-    documented.will_answer(status, {"error": {}})
-    documented.will_answer(200, {"service": "another", "capabilities": ["run-key"]})
+    documented.add_response(status, {"error": {}})
+    documented.add_response(200, {"service": "another", "capabilities": ["run-key"]})
     assert speaks is not None
     documented.route = lambda method, path: None if path == "/api/" else speaks(method, path)
     pytester.makepyfile("def test(): pass")
@@ -275,7 +275,7 @@ def test_an_overloaded_server_is_asked_again_for_run_keys(
 
 
 def test_refused_results_are_named_and_change_no_exit_status(
-    documented: Foreign, pytester: pytest.Pytester
+    documented: ForeignTms, pytester: pytest.Pytester
 ) -> None:
     answer = documented.route
     assert answer is not None
@@ -291,7 +291,7 @@ def test_refused_results_are_named_and_change_no_exit_status(
     )
 
 
-def test_the_token_shows_nowhere(documented: Foreign, pytester: pytest.Pytester) -> None:
+def test_the_token_shows_nowhere(documented: ForeignTms, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import os
@@ -334,7 +334,7 @@ def test_the_token_shows_nowhere(documented: Foreign, pytester: pytest.Pytester)
     ],
 )
 def test_bad_settings_are_one_line_and_the_tests_run_as_ever(
-    documented: Foreign,
+    documented: ForeignTms,
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
     options: list[str],
@@ -350,7 +350,7 @@ def test_bad_settings_are_one_line_and_the_tests_run_as_ever(
     assert lines[-1].startswith(("problem: ", "warning: ", "tms: not reported: ")), result.outlines
 
 
-def test_a_rejected_token_or_suite_says_what_to_do(documented: Foreign, pytester: pytest.Pytester) -> None:
+def test_a_rejected_token_or_suite_says_what_to_do(documented: ForeignTms, pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test(): pass")
     for status, says in ((401, "set TMS_API_TOKEN to a valid token"), (422, "check --tms-suite")):
         documented.route = lambda *_, status=status: (status, {}, b"")

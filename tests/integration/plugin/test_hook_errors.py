@@ -125,7 +125,7 @@ def test_a_hook_of_ours_that_raises_is_one_line(
         (recorder, "split_output"),
         (recorder, "split_properties"),
         (recorder, "is_final"),
-        (outcomes, "verdict"),
+        (outcomes, "attempt_verdict"),
         (outcomes, "split_output"),
         (Enricher, "_describe"),
         (markers, "parameter"),

@@ -99,7 +99,7 @@ def test_a_loop_that_logs_only_some_reports_has_the_results_of_junit_xml(
     ran = reported_runs.run(tms, tmp_path, files, *reported_runs.MODES[mode])
     reported_runs.assert_stored(ran.stored, tests)
     reported_runs.assert_counted(ran)
-    assert reported_runs.odd_ones(ran) == set()
+    assert reported_runs.differing_tests(ran) == set()
 
 
 def test_a_loop_that_makes_and_logs_reports_itself_has_tags_and_parameters(tms: Tms, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from pytest_tms import wire
 from pytest_tms.client import TmsClient
-from tests.helpers.processes import Tms, outside, run_tms, serve, wait_for
+from tests.helpers.processes import Tms, environ_outside_pytest, run_tms, serve, wait_for
 
 SUITE = """
 import os, pathlib, time, pytest
@@ -87,7 +87,11 @@ class Project:
         (folder / "pytest.ini").write_text("[pytest]\n")
 
     def start(self, variables: Mapping[str, str], *options: str, **environ: str) -> subprocess.Popen[str]:
-        clean = {name: value for name, value in outside(os.environ).items() if not name.startswith("CI")}
+        clean = {
+            name: value
+            for name, value in environ_outside_pytest(os.environ).items()
+            if not name.startswith("CI")
+        }
         reporting = {"TMS_URL": self._tms.url, "TMS_API_TOKEN": self._tms.token, "PYTHONUNBUFFERED": "1"}
         return subprocess.Popen(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],

@@ -1,4 +1,4 @@
-"""The embedded server in an environment of its own: the user's suite has the plugin alone."""
+"""The local server in an environment of its own: the user's suite has the plugin alone."""
 
 from __future__ import annotations
 
@@ -92,6 +92,6 @@ def test_a_tms_that_is_something_else_is_one_line(folder: Path) -> None:
     other = program(folder / "tools", "echo hello")
     done = run(folder, PATH=os.pathsep.join([other, "/usr/bin:/bin"]))
     assert done.returncode == 0
-    assert "the embedded TMS did not start" in done.stdout
+    assert "the local server did not start" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert "2 passed" in done.stdout

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import reported_runs
-from tests.helpers.foreign_tms import Foreign
-from tests.helpers.processes import Tms, outside
+from tests.helpers.foreign_tms import ForeignTms
+from tests.helpers.processes import Tms, environ_outside_pytest
 
 MANY = """
 import pytest
@@ -37,7 +37,7 @@ def test_what_ran_before_a_run_over_workers_stopped_is_stored(
     ran = reported_runs.run(tms, tmp_path, {"test_it.py": MANY}, "-n", "2", "-v", limit)
     assert ran.status is not None
     assert ran.exit == 2
-    assert reported_runs.odd_ones(ran) == set()
+    assert reported_runs.differing_tests(ran) == set()
     reported_runs.assert_counted(ran)
     collected, delivered, not_run = ran.reported
     assert (collected, delivered) == (30, len(ran.stored))
@@ -67,7 +67,7 @@ def test_the_last_failures_alone_are_a_run_of_their_own(tms: Tms, tmp_path: Path
     again = reported_runs.run(tms, tmp_path, {"test_it.py": MANY}, "--lf")
     assert first.reported == (30, 30, 0)
     assert again.reported == (4, 4, 0)
-    assert reported_runs.odd_ones(again) == set()
+    assert reported_runs.differing_tests(again) == set()
     assert {test["status"] for test in again.stored} == {"failed"}
 
 
@@ -112,20 +112,22 @@ def pytest_tms_finished(summary):
         "--markers",
     ],
 )
-def test_where_no_test_is_run_nothing_is_reported(option: str, foreign: Foreign, tmp_path: Path) -> None:
-    foreign.will_answer(500)
+def test_where_no_test_is_run_nothing_is_reported(option: str, foreign: ForeignTms, tmp_path: Path) -> None:
+    foreign.add_response(500)
     reported_runs.run(Tms(foreign.url, "token", tmp_path), tmp_path, {"test_it.py": MANY}, option)
     assert foreign.requests == []
 
 
 @pytest.mark.slow
-def test_looponfail_is_not_reported_since_each_loop_would_be_a_run(foreign: Foreign, tmp_path: Path) -> None:
-    foreign.will_answer(500)
+def test_looponfail_is_not_reported_since_each_loop_would_be_a_run(
+    foreign: ForeignTms, tmp_path: Path
+) -> None:
+    foreign.add_response(500)
     reported_runs.write(tmp_path, {"test_it.py": "def test_it(): assert 0\n"})
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "pytest", "--looponfail"],
         cwd=tmp_path,
-        env={**outside(os.environ), "TMS_URL": foreign.url, "TMS_API_TOKEN": "token"},
+        env={**environ_outside_pytest(os.environ), "TMS_URL": foreign.url, "TMS_API_TOKEN": "token"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -161,7 +163,7 @@ def pytest_unconfigure():
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *reported_runs.UNNEEDED, "-p", "no:reportlog", *options],
             cwd=tmp_path,
-            env={**outside(os.environ), "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token},
+            env={**environ_outside_pytest(os.environ), "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token},
             capture_output=True,
             text=True,
             check=False,

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from pytest_tms.server.domain import api_tokens
-from tests.helpers.api import Api, refused, running
+from tests.helpers.api import Api, expect_error, running
 from tests.integration.security.test_injection import line, raw
 from tests.integration.server.test_authentication import BEYOND, Visit
 
@@ -44,9 +44,9 @@ def test_no_token_that_is_nearly_right_opens_anything(closed: Api) -> None:
     created = closed.create()
     event = {"event": "execution.started", "executionId": created["executionId"]}
     for forged in nearly(closed.token):
-        refused(closed.ask("GET", "/webhooks", token=forged), 401)
+        expect_error(closed.request("GET", "/webhooks", token=forged), 401)
     for forged in nearly(created["webhookToken"]):
-        refused(closed.ask("POST", created["webhookUrl"], event, token=forged), 401)
+        expect_error(closed.request("POST", created["webhookUrl"], event, token=forged), 401)
 
 
 def test_what_is_kept_or_shown_of_a_secret_is_no_secret(closed: Api) -> None:
@@ -65,8 +65,8 @@ def test_what_is_kept_or_shown_of_a_secret_is_no_secret(closed: Api) -> None:
     assert api_tokens.hash_token(created["webhookToken"]) in kept
     assert api_tokens.hash_token(cookie) in kept
     for text in kept:
-        refused(closed.ask("GET", "/webhooks", token=text or "x"), 401)
-        refused(closed.ask("POST", created["webhookUrl"], event, token=text or "x"), 401)
+        expect_error(closed.request("GET", "/webhooks", token=text or "x"), 401)
+        expect_error(closed.request("POST", created["webhookUrl"], event, token=text or "x"), 401)
         if text != cookie:
             answer = requests.get(f"{closed.root}/", cookies={"tms": text or "x"}, timeout=60)
             assert answer.status_code == 401, text

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.helpers.api import Api, good, refused
+from tests.helpers.api import Api, expect_error, expect_success
 
 SPLITS = [
     "\r\nX-Injected: 1\r\n\r\n<script>",
@@ -93,8 +93,8 @@ def test_no_header_comes_back_as_another(sqlite_api: Api, name: str, split: str)
 
 
 def test_a_request_id_is_the_servers_own(sqlite_api: Api) -> None:
-    answer = sqlite_api.ask("GET", "/executions/x", X_Request_Id="req_mine")
-    assert refused(answer, 404)["requestId"] != "req_mine"
+    answer = sqlite_api.request("GET", "/executions/x", X_Request_Id="req_mine")
+    assert expect_error(answer, 404)["requestId"] != "req_mine"
 
 
 @pytest.mark.parametrize("split", ["\r\nX-Injected: 1", "\nX-Injected: 1", "\r", "\x00"])
@@ -103,7 +103,7 @@ def test_a_request_id_is_the_servers_own(sqlite_api: Api) -> None:
 )
 def test_no_webhook_has_a_line_end_in_its_address(sqlite_api: Api, place: str, split: str) -> None:
     body = {"url": place.format(split), "events": ["execution.started"]}
-    assert refused(sqlite_api.ask("POST", "/webhooks", body), 422)["details"][0]["field"] == "url"
+    assert expect_error(sqlite_api.request("POST", "/webhooks", body), 422)["details"][0]["field"] == "url"
 
 
 @pytest.mark.parametrize("path", OUT)
@@ -124,7 +124,7 @@ def test_the_name_of_an_artifact_is_a_text_and_no_place(sqlite_api: Api, path: s
     execution = sqlite_api.create()
     test = {"title": "t", "status": "failed", "artifacts": [{"name": path, "kind": "log", "path": path}]}
     sqlite_api.submit(execution, tests=[test], artifacts={"logs": [path]})
-    assert good(sqlite_api.ask("GET", f"/executions/{execution['executionId']}/tests"), 200)
+    assert expect_success(sqlite_api.request("GET", f"/executions/{execution['executionId']}/tests"), 200)
     answer = sqlite_api.page(f"/artifacts/{execution['executionId']}")
     assert answer.status_code == 200
     assert "X-Injected" not in answer.headers

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_tms.journal.lines import Opened, encode
-from tests.helpers.foreign_tms import Foreign
+from tests.helpers.foreign_tms import ForeignTms
 from tests.helpers.processes import Tms, run_tms
 
 HEALED = """
@@ -89,7 +89,7 @@ def test_a_file_that_is_not_a_journal_is_passed_over(
 
 @pytest.mark.slow
 def test_a_refused_test_stays_on_disk_however_often_it_is_replayed(
-    pytester: pytest.Pytester, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, foreign: ForeignTms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytester.makepyfile("def test(): pass")
     pytester.runpytest_subprocess("--tms-offline")
@@ -108,7 +108,7 @@ def test_a_refused_test_stays_on_disk_however_often_it_is_replayed(
         (200, {}),
         (200, {}),
     ):
-        foreign.will_answer(status, body)
+        foreign.add_response(status, body)
     for _ in range(2):
         sent = run_tms("replay", ".tms", "--url", foreign.url, TMS_API_TOKEN="t")
         assert sent.returncode == 1

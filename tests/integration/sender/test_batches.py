@@ -12,13 +12,13 @@ from pytest_tms.journal.lines import VERSION, Opened, ShardStarted, encode, enco
 from pytest_tms.journal.reader import Journal
 from pytest_tms.journal.writer import JournalWriter
 from pytest_tms.sender.uploader import Uploader
-from tests.helpers.foreign_tms import Foreign
+from tests.helpers.foreign_tms import ForeignTms
 
 
 def test_shards_that_take_turns_cost_a_message_each_not_one_per_test(
-    mocked_tms: Foreign, tmp_path: Path
+    mocked_tms: ForeignTms, tmp_path: Path
 ) -> None:
-    mocked_tms.will_answer(201, {"executionId": "exec_1", "capabilities": ["live-tests"]})
+    mocked_tms.add_response(201, {"executionId": "exec_1", "capabilities": ["live-tests"]})
     writer = JournalWriter.create([tmp_path], "run")
     request = wire.ExecutionRequest(test_suite="all", environment="dev")
     writer.append(encode(Opened(version=VERSION, run="run", request=request)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.foreign_tms import Foreign
+from tests.helpers.foreign_tms import ForeignTms
 from tests.helpers.processes import wait_for
 
 SUITE = """
@@ -25,10 +25,10 @@ def test_short(): pass
 
 @pytest.mark.slow
 def test_a_long_test_keeps_every_shard_of_its_runner_alive(
-    pytester: pytest.Pytester, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, foreign: ForeignTms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     created = {"executionId": "exec_1", "capabilities": ["live-tests"]}
-    foreign.will_answer(201, {**created, "executionStatus": "running", "progressInterval": 20})
+    foreign.add_response(201, {**created, "executionStatus": "running", "progressInterval": 20})
     monkeypatch.setenv("TMS_API_TOKEN", "t")
     pytester.makepyfile(SUITE)
 
@@ -53,10 +53,10 @@ def test_a_long_test_keeps_every_shard_of_its_runner_alive(
 
 
 def test_a_runner_says_how_seldom_it_reports_where_its_user_wants_it_so(
-    pytester: pytest.Pytester, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, foreign: ForeignTms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     created = {"executionId": "exec_1", "capabilities": ["live-tests"], "executionStatus": "running"}
-    foreign.will_answer(201, created)
+    foreign.add_response(201, created)
     monkeypatch.setenv("TMS_API_TOKEN", "t")
     pytester.makeini("[pytest]\ntms_progress_interval = 300")
     pytester.makepyfile("def test_it(): pass")
@@ -69,10 +69,10 @@ def test_a_runner_says_how_seldom_it_reports_where_its_user_wants_it_so(
 
 @pytest.mark.slow
 def test_a_run_whose_execution_has_ended_in_the_tms_is_stopped(
-    pytester: pytest.Pytester, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, foreign: ForeignTms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     created = {"executionId": "exec_1", "capabilities": ["live-tests"], "executionStatus": "failed"}
-    foreign.will_answer(201, created)
+    foreign.add_response(201, created)
     monkeypatch.setenv("TMS_API_TOKEN", "t")
     pytester.makepyfile(
         "import pytest, time\n@pytest.mark.parametrize('n', range(400))\ndef test_it(n): time.sleep(0.05)\n"

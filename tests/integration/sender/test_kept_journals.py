@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.foreign_tms import Foreign
+from tests.helpers.foreign_tms import ForeignTms
 from tests.helpers.processes import Tms, run_tms
 
 SUITE = "def test_a(): pass\ndef test_b(): assert 0\n"
@@ -61,11 +61,11 @@ def test_a_run_with_a_wrong_url_is_kept_and_sent_to_the_right_one(
 
 @pytest.mark.slow
 def test_a_tms_that_asks_for_patience_at_the_start_is_waited_for(
-    pytester: pytest.Pytester, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, foreign: ForeignTms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", "t")
-    foreign.will_answer(503, {}, Retry_After="1")
-    foreign.will_answer(201, {"executionId": "exec_1", "submissionId": "sub_1"})
+    foreign.add_response(503, {}, Retry_After="1")
+    foreign.add_response(201, {"executionId": "exec_1", "submissionId": "sub_1"})
     result = pytester.runpytest_subprocess("--tms-url", foreign.url)
     result.stdout.fnmatch_lines(["tms: 2 results reported: */reports/exec_1"])
 
@@ -208,7 +208,7 @@ def test_a_shard_that_is_not_one_is_a_usage_error(
 
 @pytest.mark.slow
 def test_a_backlog_delays_nothing(
-    pytester: pytest.Pytester, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, foreign: ForeignTms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The earlier run is refused for now, again and again; this one is delivered meanwhile."""
     monkeypatch.setenv("TMS_API_TOKEN", "t")

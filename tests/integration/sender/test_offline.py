@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from pytest_tms import wire
-from tests.helpers.fault_servers import misbehaving, peer
-from tests.helpers.foreign_tms import Foreign
+from tests.helpers.fault_servers import faulty_server, named_faulty_server
+from tests.helpers.foreign_tms import ForeignTms
 from tests.helpers.processes import TMS, Tms, run_tms, wait_for
 
 SUITE = "def test_a(): pass\ndef test_b(): assert 0\n"
@@ -208,7 +208,7 @@ def test_a_replay_may_be_interrupted_and_repeated(pytester: pytest.Pytester, sui
         asked.set()
         over.wait()
 
-    with peer(hang) as url:
+    with faulty_server(hang) as url:
         sending = subprocess.Popen(
             [*TMS, "replay", "--url", url],
             env={**os.environ, "TMS_API_TOKEN": "t"},
@@ -285,7 +285,7 @@ def test_a_peer_that_is_no_tms_costs_a_line_and_no_result(
     pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
 ) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", "t")
-    with misbehaving(name, suite) as url:
+    with named_faulty_server(name, suite) as url:
         result = pytester.runpytest_subprocess("--tms-url", url, "-o", "tms_deadline=1", timeout=60)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
@@ -391,7 +391,7 @@ def test_secrets_of_the_environment_reach_neither_disk_nor_tms(
 
 @pytest.mark.slow
 def test_a_page_of_a_proxy_in_between_only_delays(
-    pytester: pytest.Pytester, suite: Path, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, suite: Path, foreign: ForeignTms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HTML from what has answered as a TMS before, and a limit that it sets."""
     monkeypatch.setenv("TMS_API_TOKEN", "t")
@@ -413,7 +413,7 @@ def test_a_page_of_a_proxy_in_between_only_delays(
 
 @pytest.mark.slow
 def test_a_server_that_asks_to_wait_for_ages_breaks_nothing(
-    pytester: pytest.Pytester, suite: Path, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, suite: Path, foreign: ForeignTms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No thread can wait for so long."""
     monkeypatch.setenv("TMS_API_TOKEN", "t")
@@ -426,7 +426,7 @@ def test_a_server_that_asks_to_wait_for_ages_breaks_nothing(
 
 @pytest.mark.slow
 def test_one_refused_test_costs_no_other(
-    pytester: pytest.Pytester, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, foreign: ForeignTms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A foreign server that refuses every body with a certain name in it."""
     monkeypatch.setenv("TMS_API_TOKEN", "t")

@@ -21,7 +21,16 @@ from pytest_tms.server.services.artifacts import READ_TIMEOUT, delete_stray, del
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.object_store import ObjectStore
-from tests.helpers.api import Api, Serve, fields, good, refused, result, running, scratch_database
+from tests.helpers.api import (
+    Api,
+    Serve,
+    expect_error,
+    expect_success,
+    invalid_fields,
+    result,
+    running,
+    scratch_database,
+)
 from tests.helpers.environments import python
 from tests.helpers.processes import peak_memory, run_tms, wait_for
 
@@ -34,7 +43,7 @@ def sha256(content: bytes) -> str:
 
 def put(api: Api, execution: str, content: bytes, name: str = "") -> requests.Response:
     path = f"/executions/{execution}/artifacts/{sha256(content)}"
-    return api.ask("PUT", f"{path}?name={name}" if name else path, content)
+    return api.request("PUT", f"{path}?name={name}" if name else path, content)
 
 
 def read(api: Api, execution: str, content: bytes, name: str = "a", **headers: str) -> requests.Response:
@@ -52,12 +61,12 @@ def execution(api: Api) -> str:
 
 def test_a_file_is_uploaded_once_and_read_by_its_hash(api: Api, execution: str) -> None:
     path = f"/executions/{execution}/artifacts/{sha256(PNG)}"
-    assert api.ask("HEAD", path).status_code == 404
-    stored = good(put(api, execution, PNG), 201)
-    assert stored == good(put(api, execution, PNG), 200)
+    assert api.request("HEAD", path).status_code == 404
+    stored = expect_success(put(api, execution, PNG), 201)
+    assert stored == expect_success(put(api, execution, PNG), 200)
     assert (stored["sha256"], stored["size"], stored["contentType"]) == (sha256(PNG), len(PNG), "image/png")
-    assert api.ask("HEAD", path).status_code == 200
-    assert good(api.ask("GET", path), 200) == stored
+    assert api.request("HEAD", path).status_code == 200
+    assert expect_success(api.request("GET", path), 200) == stored
     found = read(api, execution, PNG, "login page.png")
     assert (found.status_code, found.content) == (200, PNG)
     assert found.headers["ETag"] == f'"{sha256(PNG)}"'
@@ -69,32 +78,34 @@ def test_a_file_is_uploaded_once_and_read_by_its_hash(api: Api, execution: str) 
 
 
 def test_a_file_of_another_execution_is_not_readable(api: Api, execution: str) -> None:
-    good(put(api, execution, b"of the first"), 201)
+    expect_success(put(api, execution, b"of the first"), 201)
     other = api.create()["executionId"]
     assert read(api, other, b"of the first").status_code == 404
-    assert api.ask("HEAD", f"/executions/{other}/artifacts/{sha256(b'of the first')}").status_code == 404
-    good(put(api, other, b"of the first"), 201)
+    assert api.request("HEAD", f"/executions/{other}/artifacts/{sha256(b'of the first')}").status_code == 404
+    expect_success(put(api, other, b"of the first"), 201)
     assert read(api, other, b"of the first").content == b"of the first"
 
 
 def test_an_empty_file_is_stored(api: Api, execution: str) -> None:
-    good(put(api, execution, b""), 201)
+    expect_success(put(api, execution, b""), 201)
     assert read(api, execution, b"").content == b""
 
 
 def test_another_content_than_the_hash_is_refused(api: Api, execution: str) -> None:
     path = f"/executions/{execution}/artifacts/{sha256(b'one')}"
-    assert fields(api.ask("PUT", path, b"other")) == {"sha256"}
-    assert api.ask("HEAD", path).status_code == 404
-    assert fields(api.ask("PUT", f"/executions/{execution}/artifacts/{'A' * 64}", b"x")) == {"sha256"}
+    assert invalid_fields(api.request("PUT", path, b"other")) == {"sha256"}
+    assert api.request("HEAD", path).status_code == 404
+    assert invalid_fields(api.request("PUT", f"/executions/{execution}/artifacts/{'A' * 64}", b"x")) == {
+        "sha256"
+    }
     assert not list((api.data_dir / "uploads").iterdir())
 
 
 def test_unknown_executions_and_missing_tokens_are_refused(api: Api, execution: str) -> None:
-    refused(put(api, "exec_unknown", b"x"), 404)
+    expect_error(put(api, "exec_unknown", b"x"), 404)
     path = f"/executions/{execution}/artifacts/{sha256(b'x')}"
-    refused(api.ask("PUT", path, b"x", token=""), 401)
-    refused(api.ask("GET", path, token=""), 401)
+    expect_error(api.request("PUT", path, b"x", token=""), 401)
+    expect_error(api.request("GET", path, token=""), 401)
 
 
 @pytest.mark.parametrize(
@@ -195,14 +206,14 @@ def test_limits_by_file_execution_and_server(small: Api) -> None:
         return text * (1 << 20)
 
     first, second = (small.create()["executionId"] for _ in range(2))
-    refused(put(small, first, megabyte(b"a") + b"more"), 413)
-    good(put(small, first, megabyte(b"a")), 201)
-    good(put(small, first, megabyte(b"b")), 201)
-    assert "2 MB" in refused(put(small, first, b"c"), 507)["message"]
-    good(put(small, second, megabyte(b"a")), 201)  # takes no more room of the server
-    good(put(small, second, megabyte(b"c")), 201)
+    expect_error(put(small, first, megabyte(b"a") + b"more"), 413)
+    expect_success(put(small, first, megabyte(b"a")), 201)
+    expect_success(put(small, first, megabyte(b"b")), 201)
+    assert "2 MB" in expect_error(put(small, first, b"c"), 507)["message"]
+    expect_success(put(small, second, megabyte(b"a")), 201)  # takes no more room of the server
+    expect_success(put(small, second, megabyte(b"c")), 201)
     third = small.create()["executionId"]
-    assert "3 MB" in refused(put(small, third, b"d"), 507)["message"]
+    assert "3 MB" in expect_error(put(small, third, b"d"), 507)["message"]
     chunks = iter([megabyte(b"e"), b"more"])
     headers = {"Authorization": f"Bearer {small.token}"}
     url = f"{small.url}/executions/{third}/artifacts/{'e' * 64}"
@@ -218,8 +229,8 @@ def test_a_content_is_deleted_with_the_last_execution_that_has_it(
 ) -> None:
     first, second = (small.create()["executionId"] for _ in range(2))
     for each in (first, second):
-        good(put(small, each, b"shared"), 201)
-    good(put(small, first, b"own"), 201)
+        expect_success(put(small, each, b"shared"), 201)
+    expect_success(put(small, first, b"own"), 201)
     database = Database(small.database[1] if small.database else f"sqlite:///{small.data_dir}/tms.sqlite3")
     objects = ObjectStore("", small.data_dir)
     with database.write() as connection:
@@ -286,11 +297,11 @@ def test_files_are_stored_in_s3(tmp_path: Path, bucket: str) -> None:
     with running(tmp_path / "data", options=("--artifacts-url", "s3://files/tms")) as api:
         execution = api.create()["executionId"]
         for content in (PNG, large, b""):
-            good(put(api, execution, content), 201)
+            expect_success(put(api, execution, content), 201)
             assert read(api, execution, content).content == content
         assert read(api, execution, large, Range="bytes=6000000-6000009").content == large[6000000:6000010]
         assert f"tms/{sha256(PNG)[:2]}/{sha256(PNG)}-obj_" in requests.get(bucket, timeout=10).text
-        assert "secret-of-the-store" not in api.said()
+        assert "secret-of-the-store" not in api.output()
     assert not list((tmp_path / "data" / "uploads").iterdir())
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from pytest_tms.server.domain import clock
 from pytest_tms.server.store import tables
-from tests.helpers.api import Api, good, result
+from tests.helpers.api import Api, expect_success, result
 from tests.integration.server.test_executions import counts
 from tests.integration.server.test_tokens import written
 
@@ -105,7 +105,7 @@ def test_runners_that_start_at_once_never_share_a_shard(api: Api) -> None:
         }
         headers = {"Authorization": f"Bearer {api.token}"}
         answer = requests.post(execution["webhookUrl"], json=body, headers=headers, timeout=60)
-        given: str = good(answer, 202)["shardId"]
+        given: str = expect_success(answer, 202)["shardId"]
         return given
 
     with ThreadPoolExecutor(8) as threads:
@@ -380,7 +380,7 @@ def test_an_execution_that_a_person_cancelled_runs_again_for_a_newer_ci_attempt_
     execution = api.create()
     attempt: dict[str, Any] = {"attempt": first} if first else {}
     start(api, execution, "a", **attempt)
-    good(api.ask("DELETE", f"/executions/{execution['executionId']}"), 200)
+    expect_success(api.request("DELETE", f"/executions/{execution['executionId']}"), 200)
     api.send(execution, "shard.completed", shardId="1", runner="a", status="cancelled")
     data = {"shardId": "1", "runner": "b", **({"attempt": second} if second else {})}
     assert api.send(execution, "shard.started", **data)["executionStatus"] == expected
@@ -394,7 +394,7 @@ def test_a_newer_ci_attempt_also_runs_the_shards_that_never_began(
 ) -> None:
     execution = api.create(configuration={"shards": 2})
     start(api, execution, "a", attempt=1)
-    good(api.ask("DELETE", f"/executions/{execution['executionId']}"), 200)
+    expect_success(api.request("DELETE", f"/executions/{execution['executionId']}"), 200)
     answer = api.send(execution, "shard.started", shardId="2", runner="b", attempt=attempt)
     assert answer["executionStatus"] == expected
 
@@ -448,7 +448,7 @@ def test_a_cancelled_shard_ends_again_by_new_results_and_a_repeated_cancel_chang
 def test_an_execution_that_a_person_cancelled_stays_so_for_clients_without_a_runner(api: Api) -> None:
     execution = api.create()
     api.send(execution, "shard.started", shardId="1")
-    good(api.ask("DELETE", f"/executions/{execution['executionId']}"), 200)
+    expect_success(api.request("DELETE", f"/executions/{execution['executionId']}"), 200)
     api.submit(execution, status="cancelled")
     api.send(execution, "shard.started", shardId="1", metadata={"again": True})
     api.submit(execution, status="completed", tests=[result()])

@@ -12,31 +12,33 @@ from pytest_tms import wire
 from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.actors import Actor
 from pytest_tms.server.store import audit
-from pytest_tms.server.store.audit import Entry
-from tests.helpers.api import Api, good, refused, result
+from pytest_tms.server.store.audit import AuditEntry
+from tests.helpers.api import Api, expect_error, expect_success, result
 from tests.helpers.processes import run_tms, wait_for
 from tests.integration.server.test_tokens import stored, token, written
 
 HOOK = {"url": "https://example.com/?key=hunter2", "events": ["execution.completed"]}
 
 
-def entries(api: Api, **which: Any) -> list[Entry]:
+def entries(api: Api, **which: Any) -> list[AuditEntry]:
     with written(api) as connection:
         return audit.page(connection, limit=500, **which)[0]
 
 
-def about(api: Api, target: str) -> list[Entry]:
+def about(api: Api, target: str) -> list[AuditEntry]:
     """What was done to a thing, the oldest first."""
     return [each for each in reversed(entries(api)) if each.target == target]
 
 
 def test_what_a_token_does_is_logged_with_the_request_that_did_it(api: Api) -> None:
     text = stored(api)
-    own = good(api.ask("GET", "/", token=text), 200)["token"]["id"]
-    answer = api.ask("POST", "/executions", {"testSuite": "all", "environment": "dev"}, token=text)
-    execution = good(answer, 201)["executionId"]
-    good(api.ask("DELETE", f"/executions/{execution}", token=text), 200)
-    good(api.ask("DELETE", f"/executions/{execution}", token=text), 200)  # again changes nothing
+    own = expect_success(api.request("GET", "/", token=text), 200)["token"]["id"]
+    answer = api.request("POST", "/executions", {"testSuite": "all", "environment": "dev"}, token=text)
+    execution = expect_success(answer, 201)["executionId"]
+    expect_success(api.request("DELETE", f"/executions/{execution}", token=text), 200)
+    expect_success(
+        api.request("DELETE", f"/executions/{execution}", token=text), 200
+    )  # again changes nothing
     created, cancelled = about(api, execution)
     assert (created.action, cancelled.action) == ("execution.created", "execution.cancelled")
     request = answer.headers["X-Request-Id"]
@@ -46,13 +48,17 @@ def test_what_a_token_does_is_logged_with_the_request_that_did_it(api: Api) -> N
 
 
 def test_what_happens_to_a_webhook_is_logged_without_its_secrets(api: Api) -> None:
-    made = good(api.ask("POST", "/webhooks", {**HOOK, "secret": "hunter2-and-more-of-it"}), 201)["webhookId"]
+    made = expect_success(
+        api.request("POST", "/webhooks", {**HOOK, "secret": "hunter2-and-more-of-it"}), 201
+    )["webhookId"]
     path = f"/webhooks/{made}"
-    good(api.ask("PATCH", path, {"status": "paused", "url": HOOK["url"], "unknown": "hunter2"}), 200)
-    good(api.ask("POST", f"{path}/rotate", {"secret": "hunter2-and-more-of-it"}), 200)
-    good(api.ask("POST", f"{path}/replay", {}), 200)
-    good(api.ask("GET", path), 200)
-    good(api.ask("DELETE", path), 200)
+    expect_success(
+        api.request("PATCH", path, {"status": "paused", "url": HOOK["url"], "unknown": "hunter2"}), 200
+    )
+    expect_success(api.request("POST", f"{path}/rotate", {"secret": "hunter2-and-more-of-it"}), 200)
+    expect_success(api.request("POST", f"{path}/replay", {}), 200)
+    expect_success(api.request("GET", path), 200)
+    expect_success(api.request("DELETE", path), 200)
     found = about(api, made)
     assert [(each.action, each.details) for each in found] == [
         ("webhook.created", {"host": "example.com"}),
@@ -78,18 +84,24 @@ def test_results_and_events_are_not_logged(api: Api) -> None:
     before = entries(api)[0].number
     api.send(execution, "execution.started")
     api.submit(execution, tests=[result()])
-    assert [each for each in entries(api) if each.number > before and each.action != audit.FAILED] == []
+    assert [
+        each for each in entries(api) if each.number > before and each.action != audit.AUTHENTICATION_FAILED
+    ] == []
 
 
 def test_what_was_not_done_is_not_logged(api: Api) -> None:
     before = entries(api)[0].number
-    refused(api.ask("DELETE", "/webhooks/wh_nope"), 404)
-    refused(api.ask("POST", "/webhooks/wh_nope/replay", {}), 404)
-    refused(api.ask("POST", "/executions", {"testSuite": "nope", "environment": "dev"}), 422)
+    expect_error(api.request("DELETE", "/webhooks/wh_nope"), 404)
+    expect_error(api.request("POST", "/webhooks/wh_nope/replay", {}), 404)
+    expect_error(api.request("POST", "/executions", {"testSuite": "nope", "environment": "dev"}), 422)
     key = "once-and-for-all"
     body = {"testSuite": "all", "environment": "dev"}
-    made = [good(api.ask("POST", "/executions", body, Idempotency_Key=key), 201) for _ in range(2)]
-    new = [each for each in entries(api) if each.number > before and each.action != audit.FAILED]
+    made = [
+        expect_success(api.request("POST", "/executions", body, Idempotency_Key=key), 201) for _ in range(2)
+    ]
+    new = [
+        each for each in entries(api) if each.number > before and each.action != audit.AUTHENTICATION_FAILED
+    ]
     assert [(each.action, each.target) for each in new] == [("execution.created", made[0]["executionId"])]
 
 
@@ -107,14 +119,14 @@ def test_what_commands_do_to_tokens_is_logged(sqlite_api: Api) -> None:
 
 
 def test_failed_authentications_are_logged_and_cannot_flood(sqlite_api: Api) -> None:
-    def failures() -> list[Entry]:
-        return [each for each in entries(sqlite_api) if each.action == audit.FAILED]
+    def failures() -> list[AuditEntry]:
+        return [each for each in entries(sqlite_api) if each.action == audit.AUTHENTICATION_FAILED]
 
-    refused(sqlite_api.ask("GET", "/executions/x", token="tms_nonsense"), 401)
+    expect_error(sqlite_api.request("GET", "/executions/x", token="tms_nonsense"), 401)
     wait_for(failures)
     written_so_far = len(failures())
     for _ in range(50):
-        refused(sqlite_api.ask("GET", "/executions/x", token="tms_nonsense"), 401)
+        expect_error(sqlite_api.request("GET", "/executions/x", token="tms_nonsense"), 401)
     assert len(failures()) <= written_so_far + 1  # a minute may have passed
     assert failures()[0].actor.id == "anyone"
     assert failures()[0].actor.address == "127.0.0.1"
@@ -159,8 +171,8 @@ def test_pages_of_the_log_meet_without_a_gap(api: Api) -> None:
 
 
 def test_the_page_shows_the_log_and_leads_to_what_is_still_there(api: Api) -> None:
-    made = good(api.ask("POST", "/webhooks", HOOK), 201)["webhookId"]
-    good(api.ask("DELETE", f"/webhooks/{made}"), 200)
+    made = expect_success(api.request("POST", "/webhooks", HOOK), 201)["webhookId"]
+    expect_success(api.request("DELETE", f"/webhooks/{made}"), 200)
     execution = api.create()["executionId"]
     with written(api) as connection:
         name = "<script>alert(1)</script>"
@@ -188,9 +200,9 @@ def test_the_page_shows_the_log_and_leads_to_what_is_still_there(api: Api) -> No
 def test_old_failures_go_and_all_else_stays(api: Api) -> None:
     long_ago = clock.now() - audit.FAILURE_RETENTION - 1
     with written(api) as connection:
-        for action, target in ((audit.FAILED, "gone"), ("token.revoked", "tok_kept")):
+        for action, target in ((audit.AUTHENTICATION_FAILED, "gone"), ("token.revoked", "tok_kept")):
             audit.add(connection, Actor(id="x"), action, target, long_ago)
-        audit.add(connection, Actor(id="x"), audit.FAILED, "young", clock.now())
+        audit.add(connection, Actor(id="x"), audit.AUTHENTICATION_FAILED, "young", clock.now())
         audit.delete_expired(connection, clock.now())
         kept = {each.target for each in audit.page(connection, limit=100_000)[0]}
     assert {"tok_kept", "young"} <= kept

@@ -19,7 +19,7 @@ from pytest_tms.server.domain import api_tokens, clock
 from pytest_tms.server.pages.direct_requests import is_direct
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
-from tests.helpers.api import Api, Serve, good, running, scratch_database
+from tests.helpers.api import Api, Serve, expect_success, running, scratch_database
 from tests.helpers.processes import first_token, wait_for
 from tests.integration.server.test_serve import answers
 from tests.integration.server.test_tokens import stored, written
@@ -230,8 +230,8 @@ def test_an_action_needs_its_scope(closed: Api) -> None:
 def test_a_token_that_is_bound_to_environments_shows_no_others(closed: Api) -> None:
     mine, other = closed.create(environment="staging"), closed.create(environment="dev")
     hooks = [
-        good(
-            closed.ask(
+        expect_success(
+            closed.request(
                 "POST",
                 "/webhooks",
                 {
@@ -353,7 +353,7 @@ def test_the_csrf_token_of_one_visit_is_none_for_another(closed: Api) -> None:
 def test_calls_with_a_token_are_taken_from_anywhere(closed: Api) -> None:
     for headers in ({"Origin": "https://app.example"}, {"Sec_Fetch_Site": "cross-site"}):
         body = {"testSuite": "all", "environment": "dev"}
-        assert closed.ask("POST", "/executions", body, **headers).status_code == 201
+        assert closed.request("POST", "/executions", body, **headers).status_code == 201
 
 
 def test_behind_a_proxy_with_tls_pages_are_closed_and_the_cookie_is_for_https_alone(
@@ -509,11 +509,11 @@ def test_an_unknown_host_is_refused_with_what_the_operator_of_a_proxy_sets(sqlit
 def test_the_operator_of_a_proxy_is_told_once_that_links_do_not_lead_to_it(tmp_path: Path) -> None:
     with running(tmp_path / "data") as api:
         api.create()
-        assert "TMS_SERVER_PUBLIC_URL" not in api.said()
+        assert "TMS_SERVER_PUBLIC_URL" not in api.output()
         body = {"testSuite": "all", "environment": "dev"}
         for _ in range(2):
-            good(api.ask("POST", "/executions", body, X_Forwarded_For="203.0.113.9"), 201)
-        (line,) = [line for line in api.said().splitlines() if "TMS_SERVER_PUBLIC_URL" in line]
+            expect_success(api.request("POST", "/executions", body, X_Forwarded_For="203.0.113.9"), 201)
+        (line,) = [line for line in api.output().splitlines() if "TMS_SERVER_PUBLIC_URL" in line]
         assert f"links lead to {api.root}" in line
 
 

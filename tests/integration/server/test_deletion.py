@@ -24,7 +24,7 @@ from pytest_tms.server.services.retention import find_expired, prune
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import artifacts, deletion, tables
 from pytest_tms.server.store.database import Database
-from tests.helpers.api import Api, good, refused, result, scratch_database
+from tests.helpers.api import Api, expect_error, expect_success, result, scratch_database
 from tests.helpers.filled_databases import EXECUTION, fill, serving
 from tests.helpers.processes import run_tms, wait_for
 
@@ -109,20 +109,22 @@ def test_a_deleted_execution_is_hidden_at_once(api: Api, admin: str) -> None:
     execution = api.create()
     api.submit(execution, tests=[result("a")])
     path = f"/executions/{execution['executionId']}"
-    deleted = good(api.ask("POST", f"{path}/delete", token=admin), 200)
+    deleted = expect_success(api.request("POST", f"{path}/delete", token=admin), 200)
     assert deleted["executionId"] == execution["executionId"]
     for method, rest in (("GET", ""), ("GET", "/tests"), ("DELETE", "")):
-        refused(api.ask(method, f"{path}{rest}"), 404)
-    refused(api.ask("POST", f"{path}/delete", token=admin), 404)
+        expect_error(api.request(method, f"{path}{rest}"), 404)
+    expect_error(api.request("POST", f"{path}/delete", token=admin), 404)
     body = {"event": "execution.progress", "executionId": execution["executionId"]}
-    refused(api.ask("POST", execution["webhookUrl"], body, token=execution["webhookToken"]), 401)
-    refused(
-        api.ask("POST", "/results", {"executionId": execution["executionId"], "shardId": "2", "tests": []}),
+    expect_error(api.request("POST", execution["webhookUrl"], body, token=execution["webhookToken"]), 401)
+    expect_error(
+        api.request(
+            "POST", "/results", {"executionId": execution["executionId"], "shardId": "2", "tests": []}
+        ),
         404,
     )
     for page in ("reports", "logs", "artifacts"):
         assert api.page(f"/{page}/{execution['executionId']}").status_code == 404
-    found = good(api.ask("GET", f"/executions?q={execution['executionId']}"), 200)
+    found = expect_success(api.request("GET", f"/executions?q={execution['executionId']}"), 200)
     assert found["executions"] == []
     assert execution["executionId"] not in api.page("/").text
 
@@ -131,15 +133,15 @@ def test_an_execution_that_runs_is_not_deleted(api: Api, admin: str) -> None:
     execution = api.create()
     api.send(execution, "execution.started")
     path = f"/executions/{execution['executionId']}/delete"
-    error = refused(api.ask("POST", path, token=admin), 409)
+    error = expect_error(api.request("POST", path, token=admin), 409)
     assert error["message"] == "The execution is running: cancel it before you delete it."
-    refused(api.ask("POST", path), 403)
+    expect_error(api.request("POST", path), 403)
 
 
 def test_the_deletion_is_in_the_audit_log(api: Api, admin: str) -> None:
     execution = api.create()
     api.submit(execution, tests=[result("a")])
-    good(api.ask("POST", f"/executions/{execution['executionId']}/delete", token=admin), 200)
+    expect_success(api.request("POST", f"/executions/{execution['executionId']}/delete", token=admin), 200)
     listed = run_tms("audit", "--json", "--data-dir", str(api.data_dir), *api.database)
     [entry] = [
         each
@@ -316,7 +318,7 @@ def test_tms_prune_says_what_it_deletes(database: Database, tmp_path: Path) -> N
     done = prune_command(database, tmp_path, *options, "--dry-run")
     assert done.stdout == "1 execution with 3 results would be deleted\n", done.stderr
     done = prune_command(database, tmp_path, *options, "--json")
-    assert json.loads(done.stdout) == {"executions": 1, "results": 3, "events": 0, "tests": 0}
+    assert json.loads(done.stdout) == {"executions": 1, "results": 3, "events": 0, "files": 0, "tests": 0}
     done = prune_command(database, tmp_path, *options)
     assert done.stdout == "0 executions with 0 results were deleted\n"
     assert prune_command(database, tmp_path).returncode == 2

@@ -21,7 +21,7 @@ from pytest_tms.server.services import tokens as tokens_service
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import tables, tokens
 from pytest_tms.server.store.database import Database
-from tests.helpers.api import Api, Serve, good, refused, result
+from tests.helpers.api import Api, Serve, expect_error, expect_success, result
 from tests.helpers.processes import wait_for
 from tests.integration.server.test_tokens import stored, written
 
@@ -58,15 +58,15 @@ def attempt(sqlite_api: Api, call: Call[Any, Any]) -> Iterator[Attempt]:
         execution = sqlite_api.create()["executionId"]
         path = call.path.replace("{execution_id}", execution)
         if "{webhook_id}" in path:
-            made = good(sqlite_api.ask("POST", "/webhooks", HOOK), 201)
+            made = expect_success(sqlite_api.request("POST", "/webhooks", HOOK), 201)
             path = path.replace("{webhook_id}", made["webhookId"])
         body = None if call.takes is type(None) else dict(BODIES[call.name])
         if body is not None and call.name in OF_EXECUTIONS:
             body["executionId"] = execution
-        return sqlite_api.ask(call.method, path, body, token=token)
+        return sqlite_api.request(call.method, path, body, token=token)
 
     yield make
-    sqlite_api.forget_webhooks()
+    sqlite_api.delete_webhooks()
 
 
 @pytest.mark.parametrize("call", EVERY)
@@ -76,9 +76,9 @@ def test_each_call_opens_to_its_scope_and_to_admin_alone(
     for scope in api_tokens.SCOPES:
         answer = attempt(stored(sqlite_api, scope))
         if call.scope is None or scope in (call.scope, "admin"):
-            good(answer, call.status)
+            expect_success(answer, call.status)
         else:
-            assert call.scope in refused(answer, 403)["message"]
+            assert call.scope in expect_error(answer, 403)["message"]
 
 
 @pytest.mark.parametrize("call", GUARDED)
@@ -101,7 +101,7 @@ def test_each_call_refuses_whoever_has_no_valid_token(
         api_tokens.new_webhook_token(),
     ):
         answer = attempt(worthless)
-        refused(answer, 401)
+        expect_error(answer, 401)
         assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
@@ -109,12 +109,12 @@ def test_each_call_refuses_whoever_has_no_valid_token(
 def test_each_call_refuses_a_token_of_another_environment(
     sqlite_api: Api, call: Call[Any, Any], attempt: Attempt
 ) -> None:
-    good(attempt(stored(sqlite_api, environments=("dev", "staging"))), call.status)
+    expect_success(attempt(stored(sqlite_api, environments=("dev", "staging"))), call.status)
     answer = attempt(stored(sqlite_api, environments=("staging",)))
     if call.name in LISTS:
-        assert list(good(answer, call.status).values()) == [[]]
+        assert list(expect_success(answer, call.status).values()) == [[]]
     else:
-        assert "is bound to staging" in refused(answer, 403)["message"]
+        assert "is bound to staging" in expect_error(answer, 403)["message"]
 
 
 @pytest.mark.parametrize("call", GUARDED)
@@ -124,7 +124,7 @@ def test_an_executions_own_token_opens_its_events_alone(sqlite_api: Api, call: C
     body = (
         None if call.takes is type(None) else {**BODIES[call.name], "executionId": execution["executionId"]}
     )
-    answer = sqlite_api.ask(call.method, path, body, token=execution["webhookToken"])
+    answer = sqlite_api.request(call.method, path, body, token=execution["webhookToken"])
     assert answer.status_code == (202 if call == calls.SEND_EVENT else 401)
 
 
@@ -181,15 +181,15 @@ def test_a_forged_token_opens_nothing(api: Api, forge: Callable[[str], str]) -> 
     answer = api.session.get(
         f"{api.url}/webhooks", headers={"Authorization": b"Bearer " + forged}, timeout=60
     )
-    refused(answer, 401)
+    expect_error(answer, 401)
     assert text not in answer.text
-    good(api.ask("GET", "/webhooks", token=text), 200)
+    expect_success(api.request("GET", "/webhooks", token=text), 200)
 
 
 @pytest.mark.parametrize("scheme", ["", "Basic ", "Token ", "Bearer", "Bearer\u00a0"])
 def test_a_token_without_its_scheme_opens_nothing(api: Api, scheme: str) -> None:
     sent = f"{scheme}{api.token}".encode("latin-1")
-    refused(api.session.get(f"{api.url}/webhooks", headers={"Authorization": sent}, timeout=60), 401)
+    expect_error(api.session.get(f"{api.url}/webhooks", headers={"Authorization": sent}, timeout=60), 401)
 
 
 def test_the_database_is_asked_for_a_hash_and_never_for_a_text(sqlite_api: Api) -> None:
@@ -255,13 +255,13 @@ def test_an_executions_own_token_takes_what_is_late_for_a_day(api: Api) -> None:
         "data": {"shardId": "1", "tests": [result("late")]},
     }
     ended(api, execution, 23 * hour, 24 * hour)
-    good(api.ask("POST", execution["webhookUrl"], late, token=execution["webhookToken"]), 202)
+    expect_success(api.request("POST", execution["webhookUrl"], late, token=execution["webhookToken"]), 202)
     assert [test["title"] for test in api.tests(execution)] == ["late"]
     ended(api, execution, 25 * hour, 26 * hour)
-    answer = api.ask("POST", execution["webhookUrl"], late, token=execution["webhookToken"])
-    assert "with an API token" in refused(answer, 401)["message"]
-    refused(api.ask("POST", execution["webhookUrl"], late, token="wh_token_other"), 401)
-    good(api.ask("POST", execution["webhookUrl"], late), 202)
+    answer = api.request("POST", execution["webhookUrl"], late, token=execution["webhookToken"])
+    assert "with an API token" in expect_error(answer, 401)["message"]
+    expect_error(api.request("POST", execution["webhookUrl"], late, token="wh_token_other"), 401)
+    expect_success(api.request("POST", execution["webhookUrl"], late), 202)
 
 
 def test_a_replay_of_long_ago_may_finish(api: Api) -> None:
@@ -269,7 +269,9 @@ def test_a_replay_of_long_ago_may_finish(api: Api) -> None:
     then = {"happenedAt": "2020-01-01T00:00:00Z"}
     for name in ("execution.started", "execution.completed", "execution.completed"):
         body = {"event": name, "executionId": execution["executionId"], **then}
-        good(api.ask("POST", execution["webhookUrl"], body, token=execution["webhookToken"]), 202)
+        expect_success(
+            api.request("POST", execution["webhookUrl"], body, token=execution["webhookToken"]), 202
+        )
 
 
 def test_the_operator_sets_how_long_an_executions_own_token_outlives_it(
@@ -283,8 +285,8 @@ def test_the_operator_sets_how_long_an_executions_own_token_outlives_it(
 
     def status() -> int:
         path = f"{url}/webhooks/executions/{execution['executionId']}"
-        return sqlite_api.ask("POST", path, event, token=execution["webhookToken"]).status_code
+        return sqlite_api.request("POST", path, event, token=execution["webhookToken"]).status_code
 
     wait_for(lambda: status() == 401)
-    api_token = sqlite_api.ask("POST", execution["webhookUrl"], event)
-    good(api_token, 202)
+    api_token = sqlite_api.request("POST", execution["webhookUrl"], event)
+    expect_success(api_token, 202)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.api import Api, fields, good, refused, result
+from tests.helpers.api import Api, expect_error, expect_success, invalid_fields, result
 from tests.helpers.processes import run_tms
 
 
@@ -36,7 +36,9 @@ class Project:
         )
 
     def page(self, query: str = "", **asked: str) -> dict[str, Any]:
-        return good(self.api.ask("GET", f"/executions?project={self.name}{query}", **asked), 200)
+        return expect_success(
+            self.api.request("GET", f"/executions?project={self.name}{query}", **asked), 200
+        )
 
     def ids(self, query: str = "", **asked: str) -> list[str]:
         return [each["executionId"] for each in self.page(query, **asked)["executions"]]
@@ -112,19 +114,23 @@ def test_pages_follow_the_cursor(project: Project) -> None:
 
 
 def test_an_unknown_project_has_none(project: Project) -> None:
-    page = good(project.api.ask("GET", f"/executions?project=no-{project.name}"), 200)
+    page = expect_success(project.api.request("GET", f"/executions?project=no-{project.name}"), 200)
     assert page == {"executions": [], "cursor": None}
 
 
 def test_bad_parameters_are_all_named(api: Api) -> None:
-    assert fields(api.ask("GET", "/executions?suite=a&foo=b")) == {"suite", "foo"}
-    assert fields(api.ask("GET", "/executions?since=soon&until=never&q=&branch=a%00b")) == {
+    assert invalid_fields(api.request("GET", "/executions?suite=a&foo=b")) == {"suite", "foo"}
+    assert invalid_fields(api.request("GET", "/executions?since=soon&until=never&q=&branch=a%00b")) == {
         "since",
         "until",
         "q",
         "branch",
     }
-    assert fields(api.ask("GET", "/executions?status=done&limit=0&cursor=x")) == {"status", "limit", "cursor"}
+    assert invalid_fields(api.request("GET", "/executions?status=done&limit=0&cursor=x")) == {
+        "status",
+        "limit",
+        "cursor",
+    }
 
 
 def test_a_token_of_one_environment_sees_no_other(project: Project) -> None:
@@ -136,11 +142,13 @@ def test_a_token_of_one_environment_sees_no_other(project: Project) -> None:
     token = json.loads(made.stdout)["token"]
     assert [
         each["executionId"]
-        for each in good(api.ask("GET", f"/executions?project={project.name}", token=token), 200)[
-            "executions"
-        ]
+        for each in expect_success(
+            api.request("GET", f"/executions?project={project.name}", token=token), 200
+        )["executions"]
     ] == [project.second["executionId"]]
-    found = good(api.ask("GET", f"/executions?project={project.name}&environment=dev", token=token), 200)
+    found = expect_success(
+        api.request("GET", f"/executions?project={project.name}&environment=dev", token=token), 200
+    )
     assert found["executions"] == []
 
 
@@ -149,7 +157,7 @@ def test_a_token_without_the_scope_is_refused(api: Api) -> None:
         "token", "create", "--name", "hooks", "--scope", "webhooks:write", "--json", "--data-dir",
         str(api.data_dir), *api.database,
     )  # fmt: skip
-    refused(api.ask("GET", "/executions", token=json.loads(made.stdout)["token"]), 403)
+    expect_error(api.request("GET", "/executions", token=json.loads(made.stdout)["token"]), 403)
 
 
 def test_the_runs_page_filters_as_a_form(project: Project) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.helpers.api import Api, good, refused, result
+from tests.helpers.api import Api, expect_error, expect_success, result
 
 EVENTS = (
     "execution.started",
@@ -270,14 +270,14 @@ def test_an_end_without_a_start_is_an_end(api: Api) -> None:
 def test_a_cancelled_execution_stays_so_and_says_it_again(api: Api) -> None:
     execution = api.create()
     path = f"/executions/{execution['executionId']}"
-    first = good(api.ask("DELETE", path), 200)
+    first = expect_success(api.request("DELETE", path), 200)
     assert first == {
         "executionId": execution["executionId"],
         "status": "cancelled",
         "cancelledAt": first["cancelledAt"],
         "reason": "User requested cancellation",
     }
-    assert good(api.ask("DELETE", path), 200) == first
+    assert expect_success(api.request("DELETE", path), 200) == first
     assert api.send(execution, "execution.progress")["executionStatus"] == "cancelled"
     api.submit(execution, tests=[result()])
     assert api.status(execution)["status"] == "cancelled"
@@ -287,14 +287,14 @@ def test_a_runner_says_why_it_cancelled(api: Api) -> None:
     execution = api.create()
     api.send(execution, "execution.cancelled", reason="Ctrl-C")
     path = f"/executions/{execution['executionId']}"
-    assert good(api.ask("DELETE", path), 200)["reason"] == "Ctrl-C"
+    assert expect_success(api.request("DELETE", path), 200)["reason"] == "Ctrl-C"
 
 
 @pytest.mark.parametrize("state", ["completed", "failed"])
 def test_an_execution_that_has_ended_cannot_be_cancelled(api: Api, state: str) -> None:
     execution = api.create()
     api.send(execution, f"execution.{state}")
-    error = refused(api.ask("DELETE", f"/executions/{execution['executionId']}"), 409)
+    error = expect_error(api.request("DELETE", f"/executions/{execution['executionId']}"), 409)
     assert error["code"] == "CONFLICT"
     assert state in error["message"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_tms import wire
-from tests.helpers.api import Api, fields, good, refused, result
+from tests.helpers.api import Api, expect_error, expect_success, invalid_fields, result
 from tests.helpers.processes import run_tms
 from tests.integration.server.test_executions import counts
 
@@ -223,13 +223,13 @@ def test_names_are_bounded_and_any_text_is_kept(api: Api) -> None:
 def test_what_cannot_be_is_named(api: Api, data: dict[str, Any], bad: str) -> None:
     execution = api.create()
     body = {"executionId": execution["executionId"], "shardId": "1", **data}
-    assert fields(api.ask("POST", "/results", body)) == {bad}
+    assert invalid_fields(api.request("POST", "/results", body)) == {bad}
     event = {
         "event": "shard.completed",
         "executionId": execution["executionId"],
         "data": {"shardId": "1", **data},
     }
-    assert fields(api.ask("POST", execution["webhookUrl"], event)) == {f"data.{bad}"}
+    assert invalid_fields(api.request("POST", execution["webhookUrl"], event)) == {f"data.{bad}"}
 
 
 def test_an_execution_that_has_ended_is_cancelled_while_a_shard_still_reports(api: Api) -> None:
@@ -239,13 +239,16 @@ def test_an_execution_that_has_ended_is_cancelled_while_a_shard_still_reports(ap
     api.send(execution, "execution.completed", results=counts(passed=1))
     assert "/cancel/" in api.page(f"/reports/{execution['executionId']}").text
     assert api.page(f"/cancel/{execution['executionId']}").url.endswith(f"/cancel/{execution['executionId']}")
-    answer = good(api.ask("DELETE", path), 200)
+    answer = expect_success(api.request("DELETE", path), 200)
     assert answer["status"] == "cancelled"
-    assert good(api.ask("DELETE", path), 200) == answer
+    assert expect_success(api.request("DELETE", path), 200) == answer
     assert (
         api.send(execution, "execution.progress", shardId="1", runner="a")["executionStatus"] == "cancelled"
     )
     ended = api.create()
     api.submit(ended, tests=[result()])
-    assert "completed" in refused(api.ask("DELETE", f"/executions/{ended['executionId']}"), 409)["message"]
+    assert (
+        "completed"
+        in expect_error(api.request("DELETE", f"/executions/{ended['executionId']}"), 409)["message"]
+    )
     assert "/cancel/" not in api.page(f"/reports/{ended['executionId']}").text

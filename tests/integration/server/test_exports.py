@@ -13,7 +13,7 @@ import pytest
 
 from pytest_tms import wire
 from pytest_tms.exports.formats import FORMATS
-from tests.helpers.api import Api, fields, good, refused, result, running
+from tests.helpers.api import Api, expect_error, expect_success, invalid_fields, result, running
 from tests.helpers.processes import peak_memory, serve
 
 TYPES = {
@@ -63,7 +63,7 @@ def test_the_api_and_the_page_export_every_test(
     sqlite_api: Api, execution: dict[str, Any], name: str
 ) -> None:
     execution_id = execution["executionId"]
-    answer = sqlite_api.ask("GET", f"/executions/{execution_id}/export?format={name}")
+    answer = sqlite_api.request("GET", f"/executions/{execution_id}/export?format={name}")
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].partition(";")[0] == TYPES[name]
     file = f"{execution_id}.{PAGES[name]}"
@@ -94,13 +94,13 @@ def test_the_report_links_to_the_page_of_every_format(sqlite_api: Api, execution
 def test_an_unknown_format_is_refused_with_those_that_exist(
     sqlite_api: Api, execution: dict[str, Any], query: str
 ) -> None:
-    answer = sqlite_api.ask("GET", f"/executions/{execution['executionId']}/export{query}")
-    assert fields(answer) == {"format"}
+    answer = sqlite_api.request("GET", f"/executions/{execution['executionId']}/export{query}")
+    assert invalid_fields(answer) == {"format"}
     assert answer.json()["error"]["details"][0]["message"] == f"Must be one of: {', '.join(FORMATS)}"
 
 
 def test_an_export_of_nothing_is_not_found(sqlite_api: Api) -> None:
-    refused(sqlite_api.ask("GET", "/executions/exec_nope/export?format=json"), 404)
+    expect_error(sqlite_api.request("GET", "/executions/exec_nope/export?format=json"), 404)
     assert sqlite_api.page("/reports/exec_nope/export.json").status_code == 404
 
 
@@ -111,8 +111,8 @@ def test_a_shard_of_that_name_still_leads_to_the_report(sqlite_api: Api, executi
 
 def test_an_execution_without_tests_is_exported(sqlite_api: Api) -> None:
     made = sqlite_api.create()
-    answer = sqlite_api.ask("GET", f"/executions/{made['executionId']}/export?format=json")
-    document = good(answer, 200)
+    answer = sqlite_api.request("GET", f"/executions/{made['executionId']}/export?format=json")
+    document = expect_success(answer, 200)
     assert document["execution"]["executionId"] == made["executionId"]
     assert document["tests"] == []
 

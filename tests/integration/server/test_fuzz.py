@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.helpers.api import Api, refused
+from tests.helpers.api import Api, expect_error
 
 texts = st.text(st.characters(exclude_categories=()), max_size=20)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
@@ -93,10 +93,10 @@ fuzz = settings(
 
 
 def check(api: Api, method: str, path: str, body: bytes) -> None:
-    answer = api.ask(method, path, body)
+    answer = api.request(method, path, body)
     if answer.status_code not in (200, 201, 202):
         assert answer.status_code in (400, 404, 422), answer.text
-        error = refused(answer, answer.status_code)
+        error = expect_error(answer, answer.status_code)
         if answer.status_code == 422:
             assert error["details"]
 
@@ -104,7 +104,7 @@ def check(api: Api, method: str, path: str, body: bytes) -> None:
 def check_reading(api: Api, execution_id: str) -> None:
     """Whatever was taken can be given back, and shown."""
     for path in (f"/executions/{execution_id}", f"/executions/{execution_id}/tests"):
-        answer = api.ask("GET", path)
+        answer = api.request("GET", path)
         assert answer.status_code == 200, answer.text
         answer.json()
     for page in ("reports", "logs", "artifacts"):
@@ -115,11 +115,11 @@ def check_reading(api: Api, execution_id: str) -> None:
 @given(executions)
 def test_any_new_execution_is_taken_or_refused(api: Api, body: dict[str, Any]) -> None:
     encoded = json.dumps(body).encode()
-    answer = api.ask("POST", "/executions", encoded)
+    answer = api.request("POST", "/executions", encoded)
     if answer.status_code == 201:
         check_reading(api, answer.json()["executionId"])
     else:
-        refused(answer, answer.status_code)
+        expect_error(answer, answer.status_code)
         assert answer.status_code in (400, 422)
 
 
@@ -165,6 +165,6 @@ def test_a_message_with_bytes_changed_is_taken_or_refused_and_can_be_read(
 @fuzz
 @given(st.binary(max_size=60) | values.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_refused(api: Api, path: str, body: bytes) -> None:
-    answer = api.ask("POST", path, body)
+    answer = api.request("POST", path, body)
     assert answer.status_code in (400, 422), answer.text
-    refused(answer, answer.status_code)
+    expect_error(answer, answer.status_code)

@@ -20,7 +20,7 @@ from pytest_tms.client import calls
 from pytest_tms.server.app import create_app
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
-from tests.helpers.api import Api, fields, good, refused, result, running
+from tests.helpers.api import Api, expect_error, expect_success, invalid_fields, result, running
 from tests.helpers.processes import run_tms
 
 if sys.version_info >= (3, 14):
@@ -48,7 +48,7 @@ class Raw:
     def __exit__(self, *_: object) -> None:
         self.socket.close()
 
-    def ask(self, head: str | bytes, method: str = "GET") -> HTTPResponse:
+    def request(self, head: str | bytes, method: str = "GET") -> HTTPResponse:
         """Send a request and read the whole answer."""
         self.socket.sendall(head.encode() if isinstance(head, str) else head)
         answer = HTTPResponse(self.socket, method=method)
@@ -83,7 +83,7 @@ def documented(answer: HTTPResponse) -> dict[str, Any]:
 def test_a_head_is_answered_as_a_get_without_its_body(sqlite_api: Api, path: str) -> None:
     url = f"{sqlite_api.root}{path.format(sqlite_api.create()['executionId'])}"
     sqlite_api.page("/")  # so that the visitor has a cookie
-    get, head = (sqlite_api.ask(method, url, Accept_Encoding="identity") for method in ("GET", "HEAD"))
+    get, head = (sqlite_api.request(method, url, Accept_Encoding="identity") for method in ("GET", "HEAD"))
     assert head.content == b""
     assert head.status_code == get.status_code
     varying = {"x-request-id", "date", "set-cookie"}
@@ -99,7 +99,7 @@ def test_a_head_is_answered_as_a_get_without_its_body(sqlite_api: Api, path: str
 def test_a_connection_goes_on_after_a_head(sqlite_api: Api) -> None:
     with Raw(sqlite_api) as raw:
         for method in ("HEAD", "GET", "HEAD"):
-            answer = raw.ask(f"{method} /api/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", method)
+            answer = raw.request(f"{method} /api/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", method)
             assert answer.status == 200
             assert bool(answer.body) == (method == "GET")  # type: ignore[attr-defined]
 
@@ -126,7 +126,7 @@ def test_a_connection_goes_on_after_a_head(sqlite_api: Api) -> None:
 )
 def test_a_target_may_be_a_whole_url_whose_host_counts(sqlite_api: Api, target: str, status: int) -> None:
     with Raw(sqlite_api) as raw:
-        assert raw.ask(f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").status == status
+        assert raw.request(f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").status == status
 
 
 def test_links_follow_the_host_of_a_whole_url(sqlite_api: Api) -> None:
@@ -136,7 +136,7 @@ def test_links_follow_the_host_of_a_whole_url(sqlite_api: Api) -> None:
         f"Authorization: Bearer {sqlite_api.token}\r\n\r\n"
     )
     with Raw(sqlite_api) as raw:
-        answer = raw.ask(head.encode() + body)
+        answer = raw.request(head.encode() + body)
     assert answer.status == 201
     created = json.loads(answer.body)  # type: ignore[attr-defined]
     assert created["webhookUrl"].startswith("http://localhost:1234/api/webhooks/")
@@ -144,7 +144,7 @@ def test_links_follow_the_host_of_a_whole_url(sqlite_api: Api) -> None:
 
 def test_options_of_the_server_as_a_whole_is_answered(sqlite_api: Api) -> None:
     with Raw(sqlite_api) as raw:
-        answer = raw.ask("OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        answer = raw.request("OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     assert answer.status == 204
     assert "GET" in answer.headers["Allow"]
 
@@ -181,9 +181,9 @@ BAD_HTTP = {
 @pytest.mark.parametrize("name", BAD_HTTP)
 def test_what_is_not_http_is_answered_with_the_documented_error(sqlite_api: Api, name: str) -> None:
     sent, status = BAD_HTTP[name]
-    before = sqlite_api.said()
+    before = sqlite_api.output()
     with Raw(sqlite_api) as raw:
-        answer = raw.ask(sent)
+        answer = raw.request(sent)
         assert answer.status == status
         error = documented(answer)
         assert error["code"] == {400: "BAD_REQUEST", 431: "HEADERS_TOO_LARGE", 501: "NOT_IMPLEMENTED"}[status]
@@ -195,40 +195,40 @@ def test_what_is_not_http_is_answered_with_the_documented_error(sqlite_api: Api,
         if status != 431:  # a head that is too long is valid HTTP once it is whole
             assert answer.headers["Connection"] == "close"
             assert raw.is_closed()
-    good(sqlite_api.ask("GET", "/"), 200)
-    assert sqlite_api.said() == before
+    expect_success(sqlite_api.request("GET", "/"), 200)
+    assert sqlite_api.output() == before
 
 
 def test_a_bad_chunk_ends_the_request_with_the_documented_error(sqlite_api: Api) -> None:
-    before = sqlite_api.said()
+    before = sqlite_api.output()
     head = (
         f"POST /api/executions HTTP/1.1\r\n{HOST}Authorization: Bearer {sqlite_api.token}\r\n"
         f"Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\nnonsense\r\n"
     )
     with Raw(sqlite_api) as raw:
-        answer = raw.ask(head)
+        answer = raw.request(head)
         assert answer.status == 400
         documented(answer)
         assert raw.is_closed()
-    good(sqlite_api.ask("GET", "/"), 200)
-    assert sqlite_api.said() == before
+    expect_success(sqlite_api.request("GET", "/"), 200)
+    assert sqlite_api.output() == before
 
 
 def test_bad_http_after_a_good_request_ends_the_connection_and_not_the_answer(sqlite_api: Api) -> None:
     with Raw(sqlite_api) as raw:
-        first = raw.ask(f"GET /api/ HTTP/1.1\r\n{HOST}\r\n")
+        first = raw.request(f"GET /api/ HTTP/1.1\r\n{HOST}\r\n")
         assert first.status == 200
-        assert raw.ask(b"nonsense\r\n\r\n").status == 400
+        assert raw.request(b"nonsense\r\n\r\n").status == 400
         assert raw.is_closed()
 
 
 def test_an_upgrade_that_is_not_supported_is_an_ordinary_request(sqlite_api: Api) -> None:
-    before = sqlite_api.said()
+    before = sqlite_api.output()
     for upgrade in ("h2c", "websocket"):
         with Raw(sqlite_api) as raw:
             head = f"GET /api/ HTTP/1.1\r\n{HOST}Connection: Upgrade\r\nUpgrade: {upgrade}\r\n\r\n"
-            assert raw.ask(head).status == 200
-    assert sqlite_api.said() == before
+            assert raw.request(head).status == 200
+    assert sqlite_api.output() == before
 
 
 # Bodies -------------------------------------------------------------------------------------
@@ -238,16 +238,16 @@ BOM = b"\xef\xbb\xbf"
 
 def test_a_byte_order_mark_before_json_is_passed_over(api: Api) -> None:
     body = BOM + b'{"testSuite": "all", "environment": "dev"}'
-    created = good(api.ask("POST", "/executions", body), 201)
+    created = expect_success(api.request("POST", "/executions", body), 201)
     execution_id = created["executionId"]
     submission = {"executionId": execution_id, "shardId": "1", "tests": [result(duration=3.0)]}
-    good(api.ask("POST", "/results", BOM + json.dumps(submission).encode()), 201)
+    expect_success(api.request("POST", "/results", BOM + json.dumps(submission).encode()), 201)
     event = BOM + json.dumps({"event": "execution.started", "executionId": execution_id}).encode()
-    good(api.ask("POST", created["webhookUrl"], event, token=created["webhookToken"]), 202)
+    expect_success(api.request("POST", created["webhookUrl"], event, token=created["webhookToken"]), 202)
     packed = gzip.compress(BOM + json.dumps(submission).encode())
-    good(api.ask("POST", "/results", packed, Content_Encoding="gzip"), 201)
+    expect_success(api.request("POST", "/results", packed, Content_Encoding="gzip"), 201)
     webhook = BOM + b'{"url": "https://ci.example.com/x", "events": ["execution.failed"]}'
-    good(api.ask("POST", "/webhooks", webhook), 201)
+    expect_success(api.request("POST", "/webhooks", webhook), 201)
 
 
 # Errors outside the API ---------------------------------------------------------------------
@@ -275,23 +275,27 @@ def test_an_unknown_path_is_a_page_for_browsers_and_json_for_clients_of_the_api(
         assert "<h1>Not found</h1>" in page.text
     for accept in (AXIOS, "application/json", "text/html;q=0.5, application/json"):
         answer = sqlite_api.session.get(f"{sqlite_api.root}{path}", headers={"Accept": accept}, timeout=60)
-        refused(answer, 404)
+        expect_error(answer, 404)
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/nope", "/api/executions/exec_nope"])
 def test_under_api_every_error_is_json(sqlite_api: Api, path: str) -> None:
-    answer = sqlite_api.ask("GET", f"{sqlite_api.root}{path}", Accept=BROWSER)
+    answer = sqlite_api.request("GET", f"{sqlite_api.root}{path}", Accept=BROWSER)
     if path == "/api":  # the base URL without its slash is the base URL
-        good(answer, 200)
+        expect_success(answer, 200)
     else:
-        refused(answer, 404)
+        expect_error(answer, 404)
 
 
 def test_every_error_of_a_page_is_json_for_clients_that_ask_for_it(sqlite_api: Api) -> None:
     json_only = {"Accept": "application/json"}
-    refused(sqlite_api.session.get(f"{sqlite_api.root}/reports/none", headers=json_only, timeout=60), 404)
-    refused(sqlite_api.session.put(f"{sqlite_api.root}/reports/none", headers=json_only, timeout=60), 405)
-    refused(sqlite_api.session.post(f"{sqlite_api.root}/logout", headers=json_only, timeout=60), 403)
+    expect_error(
+        sqlite_api.session.get(f"{sqlite_api.root}/reports/none", headers=json_only, timeout=60), 404
+    )
+    expect_error(
+        sqlite_api.session.put(f"{sqlite_api.root}/reports/none", headers=json_only, timeout=60), 405
+    )
+    expect_error(sqlite_api.session.post(f"{sqlite_api.root}/logout", headers=json_only, timeout=60), 403)
 
 
 def test_a_wrong_method_on_a_page_is_a_page_that_says_which_are_possible(sqlite_api: Api) -> None:
@@ -322,7 +326,7 @@ def test_what_is_refused_before_the_application_is_a_page_for_browsers_too(
             assert answer.headers["Content-Type"].startswith("text/html")
             assert "<h1>" in answer.text
         else:
-            refused(answer, status)
+            expect_error(answer, status)
 
 
 # ETag and 304 -------------------------------------------------------------------------------
@@ -336,16 +340,16 @@ READ = ["/api/", "/api/openapi.json", "/api/executions/{}", "/api/executions/{}/
 def test_what_did_not_change_is_304_by_its_etag(sqlite_api: Api, method: str, path: str) -> None:
     url = f"{sqlite_api.root}{path.format(sqlite_api.create()['executionId'])}"
     sqlite_api.page("/")  # so that the visitor has a cookie
-    first = sqlite_api.ask(method, url)
+    first = sqlite_api.request(method, url)
     etag = first.headers["ETag"]
     for given in (etag, etag.removeprefix("W/"), f'"other", {etag}', "*"):
-        again = sqlite_api.ask(method, url, If_None_Match=given)
+        again = sqlite_api.request(method, url, If_None_Match=given)
         assert again.status_code == 304, given
         assert again.content == b""
         assert again.headers["ETag"] == etag
         assert "Content-Type" not in again.headers
         assert again.headers["Cache-Control"] == first.headers["Cache-Control"]
-    other = sqlite_api.ask(method, url, If_None_Match='"other"')
+    other = sqlite_api.request(method, url, If_None_Match='"other"')
     assert other.status_code == 200
     assert other.headers["ETag"] == etag
 
@@ -353,17 +357,17 @@ def test_what_did_not_change_is_304_by_its_etag(sqlite_api: Api, method: str, pa
 def test_a_status_has_another_etag_once_it_changed(sqlite_api: Api) -> None:
     execution = sqlite_api.create()
     path = f"/executions/{execution['executionId']}"
-    etag = sqlite_api.ask("GET", path).headers["ETag"]
-    assert sqlite_api.ask("GET", path, If_None_Match=etag).status_code == 304
+    etag = sqlite_api.request("GET", path).headers["ETag"]
+    assert sqlite_api.request("GET", path, If_None_Match=etag).status_code == 304
     sqlite_api.submit(execution, tests=[result()])
-    changed = sqlite_api.ask("GET", path, If_None_Match=etag)
-    assert good(changed, 200)["status"] == "completed"
+    changed = sqlite_api.request("GET", path, If_None_Match=etag)
+    assert expect_success(changed, 200)["status"] == "completed"
     assert changed.headers["ETag"] != etag
 
 
 def test_errors_and_changes_have_no_etag(sqlite_api: Api) -> None:
-    assert "ETag" not in sqlite_api.ask("GET", "/executions/exec_nope", If_None_Match="*").headers
-    created = sqlite_api.ask(
+    assert "ETag" not in sqlite_api.request("GET", "/executions/exec_nope", If_None_Match="*").headers
+    created = sqlite_api.request(
         "POST", "/executions", {"testSuite": "all", "environment": "dev"}, If_None_Match="*"
     )
     assert created.status_code == 201
@@ -373,8 +377,8 @@ def test_errors_and_changes_have_no_etag(sqlite_api: Api) -> None:
 
 def test_a_304_needs_the_token_like_every_read(sqlite_api: Api) -> None:
     path = f"/executions/{sqlite_api.create()['executionId']}"
-    etag = sqlite_api.ask("GET", path).headers["ETag"]
-    refused(sqlite_api.ask("GET", path, If_None_Match=etag, token="unknown"), 401)
+    etag = sqlite_api.request("GET", path).headers["ETag"]
+    expect_error(sqlite_api.request("GET", path, If_None_Match=etag, token="unknown"), 401)
 
 
 def test_a_client_may_keep_what_it_asks_about_again_and_nothing_else(sqlite_api: Api) -> None:
@@ -384,9 +388,10 @@ def test_a_client_may_keep_what_it_asks_about_again_and_nothing_else(sqlite_api:
         "/static/tms.css",
     ):
         assert (
-            sqlite_api.ask("GET", f"{sqlite_api.root}{path}").headers["Cache-Control"] == "private, no-cache"
+            sqlite_api.request("GET", f"{sqlite_api.root}{path}").headers["Cache-Control"]
+            == "private, no-cache"
         )
-    assert sqlite_api.ask("GET", "/executions/exec_nope").headers["Cache-Control"] == "no-store"
+    assert sqlite_api.request("GET", "/executions/exec_nope").headers["Cache-Control"] == "no-store"
 
 
 # Compressed answers -------------------------------------------------------------------------
@@ -500,7 +505,7 @@ def test_a_connection_stays_open_for_as_long_as_is_set(tmp_path: Path, options: 
     environ = {} if options else {"TMS_SERVER_KEEP_ALIVE": "1"}
     with running(tmp_path / "data", options=options, **environ) as api, Raw(api) as raw:
         for _ in range(2):
-            assert raw.ask(f"GET /api/ HTTP/1.1\r\n{HOST}\r\n").status == 200
+            assert raw.request(f"GET /api/ HTTP/1.1\r\n{HOST}\r\n").status == 200
         assert raw.is_closed()
 
 
@@ -519,10 +524,10 @@ def test_a_new_head_must_come_at_once_on_a_connection_that_is_kept(sqlite_api: A
     with ExitStack() as stack:
         drip, idle = (stack.enter_context(Raw(sqlite_api)) for _ in range(2))
         for raw in (drip, idle):
-            assert raw.ask(f"GET /api/ HTTP/1.1\r\n{HOST}\r\n").status == 200
+            assert raw.request(f"GET /api/ HTTP/1.1\r\n{HOST}\r\n").status == 200
         drip.socket.sendall(b"GET /api/ HTTP/1.1\r\nX: ")
         assert drip.is_closed()
-        assert idle.ask(f"GET /api/ HTTP/1.1\r\n{HOST}\r\n").status == 200
+        assert idle.request(f"GET /api/ HTTP/1.1\r\n{HOST}\r\n").status == 200
 
 
 @pytest.mark.slow
@@ -542,10 +547,10 @@ def test_a_query_parameter_that_a_call_does_not_have_is_named_with_those_it_has(
     api: Api, call: calls.Call[Any, Any]
 ) -> None:
     webhook = {"url": "https://ci.example.com/x", "events": ["execution.failed"]}
-    webhook_id = good(api.ask("POST", "/webhooks", webhook), 201)["webhookId"]
+    webhook_id = expect_success(api.request("POST", "/webhooks", webhook), 201)["webhookId"]
     path = call.path.format(execution_id=api.create()["executionId"], webhook_id=webhook_id)
     body: dict[str, Any] | None = None if call.takes is type(None) else {}
-    error = refused(api.ask(call.method, f"{path}?page=2&Limit=3", body), 422)
+    error = expect_error(api.request(call.method, f"{path}?page=2&Limit=3", body), 422)
     names = [parameter.name for parameter in call.query]
     said = f"Unknown query parameter: {'use ' + ', '.join(names) if names else 'this call takes none'}"
     assert error["details"] == [{"field": name, "message": said} for name in ("page", "Limit")]
@@ -553,8 +558,8 @@ def test_a_query_parameter_that_a_call_does_not_have_is_named_with_those_it_has(
 
 @pytest.mark.parametrize("query", ["%", "a=1&a=2", "%00=%00", "unknown=1", "x" * 5000, "☃=1", "limit=5&x"])
 def test_an_unknown_query_parameter_is_refused_however_odd(api: Api, query: str) -> None:
-    answer = api.ask("GET", f"/executions/{api.create()['executionId']}/tests?{query}")
-    assert len(fields(answer)) == 1
+    answer = api.request("GET", f"/executions/{api.create()['executionId']}/tests?{query}")
+    assert len(invalid_fields(answer)) == 1
 
 
 @pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")
@@ -586,7 +591,7 @@ def test_the_fields_of_the_ietf_draft_say_what_the_documented_ones_say(tmp_path:
     with running(tmp_path / "data", TMS_SERVER_RATE_LIMITS="executions=3/hour") as api:
         body = {"testSuite": "all", "environment": "dev"}
         for left in (2, 1, 0, 0):
-            answer = api.ask("POST", "/executions", body)
+            answer = api.request("POST", "/executions", body)
             assert answer.status_code == (201 if left or answer.status_code == 201 else 429)
             assert answer.headers["RateLimit-Policy"] == '"executions";q=3;w=3600'
             found = re.fullmatch(r'"executions";r=(\d+);t=(\d+)', answer.headers["RateLimit"])
@@ -594,9 +599,9 @@ def test_the_fields_of_the_ietf_draft_say_what_the_documented_ones_say(tmp_path:
             remaining, reset = map(int, found.groups())
             assert remaining == left == int(answer.headers["X-RateLimit-Remaining"])
             assert 0 < reset <= 3600
-        refused(answer, 429)
+        expect_error(answer, 429)
         assert abs(reset - int(answer.headers["Retry-After"])) <= 1
-        assert "RateLimit" not in api.ask("GET", "/").headers
+        assert "RateLimit" not in api.request("GET", "/").headers
 
 
 # Metadata -----------------------------------------------------------------------------------
@@ -631,8 +636,8 @@ def test_larger_metadata_is_refused_in_a_sentence(api: Api, size: int) -> None:
         (execution["webhookUrl"], {**named_execution, "event": "shard.completed",
                                    "data": {"shardId": "1", "metadata": large}}, {"data.metadata"}),
     ):  # fmt: skip
-        answer = api.ask("POST", path, body)
-        assert fields(answer) == named
+        answer = api.request("POST", path, body)
+        assert invalid_fields(answer) == named
         said = {
             each["field"].rpartition(".")[2]: each["message"] for each in answer.json()["error"]["details"]
         }
@@ -644,8 +649,8 @@ def test_larger_metadata_is_refused_in_a_sentence(api: Api, size: int) -> None:
 
 @pytest.mark.parametrize("unknown", [{"notes": "x" * 70_000}, {"a": "x" * 35_000, "notes": "x" * 40_000}])
 def test_unknown_fields_are_bounded_together_as_metadata_is(api: Api, unknown: dict[str, str]) -> None:
-    answer = api.ask("POST", "/executions", {"testSuite": "all", "environment": "dev", **unknown})
-    (problem,) = refused(answer, 422)["details"]
+    answer = api.request("POST", "/executions", {"testSuite": "all", "environment": "dev", **unknown})
+    (problem,) = expect_error(answer, 422)["details"]
     assert problem["field"] == "notes"
     assert problem["message"].startswith("Unknown fields must be at most 64 KB as JSON together, not ")
     assert problem["message"].endswith(" KB: shorten them or leave them out")
@@ -657,8 +662,8 @@ def test_metadata_that_grows_message_by_message_is_bounded_too(api: Api) -> None
     execution = api.create(configuration={"shards": 2})
     api.submit(execution, metadata={"a": "x" * 40_000})
     body = {"executionId": execution["executionId"], "shardId": "1", "metadata": {"b": "x" * 40_000}}
-    answer = api.ask("POST", "/results", body)
-    assert fields(answer) == {"metadata"}
+    answer = api.request("POST", "/results", body)
+    assert invalid_fields(answer) == {"metadata"}
     assert answer.json()["error"]["details"][0]["message"].startswith("With what is stored: Must be")
     api.submit(execution, metadata={"a": "y" * 40_000})  # in place of what there was
     assert api.shard(execution)["metadata"] == {"a": "y" * 40_000}

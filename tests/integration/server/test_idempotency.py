@@ -20,7 +20,15 @@ from pytest_tms.server.jobs.expiry import ExpiryJob
 from pytest_tms.server.services.expiry import BATCH
 from pytest_tms.server.store import idempotency_keys
 from pytest_tms.server.store.database import Database
-from tests.helpers.api import KEY, Api, fields, good, refused, running, scratch_database
+from tests.helpers.api import (
+    KEY,
+    Api,
+    expect_error,
+    expect_success,
+    invalid_fields,
+    running,
+    scratch_database,
+)
 from tests.helpers.processes import Tms
 
 
@@ -49,9 +57,9 @@ def test_the_token_of_a_recalled_execution_still_opens_it(tms: Tms) -> None:
 
 def test_another_body_under_the_same_key_is_refused(tms: Tms) -> None:
     assert post(tms, "/executions", CREATE, "other-1").status_code == 201
-    refused = post(tms, "/executions", {**CREATE, "environment": "staging"}, "other-1")
-    assert refused.status_code == 422
-    assert refused.json()["error"]["details"][0]["field"] == "Idempotency-Key"
+    expect_error = post(tms, "/executions", {**CREATE, "environment": "staging"}, "other-1")
+    assert expect_error.status_code == 422
+    assert expect_error.json()["error"]["details"][0]["field"] == "Idempotency-Key"
 
 
 def test_many_at_once_create_one_execution(tms: Tms) -> None:
@@ -100,7 +108,7 @@ WEBHOOK = {"url": "https://ci.invalid/hooks", "events": ["execution.completed"]}
 def request_of(call: calls.Call[Any, Any], api: Api) -> tuple[str, dict[str, Any]]:
     """The path and a body of a call."""
     execution = api.create()["executionId"]
-    webhook = good(api.ask("POST", "/webhooks", WEBHOOK), 201)["webhookId"]
+    webhook = expect_success(api.request("POST", "/webhooks", WEBHOOK), 201)["webhookId"]
     bodies: dict[str, dict[str, Any]] = {
         "create_execution": CREATE,
         "submit_results": {"executionId": execution, "shardId": "1"},
@@ -114,10 +122,14 @@ def request_of(call: calls.Call[Any, Any], api: Api) -> tuple[str, dict[str, Any
 def test_every_post_has_one_answer_for_a_key_and_one_body(api: Api, call: calls.Call[Any, Any]) -> None:
     path, body = request_of(call, api)
     key = f"every-{call.name}"
-    first, again = (good(api.ask("POST", path, body, Idempotency_Key=key), call.status) for _ in range(2))
+    first, again = (
+        expect_success(api.request("POST", path, body, Idempotency_Key=key), call.status) for _ in range(2)
+    )
     assert first == again
-    assert fields(api.ask("POST", path, {**body, "x": 1}, Idempotency_Key=key)) == {"Idempotency-Key"}
-    assert fields(api.ask("POST", path, body, Idempotency_Key="x" * 256)) == {"Idempotency-Key"}
+    assert invalid_fields(api.request("POST", path, {**body, "x": 1}, Idempotency_Key=key)) == {
+        "Idempotency-Key"
+    }
+    assert invalid_fields(api.request("POST", path, body, Idempotency_Key="x" * 256)) == {"Idempotency-Key"}
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -142,8 +154,8 @@ def test_many_at_once_over_two_processes_make_one_thing(replicas: list[Api], cal
     def post(number: int) -> dict[str, Any]:
         api = replicas[number % 2]
         with requests.Session() as session:
-            answer = replace(api, session=session).ask("POST", path, body, Idempotency_Key=f"race-{call}")
-        return good(answer, 201)
+            answer = replace(api, session=session).request("POST", path, body, Idempotency_Key=f"race-{call}")
+        return expect_success(answer, 201)
 
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(post, range(16)))
@@ -168,11 +180,11 @@ def test_one_whose_first_goes_on_too_long_is_409_and_may_ask_again(tmp_path: Pat
             "INSERT INTO answers (owner, key, request, answer, created_at) VALUES (%s, 'slow', '', '', 0)",
             [owner],
         )
-        answer = api.ask("POST", "/executions", CREATE, Idempotency_Key="slow")
-        assert refused(answer, 409)["code"] == "CONFLICT"
+        answer = api.request("POST", "/executions", CREATE, Idempotency_Key="slow")
+        assert expect_error(answer, 409)["code"] == "CONFLICT"
         assert answer.headers["Retry-After"] == "1"
         elsewhere.rollback()
-        good(api.ask("POST", "/executions", CREATE, Idempotency_Key="slow"), 201)
+        expect_success(api.request("POST", "/executions", CREATE, Idempotency_Key="slow"), 201)
 
 
 def test_no_secret_is_kept_with_an_answer(tms: Tms) -> None:

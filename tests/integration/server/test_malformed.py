@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from pytest_tms.client import calls
-from tests.helpers.api import Api, good, refused, result
+from tests.helpers.api import Api, expect_error, expect_success, result
 
 TAKING_A_BODY = [call for call in calls.ALL if call.takes is not type(None)]
 NOT_JSON = {
@@ -50,21 +50,21 @@ def path_of(call: calls.Call[Any, Any], api: Api) -> str:
 @pytest.mark.parametrize("port", ["x", "123456", "1" * 9000, "80/path", "8 0"])
 def test_a_host_that_is_none_is_a_bad_request(api: Api, port: str) -> None:
     body = {"testSuite": "all", "environment": "dev"}
-    error = refused(api.ask("POST", "/executions", body, Host=f"127.0.0.1:{port}"), 400)
+    error = expect_error(api.request("POST", "/executions", body, Host=f"127.0.0.1:{port}"), 400)
     assert "host header" in error["message"].lower()
 
 
 @pytest.mark.parametrize("body", NOT_JSON.values(), ids=NOT_JSON.keys())
 @pytest.mark.parametrize("call", TAKING_A_BODY, ids=lambda call: call.name)
 def test_a_body_that_is_no_json_is_a_bad_request(api: Api, call: calls.Call[Any, Any], body: bytes) -> None:
-    error = refused(api.ask(call.method, path_of(call, api), body), 400)
+    error = expect_error(api.request(call.method, path_of(call, api), body), 400)
     assert error["code"] == "BAD_REQUEST"
 
 
 @pytest.mark.parametrize("body", TOO_DEEP.values(), ids=TOO_DEEP.keys())
 @pytest.mark.parametrize("call", TAKING_A_BODY, ids=lambda call: call.name)
 def test_a_body_that_is_too_deep_is_unprocessable(api: Api, call: calls.Call[Any, Any], body: bytes) -> None:
-    (problem,) = refused(api.ask(call.method, path_of(call, api), body), 422)["details"]
+    (problem,) = expect_error(api.request(call.method, path_of(call, api), body), 422)["details"]
     assert problem["message"] == "Must be nested at most 100 levels deep"
 
 
@@ -79,19 +79,19 @@ def test_a_hundred_levels_are_taken_and_given_back_and_one_more_is_named(api: Ap
             deep = {"deep": deep} if isinstance(deep, list) else [deep, "]"]
         tests = [result("first"), result(mine=deep, parameters={spread: "}"})]
         body = {"executionId": execution["executionId"], "shardId": "1", "tests": tests}
-        return api.ask("POST", "/results", body)
+        return api.request("POST", "/results", body)
 
-    good(submit(100), 201)
+    expect_success(submit(100), 201)
     assert api.page(f"/reports/{execution['executionId']}").status_code == 200
     assert len(api.tests(execution)) == 2
-    (problem,) = refused(submit(101), 422)["details"]
+    (problem,) = expect_error(submit(101), 422)["details"]
     assert problem == {"field": "tests[1]", "message": "Must be nested at most 100 levels deep"}
 
 
 def test_more_tests_than_a_submission_may_have_are_refused(sqlite_api: Api) -> None:
     tests = b",".join([b'{"title":"t","status":"passed"}'] * 250_001)
     body = b'{"executionId":"x","shardId":"1","tests":[%s]}' % tests
-    error = refused(sqlite_api.ask("POST", "/results", body), 413)
+    error = expect_error(sqlite_api.request("POST", "/results", body), 413)
     assert (
         error["message"] == "The submission has more than 250,000 tests: split it into several submissions."
     )
@@ -107,9 +107,9 @@ def test_more_values_than_a_body_may_have_are_refused(sqlite_api: Api, value: by
         ("/results", b'{"executionId":"x","shardId":"1","tests":[{"title":1,"x":%s}]}'),
         (created["webhookUrl"], b'{"event":"execution.progress","executionId":"x","x":%s}'),
     ):
-        answer = sqlite_api.ask("POST", path, body % many)
+        answer = sqlite_api.request("POST", path, body % many)
         assert (
-            refused(answer, 413)["message"]
+            expect_error(answer, 413)["message"]
             == "The body has more than 5,000,000 values: split it into several requests."
         )
 
@@ -125,15 +125,15 @@ def test_a_text_may_have_ten_million_characters(sqlite_api: Api) -> None:
     execution = sqlite_api.create()
     sqlite_api.submit(execution, tests=[result(stdout="☃" * 10_000_000)])
     body = {"executionId": execution["executionId"], "shardId": "1"}
-    answer = sqlite_api.ask("POST", "/results", {**body, "tests": [result(stdout="x" * 10_000_001)]})
-    (problem,) = refused(answer, 422)["details"]
+    answer = sqlite_api.request("POST", "/results", {**body, "tests": [result(stdout="x" * 10_000_001)]})
+    (problem,) = expect_error(answer, 422)["details"]
     assert problem == {"field": "tests[0].stdout", "message": "Must be at most 10000000 characters"}
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"text"', b"true"])
 @pytest.mark.parametrize("call", TAKING_A_BODY, ids=lambda call: call.name)
 def test_a_body_that_is_no_object_is_unprocessable(api: Api, call: calls.Call[Any, Any], body: bytes) -> None:
-    error = refused(api.ask(call.method, path_of(call, api), body), 422)
+    error = expect_error(api.request(call.method, path_of(call, api), body), 422)
     assert error["code"] == "VALIDATION_ERROR"
     assert error["details"] == [{"field": "", "message": "Must be an object"}]
 
@@ -148,9 +148,9 @@ def test_what_is_wrong_in_an_unknown_field_of_a_test_never_breaks_an_answer(api:
     body = json.dumps(
         {"executionId": execution["executionId"], "shardId": "1", "tests": [result(mine="HERE")]}
     ).encode()
-    answer = api.ask("POST", "/results", body.replace(b'"HERE"', unknown))
+    answer = api.request("POST", "/results", body.replace(b'"HERE"', unknown))
     assert answer.status_code in (201, 400), answer.text
-    page = api.ask("GET", f"/executions/{execution['executionId']}/tests")
+    page = api.request("GET", f"/executions/{execution['executionId']}/tests")
     assert page.status_code == 200
     assert page.content.count(unknown) == (answer.status_code == 201)
     assert api.page(f"/reports/{execution['executionId']}").status_code == 200
@@ -159,12 +159,14 @@ def test_what_is_wrong_in_an_unknown_field_of_a_test_never_breaks_an_answer(api:
 def test_a_number_out_of_range_beside_a_bad_field_is_a_bad_request(api: Api) -> None:
     execution = api.create()
     body = b'{"executionId": "%s", "shardId": "1", "tests": [{"title": 1, "status": "passed", "x": 1e999}]}'
-    refused(api.ask("POST", "/results", body % execution["executionId"].encode()), 400)
+    expect_error(api.request("POST", "/results", body % execution["executionId"].encode()), 400)
 
 
 def test_the_last_of_two_fields_of_one_name_counts(api: Api) -> None:
     body = b'{"testSuite": "nope", "testSuite": "api", "environment": "dev"}'
-    assert good(api.ask("POST", "/executions", body), 201)["configuration"]["testSuite"] == "api"
+    assert (
+        expect_success(api.request("POST", "/executions", body), 201)["configuration"]["testSuite"] == "api"
+    )
 
 
 def test_numbers_that_are_kept_come_back_as_they_were_sent(api: Api) -> None:
@@ -223,7 +225,7 @@ def test_a_body_over_the_limit_without_a_length_is_refused(sqlite_api: Api) -> N
         headers={"Authorization": f"Bearer {sqlite_api.token}"},
         timeout=60,
     )
-    refused(answer, 413)
+    expect_error(answer, 413)
 
 
 @pytest.mark.parametrize(
@@ -242,32 +244,32 @@ def test_a_body_over_the_limit_without_a_length_is_refused(sqlite_api: Api) -> N
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PUT", "PATCH"])
 def test_an_unknown_address_is_answered_as_documented(api: Api, method: str, path: str) -> None:
-    answer = api.ask(method, path)
+    answer = api.request(method, path)
     assert answer.status_code in (401, 404, 405)
-    refused(answer, answer.status_code)
+    expect_error(answer, answer.status_code)
 
 
 @pytest.mark.parametrize(
     ("method", "path"), [("PUT", "/executions"), ("GET", "/results"), ("HEAD", "/executions")]
 )
 def test_a_method_that_is_not_possible_is_405_and_says_which_are(api: Api, method: str, path: str) -> None:
-    answer = api.ask(method, path)
+    answer = api.request(method, path)
     assert answer.status_code == 405
     assert "POST" in answer.headers["Allow"]
     if method != "HEAD":
-        assert refused(answer, 405)["code"] == "METHOD_NOT_ALLOWED"
+        assert expect_error(answer, 405)["code"] == "METHOD_NOT_ALLOWED"
 
 
 @pytest.mark.parametrize("path", ["/executions/any", "/webhooks", "/"])
 def test_a_path_that_can_be_read_allows_head_too(api: Api, path: str) -> None:
-    answer = api.ask("PUT", path)
-    refused(answer, 405)
+    answer = api.request("PUT", path)
+    expect_error(answer, 405)
     assert {"GET", "HEAD"} <= set(answer.headers["Allow"].split(", "))
 
 
 @pytest.mark.parametrize("call", calls.ALL, ids=lambda call: call.name)
 def test_options_is_answered_without_a_token(api: Api, call: calls.Call[Any, Any]) -> None:
-    answer = api.ask("OPTIONS", call.path.format(execution_id="any", webhook_id="any"), token="")
+    answer = api.request("OPTIONS", call.path.format(execution_id="any", webhook_id="any"), token="")
     assert answer.status_code == 204
     methods = {other.method for other in calls.ALL if other.path == call.path}
     heads = {"HEAD"} if "GET" in methods else set()
@@ -291,11 +293,11 @@ IDS = {
 
 @pytest.mark.parametrize("strange", IDS.values(), ids=IDS.keys())
 def test_a_strange_id_is_not_found(api: Api, strange: str) -> None:
-    refused(api.ask("GET", f"/executions/{strange}"), 404)
-    refused(api.ask("GET", f"/executions/{strange}/tests"), 404)
-    refused(api.ask("DELETE", f"/executions/{strange}"), 404)
-    unknown = api.ask("POST", f"/webhooks/executions/{strange}", token="wh_token_x")
-    refused(unknown, 404 if "/" in unquote(strange) else 401)  # no such address, or no such token
+    expect_error(api.request("GET", f"/executions/{strange}"), 404)
+    expect_error(api.request("GET", f"/executions/{strange}/tests"), 404)
+    expect_error(api.request("DELETE", f"/executions/{strange}"), 404)
+    unknown = api.request("POST", f"/webhooks/executions/{strange}", token="wh_token_x")
+    expect_error(unknown, 404 if "/" in unquote(strange) else 401)  # no such address, or no such token
     for page in ("reports", "logs", "artifacts"):
         answer = api.page(f"/{page}/{strange}")
         assert answer.status_code == 404
@@ -305,7 +307,7 @@ def test_a_strange_id_is_not_found(api: Api, strange: str) -> None:
 
 @pytest.mark.parametrize("strange", ["exec_nope", "a\x00b", "☃", "'\"", "x" * 200])
 def test_a_strange_id_in_a_body_is_not_found(api: Api, strange: str) -> None:
-    refused(api.ask("POST", "/results", {"executionId": strange, "shardId": "1"}), 404)
+    expect_error(api.request("POST", "/results", {"executionId": strange, "shardId": "1"}), 404)
 
 
 @pytest.mark.parametrize(
@@ -326,14 +328,14 @@ def test_a_strange_id_in_a_body_is_not_found(api: Api, strange: str) -> None:
     ],
 )
 def test_a_strange_authorization_is_unauthorized(api: Api, header: str) -> None:
-    answer = api.ask("GET", "/executions/x", Authorization=header.format(token=api.token))
-    assert refused(answer, 401)["code"] == "UNAUTHORIZED"
+    answer = api.request("GET", "/executions/x", Authorization=header.format(token=api.token))
+    assert expect_error(answer, 401)["code"] == "UNAUTHORIZED"
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("header", ["bearer {token}", "BEARER {token}", "Bearer   {token}  "])
 def test_the_scheme_is_read_as_http_has_it(api: Api, header: str) -> None:
-    refused(api.ask("GET", "/executions/x", Authorization=header.format(token=api.token)), 404)
+    expect_error(api.request("GET", "/executions/x", Authorization=header.format(token=api.token)), 404)
 
 
 @pytest.mark.parametrize(
@@ -355,13 +357,13 @@ def test_the_scheme_is_read_as_http_has_it(api: Api, header: str) -> None:
     ],
 )
 def test_every_bad_query_parameter_is_named(api: Api, query: str, bad: set[str]) -> None:
-    answer = api.ask("GET", f"/executions/{api.create()['executionId']}/tests?{query}")
-    assert {problem["field"] for problem in refused(answer, 422)["details"]} == bad
+    answer = api.request("GET", f"/executions/{api.create()['executionId']}/tests?{query}")
+    assert {problem["field"] for problem in expect_error(answer, 422)["details"]} == bad
 
 
 @pytest.mark.parametrize("query", ["", "&&&", "=", "limit=1&limit=2", "cursor=٣", "%6cimit=1"])
 def test_a_query_that_is_odd_but_not_wrong_is_answered(api: Api, query: str) -> None:
-    good(api.ask("GET", f"/executions/{api.create()['executionId']}/tests?{query}"), 200)
+    expect_success(api.request("GET", f"/executions/{api.create()['executionId']}/tests?{query}"), 200)
 
 
 @pytest.mark.parametrize("after", ["%00", "-1", "x", "9" * 100, "%ff", "☃", "'"])
@@ -373,14 +375,14 @@ def test_a_page_is_shown_whatever_its_link_says(api: Api, page: str, after: str)
 
 def test_a_server_of_this_machine_answers_only_to_its_own_name(api: Api) -> None:
     for name in ("evil.example", "127.0.0.1.evil.example", "evil.example:80", ""):
-        refused(api.ask("GET", "/", Host=name), 403)
+        expect_error(api.request("GET", "/", Host=name), 403)
     port = api.root.rpartition(":")[2]
     for name in (f"127.0.0.1:{port}", f"LOCALHOST:{port}", "localhost", f"[::1]:{port}"):
-        assert api.ask("GET", "/", Host=name).status_code == 200
+        assert api.request("GET", "/", Host=name).status_code == 200
 
 
 def test_the_openapi_document_has_every_call_with_every_status(api: Api) -> None:
-    document = good(api.ask("GET", "/openapi.json", token=""), 200)
+    document = expect_success(api.request("GET", "/openapi.json", token=""), 200)
     for call in calls.ALL:
         operation = document["paths"][call.path][call.method.lower()]
         statuses = {str(call.status), *(str(error.status) for error in call.errors)}

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from pytest_tms import wire
 from pytest_tms.client import calls
 from pytest_tms.server.api.openapi import document
-from tests.helpers.api import Api, good, result
+from tests.helpers.api import Api, expect_success, result
 
 DOCUMENT = document(wire.SUITES, wire.ENVIRONMENTS)
 SCHEMAS: dict[str, dict[str, Any]] = DOCUMENT["components"]["schemas"]
@@ -190,17 +190,20 @@ def test_what_the_server_answers_fits_the_document(api: Api) -> None:
     fits["SubmissionAccepted"] = [api.submit(created, tests=[result("t", "failed", mine={})])]
     fits["ExecutionStatus"].append(api.status(created))
     path = f"/executions/{created['executionId']}"
-    fits["TestPage"] = [good(api.ask("GET", f"{path}/tests"), 200)]
-    fits["ExecutionCancelled"] = [good(api.ask("DELETE", path), 200)]
+    fits["TestPage"] = [expect_success(api.request("GET", f"{path}/tests"), 200)]
+    fits["ExecutionCancelled"] = [expect_success(api.request("DELETE", path), 200)]
     fits["ExecutionStatus"].append(api.status(created))
     webhook = {"url": "https://ci.example.com/x", "events": ["execution.failed"], "mine": 1}
-    fits["Webhook"] = [good(api.ask("POST", "/webhooks", webhook), 201)]
+    fits["Webhook"] = [expect_success(api.request("POST", "/webhooks", webhook), 201)]
     at = f"/webhooks/{fits['Webhook'][0]['webhookId']}"
-    fits["Webhook"] += [good(api.ask("PATCH", at, {"status": "paused"}), 200), good(api.ask("GET", at), 200)]
-    fits["WebhookList"] = [good(api.ask("GET", "/webhooks"), 200)]
-    fits["DeliveryPage"] = [good(api.ask("GET", f"{at}/deliveries"), 200)]
-    fits["ServiceInfo"] = [good(api.ask("GET", "/"), 200)]
-    fits["ErrorAnswer"] = [api.ask("GET", "/nope").json()]
+    fits["Webhook"] += [
+        expect_success(api.request("PATCH", at, {"status": "paused"}), 200),
+        expect_success(api.request("GET", at), 200),
+    ]
+    fits["WebhookList"] = [expect_success(api.request("GET", "/webhooks"), 200)]
+    fits["DeliveryPage"] = [expect_success(api.request("GET", f"{at}/deliveries"), 200)]
+    fits["ServiceInfo"] = [expect_success(api.request("GET", "/"), 200)]
+    fits["ErrorAnswer"] = [api.request("GET", "/nope").json()]
     for name, answers in fits.items():
         for answer in answers:
             errors = [error.message for error in validator(SCHEMAS[name]).iter_errors(answer)]

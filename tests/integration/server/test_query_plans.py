@@ -15,7 +15,7 @@ from sqlalchemy import event
 from pytest_tms.server.jobs.retention import RetentionJob
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
-from tests.helpers.api import Api, good, result, scratch_database
+from tests.helpers.api import Api, expect_success, result, scratch_database
 from tests.helpers.filled_databases import BIG, EXECUTION, IDLE, PAUSED, fill, serving
 from tests.helpers.processes import wait_for
 from tests.helpers.subscribers import Subscribers, subscribing
@@ -114,12 +114,13 @@ def issued(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Issu
 def _use(api: Api, subscribers: Subscribers) -> None:
     """Do what runners, people and subscribers do."""
     hook = {"url": subscribers.url("plans"), "events": EVENTS}
-    webhook = good(api.ask("POST", "/webhooks", hook, Idempotency_Key="hook"), 201)["webhookId"]
-    execution = good(
-        api.ask("POST", "/executions", {"testSuite": "all", "environment": "dev"}, Idempotency_Key="one"), 201
+    webhook = expect_success(api.request("POST", "/webhooks", hook, Idempotency_Key="hook"), 201)["webhookId"]
+    execution = expect_success(
+        api.request("POST", "/executions", {"testSuite": "all", "environment": "dev"}, Idempotency_Key="one"),
+        201,
     )
     shared = {"testSuite": "all", "environment": "dev", "runKey": "plans"}
-    assert [api.ask("POST", "/executions", shared).status_code for _ in range(2)] == [201, 200]
+    assert [api.request("POST", "/executions", shared).status_code for _ in range(2)] == [201, 200]
     api.send(execution, "execution.started", shardId="1")
     api.send(execution, "execution.progress", shardId="1", tests=[result("a"), result("b", "failed")])
     wait_for(lambda: any(got.payload["event"] == "execution.progress" for got in subscribers.of("plans")))
@@ -136,12 +137,12 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         "/tests?status=failed",
         "/tests?status=skipped",
     ):
-        good(api.ask("GET", f"/executions/{EXECUTION}{path}"), 200)
+        expect_success(api.request("GET", f"/executions/{EXECUTION}{path}"), 200)
     for query in LISTS:
-        good(api.ask("GET", f"/executions{query}"), 200)
+        expect_success(api.request("GET", f"/executions{query}"), 200)
     for query in ("", "?status=pending", "?status=delivered", "?status=failed", "?cursor=10"):
         for each in (PAUSED, IDLE):
-            good(api.ask("GET", f"/webhooks/{each}/deliveries{query}"), 200)
+            expect_success(api.request("GET", f"/webhooks/{each}/deliveries{query}"), 200)
     for path in (
         "/",
         "/?before=5",
@@ -158,19 +159,21 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         f"/webhooks/{IDLE}?status=delivered&before=10",
     ):
         assert api.page(path).status_code == 200, path
-    good(api.ask("PATCH", f"/webhooks/{webhook}", {"status": "paused"}), 200)
-    good(api.ask("POST", f"/webhooks/{webhook}/replay", {}), 200)
-    replayed = good(api.ask("GET", f"/webhooks/{webhook}/deliveries"), 200)["deliveries"][0]["deliveryId"]
-    good(api.ask("POST", f"/webhooks/{webhook}/replay", {"deliveryId": replayed}), 200)
-    good(
-        api.ask(
+    expect_success(api.request("PATCH", f"/webhooks/{webhook}", {"status": "paused"}), 200)
+    expect_success(api.request("POST", f"/webhooks/{webhook}/replay", {}), 200)
+    replayed = expect_success(api.request("GET", f"/webhooks/{webhook}/deliveries"), 200)["deliveries"][0][
+        "deliveryId"
+    ]
+    expect_success(api.request("POST", f"/webhooks/{webhook}/replay", {"deliveryId": replayed}), 200)
+    expect_success(
+        api.request(
             "DELETE",
-            f"/executions/{good(api.ask('POST', '/executions', {'testSuite': 'all', 'environment': 'dev'}), 201)['executionId']}",
+            f"/executions/{expect_success(api.request('POST', '/executions', {'testSuite': 'all', 'environment': 'dev'}), 201)['executionId']}",
         ),
         200,
     )
-    good(api.ask("POST", f"/executions/{execution['executionId']}/delete"), 200)
-    good(api.ask("DELETE", f"/webhooks/{webhook}"), 200)
+    expect_success(api.request("POST", f"/executions/{execution['executionId']}/delete"), 200)
+    expect_success(api.request("DELETE", f"/webhooks/{webhook}"), 200)
 
 
 def test_no_statement_reads_a_whole_table(database: Database, issued: Issued) -> None:

@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from pytest_tms.client import calls
-from tests.helpers.api import Api, good, refused, running, scratch_database
+from tests.helpers.api import Api, expect_error, expect_success, running, scratch_database
 from tests.helpers.processes import Tms, run_tms, wait_for
 
 HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-RateLimit-Window")
@@ -66,18 +66,18 @@ def left(answer: requests.Response) -> int:
 
 
 def create(api: Api, **headers: str) -> requests.Response:
-    return api.ask("POST", "/executions", CREATE, **headers)
+    return api.request("POST", "/executions", CREATE, **headers)
 
 
 def event(api: Api, execution: dict[str, Any], token: str | None = None) -> requests.Response:
     body = {"event": "execution.progress", "executionId": execution["executionId"]}
-    return api.ask("POST", execution["webhookUrl"], body, token=token or execution["webhookToken"])
+    return api.request("POST", execution["webhookUrl"], body, token=token or execution["webhookToken"])
 
 
 def test_every_endpoint_tells_its_documented_limit(documented: Api) -> None:
     execution = create(documented)
-    result = documented.ask("POST", "/results", {**execution.json(), "shardId": "1"})
-    webhook = documented.ask("POST", "/webhooks", WEBHOOK)
+    result = documented.request("POST", "/results", {**execution.json(), "shardId": "1"})
+    webhook = documented.request("POST", "/webhooks", WEBHOOK)
     own = event(documented, execution.json())
     answers = {"/executions": execution, "/results": result, "/webhooks": webhook, "events": own}
     assert {name: (told(each)[0], told(each)[3]) for name, each in answers.items()} == {
@@ -94,12 +94,12 @@ def test_every_endpoint_tells_its_documented_limit(documented: Api) -> None:
 def test_an_error_tells_what_is_left_and_counts(documented: Api) -> None:
     before = left(create(documented))
     for body, status in ((b"{", 400), ({}, 422)):
-        answer = documented.ask("POST", "/executions", body)
-        refused(answer, status)
+        answer = documented.request("POST", "/executions", body)
+        expect_error(answer, status)
         assert left(answer) == before - 1
         before -= 1
-    answer = documented.ask("DELETE", "/executions/exec_nope")
-    refused(answer, 404)
+    answer = documented.request("DELETE", "/executions/exec_nope")
+    expect_error(answer, 404)
     assert left(answer) == before - 1
 
 
@@ -107,14 +107,14 @@ def test_reading_tells_what_is_left_and_costs_nothing(documented: Api) -> None:
     execution = create(documented)
     for path in ("", "/tests"):
         for _ in range(2):
-            answer = documented.ask("GET", f"/executions/{execution.json()['executionId']}{path}")
+            answer = documented.request("GET", f"/executions/{execution.json()['executionId']}{path}")
             assert told(answer) == told(execution)
 
 
 def test_who_is_not_let_in_is_not_counted(documented: Api) -> None:
     before = left(create(documented))
-    answer = documented.ask("POST", "/executions", CREATE, token="unknown")
-    refused(answer, 401)
+    answer = documented.request("POST", "/executions", CREATE, token="unknown")
+    expect_error(answer, 401)
     assert not set(HEADERS) & set(answer.headers)
     assert left(create(documented)) == before - 1
 
@@ -122,28 +122,28 @@ def test_who_is_not_let_in_is_not_counted(documented: Api) -> None:
 def test_one_too_many_is_429_and_says_how_long_to_wait(fresh: Api) -> None:
     assert [left(create(fresh)) for _ in range(3)] == [2, 1, 0]
     answer = create(fresh)
-    error = refused(answer, 429)
+    error = expect_error(answer, 429)
     limit, remaining, reset, window = told(answer)
     assert (limit, remaining, window) == (3, 0, 3600)
     wait = int(answer.headers["Retry-After"])
     assert abs(time.time() + wait - reset) < 5
     assert error["code"] == "RATE_LIMITED"
     assert error["message"] == f"The limit of 3 requests in 3600 s is used up: try again in {wait} s."
-    good(fresh.ask("GET", "/"), 200)
-    assert fresh.ask("GET", "/executions/x").status_code == 404
-    refused(fresh.ask("POST", "/results", {"executionId": "x", "shardId": "1"}), 404)
+    expect_success(fresh.request("GET", "/"), 200)
+    assert fresh.request("GET", "/executions/x").status_code == 404
+    expect_error(fresh.request("POST", "/results", {"executionId": "x", "shardId": "1"}), 404)
 
 
 def test_tokens_and_executions_do_not_share_what_they_have(fresh: Api, strict: Api) -> None:
-    one, other = (good(create(fresh), 201) for _ in range(2))
+    one, other = (expect_success(create(fresh), 201) for _ in range(2))
     assert [event(fresh, one).status_code for _ in range(3)] == [202, 202, 429]
-    refused(event(fresh, one, fresh.token), 429)  # it is the execution that is limited, not who speaks
-    good(event(fresh, other), 202)
+    expect_error(event(fresh, one, fresh.token), 429)  # it is the execution that is limited, not who speaks
+    expect_success(event(fresh, other), 202)
     assert left(create(fresh)) == 0
-    refused(create(fresh), 429)
+    expect_error(create(fresh), 429)
     body = {"executionId": one["executionId"], "shardId": "1"}
-    assert [fresh.ask("POST", "/results", body).status_code for _ in range(3)] == [201, 201, 429]
-    answer = strict.ask("POST", "/results", body)
+    assert [fresh.request("POST", "/results", body).status_code for _ in range(3)] == [201, 201, 429]
+    answer = strict.request("POST", "/results", body)
     assert answer.status_code != 429 or left(answer) == 0
 
 
@@ -154,14 +154,14 @@ def test_a_replay_is_answered_and_not_charged_also_where_nothing_is_left(fresh: 
     assert again.json() == first.json()
     assert [create(fresh).status_code for _ in range(3)] == [201, 201, 429]
     assert create(fresh, Idempotency_Key="again").json() == first.json()
-    refused(create(fresh, Idempotency_Key="new"), 429)
-    refused(create(fresh, Idempotency_Key="new"), 429)  # a refused request leaves its key unknown
+    expect_error(create(fresh, Idempotency_Key="new"), 429)
+    expect_error(create(fresh, Idempotency_Key="new"), 429)  # a refused request leaves its key unknown
 
 
 def test_of_many_at_once_with_one_key_one_is_charged(fresh: Api) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: create(fresh, Idempotency_Key="many"), range(3)))
-    assert len({good(answer, 201)["executionId"] for answer in answers}) == 1
+    assert len({expect_success(answer, 201)["executionId"] for answer in answers}) == 1
     assert left(create(fresh)) == 1
 
 
@@ -196,7 +196,7 @@ def test_a_setting_that_cannot_be_read_is_one_sentence_that_says_what_to_write(
 
 
 def test_the_openapi_document_states_the_headers_of_every_limited_answer(documented: Api) -> None:
-    paths = documented.ask("GET", "/openapi.json").json()["paths"]
+    paths = documented.request("GET", "/openapi.json").json()["paths"]
     limited = [call for call in calls.ALL if call.limit]
     assert {call.limit for call in limited} == {"executions", "results", "webhooks", "events"}
     for call in limited:
@@ -304,19 +304,19 @@ def test_processes_count_together_in_redis_and_alone_while_it_is_away(redis: Red
         process.send_signal(signal.SIGSTOP)  # it takes connections, and never answers
         assert [left(create(api)) for api in (one, other, one)] == [999, 999, 998]
         process.send_signal(signal.SIGCONT)
-        wait_for(lambda: all("Redis is back" in api.said() for api in (one, other)))
+        wait_for(lambda: all("Redis is back" in api.output() for api in (one, other)))
         assert left(create(one)) == left(create(other)) + 1
 
         process.kill()
         process.wait()
         assert [left(create(api)) for api in (one, other)] == [997, 998]
         redis.start()
-        wait_for(lambda: all(api.said().count("Redis is back") == 2 for api in (one, other)))
+        wait_for(lambda: all(api.output().count("Redis is back") == 2 for api in (one, other)))
         assert [left(create(api)) for api in (one, other)] == [999, 998]
         for api in (one, other):
             said = [
                 line.partition(" (")[0].partition(":")[0]
-                for line in api.said().splitlines()
+                for line in api.output().splitlines()
                 if line.startswith("Redis")
             ]
             assert said == ["Redis is unavailable", "Redis is back"] * 2
@@ -329,9 +329,9 @@ def test_a_redis_that_is_not_there_at_the_start_is_one_line_and_no_outage(
     settings = {"TMS_SERVER_REDIS_URL": redis.url, "TMS_SERVER_RATE_LIMITS": "documented"}
     with running(tmp_path / "data", **settings) as api:
         assert [left(create(api)) for _ in range(3)] == [99, 98, 97]
-        assert api.said().count("Redis is unavailable") == 1
+        assert api.output().count("Redis is unavailable") == 1
         redis.start()
-        wait_for(lambda: "Redis is back" in api.said())
+        wait_for(lambda: "Redis is back" in api.output())
         assert left(create(api)) == 99
 
 

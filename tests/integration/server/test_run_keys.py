@@ -18,7 +18,16 @@ from pytest_tms.server.services.deadlines import enforce_deadline, find_due
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import tables
 from pytest_tms.wire import Configuration, ExecutionRequest
-from tests.helpers.api import KEY, Api, Serve, fields, good, refused, result, scratch_database
+from tests.helpers.api import (
+    KEY,
+    Api,
+    Serve,
+    expect_error,
+    expect_success,
+    invalid_fields,
+    result,
+    scratch_database,
+)
 from tests.helpers.processes import run_tms
 from tests.integration.server.test_attempts import finish
 from tests.integration.server.test_attempts import start as begin
@@ -37,11 +46,11 @@ def ask(api: Api, key: str, shards: int | None = None, **more: Any) -> requests.
     """Request the execution of a key; ``shards`` is the number that this job declares."""
     configuration = {} if shards is None else {"configuration": {"shards": shards}}
     body = {"testSuite": "all", "environment": "dev", "runKey": key, **configuration, **more}
-    return api.ask("POST", "/executions", body)
+    return api.request("POST", "/executions", body)
 
 
 def join(api: Api, key: str, shards: int | None = None, status: int = 200, **more: Any) -> Document:
-    return good(ask(api, key, shards, **more), status)
+    return expect_success(ask(api, key, shards, **more), status)
 
 
 def pass_time(api: Api, execution: Document, milliseconds: int = 60_000) -> None:
@@ -114,7 +123,7 @@ def test_key_suite_and_environment_identify_it(api: Api, other: Document) -> Non
     first = join(api, key, status=201)
     body = {"testSuite": "all", "environment": "dev", "runKey": key}
     changed = {**body, **other} if "runKey" not in other else {**body, "runKey": new_key()}
-    second = good(api.ask("POST", "/executions", changed), 201)
+    second = expect_success(api.request("POST", "/executions", changed), 201)
     assert second["executionId"] != first["executionId"]
     assert second["webhookToken"] != first["webhookToken"]
 
@@ -125,7 +134,7 @@ def test_executions_without_a_key_stay_apart(api: Api) -> None:
 
 @pytest.mark.parametrize("key", ["", "x" * 201, 7, ["x"]])
 def test_a_key_has_1_to_200_characters(api: Api, key: Any) -> None:
-    assert fields(ask(api, key)) == {"runKey"}
+    assert invalid_fields(ask(api, key)) == {"runKey"}
     assert ask(api, new_key().ljust(200, "x")).status_code == 201
 
 
@@ -134,24 +143,24 @@ def test_a_token_of_other_environments_does_not_join(api: Api) -> None:
     join(api, key, status=201)
     token = stored(api, environments=("staging",))
     body = {"testSuite": "all", "environment": "dev", "runKey": key}
-    refused(api.ask("POST", "/executions", body, token=token), 403)
+    expect_error(api.request("POST", "/executions", body, token=token), 403)
 
 
 def test_other_api_tokens_get_the_same_webhook_token(api: Api) -> None:
     key = new_key()
     first = join(api, key, status=201)
     body = {"testSuite": "all", "environment": "dev", "runKey": key}
-    other = good(api.ask("POST", "/executions", body, token=stored(api)), 200)
+    other = expect_success(api.request("POST", "/executions", body, token=stored(api)), 200)
     assert other["webhookToken"] == first["webhookToken"]
 
 
 def test_a_repeated_request_gets_its_first_response(api: Api) -> None:
     key = new_key()
     body = {"testSuite": "all", "environment": "dev", "runKey": key}
-    first, again = (api.ask("POST", "/executions", body, Idempotency_Key=f"1{key}") for _ in range(2))
-    assert good(again, 201) == good(first, 201)
-    joined, repeated = (api.ask("POST", "/executions", body, Idempotency_Key=f"2{key}") for _ in range(2))
-    assert good(repeated, 200) == good(joined, 200)
+    first, again = (api.request("POST", "/executions", body, Idempotency_Key=f"1{key}") for _ in range(2))
+    assert expect_success(again, 201) == expect_success(first, 201)
+    joined, repeated = (api.request("POST", "/executions", body, Idempotency_Key=f"2{key}") for _ in range(2))
+    assert expect_success(repeated, 200) == expect_success(joined, 200)
 
 
 def test_the_sdk_joins(api: Api) -> None:
@@ -349,7 +358,7 @@ def test_what_a_person_cancelled_only_a_newer_ci_attempt_reopens(api: Api) -> No
     key = new_key()
     execution = join(api, key, 2, 201)
     begin(api, execution, "a", "1", attempt=1)
-    good(api.ask("DELETE", f"/executions/{execution['executionId']}"), 200)
+    expect_success(api.request("DELETE", f"/executions/{execution['executionId']}"), 200)
     begin(api, join(api, key, 2), "b", "2", attempt=1)
     assert api.status(execution)["status"] == "cancelled"
     begin(api, join(api, key, 2), "c", "2", attempt=2)
@@ -365,6 +374,6 @@ def test_the_token_is_valid_again_for_a_job_that_joins_late(api: Api) -> None:
         query = update(table).where(table.c.id == execution["executionId"])
         connection.execute(query.values(created_at=1000, ended_at=2000))
     body = {"event": "shard.started", "executionId": execution["executionId"], "data": {"shardId": "2"}}
-    late = api.ask("POST", execution["webhookUrl"], body, token=execution["webhookToken"])
-    refused(late, 401)
+    late = api.request("POST", execution["webhookUrl"], body, token=execution["webhookToken"])
+    expect_error(late, 401)
     api.send(join(api, key, 1), "shard.started", shardId="2")

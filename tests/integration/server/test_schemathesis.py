@@ -51,7 +51,7 @@ def cases(api: Api, folder: Path, *options: str) -> int:
     assert done.returncode == 0, done.stdout + done.stderr
     made = re.search(r"(\d[\d,]*) generated", done.stdout)
     assert made, done.stdout
-    assert " failed\n" not in api.said()
+    assert " failed\n" not in api.output()
     return int(made[1].replace(",", ""))
 
 

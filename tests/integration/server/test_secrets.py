@@ -12,7 +12,7 @@ from cryptography.fernet import Fernet
 from sqlalchemy import text
 
 from pytest_tms.server.store import tables
-from tests.helpers.api import Api, good, refused, result, running, scratch_database
+from tests.helpers.api import Api, expect_error, expect_success, result, running, scratch_database
 from tests.helpers.processes import run_tms
 from tests.integration.server.test_tokens import written
 
@@ -39,7 +39,7 @@ def test_planted_secrets_are_found_nowhere(planted: tuple[Api, dict[str, str]]) 
     answers: list[requests.Response] = []
 
     def ask(method: str, path: str, body: object = None, **headers: str) -> requests.Response:
-        answers.append(api.ask(method, path, body, **headers))
+        answers.append(api.request(method, path, body, **headers))
         return answers[-1]
 
     def page(path: str) -> None:
@@ -50,31 +50,31 @@ def test_planted_secrets_are_found_nowhere(planted: tuple[Api, dict[str, str]]) 
     hook = {"url": f"https://hooks.invalid/?key={IN_URL}", "events": ["execution.completed"]}
     # Shown once, to whoever made them:
     execution = api.create()
-    made = good(api.ask("POST", "/webhooks", hook), 201)
+    made = expect_success(api.request("POST", "/webhooks", hook), 201)
     known.update(own=execution["webhookToken"], made=made["secret"], given="planted-given-secret")
     path = f"/webhooks/{made['webhookId']}"
-    known["rotated"] = good(api.ask("POST", f"{path}/rotate", {}), 200)["secret"]
+    known["rotated"] = expect_success(api.request("POST", f"{path}/rotate", {}), 200)["secret"]
 
-    good(ask("POST", f"{path}/rotate", {"secret": known["given"]}), 200)
-    good(ask("POST", "/webhooks", {**hook, "secret": known["given"]}), 201)
-    good(ask("POST", f"{path}/validate"), 200)
-    good(ask("GET", "/webhooks"), 200)
-    good(ask("GET", "/"), 200)
+    expect_success(ask("POST", f"{path}/rotate", {"secret": known["given"]}), 200)
+    expect_success(ask("POST", "/webhooks", {**hook, "secret": known["given"]}), 201)
+    expect_success(ask("POST", f"{path}/validate"), 200)
+    expect_success(ask("GET", "/webhooks"), 200)
+    expect_success(ask("GET", "/"), 200)
     api.send(execution, "execution.started")
     api.submit(execution, tests=[result("t", "failed", error="wrong")])
-    good(ask("GET", f"/executions/{execution['executionId']}"), 200)
-    good(ask("GET", f"{path}/deliveries"), 200)
+    expect_success(ask("GET", f"/executions/{execution['executionId']}"), 200)
+    expect_success(ask("GET", f"{path}/deliveries"), 200)
     # Wrong requests, each with a secret in it:
-    refused(ask("POST", "/webhooks", {**hook, "url": "nonsense", "secret": known["given"]}), 422)
-    refused(ask("POST", "/webhooks", {**hook, "secret": [known["given"]]}), 422)
-    refused(ask("POST", "/webhooks", f'{{"secret": "{known["given"]}"'.encode()), 400)
-    refused(ask("GET", "/webhooks", token=f"{known['token']}x"), 401)
-    refused(ask("GET", "/webhooks", token=f"{known['own']}x"), 401)
-    refused(ask("POST", f"{path}/replay", {"deliveryId": "msg_nope"}), 404)
+    expect_error(ask("POST", "/webhooks", {**hook, "url": "nonsense", "secret": known["given"]}), 422)
+    expect_error(ask("POST", "/webhooks", {**hook, "secret": [known["given"]]}), 422)
+    expect_error(ask("POST", "/webhooks", f'{{"secret": "{known["given"]}"'.encode()), 400)
+    expect_error(ask("GET", "/webhooks", token=f"{known['token']}x"), 401)
+    expect_error(ask("GET", "/webhooks", token=f"{known['own']}x"), 401)
+    expect_error(ask("POST", f"{path}/replay", {"deliveryId": "msg_nope"}), 404)
     # A bug, with a trace in the log:
     with written(api) as connection:
         connection.execute(text("ALTER TABLE webhooks RENAME TO away"))
-    refused(ask("POST", "/webhooks", {**hook, "secret": known["given"]}), 500)
+    expect_error(ask("POST", "/webhooks", {**hook, "secret": known["given"]}), 500)
     with written(api) as connection:
         connection.execute(text("ALTER TABLE away RENAME TO webhooks"))
     for each in (
@@ -86,7 +86,7 @@ def test_planted_secrets_are_found_nowhere(planted: tuple[Api, dict[str, str]]) 
     ):
         page(each)
     place = ("--data-dir", str(api.data_dir))
-    token_id = good(ask("GET", "/"), 200)["token"]["id"]
+    token_id = expect_success(ask("GET", "/"), 200)["token"]["id"]
     turned = json.loads(run_tms("token", "rotate", token_id, "--json", *place).stdout)
     known["newer"] = turned["token"]
     said = [run_tms(*command, *place) for command in (
@@ -95,7 +95,7 @@ def test_planted_secrets_are_found_nowhere(planted: tuple[Api, dict[str, str]]) 
     )]  # fmt: skip
     assert [each.returncode for each in said] == [0] * len(said)
 
-    log = api.said()
+    log = api.output()
     assert "Traceback" in log
     assert "INSERT INTO webhooks" in log
     assert "Redis is unavailable" in log

@@ -267,7 +267,7 @@ def test_a_locked_database_is_503_with_retry_after_and_recovers(tmp_path: Path) 
         execution = api.create()
         holder = sqlite3.connect(data / "tms.sqlite3", isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
-        answer = api.ask("POST", "/executions", {"testSuite": "all", "environment": "dev"})
+        answer = api.request("POST", "/executions", {"testSuite": "all", "environment": "dev"})
         assert answer.status_code == 503
         assert answer.headers["Retry-After"] == "5"
         assert answer.json()["error"]["code"] == "SERVICE_UNAVAILABLE"
@@ -275,7 +275,7 @@ def test_a_locked_database_is_503_with_retry_after_and_recovers(tmp_path: Path) 
         holder.execute("ROLLBACK")
         holder.close()
         api.create()
-        assert "Traceback" not in api.said()
+        assert "Traceback" not in api.output()
 
 
 @pytest.mark.slow
@@ -289,7 +289,7 @@ def test_a_database_that_goes_away_is_503_and_recovers(tmp_path: Path) -> None:
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         assert api.status(execution)["status"] == "created"
-        assert "Traceback" not in api.said()
+        assert "Traceback" not in api.output()
 
 
 def test_behind_a_proxy_links_lead_to_the_public_address_and_its_name_is_known(

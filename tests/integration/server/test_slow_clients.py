@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.helpers.api import Api, Serve, good
+from tests.helpers.api import Api, Serve, expect_success
 from tests.helpers.processes import first_token, peak_memory, wait_for
 
 LARGEST = 100 << 20
@@ -67,7 +67,7 @@ def test_heads_and_bodies_that_never_end_are_closed_while_others_are_answered(
     }
     with ExitStack() as stack:
         clients = {name: stack.enter_context(connect(api, sent)) for name, sent in slow.items()}
-        good(api.ask("GET", "/"), 200)
+        expect_success(api.request("GET", "/"), 200)
         clients["a head"].sendall(b"x")  # a drip buys no time
         with ThreadPoolExecutor(len(clients)) as pool:
             ends = dict(zip(clients, pool.map(rest, clients.values()), strict=True))
@@ -94,8 +94,8 @@ def test_more_connections_than_there_is_room_for_cost_the_oldest_idle_one(patien
             stack.enter_context(connect(api, b"GET /api/ HTTP/1.1\r\nX-Slow: " + b"x" * 15_000))
             for _ in range(900)
         ]
-        good(api.ask("GET", "/"), 200)
-        good(requests.get(f"{api.url}/", timeout=60), 200)
+        expect_success(api.request("GET", "/"), 200)
+        expect_success(requests.get(f"{api.url}/", timeout=60), 200)
         assert rest(clients[0]) == b""
     assert peak_memory(pid) - before < 100 << 20
 
@@ -125,7 +125,7 @@ def test_bodies_beyond_what_the_server_holds_are_503_and_come_through_later(pati
         turned = [answer for answer in early if answer]
         assert 1 <= len(turned) <= 3
         assert any(answer.startswith(b"HTTP/1.1 503 ") and b"retry-after: 5" in answer for answer in turned)
-        good(api.ask("GET", "/"), 200)
+        expect_success(api.request("GET", "/"), 200)
     # Pieces, and a copy where one body is put together.
     assert peak_memory(pid) - before < 400 << 20
     wait_for(lambda: _is_read(api, {"x": "x" * (60 << 20)}))
@@ -134,7 +134,7 @@ def test_bodies_beyond_what_the_server_holds_are_503_and_come_through_later(pati
 def _is_read(api: Api, more: dict[str, str]) -> bool:
     """Return whether the server reads a large body to its end: it then finds a field that is too large."""
     body = json.dumps({"testSuite": "smoke", "environment": "dev", **more}).encode()
-    answer = api.ask("POST", "/executions", body)
+    answer = api.request("POST", "/executions", body)
     assert answer.status_code in (422, 503)
     return answer.status_code == 422
 
@@ -149,15 +149,15 @@ def test_calls_beyond_what_the_server_can_do_are_503_with_the_documented_error(
             """A busy machine ends the first calls before the last are there: each look adds some."""
             for _ in range(20):
                 stack.enter_context(connect(api, head(api, 10) + b"{"))
-            return api.ask("GET", "/").status_code == 503
+            return api.request("GET", "/").status_code == 503
 
         for _ in range(510):
             stack.enter_context(connect(api, head(api, 10) + b"{"))
         wait_for(is_full)
-        answer = api.ask("GET", "/")
+        answer = api.request("GET", "/")
         assert answer.headers["Retry-After"] == "1"
         assert answer.json()["error"]["code"] == "SERVICE_UNAVAILABLE"
-    wait_for(lambda: api.ask("GET", "/").status_code == 200)
+    wait_for(lambda: api.request("GET", "/").status_code == 200)
 
 
 @pytest.mark.slow
@@ -165,7 +165,7 @@ def test_what_a_shutdown_cannot_wait_for_is_503(start: Serve, tmp_path: Path) ->
     process, url = start(tmp_path)
     api = Api(url, first_token(tmp_path), tmp_path)
     with connect(api, head(api, 1000) + b"{") as client:
-        good(api.ask("GET", "/"), 200)
+        expect_success(api.request("GET", "/"), 200)
         process.terminate()
         answer = rest(client)
     assert answer.startswith(b"HTTP/1.1 503 ")

@@ -177,7 +177,7 @@ def test_what_a_trusted_proxy_says_of_the_visitor_is_believed(tmp_path: Path) ->
     said = {"X_Forwarded_For": "203.0.113.7", "X_Forwarded_Proto": "https"}
 
     def address(api: Api) -> str:
-        api.ask("POST", "/executions", {"testSuite": "all", "environment": "dev"}, **said)
+        api.request("POST", "/executions", {"testSuite": "all", "environment": "dev"}, **said)
         return entries(api)[0].actor.address
 
     with running(tmp_path / "near") as api:

@@ -23,7 +23,7 @@ from pytest_tms.server.domain.api_tokens import ApiToken
 from pytest_tms.server.services.tokens import revoke_token, rotate_token
 from pytest_tms.server.store import tokens
 from pytest_tms.server.store.database import Database
-from tests.helpers.api import Api, Serve, good, refused, scratch_database
+from tests.helpers.api import Api, Serve, expect_error, expect_success, scratch_database
 from tests.helpers.processes import run_tms, wait_for
 
 OPERATOR = Actor(id="command", name="operator")
@@ -74,29 +74,29 @@ def listed(api: Api, token_id: str) -> dict[str, Any]:
 def test_a_token_opens_what_its_scopes_say(api: Api) -> None:
     reads, writes, admin = (stored(api, scope) for scope in ("executions:read", "executions:write", "admin"))
     body = {"testSuite": "all", "environment": "dev"}
-    error = refused(api.ask("POST", "/executions", body, token=reads), 403)
+    error = expect_error(api.request("POST", "/executions", body, token=reads), 403)
     assert error["code"] == "FORBIDDEN"
     assert "executions:write" in error["message"]
-    execution = good(api.ask("POST", "/executions", body, token=writes), 201)
+    execution = expect_success(api.request("POST", "/executions", body, token=writes), 201)
     path = f"/executions/{execution['executionId']}"
     event = {"event": "execution.started", "executionId": execution["executionId"]}
-    good(api.ask("GET", path, token=reads), 200)
-    refused(api.ask("GET", path, token=writes), 403)
-    refused(api.ask("DELETE", path, token=reads), 403)
-    refused(api.ask("POST", execution["webhookUrl"], event, token=reads), 403)
-    good(api.ask("POST", execution["webhookUrl"], event, token=writes), 202)
-    good(api.ask("GET", path, token=admin), 200)
-    good(api.ask("DELETE", path, token=admin), 200)
+    expect_success(api.request("GET", path, token=reads), 200)
+    expect_error(api.request("GET", path, token=writes), 403)
+    expect_error(api.request("DELETE", path, token=reads), 403)
+    expect_error(api.request("POST", execution["webhookUrl"], event, token=reads), 403)
+    expect_success(api.request("POST", execution["webhookUrl"], event, token=writes), 202)
+    expect_success(api.request("GET", path, token=admin), 200)
+    expect_success(api.request("DELETE", path, token=admin), 200)
 
 
 @pytest.mark.slow
 def test_a_revoked_token_opens_nothing(sqlite_api: Api) -> None:
     api, made = sqlite_api, token(sqlite_api)
-    refused(api.ask("GET", "/executions/x", token=made["token"]), 404)
+    expect_error(api.request("GET", "/executions/x", token=made["token"]), 404)
     place = ("--data-dir", str(api.data_dir))
     for _ in range(2):  # again is harmless
         assert run_tms("token", "revoke", made["id"], *place).returncode == 0
-    refused(api.ask("GET", "/executions/x", token=made["token"]), 401)
+    expect_error(api.request("GET", "/executions/x", token=made["token"]), 401)
     shown = listed(api, made["id"])
     assert shown["valid"] is False
     assert shown["revokedAt"]
@@ -104,8 +104,8 @@ def test_a_revoked_token_opens_nothing(sqlite_api: Api) -> None:
 
 
 def test_an_expired_token_opens_nothing(api: Api) -> None:
-    refused(api.ask("GET", "/executions/x", token=stored(api, expires_at=clock.now() + 60_000)), 404)
-    refused(api.ask("GET", "/executions/x", token=stored(api, expires_at=clock.now() - 1)), 401)
+    expect_error(api.request("GET", "/executions/x", token=stored(api, expires_at=clock.now() + 60_000)), 404)
+    expect_error(api.request("GET", "/executions/x", token=stored(api, expires_at=clock.now() - 1)), 401)
 
 
 @pytest.mark.slow
@@ -138,29 +138,31 @@ def test_a_token_does_not_end_at_what_is_no_time(tmp_path: Path, expires: str) -
 def test_a_token_that_is_bound_to_environments_reaches_no_other(api: Api) -> None:
     bound = stored(api, environments=("staging", "production"))
     body = {"testSuite": "all", "environment": "dev"}
-    error = refused(api.ask("POST", "/executions", body, token=bound), 403)
+    error = expect_error(api.request("POST", "/executions", body, token=bound), 403)
     assert "is bound to staging, production" in error["message"]
-    mine = good(api.ask("POST", "/executions", {**body, "environment": "staging"}, token=bound), 201)
+    mine = expect_success(
+        api.request("POST", "/executions", {**body, "environment": "staging"}, token=bound), 201
+    )
     for execution, seen, sent in ((mine, 200, 201), (api.create(), 403, 403)):
         path = f"/executions/{execution['executionId']}"
         named = {"executionId": execution["executionId"]}
         event = {"event": "execution.started", **named}
-        assert api.ask("GET", path, token=bound).status_code == seen
-        assert api.ask("GET", f"{path}/tests", token=bound).status_code == seen
-        assert api.ask("POST", execution["webhookUrl"], event, token=bound).status_code == seen + 2 * (
+        assert api.request("GET", path, token=bound).status_code == seen
+        assert api.request("GET", f"{path}/tests", token=bound).status_code == seen
+        assert api.request("POST", execution["webhookUrl"], event, token=bound).status_code == seen + 2 * (
             seen == 200
         )
-        assert api.ask("POST", "/results", {**named, "shardId": "1"}, token=bound).status_code == sent
+        assert api.request("POST", "/results", {**named, "shardId": "1"}, token=bound).status_code == sent
     assert api.status(api.create(environment="dev"))["status"] == "created"
 
 
 def test_a_token_that_is_bound_to_environments_hears_of_no_other(api: Api) -> None:
     bound = stored(api, environments=("staging",))
     hook = {"url": "https://example.com/", "events": ["execution.completed"]}
-    mine = good(
-        api.ask("POST", "/webhooks", {**hook, "filters": {"environments": ["staging"]}}, token=bound), 201
+    mine = expect_success(
+        api.request("POST", "/webhooks", {**hook, "filters": {"environments": ["staging"]}}, token=bound), 201
     )
-    theirs = good(api.ask("POST", "/webhooks", hook), 201)
+    theirs = expect_success(api.request("POST", "/webhooks", hook), 201)
     wider: list[dict[str, list[str]] | None] = [
         None,
         {},
@@ -168,23 +170,23 @@ def test_a_token_that_is_bound_to_environments_hears_of_no_other(api: Api) -> No
         {"environments": ["staging", "dev"]},
     ]
     for filters in wider:
-        refused(api.ask("POST", "/webhooks", {**hook, "filters": filters}, token=bound), 403)
+        expect_error(api.request("POST", "/webhooks", {**hook, "filters": filters}, token=bound), 403)
         if filters is not None:
             path = f"/webhooks/{mine['webhookId']}"
-            refused(api.ask("PATCH", path, {"filters": filters}, token=bound), 403)
-    refused(api.ask("GET", f"/webhooks/{theirs['webhookId']}", token=bound), 403)
-    refused(api.ask("DELETE", f"/webhooks/{theirs['webhookId']}", token=bound), 403)
-    seen = good(api.ask("GET", "/webhooks", token=bound), 200)["webhooks"]
+            expect_error(api.request("PATCH", path, {"filters": filters}, token=bound), 403)
+    expect_error(api.request("GET", f"/webhooks/{theirs['webhookId']}", token=bound), 403)
+    expect_error(api.request("DELETE", f"/webhooks/{theirs['webhookId']}", token=bound), 403)
+    seen = expect_success(api.request("GET", "/webhooks", token=bound), 200)["webhooks"]
     assert [each["webhookId"] for each in seen] == [mine["webhookId"]]
     assert {"tok_"} == {each["createdBy"][:4] for each in (mine, theirs)}
     assert mine["createdBy"] != theirs["createdBy"]
     for each in (mine, theirs):
-        good(api.ask("DELETE", f"/webhooks/{each['webhookId']}"), 200)
+        expect_success(api.request("DELETE", f"/webhooks/{each['webhookId']}"), 200)
 
 
 def test_a_rotated_token_opens_by_both_texts_until_the_overlap_ends(api: Api) -> None:
     first = stored(api, "executions:read")
-    made = good(api.ask("GET", "/", token=first), 200)["token"]
+    made = expect_success(api.request("GET", "/", token=first), 200)["token"]
 
     def rotate(overlap: int) -> str:
         with opened(api) as database:
@@ -192,15 +194,15 @@ def test_a_rotated_token_opens_by_both_texts_until_the_overlap_ends(api: Api) ->
 
     second = rotate(60_000)
     for text in (first, second):
-        assert good(api.ask("GET", "/", token=text), 200)["token"]["id"] == made["id"]
+        assert expect_success(api.request("GET", "/", token=text), 200)["token"]["id"] == made["id"]
     third = rotate(0)
-    refused(api.ask("GET", "/executions/x", token=first), 401)
-    assert "expired" in refused(api.ask("GET", "/executions/x", token=second), 401)["message"]
-    refused(api.ask("GET", "/executions/x", token=third), 404)
+    expect_error(api.request("GET", "/executions/x", token=first), 401)
+    assert "expired" in expect_error(api.request("GET", "/executions/x", token=second), 401)["message"]
+    expect_error(api.request("GET", "/executions/x", token=third), 404)
     rotate(60_000)
     with opened(api) as database:
         revoke_token(database, OPERATOR, made["id"])
-    assert "revoked" in refused(api.ask("GET", "/executions/x", token=third), 401)["message"]
+    assert "revoked" in expect_error(api.request("GET", "/executions/x", token=third), 401)["message"]
 
 
 @pytest.mark.slow
@@ -211,12 +213,12 @@ def test_the_command_rotates_a_token(sqlite_api: Api) -> None:
     after = json.loads(done.stdout)
     assert {**after, "token": made["token"]} == made
     for text in (made["token"], after["token"]):
-        refused(api.ask("GET", "/executions/x", token=text), 404)
+        expect_error(api.request("GET", "/executions/x", token=text), 404)
     shown = listed(api, made["id"])
     assert shown["previousUntil"] == shown["expiresAt"]  # an overlap of a day does not make it live longer
     done = run_tms("token", "rotate", made["id"], "--overlap", "0h", "--expires", "4w", *place)
     assert re.fullmatch(r"tms_\w{36}\n", done.stdout)
-    refused(api.ask("GET", "/executions/x", token=after["token"]), 401)
+    expect_error(api.request("GET", "/executions/x", token=after["token"]), 401)
     ends = wire.parse_time(listed(api, made["id"])["expiresAt"])
     assert ends - datetime.now(timezone.utc) > timedelta(days=27)
     assert run_tms("token", "revoke", made["id"], *place).returncode == 0
@@ -233,8 +235,8 @@ def test_a_token_that_has_expired_is_rotated_only_with_a_new_end(api: Api) -> No
         with pytest.raises(Conflict, match="--expires"):
             rotate_token(database, OPERATOR, made.id, overlap=60_000)
         _, newer = rotate_token(database, OPERATOR, made.id, overlap=60_000, expires_in=60_000)
-    refused(api.ask("GET", "/executions/x", token=text), 401)
-    refused(api.ask("GET", "/executions/x", token=newer), 404)
+    expect_error(api.request("GET", "/executions/x", token=text), 401)
+    expect_error(api.request("GET", "/executions/x", token=newer), 404)
 
 
 def test_a_revoked_token_opens_nothing_on_any_replica(server: Api, start: Serve, tmp_path: Path) -> None:
@@ -243,13 +245,13 @@ def test_a_revoked_token_opens_nothing_on_any_replica(server: Api, start: Serve,
     replica = replace(server, url=url, session=requests.Session())
     with replica.session:
         for each in (server, replica, server, replica):
-            refused(each.ask("GET", "/executions/x", token=text), 404)
+            expect_error(each.request("GET", "/executions/x", token=text), 404)
         with written(server) as connection:
             found = tokens.find(connection, api_tokens.hash_token(text))
             assert found is not None
             tokens.revoke(connection, found.id, clock.now())
         for each in (server, replica, server, replica):
-            refused(each.ask("GET", "/executions/x", token=text), 401)
+            expect_error(each.request("GET", "/executions/x", token=text), 401)
 
 
 def test_the_last_use_of_a_token_is_noted_once_a_minute(api: Api) -> None:
@@ -263,25 +265,25 @@ def test_the_last_use_of_a_token_is_noted_once_a_minute(api: Api) -> None:
 
     assert known().used_at is None
     before = clock.now()
-    refused(api.ask("GET", "/executions/x", token=text), 404)
+    expect_error(api.request("GET", "/executions/x", token=text), 404)
     first = wait_for(lambda: known().used_at)
     assert before <= first <= clock.now()
-    refused(api.ask("GET", "/executions/x", token=text), 404)
-    refused(api.ask("GET", "/executions/x", token=other), 404)
+    expect_error(api.request("GET", "/executions/x", token=text), 404)
+    expect_error(api.request("GET", "/executions/x", token=other), 404)
     wait_for(lambda: known(other).used_at)  # it was noted later: so what was noted before is written
     assert known().used_at == first
     long_ago = clock.now() - 61_000
     token_id = known().id
     with written(api) as connection:
         tokens.used(connection, token_id, long_ago)
-    refused(api.ask("GET", "/executions/x", token=text), 404)
+    expect_error(api.request("GET", "/executions/x", token=text), 404)
     wait_for(lambda: known().used_at != long_ago)
 
 
 def test_no_request_waits_until_a_last_use_is_written(sqlite_api: Api) -> None:
     text = stored(sqlite_api, "executions:read")
     with written(sqlite_api) as connection:  # holds SQLite's one lock for writing
-        refused(sqlite_api.ask("GET", "/executions/x", token=text), 404)
+        expect_error(sqlite_api.request("GET", "/executions/x", token=text), 404)
         found = tokens.find(connection, api_tokens.hash_token(text))
         assert found is not None
         assert found.used_at is None
@@ -293,7 +295,7 @@ def test_an_executions_own_token_opens_its_own_events_alone(api: Api) -> None:
     own = one["webhookToken"]
     api.send(one, "execution.started")
     event = {"event": "execution.started", "executionId": other["executionId"]}
-    refused(api.ask("POST", other["webhookUrl"], event, token=own), 401)
+    expect_error(api.request("POST", other["webhookUrl"], event, token=own), 401)
     for method, path in [
         ("GET", f"/executions/{one['executionId']}"),
         ("GET", f"/executions/{one['executionId']}/tests"),
@@ -301,14 +303,14 @@ def test_an_executions_own_token_opens_its_own_events_alone(api: Api) -> None:
         ("POST", "/executions"),
         ("POST", "/results"),
     ]:
-        refused(api.ask(method, path, token=own), 401)
+        expect_error(api.request(method, path, token=own), 401)
 
 
 def test_who_has_no_token_does_not_learn_what_exists(api: Api) -> None:
     execution = api.create()
     messages = set()
     for url in (execution["webhookUrl"], "/webhooks/executions/exec_nope"):
-        messages.add(refused(api.ask("POST", url, token="wh_token_guess"), 401)["message"])
+        messages.add(expect_error(api.request("POST", url, token="wh_token_guess"), 401)["message"])
     assert len(messages) == 1
 
 
@@ -432,9 +434,11 @@ def one_line(text: str) -> str:
 
 def test_a_token_can_ask_what_it_is(api: Api) -> None:
     ends = clock.now() + 60_000
-    shown = good(api.ask("GET", "/", token=stored(api, "executions:write", expires_at=ends)), 200)["token"]
+    shown = expect_success(
+        api.request("GET", "/", token=stored(api, "executions:write", expires_at=ends)), 200
+    )["token"]
     assert shown["scopes"] == ["executions:write"]
     assert shown["expiresAt"] == wire.timestamp(wire.moment(ends))
     assert listed(api, shown["id"])["valid"]
     for worthless in ("", "nonsense", stored(api, expires_at=clock.now() - 1)):
-        assert good(api.ask("GET", "/", token=worthless), 200)["token"] is None
+        assert expect_success(api.request("GET", "/", token=worthless), 200)["token"] is None

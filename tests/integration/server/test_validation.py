@@ -8,7 +8,7 @@ import pytest
 
 from pytest_tms import TmsClient, wire
 from pytest_tms.errors import Unprocessable
-from tests.helpers.api import Api, fields, good, refused, result
+from tests.helpers.api import Api, expect_error, expect_success, invalid_fields, result
 
 
 def test_every_bad_field_of_a_new_execution_is_named(api: Api) -> None:
@@ -19,7 +19,7 @@ def test_every_bad_field_of_a_new_execution_is_named(api: Api) -> None:
         "configuration": {"shards": 0, "timeout": "long", "parallel": "yes", "browsers": [1], "retries": -1},
         "metadata": [],
     }
-    assert fields(api.ask("POST", "/executions", body)) == {
+    assert invalid_fields(api.request("POST", "/executions", body)) == {
         "testSuite",
         "environment",
         "provider",
@@ -62,7 +62,7 @@ def test_every_bad_field_of_a_submission_is_named_with_those_of_its_tests(api: A
             result(tags=["a", 1], retries=1.5, error=[], attempts=[{"duration": 1}]),
         ],
     }
-    assert fields(api.ask("POST", "/results", body)) == {
+    assert invalid_fields(api.request("POST", "/results", body)) == {
         "executionId",
         "shardId",
         "status",
@@ -87,7 +87,7 @@ def test_counts_are_checked_beside_bad_tests(api: Api) -> None:
         "results": {"passed": 1, "flaky": 2},
         "tests": [{"title": "t"}],
     }
-    assert fields(api.ask("POST", "/results", body)) == {"results.flaky", "tests[0].status"}
+    assert invalid_fields(api.request("POST", "/results", body)) == {"results.flaky", "tests[0].status"}
 
 
 def test_every_bad_field_of_an_event_is_named(api: Api) -> None:
@@ -104,7 +104,7 @@ def test_every_bad_field_of_an_event_is_named(api: Api) -> None:
             "running": 1,
         },
     }
-    assert fields(api.ask("POST", execution["webhookUrl"], body)) == {
+    assert invalid_fields(api.request("POST", execution["webhookUrl"], body)) == {
         "executionId",
         "timestamp",
         "happenedAt",
@@ -114,7 +114,10 @@ def test_every_bad_field_of_an_event_is_named(api: Api) -> None:
         "data.tests[0].status",
         "data.running",
     }
-    assert fields(api.ask("POST", execution["webhookUrl"], {"event": "nope"})) == {"event", "executionId"}
+    assert invalid_fields(api.request("POST", execution["webhookUrl"], {"event": "nope"})) == {
+        "event",
+        "executionId",
+    }
 
 
 @pytest.mark.parametrize(
@@ -128,7 +131,7 @@ def test_every_bad_field_of_an_event_is_named(api: Api) -> None:
 def test_a_refused_suite_or_environment_comes_with_the_setting_that_allows_it(
     api: Api, body: dict[str, Any], settings: str
 ) -> None:
-    error = api.ask("POST", "/executions", body).json()["error"]
+    error = api.request("POST", "/executions", body).json()["error"]
     assert error["hint"] == f"The operator of the TMS allows others with {settings}."
     with TmsClient(api.url, api.token) as client, pytest.raises(Unprocessable, match="TMS_SERVER_SUITES"):
         client.create_execution(
@@ -138,12 +141,15 @@ def test_a_refused_suite_or_environment_comes_with_the_setting_that_allows_it(
 
 def test_other_errors_have_no_hint(api: Api) -> None:
     for body in ({}, {"testSuite": "all", "environment": "dev", "provider": ""}):
-        assert "hint" not in api.ask("POST", "/executions", body).json()["error"]
+        assert "hint" not in api.request("POST", "/executions", body).json()["error"]
 
 
 def test_a_message_says_what_a_field_must_be(api: Api) -> None:
     body = {"testSuite": "nope", "environment": 1, "configuration": {"shards": 0}, "provider": "x" * 201}
-    told = {p["field"]: p["message"] for p in refused(api.ask("POST", "/executions", body), 422)["details"]}
+    told = {
+        p["field"]: p["message"]
+        for p in expect_error(api.request("POST", "/executions", body), 422)["details"]
+    }
     assert told == {
         "testSuite": "Must be one of: smoke, regression, api, ui, all",
         "environment": "Must be a string",
@@ -156,7 +162,7 @@ def test_a_thousand_problems_are_listed_and_the_rest_is_said_to_be(api: Api) -> 
     lists: list[list[dict[str, Any]]] = [[{}] * 2000, [result(tags=[1] * 2000)]]
     for tests in lists:
         body = {"executionId": "any", "shardId": "1", "tests": tests}
-        details = refused(api.ask("POST", "/results", body), 422)["details"]
+        details = expect_error(api.request("POST", "/results", body), 422)["details"]
         assert len(details) == 1001
         assert details[-1] == {"field": "", "message": "There are more than 1000 problems"}
         assert all(problem["field"].startswith("tests[") for problem in details[:-1])
@@ -165,7 +171,7 @@ def test_a_thousand_problems_are_listed_and_the_rest_is_said_to_be(api: Api) -> 
 def test_a_refused_submission_leaves_nothing_behind(api: Api) -> None:
     execution = api.create()
     body = {"executionId": execution["executionId"], "shardId": "1", "tests": [result(), {}]}
-    refused(api.ask("POST", "/results", body), 422)
+    expect_error(api.request("POST", "/results", body), 422)
     assert api.tests(execution) == []
     assert api.status(execution)["status"] == "created"
 
@@ -198,7 +204,7 @@ def test_null_is_as_if_it_were_absent(api: Api) -> None:
 
 
 def test_a_required_field_that_is_null_is_refused(api: Api) -> None:
-    assert fields(api.ask("POST", "/executions", {"testSuite": None, "environment": None})) == {
+    assert invalid_fields(api.request("POST", "/executions", {"testSuite": None, "environment": None})) == {
         "testSuite",
         "environment",
     }
@@ -239,7 +245,7 @@ def test_an_unknown_field_never_hides_a_documented_one(api: Api) -> None:
 def test_any_iso_time_is_taken(api: Api, time: str) -> None:
     execution = api.create()
     body = {"event": "execution.started", "executionId": execution["executionId"], "timestamp": time}
-    good(api.ask("POST", execution["webhookUrl"], body), 202)
+    expect_success(api.request("POST", execution["webhookUrl"], body), 202)
 
 
 def test_tests_are_paged_in_the_order_they_were_sent_and_by_status(api: Api) -> None:
@@ -249,7 +255,7 @@ def test_tests_are_paged_in_the_order_they_were_sent_and_by_status(api: Api) -> 
     api.submit(execution, tests=tests)
     assert [test["title"] for test in api.tests(execution)] == titles
     path = f"/executions/{execution['executionId']}/tests"
-    assert len(good(api.ask("GET", path), 200)["tests"]) == 100
-    failed = good(api.ask("GET", f"{path}?status=failed&limit=150"), 200)
+    assert len(expect_success(api.request("GET", path), 200)["tests"]) == 100
+    failed = expect_success(api.request("GET", f"{path}?status=failed&limit=150"), 200)
     assert [test["title"] for test in failed["tests"]] == titles[::3]
     assert failed["cursor"] is None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.api import Api, good, running, scratch_database
+from tests.helpers.api import Api, expect_success, running, scratch_database
 from tests.helpers.subscribers import Subscribers, subscribing
 
 SECRET = "webhook_secret_key"
@@ -48,12 +48,12 @@ def hooks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def subscribe(api: Api, url: str, **more: Any) -> dict[str, Any]:
     body = {"url": url, "events": EVENTS, "secret": SECRET, **more}
-    return good(api.ask("POST", "/webhooks", body), 201)
+    return expect_success(api.request("POST", "/webhooks", body), 201)
 
 
 def deliveries(api: Api, webhook: dict[str, Any], status: str = "") -> list[dict[str, Any]]:
     query = f"?status={status}" if status else ""
-    answer = good(api.ask("GET", f"/webhooks/{webhook['webhookId']}/deliveries{query}"), 200)
+    answer = expect_success(api.request("GET", f"/webhooks/{webhook['webhookId']}/deliveries{query}"), 200)
     found: list[dict[str, Any]] = answer["deliveries"]
     return found
 

@@ -9,9 +9,9 @@ from uuid import uuid4
 import pytest
 
 from pytest_tms import signing
-from tests.helpers.api import Api, good, refused, result
+from tests.helpers.api import Api, expect_error, expect_success, result
 from tests.helpers.processes import wait_for
-from tests.helpers.subscribers import Got, Subscribers, answers, cuts, drips, floods, hangs
+from tests.helpers.subscribers import ReceivedRequest, Subscribers, cuts, drips, floods, hangs, responds_with
 from tests.integration.webhooks.conftest import EVENTS, SECRET, deliveries, subscribe
 
 QUICK = {"maxRetries": 2, "retryDelay": 20, "exponentialBackoff": False}
@@ -22,12 +22,12 @@ def name() -> str:
     return uuid4().hex[:10]
 
 
-def received(subscribers: Subscribers, name: str, number: int) -> list[Got]:
+def received(subscribers: Subscribers, name: str, number: int) -> list[ReceivedRequest]:
     wait_for(lambda: len(subscribers.of(name)) >= number)
     return subscribers.of(name)
 
 
-def told(got: list[Got], execution: dict[str, Any]) -> list[str]:
+def told(got: list[ReceivedRequest], execution: dict[str, Any]) -> list[str]:
     return [each.payload["event"] for each in got if each.payload["executionId"] == execution["executionId"]]
 
 
@@ -80,7 +80,7 @@ def test_progress_events_are_sent_periodically_until_the_run_ends(
     assert data["progress"]["startedAt"]
     assert (data["progress"]["shardsCompleted"], data["progress"]["totalShards"]) == (1, 2)
     assert data["results"]["total"] == 1
-    good(hooks.ask("DELETE", f"/executions/{execution['executionId']}"), 200)
+    expect_success(hooks.request("DELETE", f"/executions/{execution['executionId']}"), 200)
     wait_for(lambda: "execution.cancelled" in told(subscribers.of(name), execution))
     assert told(subscribers.of(name), execution)[-1] == "execution.cancelled"
 
@@ -93,7 +93,7 @@ def test_a_failed_run_and_a_cancelled_one_send_their_events(
     )
     broken, never = hooks.create(), hooks.create()
     hooks.submit(broken, status="error")
-    good(hooks.ask("DELETE", f"/executions/{never['executionId']}"), 200)
+    expect_success(hooks.request("DELETE", f"/executions/{never['executionId']}"), 200)
     received(subscribers, name, 3)
     assert told(subscribers.of(name), broken) == ["execution.started", "execution.failed"]
     assert told(subscribers.of(name), never) == ["execution.cancelled"]
@@ -147,7 +147,7 @@ def test_deliveries_are_also_signed_with_the_previous_secret_after_a_rotation(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
     webhook = subscribe(hooks, subscribers.url(name), events=["execution.completed"])
-    rotated = good(hooks.ask("POST", f"/webhooks/{webhook['webhookId']}/rotate", {}), 200)
+    rotated = expect_success(hooks.request("POST", f"/webhooks/{webhook['webhookId']}/rotate", {}), 200)
     assert rotated["secret"].startswith("whsec_")
     run(hooks)
     (got,) = received(subscribers, name, 1)
@@ -159,9 +159,9 @@ def test_deliveries_are_also_signed_with_the_previous_secret_after_a_rotation(
 def test_deliveries_to_a_failing_endpoint_are_retried_in_order_with_the_same_id(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
-    async def fails_twice(got: Got, writer: Any) -> None:
+    async def fails_twice(got: ReceivedRequest, writer: Any) -> None:
         code = 500 if len(subscribers.of(name)) <= 2 else 200
-        await answers(code)(got, writer)
+        await responds_with(code)(got, writer)
 
     subscribers.behave[name] = fails_twice
     subscribe(
@@ -177,42 +177,42 @@ def test_deliveries_to_a_failing_endpoint_are_retried_in_order_with_the_same_id(
 def test_a_failed_delivery_is_stored_and_can_be_replayed(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
-    subscribers.behave[name] = answers(500)
+    subscribers.behave[name] = responds_with(500)
     webhook = subscribe(hooks, subscribers.url(name), retryPolicy=QUICK, events=["execution.completed"])
     run(hooks)
     (failed,) = wait_for(lambda: deliveries(hooks, webhook, "failed"))
     assert (failed["attempts"], failed["responseCode"]) == (3, 500)
     assert failed["reason"] == "it responded with 500"
-    shown = good(hooks.ask("GET", f"/webhooks/{webhook['webhookId']}"), 200)
+    shown = expect_success(hooks.request("GET", f"/webhooks/{webhook['webhookId']}"), 200)
     assert shown["failingSince"]
     del subscribers.behave[name]
     for unknown in ("msg_nope", "a\x00b"):
         body = {"deliveryId": unknown}
-        refused(hooks.ask("POST", f"/webhooks/{webhook['webhookId']}/replay", body), 404)
-    answer = good(hooks.ask("POST", f"/webhooks/{webhook['webhookId']}/replay", {}), 200)
+        expect_error(hooks.request("POST", f"/webhooks/{webhook['webhookId']}/replay", body), 404)
+    answer = expect_success(hooks.request("POST", f"/webhooks/{webhook['webhookId']}/replay", {}), 200)
     assert answer["deliveries"] == 1
     wait_for(lambda: deliveries(hooks, webhook, "delivered"))
     assert {each.headers["webhook-id"] for each in subscribers.of(name)} == {failed["deliveryId"]}
-    shown = good(hooks.ask("GET", f"/webhooks/{webhook['webhookId']}"), 200)
+    shown = expect_success(hooks.request("GET", f"/webhooks/{webhook['webhookId']}"), 200)
     assert shown["failingSince"] is None
 
 
 def test_410_disables_a_webhook_until_it_is_activated(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
-    subscribers.behave[name] = answers(410)
+    subscribers.behave[name] = responds_with(410)
     webhook = subscribe(hooks, subscribers.url(name))
     path = f"/webhooks/{webhook['webhookId']}"
     run(hooks)
-    wait_for(lambda: hooks.ask("GET", path).json()["status"] == "disabled")
-    assert hooks.ask("GET", path).json()["reason"] == "The endpoint responded with 410 Gone"
+    wait_for(lambda: hooks.request("GET", path).json()["status"] == "disabled")
+    assert hooks.request("GET", path).json()["reason"] == "The endpoint responded with 410 Gone"
     wait_for(lambda: not deliveries(hooks, webhook, "pending"))
     number = len(deliveries(hooks, webhook))
     run(hooks)
     assert len(deliveries(hooks, webhook)) == number
-    refused(hooks.ask("POST", f"{path}/replay", {}), 409)
+    expect_error(hooks.request("POST", f"{path}/replay", {}), 409)
     del subscribers.behave[name]
-    assert good(hooks.ask("PATCH", path, {"status": "active"}), 200)["reason"] is None
+    assert expect_success(hooks.request("PATCH", path, {"status": "active"}), 200)["reason"] is None
     execution = run(hooks)
     wait_for(lambda: "execution.completed" in told(subscribers.of(name), execution))
 
@@ -222,11 +222,11 @@ def test_events_of_a_paused_webhook_are_sent_after_its_activation(
 ) -> None:
     webhook = subscribe(hooks, subscribers.url(name), events=["execution.completed"])
     path = f"/webhooks/{webhook['webhookId']}"
-    assert good(hooks.ask("PATCH", path, {"status": "paused"}), 200)["status"] == "paused"
+    assert expect_success(hooks.request("PATCH", path, {"status": "paused"}), 200)["status"] == "paused"
     run(hooks)
     assert [each["status"] for each in deliveries(hooks, webhook)] == ["pending"]
     assert subscribers.of(name) == []
-    good(hooks.ask("PATCH", path, {"status": "active"}), 200)
+    expect_success(hooks.request("PATCH", path, {"status": "active"}), 200)
     received(subscribers, name, 1)
 
 
@@ -234,7 +234,7 @@ def test_events_of_a_paused_webhook_are_sent_after_its_activation(
 def test_retry_after_of_a_busy_endpoint_suspends_its_deliveries(
     hooks: Api, subscribers: Subscribers, name: str, code: int
 ) -> None:
-    subscribers.behave[name] = answers(code, Retry_After="3600")
+    subscribers.behave[name] = responds_with(code, Retry_After="3600")
     webhook = subscribe(hooks, subscribers.url(name), events=["execution.completed"])
     run(hooks)
     wait_for(lambda: deliveries(hooks, webhook)[0]["attempts"] == 1)
@@ -255,20 +255,20 @@ def test_a_patch_replaces_the_given_fields_only(hooks: Api, subscribers: Subscri
         "filters": {"environments": ["dev"]},
         "retryPolicy": QUICK,
     }
-    changed = good(hooks.ask("PATCH", path, change), 200)
+    changed = expect_success(hooks.request("PATCH", path, change), 200)
     assert changed == {
         **webhook,
         **change,
         "url": changed["url"],  # which is masked in every answer but the first
         "filters": {"testSuites": None, "environments": ["dev"]},
     }
-    assert good(hooks.ask("PATCH", path, {}), 200) == changed
+    assert expect_success(hooks.request("PATCH", path, {}), 200) == changed
     run(hooks)
     run(hooks, environment="staging")
     assert [each.payload["event"] for each in received(subscribers, name, 1)] == ["execution.completed"]
     assert subscribers.of(f"{name}-old") == []
-    good(hooks.ask("DELETE", path), 200)
-    refused(hooks.ask("GET", path), 404)
+    expect_success(hooks.request("DELETE", path), 200)
+    expect_error(hooks.request("GET", path), 404)
 
 
 @pytest.mark.slow
@@ -280,7 +280,7 @@ def test_failing_endpoints_have_a_reason_and_delay_no_other_deliveries(
         "drips": (drips, "there was no complete response within 15 s"),
         "cuts": (cuts, "the connection was closed"),
         "redirects": (
-            answers(302, Location=subscribers.url(f"{name}-target")),
+            responds_with(302, Location=subscribers.url(f"{name}-target")),
             "it redirects (302); redirects are not followed",
         ),
     }
@@ -304,7 +304,7 @@ def test_failing_endpoints_have_a_reason_and_delay_no_other_deliveries(
     )
     assert subscribers.of(f"{name}-target") == []
     for webhook in (*made.values(), flooded, refusing, good_one):
-        good(hooks.ask("DELETE", f"/webhooks/{webhook['webhookId']}"), 200)
+        expect_success(hooks.request("DELETE", f"/webhooks/{webhook['webhookId']}"), 200)
 
 
 def test_a_validation_returns_the_response_of_the_endpoint(
@@ -312,35 +312,35 @@ def test_a_validation_returns_the_response_of_the_endpoint(
 ) -> None:
     webhook = subscribe(hooks, subscribers.url(name))
     path = f"/webhooks/{webhook['webhookId']}/validate"
-    answer = good(hooks.ask("POST", path), 200)
+    answer = expect_success(hooks.request("POST", path), 200)
     assert (answer["status"], answer["responseCode"], answer["reason"]) == ("valid", 200, None)
     (got,) = subscribers.of(name)
     signing.verify(SECRET, got.headers, got.body)
-    subscribers.behave[name] = answers(500)
-    answer = good(hooks.ask("POST", path), 200)
+    subscribers.behave[name] = responds_with(500)
+    answer = expect_success(hooks.request("POST", path), 200)
     assert (answer["status"], answer["responseCode"], answer["reason"]) == (
         "invalid",
         500,
         "it responded with 500",
     )
     assert answer["responseTime"] >= 0
-    shown = good(hooks.ask("GET", path.removesuffix("/validate")), 200)
+    shown = expect_success(hooks.request("GET", path.removesuffix("/validate")), 200)
     assert shown["lastValidatedAt"] == answer["lastValidatedAt"]
-    first = good(hooks.ask("POST", path, Idempotency_Key=name), 200)
+    first = expect_success(hooks.request("POST", path, Idempotency_Key=name), 200)
     del subscribers.behave[name]
-    assert good(hooks.ask("POST", path, Idempotency_Key=name), 200) == first
+    assert expect_success(hooks.request("POST", path, Idempotency_Key=name), 200) == first
 
 
 def test_secrets_are_shown_once_and_stored_encrypted(hooks: Api, subscribers: Subscribers, name: str) -> None:
     body = {"url": subscribers.url(name), "events": EVENTS[:1], "mine": {"a": 1}}
-    first = good(hooks.ask("POST", "/webhooks", body, Idempotency_Key=name), 201)
-    again = good(hooks.ask("POST", "/webhooks", body, Idempotency_Key=name), 201)
+    first = expect_success(hooks.request("POST", "/webhooks", body, Idempotency_Key=name), 201)
+    again = expect_success(hooks.request("POST", "/webhooks", body, Idempotency_Key=name), 201)
     assert first == again
     assert first["secret"].startswith("whsec_")
     assert first["mine"] == {"a": 1}
-    shown = good(hooks.ask("GET", f"/webhooks/{first['webhookId']}"), 200)
+    shown = expect_success(hooks.request("GET", f"/webhooks/{first['webhookId']}"), 200)
     assert shown["secret"] is None
-    assert first["secret"] not in json.dumps(good(hooks.ask("GET", "/webhooks"), 200))
+    assert first["secret"] not in json.dumps(expect_success(hooks.request("GET", "/webhooks"), 200))
     key = hooks.data_dir / "secrets.key"
     assert key.stat().st_mode & 0o777 == 0o600
     for file in hooks.data_dir.glob("*"):

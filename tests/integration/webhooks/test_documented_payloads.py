@@ -12,7 +12,7 @@ import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from pytest_tms import signing
-from tests.helpers.api import Api, good, result
+from tests.helpers.api import Api, expect_success, result
 from tests.helpers.processes import wait_for
 from tests.helpers.subscribers import Subscribers
 from tests.integration.webhooks.conftest import EVENTS, SECRET, subscribe
@@ -31,7 +31,7 @@ def test_every_documented_payload_has_the_fields_of_the_one_that_is_sent(
     assert set(documented) == {*EVENTS, "webhook.test"}
     name = f"documented-{hooks.data_dir.parent.name}"
     webhook = subscribe(hooks, subscribers.url(name))
-    good(hooks.ask("POST", f"/webhooks/{webhook['webhookId']}/validate", {}), 200)
+    expect_success(hooks.request("POST", f"/webhooks/{webhook['webhookId']}/validate", {}), 200)
     failing = [result("a"), result("b", "failed", error="no", file="f.py")]
     completed, failed, cancelled = (hooks.create(configuration={"shards": 2}) for _ in range(3))
     for execution in (completed, failed, cancelled):
@@ -39,7 +39,7 @@ def test_every_documented_payload_has_the_fields_of_the_one_that_is_sent(
     wait_for(lambda: any(got.payload["event"] == "execution.progress" for got in subscribers.of(name)))
     hooks.submit(completed, "2", tests=failing)
     hooks.submit(failed, "2", status="error", tests=failing)
-    good(hooks.ask("DELETE", f"/executions/{cancelled['executionId']}"), 200)
+    expect_success(hooks.request("DELETE", f"/executions/{cancelled['executionId']}"), 200)
     wait_for(lambda: {got.payload["event"] for got in subscribers.of(name)} == set(documented))
     sent = {got.payload["event"]: got.payload for got in subscribers.of(name)}
     assert {event: shape(each) for event, each in sent.items()} == {

@@ -19,7 +19,7 @@ import requests
 from pytest_tms import signing
 from tests.helpers.api import Api, result, scratch_database
 from tests.helpers.processes import first_token, serve, wait_for
-from tests.helpers.subscribers import Got, Subscribers, answers
+from tests.helpers.subscribers import ReceivedRequest, Subscribers, responds_with
 from tests.integration.webhooks.conftest import ENVIRON, SECRET
 
 EVENTS = int(os.environ.get("WEBHOOK_EVENTS", "200"))
@@ -44,8 +44,8 @@ def test_every_event_arrives_although_servers_are_killed(
     names = [f"{database}-{workers}-{kind}" for kind in ("steady", "shaky")]
     luck = random.Random(7)
 
-    async def shaky(got: Got, writer: object) -> None:
-        await answers(500 if luck.random() < 0.1 else 200)(got, writer)  # type: ignore[arg-type]
+    async def shaky(got: ReceivedRequest, writer: object) -> None:
+        await responds_with(500 if luck.random() < 0.1 else 200)(got, writer)  # type: ignore[arg-type]
 
     subscribers.behave[names[1]] = shaky
     with ExitStack() as stack:
@@ -72,7 +72,7 @@ def test_every_event_arrives_although_servers_are_killed(
             while not over.is_set():
                 try:
                     api = Api(url, token, tmp_path)
-                    answer = api.ask(method, path, body, Idempotency_Key=key)
+                    answer = api.request(method, path, body, Idempotency_Key=key)
                     if answer.status_code < 300:
                         found: dict[str, str] = answer.json()
                         return found

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, insert, text
 
 from pytest_tms import wire
-from pytest_tms.server.domain.delivery_policy import Verdict, Webhook
+from pytest_tms.server.domain.delivery_policy import Decision, Webhook
 from pytest_tms.server.store import deliveries, tables, webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.deliveries import NewDelivery, Outcome
@@ -19,7 +19,7 @@ from tests.helpers.api import scratch_database
 from tests.helpers.processes import wait_for
 
 ROW = NewDelivery("msg_1", "wh_1", "exec_1", "execution.started", "{}", "pending", 1, 1)
-OUTCOME = Outcome("wh_1", "exec_1", 1, 1, Verdict(status="failed", due_at=2), 500, "it responded with 500")
+OUTCOME = Outcome("wh_1", "exec_1", 1, 1, Decision(status="failed", due_at=2), 500, "it responded with 500")
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from pytest_tms import signing
-from tests.helpers.api import Api, fields, good, refused, result, running
+from tests.helpers.api import Api, expect_error, expect_success, invalid_fields, result, running
 from tests.helpers.processes import TMS, run_tms, wait_for
-from tests.helpers.subscribers import Subscribers, answers
+from tests.helpers.subscribers import Subscribers, responds_with
 from tests.integration.webhooks.conftest import EVENTS, SECRET, deliveries, subscribe
 
 DEAD_NAME_SERVERS = """
@@ -54,7 +54,7 @@ def test_at_most_ten_deliveries_are_sent_in_any_second(local: Api, subscribers: 
 
     async def note(got: object, writer: object) -> None:
         times.append(time.monotonic())
-        await answers(200)(got, writer)  # type: ignore[arg-type]
+        await responds_with(200)(got, writer)  # type: ignore[arg-type]
 
     subscribers.behave["paced"] = note
     subscribe(local, subscribers.url("paced"), events=["shard.started"])
@@ -70,18 +70,18 @@ def test_at_most_ten_deliveries_are_sent_in_any_second(local: Api, subscribers: 
 
 
 def test_a_webhook_that_only_failed_for_five_days_is_disabled(local: Api, subscribers: Subscribers) -> None:
-    subscribers.behave["old"] = answers(500)
+    subscribers.behave["old"] = responds_with(500)
     webhook = subscribe(
         local, subscribers.url("old"), retryPolicy={"maxRetries": 0}, events=["execution.completed"]
     )
     path = f"/webhooks/{webhook['webhookId']}"
     local.submit(local.create(), tests=[result()])
     wait_for(lambda: deliveries(local, webhook, "failed"))
-    assert local.ask("GET", path).json()["status"] == "active"
+    assert local.request("GET", path).json()["status"] == "active"
     change(local, f"UPDATE webhooks SET failing_since = failing_since - {5 * 86_400_000}")
     local.submit(local.create(), tests=[result()])
-    wait_for(lambda: local.ask("GET", path).json()["status"] == "disabled")
-    assert local.ask("GET", path).json()["reason"] == "Every delivery failed for 5 days"
+    wait_for(lambda: local.request("GET", path).json()["status"] == "disabled")
+    assert local.request("GET", path).json()["reason"] == "Every delivery failed for 5 days"
 
 
 @pytest.mark.slow
@@ -131,9 +131,9 @@ def test_keys_are_rotated_under_a_running_server(local: Api, subscribers: Subscr
 def test_by_default_webhooks_are_sent_to_public_https_urls_only(sqlite_api: Api) -> None:
     for url in ("http://ci.example.com/", "https://127.0.0.1/", "https://10.0.0.1/", "x"):
         body = {"url": url, "events": EVENTS}
-        assert fields(sqlite_api.ask("POST", "/webhooks", body)) == {"url"}
+        assert invalid_fields(sqlite_api.request("POST", "/webhooks", body)) == {"url"}
     wrong = {"url": "x", "events": ["nope"], "secret": "whsec_!", "retryPolicy": {"maxRetries": -1}}
-    named = fields(sqlite_api.ask("POST", "/webhooks", wrong))
+    named = invalid_fields(sqlite_api.request("POST", "/webhooks", wrong))
     assert named == {"url", "events[0]", "secret", "retryPolicy.maxRetries"}
     for method, path in (
         ("GET", ""),
@@ -143,7 +143,7 @@ def test_by_default_webhooks_are_sent_to_public_https_urls_only(sqlite_api: Api)
         ("POST", "/replay"),
     ):
         empty: dict[str, Any] | None = {} if method in ("PATCH", "POST") else None
-        refused(sqlite_api.ask(method, f"/webhooks/wh_nope{path}", empty), 404)
+        expect_error(sqlite_api.request(method, f"/webhooks/wh_nope{path}", empty), 404)
 
 
 def test_the_commands_register_validate_list_and_replay(
@@ -157,14 +157,14 @@ def test_the_commands_register_validate_list_and_replay(
     assert run_tms("webhook", "validate", webhook_id).stdout.startswith("valid: 200 in ")
     listed = run_tms("webhook", "list").stdout
     assert listed == f"{webhook_id}  active  {subscribers.url('cli')}\n"
-    subscribers.behave["cli"] = answers(410)
+    subscribers.behave["cli"] = responds_with(410)
     invalid = run_tms("webhook", "validate", webhook_id)
     assert (invalid.returncode, invalid.stdout.rpartition(": ")[2]) == (1, "it responded with 410\n")
     local.submit(local.create(), tests=[result()])
     webhook = {"webhookId": webhook_id}
     (failed,) = wait_for(lambda: deliveries(local, webhook, "failed"))
     del subscribers.behave["cli"]
-    good(local.ask("PATCH", f"/webhooks/{webhook_id}", {"status": "active"}), 200)
+    expect_success(local.request("PATCH", f"/webhooks/{webhook_id}", {"status": "active"}), 200)
     done = run_tms("webhook", "replay", webhook_id, "--delivery", failed["deliveryId"])
     assert done.stdout == "1 deliveries are sent again\n"
     wait_for(lambda: deliveries(local, webhook, "delivered"))
@@ -186,7 +186,7 @@ def test_listen_prints_and_verifies_payloads_and_sends_the_given_status(
         assert process.stderr is not None
         url = process.stderr.readline().split()[-1]
         webhook = subscribe(local, url)
-        answer = good(local.ask("POST", f"/webhooks/{webhook['webhookId']}/validate"), 200)
+        answer = expect_success(local.request("POST", f"/webhooks/{webhook['webhookId']}/validate"), 200)
         assert answer["responseCode"] == answered
         shown = json.loads(process.stdout.readline())
         assert (shown["signature"] == "valid") == (secret == SECRET)

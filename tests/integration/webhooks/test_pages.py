@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.helpers.api import Api, good
+from tests.helpers.api import Api, expect_success
 from tests.helpers.processes import wait_for
-from tests.helpers.subscribers import Subscribers, answers
+from tests.helpers.subscribers import Subscribers, responds_with
 from tests.integration.server.test_authentication import Visit
 from tests.integration.server.test_pages import Page, page
 from tests.integration.webhooks.conftest import SECRET, deliveries, subscribe
@@ -31,11 +31,11 @@ def words(api: Api, path: str) -> str:
 def test_the_owner_sees_that_an_endpoint_was_disabled_and_activates_it(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
-    subscribers.behave[name] = answers(410)
+    subscribers.behave[name] = responds_with(410)
     webhook = subscribe(hooks, subscribers.url(name), events=ENDED)
     path = f"/webhooks/{webhook['webhookId']}"
     run(hooks)
-    wait_for(lambda: hooks.ask("GET", path).json()["status"] == "disabled")
+    wait_for(lambda: hooks.request("GET", path).json()["status"] == "disabled")
     said = r"disabled since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC (· )?The endpoint responded with 410 Gone"
     assert re.search(said, words(hooks, "/webhooks"))
     assert re.search(said, words(hooks, path))
@@ -44,7 +44,7 @@ def test_the_owner_sees_that_an_endpoint_was_disabled_and_activates_it(
     assert visit.send(f"{path}/replay").status_code == 409
     visit.see(path)
     assert visit.send(f"{path}/activate").headers["Location"] == path
-    shown = hooks.ask("GET", path).json()
+    shown = hooks.request("GET", path).json()
     assert (shown["status"], shown.get("reason"), shown.get("failingSince")) == ("active", None, None)
     assert re.search(r"active since \d{4}", words(hooks, path))
 
@@ -52,7 +52,7 @@ def test_the_owner_sees_that_an_endpoint_was_disabled_and_activates_it(
 def test_the_owner_sees_why_deliveries_failed_and_sends_them_again(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:
-    subscribers.behave[name] = answers(500)
+    subscribers.behave[name] = responds_with(500)
     webhook = subscribe(hooks, subscribers.url(name), events=ENDED, retryPolicy=NEVER)
     path = f"/webhooks/{webhook['webhookId']}"
     execution = run(hooks)
@@ -88,7 +88,7 @@ def test_a_webhook_is_paused_and_activated_on_its_page(
 def test_deliveries_are_paged_without_a_gap(hooks: Api, subscribers: Subscribers, name: str) -> None:
     webhook = subscribe(hooks, subscribers.url(name), events=["shard.started"])
     path = f"/webhooks/{webhook['webhookId']}"
-    good(hooks.ask("PATCH", path, {"status": "paused"}), 200)
+    expect_success(hooks.request("PATCH", path, {"status": "paused"}), 200)
     execution = hooks.create(configuration={"shards": 300})
     for shard in range(230):
         hooks.send(execution, "shard.started", shardId=str(shard))
@@ -98,7 +98,7 @@ def test_deliveries_are_paged_without_a_gap(hooks: Api, subscribers: Subscribers
         sizes.append(shown.count("tr") - 1)
         at = next((link for link in shown.links() if "before=" in link), "")
     assert sizes == [100, 100, 30]
-    hooks.ask("DELETE", path)
+    hooks.request("DELETE", path)
 
 
 def test_the_pages_show_no_secret(hooks: Api, subscribers: Subscribers, name: str) -> None:

@@ -12,9 +12,9 @@ import pytest
 import requests
 
 from pytest_tms.server.domain.egress import masked
-from tests.helpers.api import Api, fields, good, refused, result
+from tests.helpers.api import Api, expect_error, expect_success, invalid_fields, result
 from tests.helpers.processes import wait_for
-from tests.helpers.subscribers import Subscribers, answers, hangs
+from tests.helpers.subscribers import Subscribers, hangs, responds_with
 from tests.integration.webhooks.conftest import EVENTS, SECRET, deliveries, subscribe
 
 HOOK = {"url": "https://ci.example.com/hooks", "events": EVENTS}
@@ -83,15 +83,15 @@ WEAK = {
 def test_an_unusable_webhook_is_refused_with_a_remedy(
     sqlite_api: Api, body: dict[str, Any], field: str, words: tuple[str, ...]
 ) -> None:
-    good(sqlite_api.ask("POST", "/webhooks", HOOK), 201)
-    webhook = good(sqlite_api.ask("GET", "/webhooks"), 200)["webhooks"][0]["webhookId"]
+    expect_success(sqlite_api.request("POST", "/webhooks", HOOK), 201)
+    webhook = expect_success(sqlite_api.request("GET", "/webhooks"), 200)["webhooks"][0]["webhookId"]
     for method, path, whole in (
         ("POST", "/webhooks", {**HOOK, **body}),
         ("PATCH", f"/webhooks/{webhook}", body),
     ):
         found = {
             each["field"]: each["message"]
-            for each in refused(sqlite_api.ask(method, path, whole), 422)["details"]
+            for each in expect_error(sqlite_api.request(method, path, whole), 422)["details"]
         }
         assert list(found) == [field]
         assert all(word in found[field] for word in words), found
@@ -99,13 +99,13 @@ def test_an_unusable_webhook_is_refused_with_a_remedy(
 
 @pytest.mark.parametrize("secret", WEAK.values(), ids=WEAK.keys())
 def test_a_weak_or_malformed_secret_is_refused_and_not_repeated(sqlite_api: Api, secret: str) -> None:
-    webhook = good(sqlite_api.ask("POST", "/webhooks", HOOK), 201)["webhookId"]
+    webhook = expect_success(sqlite_api.request("POST", "/webhooks", HOOK), 201)["webhookId"]
     for path, body in (
         ("/webhooks", {**HOOK, "secret": secret}),
         (f"/webhooks/{webhook}/rotate", {"secret": secret}),
     ):
-        answer = sqlite_api.ask("POST", path, body)
-        (problem,) = refused(answer, 422)["details"]
+        answer = sqlite_api.request("POST", path, body)
+        (problem,) = expect_error(answer, 422)["details"]
         assert problem["field"] == "secret"
         assert json.dumps(secret)[1:-1] not in answer.text.replace("secret", "") or secret == "secret"
 
@@ -114,24 +114,28 @@ def test_a_weak_or_malformed_secret_is_refused_and_not_repeated(sqlite_api: Api,
     "secret", [SECRET, "whsec_" + STRONG, "whsec_" + base64.b64encode(b"x" * 24).decode()]
 )
 def test_documented_and_standard_secrets_are_accepted(sqlite_api: Api, secret: str) -> None:
-    good(sqlite_api.ask("POST", "/webhooks", {**HOOK, "secret": secret}), 201)
+    expect_success(sqlite_api.request("POST", "/webhooks", {**HOOK, "secret": secret}), 201)
 
 
 def test_unknown_fields_of_a_webhook_are_stored_and_returned(sqlite_api: Api) -> None:
-    made = good(
-        sqlite_api.ask("POST", "/webhooks", {**HOOK, "description": "CI", "owner": {"team": "qa"}}), 201
+    made = expect_success(
+        sqlite_api.request("POST", "/webhooks", {**HOOK, "description": "CI", "owner": {"team": "qa"}}), 201
     )
-    shown = good(sqlite_api.ask("GET", f"/webhooks/{made['webhookId']}"), 200)
+    shown = expect_success(sqlite_api.request("GET", f"/webhooks/{made['webhookId']}"), 200)
     assert (shown["description"], shown["owner"]) == ("CI", {"team": "qa"})
 
 
 def test_what_describes_a_webhook_is_bounded_with_what_is_stored(sqlite_api: Api) -> None:
-    assert fields(sqlite_api.ask("POST", "/webhooks", {**HOOK, "notes": "x" * 70_000})) == {"notes"}
-    made = good(sqlite_api.ask("POST", "/webhooks", {**HOOK, "notes": "x" * 40_000}), 201)
+    assert invalid_fields(sqlite_api.request("POST", "/webhooks", {**HOOK, "notes": "x" * 70_000})) == {
+        "notes"
+    }
+    made = expect_success(sqlite_api.request("POST", "/webhooks", {**HOOK, "notes": "x" * 40_000}), 201)
     path = f"/webhooks/{made['webhookId']}"
-    assert fields(sqlite_api.ask("PATCH", path, {"owner": "x" * 30_000})) == {"notes"}
-    assert "owner" not in good(sqlite_api.ask("GET", path), 200)
-    good(sqlite_api.ask("PATCH", path, {"notes": "y" * 60_000}), 200)  # in place of what there was
+    assert invalid_fields(sqlite_api.request("PATCH", path, {"owner": "x" * 30_000})) == {"notes"}
+    assert "owner" not in expect_success(sqlite_api.request("GET", path), 200)
+    expect_success(
+        sqlite_api.request("PATCH", path, {"notes": "y" * 60_000}), 200
+    )  # in place of what there was
 
 
 def test_custom_headers_are_sent_stored_encrypted_and_shown_masked(
@@ -139,30 +143,32 @@ def test_custom_headers_are_sent_stored_encrypted_and_shown_masked(
 ) -> None:
     name = f"headers-{hooks.data_dir.parent.name}"
     headers = {"Authorization": "Bearer s3cr3t-token", "X-Team": "quality-assurance"}
-    answer = hooks.ask(
+    answer = hooks.request(
         "POST", "/webhooks", {"url": subscribers.url(name), "events": EVENTS, "headers": headers}
     )
-    webhook = good(answer, 201)
+    webhook = expect_success(answer, 201)
     masks = dict.fromkeys(headers, "***")
     path = f"/webhooks/{webhook['webhookId']}"
     page = hooks.page(path).text
     assert "Authorization: ***" in page
-    for shown in (answer.text, hooks.ask("GET", path).text, hooks.ask("GET", "/webhooks").text, page):
+    for shown in (answer.text, hooks.request("GET", path).text, hooks.request("GET", "/webhooks").text, page):
         assert "s3cr3t" not in shown
         assert "quality-assurance" not in shown
     assert webhook["headers"] == masks
     stored = [file.read_bytes() for file in hooks.data_dir.iterdir() if file.is_file()]
     assert not any(b"s3cr3t" in each for each in stored)
-    good(hooks.ask("POST", f"{path}/validate", {}), 200)
-    changed = good(hooks.ask("PATCH", path, {"headers": {**masks, "X-Team": "support-team"}}), 200)
+    expect_success(hooks.request("POST", f"{path}/validate", {}), 200)
+    changed = expect_success(
+        hooks.request("PATCH", path, {"headers": {**masks, "X-Team": "support-team"}}), 200
+    )
     assert changed["headers"] == masks
     hooks.submit(hooks.create(), tests=[result()])
     wait_for(lambda: len(subscribers.of(name)) > 1)
     first, later = subscribers.of(name)[0], subscribers.of(name)[-1]
     assert first.headers["authorization"] == later.headers["authorization"] == "Bearer s3cr3t-token"
     assert (first.headers["x-team"], later.headers["x-team"]) == ("quality-assurance", "support-team")
-    good(hooks.ask("PATCH", path, {"headers": {}}), 200)
-    assert good(hooks.ask("GET", path), 200)["headers"] == {}
+    expect_success(hooks.request("PATCH", path, {"headers": {}}), 200)
+    assert expect_success(hooks.request("GET", path), 200)["headers"] == {}
 
 
 SECRETS = {
@@ -185,16 +191,16 @@ def test_secrets_in_a_url_are_masked_and_the_rest_is_readable(url: str, shown: s
 
 def test_a_url_with_secrets_is_whole_for_its_creator_and_masked_for_all_others(sqlite_api: Api) -> None:
     url = "https://hooks.slack.com/services/T00000000/B00000000/ABCDEFGHIJKLMNOPQRSTUVWX?token=s3cr3t"
-    made = good(sqlite_api.ask("POST", "/webhooks", {**HOOK, "url": url}), 201)
+    made = expect_success(sqlite_api.request("POST", "/webhooks", {**HOOK, "url": url}), 201)
     assert made["url"] == url
     path = f"/webhooks/{made['webhookId']}"
     for shown in (
-        sqlite_api.ask("GET", path).text,
-        sqlite_api.ask("GET", "/webhooks").text,
-        sqlite_api.ask("PATCH", path, {"status": "paused"}).text,
+        sqlite_api.request("GET", path).text,
+        sqlite_api.request("GET", "/webhooks").text,
+        sqlite_api.request("PATCH", path, {"status": "paused"}).text,
         sqlite_api.page("/webhooks").text,
         sqlite_api.page(path).text,
-        sqlite_api.said(),
+        sqlite_api.output(),
     ):
         assert "s3cr3t" not in shown
         assert "ABCDEFGHIJKLMNOPQRSTUVWX" not in shown
@@ -205,7 +211,7 @@ def test_each_event_of_an_execution_has_the_next_number_in_every_attempt(
 ) -> None:
     name = f"sequence-{hooks.data_dir.parent.name}"
     events = [event for event in EVENTS if event != "execution.progress"]
-    subscribers.behave[name] = answers(500)
+    subscribers.behave[name] = responds_with(500)
     policy = {"maxRetries": 5, "retryDelay": 1}
     subscribe(hooks, subscribers.url(name), events=events, retryPolicy=policy)
     other = subscribe(hooks, subscribers.url(f"{name}-ends"), events=["execution.completed"])
@@ -236,7 +242,7 @@ def test_validations_of_a_silent_endpoint_delay_no_other_request(
 
     def validate() -> requests.Response:
         with requests.Session() as session:
-            return replace(hooks, session=session).ask(
+            return replace(hooks, session=session).request(
                 "POST", f"/webhooks/{webhook['webhookId']}/validate", {}
             )
 
@@ -244,7 +250,7 @@ def test_validations_of_a_silent_endpoint_delay_no_other_request(
         waiting = [pool.submit(validate) for _ in range(66)]
         wait_for(lambda: len(subscribers.of(name)) == 66, seconds=60)
         under_way = sum(not each.done() for each in waiting)
-        good(hooks.ask("GET", "/webhooks"), 200)
+        expect_success(hooks.request("GET", "/webhooks"), 200)
         assert hooks.page("/").status_code == 200
         assert sum(not each.done() for each in waiting) == under_way > 0
-        assert {good(each.result(), 200)["status"] for each in waiting} == {"invalid"}
+        assert {expect_success(each.result(), 200)["status"] for each in waiting} == {"invalid"}

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_tms import wire
-from pytest_tms.server.domain.delivery_policy import BUSY, DAY, GIVE_UP, Response, Webhook, delay, judge
+from pytest_tms.server.domain.delivery_policy import (
+    DAY,
+    DISABLE_AFTER,
+    OVERLOADED,
+    Response,
+    Webhook,
+    decide,
+    delay,
+)
 
 NOW = 1_000_000_000_000
 
@@ -38,25 +46,32 @@ def test_delays_of_different_deliveries_differ() -> None:
 def test_a_failed_delivery_is_retried_as_often_as_the_policy_allows(code: int) -> None:
     hook = webhook(wire.RetryPolicy(max_retries=2))
     response = Response(code=code, milliseconds=1)
-    verdicts = [judge(hook, attempt, response, NOW) for attempt in (1, 2, 3)]
+    verdicts = [decide(hook, attempt, response, NOW) for attempt in (1, 2, 3)]
     assert [each.status for each in verdicts] == ["pending", "pending", "failed"]
-    assert all(bool(each.resume_at) == (code in BUSY) for each in verdicts)
+    assert all(bool(each.resume_at) == (code in OVERLOADED) for each in verdicts)
     assert not any(each.disable for each in verdicts)
 
 
 @pytest.mark.parametrize("code", [200, 201, 204, 299])
 def test_only_2xx_is_a_success(code: int) -> None:
-    verdict = judge(webhook(wire.RetryPolicy(), NOW - GIVE_UP), 1, Response(code=code, milliseconds=1), NOW)
-    assert (verdict.status, verdict.disable) == ("delivered", None)
+    decision = decide(
+        webhook(wire.RetryPolicy(), NOW - DISABLE_AFTER), 1, Response(code=code, milliseconds=1), NOW
+    )
+    assert (decision.status, decision.disable) == ("delivered", None)
 
 
 @pytest.mark.parametrize(
     ("code", "since", "disabled"),
-    [(410, None, True), (500, NOW - GIVE_UP, True), (500, NOW - GIVE_UP + 1, False), (500, None, False)],
+    [
+        (410, None, True),
+        (500, NOW - DISABLE_AFTER, True),
+        (500, NOW - DISABLE_AFTER + 1, False),
+        (500, None, False),
+    ],
 )
 def test_an_endpoint_that_is_gone_or_fails_for_five_days_is_disabled(
     code: int, since: int | None, disabled: bool
 ) -> None:
-    verdict = judge(webhook(wire.RetryPolicy(), since), 1, Response(code=code, milliseconds=1), NOW)
-    assert bool(verdict.disable) == disabled
-    assert (verdict.status == "failed") == disabled
+    decision = decide(webhook(wire.RetryPolicy(), since), 1, Response(code=code, milliseconds=1), NOW)
+    assert bool(decision.disable) == disabled
+    assert (decision.status == "failed") == disabled

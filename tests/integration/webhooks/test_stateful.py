@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from tests.helpers.api import Api, good, refused, result
+from tests.helpers.api import Api, expect_error, expect_success, result
 from tests.helpers.processes import wait_for
 from tests.helpers.subscribers import Subscribers
 from tests.integration.webhooks.conftest import EVENTS, subscribe
@@ -320,7 +320,9 @@ class Runners(RuleBasedStateMachine):
         if keyed := [message for message in self.sent if message.key]:
             message = data.draw(st.sampled_from(keyed))
             status = 201 if message.path == "/results" else 202
-            again = good(self.ask(message.path, message.body, message.key, message.token), status)
+            again = expect_success(
+                self.request(message.path, message.body, message.key, message.token), status
+            )
             now = {"executionStatus": self.model.status} if status == 202 else {}
             assert again == {**message.answer, **now}
 
@@ -328,19 +330,21 @@ class Runners(RuleBasedStateMachine):
     def the_same_again_without_a_key(self, data: st.DataObject) -> None:
         if self.sent:
             message = data.draw(st.sampled_from(self.sent))
-            answer = self.ask(message.path, message.body, "")
+            answer = self.request(message.path, message.body, "")
             if message.path == "/results":
-                good(answer, 201)
+                expect_success(answer, 201)
                 self.model.submission(message.body)
             else:
-                good(answer, 202)
+                expect_success(answer, 202)
                 self.model.event(message.body["event"], message.body["data"])
 
     @rule(data=st.data())
     def a_key_with_another_body(self, data: st.DataObject) -> None:
         if keyed := [message for message in self.sent if message.key]:
             message = data.draw(st.sampled_from(keyed))
-            refused(self.ask(message.path, {**message.body, "more": 1}, message.key, message.token), 422)
+            expect_error(
+                self.request(message.path, {**message.body, "more": 1}, message.key, message.token), 422
+            )
 
     @rule(event=st.sampled_from(EVENTS), bad=st.sampled_from(["executionId", "results", "shardId"]))
     def a_wrong_event(self, event: str, bad: str) -> None:
@@ -350,16 +354,16 @@ class Runners(RuleBasedStateMachine):
             "shardId": {"data": {"shardId": "", "tests": [result()]}},
         }
         body = {"event": event, "executionId": self.execution["executionId"], **wrong[bad]}
-        refused(self.ask(f"/webhooks{self.path}", body, ""), 422)
+        expect_error(self.request(f"/webhooks{self.path}", body, ""), 422)
 
     @rule()
     def cancel(self) -> None:
-        answer = self.api.ask("DELETE", self.path)
+        answer = self.api.request("DELETE", self.path)
         if not self.model.may_cancel:
-            assert self.model.status in refused(answer, 409)["message"]
+            assert self.model.status in expect_error(answer, 409)["message"]
             return
         is_first = self.model.status != "cancelled"
-        first, self.cancelled = self.cancelled, good(answer, 200)
+        first, self.cancelled = self.cancelled, expect_success(answer, 200)
         assert is_first or first in (None, self.cancelled)
         assert self.cancelled["status"] == "cancelled"
         self.model.cancel()
@@ -383,7 +387,7 @@ class Runners(RuleBasedStateMachine):
         kept = {(test["shardId"], test["title"]) for test in self.api.tests(self.execution)}
         assert kept == {(name, title) for name, shard in self.model.shards.items() for title in shard.tests}
         wait_for(lambda: len(self.heard()) >= len(self.model.heard))
-        good(self.api.ask("DELETE", f"/webhooks/{self.webhook['webhookId']}"), 200)
+        expect_success(self.api.request("DELETE", f"/webhooks/{self.webhook['webhookId']}"), 200)
         assert self.heard() == self.model.heard
 
     def heard(self) -> list[tuple[str, str | None, Document | None]]:
@@ -399,11 +403,11 @@ class Runners(RuleBasedStateMachine):
 
     def send(self, path: str, body: Document, status: int, keyed: bool, token: str | None = None) -> None:
         key = uuid4().hex if keyed else ""
-        answer = good(self.ask(path, body, key, token), status)
+        answer = expect_success(self.request(path, body, key, token), status)
         self.sent.append(Message(path, body, token, key, answer))
 
-    def ask(self, path: str, body: Document, key: str, token: str | None = None) -> requests.Response:
-        return self.api.ask("POST", path, body, token=token, **({"Idempotency-Key": key} if key else {}))
+    def request(self, path: str, body: Document, key: str, token: str | None = None) -> requests.Response:
+        return self.api.request("POST", path, body, token=token, **({"Idempotency-Key": key} if key else {}))
 
 
 @pytest.mark.slow

@@ -161,7 +161,7 @@ def test_an_execution_whose_timeout_passed_is_cancelled_while_a_shard_reports(
     wait_for(lambda: hooks.status(execution)["status"] == "failed")
     report = hooks.send(execution, "execution.progress", shardId="1", runner="a")
     assert report["executionStatus"] == "failed"
-    assert hooks.ask("DELETE", path).json()["status"] == "cancelled"
+    assert hooks.request("DELETE", path).json()["status"] == "cancelled"
     report = hooks.send(execution, "execution.progress", shardId="1", runner="a")
     assert report["executionStatus"] == "cancelled"
     wait_for(
@@ -253,7 +253,7 @@ def test_a_shard_without_live_reports_is_not_lost(hooks: Api) -> None:
             "happenedAt": three_hours_ago,
             "data": {"shardId": "1", "tests": [result()]},
         }
-        assert hooks.ask("POST", told_later["webhookUrl"], body).status_code == 202
+        assert hooks.request("POST", told_later["webhookUrl"], body).status_code == 202
     slow = hooks.create()
     hooks.send(slow, "execution.progress", shardId="1", interval=HOUR)
     named, unnamed = live(hooks), live(hooks)

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import requests
 
-from tests.helpers.api import Api, good, refused
+from tests.helpers.api import Api, expect_error, expect_success
 from tests.helpers.processes import wait_for
-from tests.helpers.subscribers import OK, Got, Subscribers
+from tests.helpers.subscribers import OK, ReceivedRequest, Subscribers
 from tests.integration.webhooks.conftest import subscribe
 
 
@@ -19,7 +19,7 @@ def test_concurrent_validations_with_one_key_send_one_payload(hooks: Api, subscr
     name = f"once-{hooks.data_dir.parent.name}"
     answer_now = threading.Event()
 
-    async def waits(_: Got, writer: asyncio.StreamWriter) -> None:
+    async def waits(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         await asyncio.to_thread(answer_now.wait)
         writer.write(OK)
 
@@ -28,16 +28,16 @@ def test_concurrent_validations_with_one_key_send_one_payload(hooks: Api, subscr
 
     def validate() -> requests.Response:
         with requests.Session() as session:
-            return replace(hooks, session=session).ask("POST", path, Idempotency_Key="once")
+            return replace(hooks, session=session).request("POST", path, Idempotency_Key="once")
 
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(validate)
         wait_for(lambda: subscribers.of(name))
         meanwhile = validate()
-        assert refused(meanwhile, 409)["code"] == "CONFLICT"
+        assert expect_error(meanwhile, 409)["code"] == "CONFLICT"
         assert meanwhile.headers["Retry-After"] == "1"
         answer_now.set()
-        answer = good(first.result(), 200)
+        answer = expect_success(first.result(), 200)
     assert answer["status"] == "valid"
-    assert good(validate(), 200) == answer
+    assert expect_success(validate(), 200) == answer
     assert len(subscribers.of(name)) == 1

@@ -22,8 +22,8 @@ import responses
 from pytest_tms import TmsClient, errors, wire
 from pytest_tms.client.client import MIN_COMPRESSED
 from pytest_tms.errors import ApiError
-from tests.helpers.fault_servers import Behave, answers, hangs, peer, resets
-from tests.helpers.foreign_tms import Foreign
+from tests.helpers.fault_servers import Behave, faulty_server, hangs, resets, responds_with
+from tests.helpers.foreign_tms import ForeignTms
 
 URL = "https://tms.example.com/api"
 REQUEST = wire.ExecutionRequest(test_suite="smoke", environment="dev")
@@ -51,7 +51,7 @@ def sequence(*behaves: Behave) -> Iterator[str]:
     def behave(connection: socket.socket, over: threading.Event) -> None:
         left.pop(0)(connection, over)
 
-    with peer(behave) as url:
+    with faulty_server(behave) as url:
         yield url
     assert left == []
 
@@ -335,9 +335,9 @@ BODY = json.dumps(STATUS).encode()
 
 
 def test_waits_grow_from_half_a_second(waits: list[float]) -> None:
-    busy = answers("503 Service Unavailable")
+    busy = responds_with("503 Service Unavailable")
     with (
-        sequence(busy, resets, busy, answers("200 OK", BODY)) as url,
+        sequence(busy, resets, busy, responds_with("200 OK", BODY)) as url,
         TmsClient(url, "t", retries=4) as client,
     ):
         assert client.get_execution("exec_1").execution_id == "exec_1"
@@ -358,8 +358,8 @@ def test_waits_grow_from_half_a_second(waits: list[float]) -> None:
     ],
 )
 def test_retry_after_replaces_the_backoff(waits: list[float], header: str, low: float, high: float) -> None:
-    busy = answers("503 Service Unavailable", Retry_After=header)
-    with sequence(busy, answers("200 OK", BODY)) as url, TmsClient(url, "t") as client:
+    busy = responds_with("503 Service Unavailable", Retry_After=header)
+    with sequence(busy, responds_with("200 OK", BODY)) as url, TmsClient(url, "t") as client:
         client.get_execution("exec_1")
     (seconds,) = waits
     assert low <= seconds <= high
@@ -386,7 +386,7 @@ def test_retry_after_is_a_number_or_a_date(
 
 
 def test_a_response_that_breaks_off_is_requested_again(waits: list[float]) -> None:
-    with sequence(resets, answers("200 OK", BODY)) as url, TmsClient(url, "t") as client:
+    with sequence(resets, responds_with("200 OK", BODY)) as url, TmsClient(url, "t") as client:
         assert client.get_execution("exec_1").execution_id == "exec_1"
     assert len(waits) == 1
 
@@ -442,12 +442,12 @@ def test_a_network_that_is_unreachable_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_server_that_does_not_respond_times_out() -> None:
-    with peer(hangs) as url:
+    with faulty_server(hangs) as url:
         message = unreachable(TmsClient(url, "t", retries=0, read_timeout=0.05))
     assert message.endswith(" does not answer: it timed out.")
 
 
-def test_http_at_an_https_url_is_a_failed_handshake(foreign: Foreign) -> None:
+def test_http_at_an_https_url_is_a_failed_handshake(foreign: ForeignTms) -> None:
     message = unreachable(TmsClient(foreign.url.replace("http", "https"), "t", retries=0))
     assert "does not answer: the TLS handshake failed: " in message
 
@@ -497,7 +497,7 @@ def test_a_malformed_url_or_token_is_an_error_that_does_not_show_the_token(url: 
 
 
 def test_a_token_that_no_header_can_hold_is_malformed() -> None:
-    with peer(answers("200 OK")) as url:
+    with faulty_server(responds_with("200 OK")) as url:
         message = unreachable(TmsClient(url, "tms_\N{SNOWMAN}", retries=0))
     assert message == f"{url.removesuffix('/api')} cannot be called: the URL or the token is malformed."
 
@@ -505,7 +505,7 @@ def test_a_token_that_no_header_can_hold_is_malformed() -> None:
 def test_no_log_record_has_the_token(waits: list[float], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     with (
-        sequence(resets, answers("503 Busy"), answers("200 OK", BODY)) as url,
+        sequence(resets, responds_with("503 Busy"), responds_with("200 OK", BODY)) as url,
         TmsClient(url, "tms_secret") as client,
     ):
         client.get_execution("exec_1")
@@ -521,7 +521,7 @@ def test_a_connection_that_the_server_closed_meanwhile_is_opened_again() -> None
         connection.close()  # without having announced it
         closed.set()
 
-    with peer(answers_once) as url, TmsClient(url, "t", retries=0) as client:
+    with faulty_server(answers_once) as url, TmsClient(url, "t", retries=0) as client:
         for _ in range(2):
             assert client.get_execution("exec_1").execution_id == "exec_1"
             assert closed.wait(20)
@@ -534,7 +534,7 @@ def test_a_client_leaves_no_open_socket(closes: bool) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY)
         over.wait()
 
-    with peer(stays_open) as url, warnings.catch_warnings(record=True) as seen:
+    with faulty_server(stays_open) as url, warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         client = TmsClient(url, "t", retries=0)
         client.get_execution("exec_1")

@@ -8,8 +8,8 @@ from pytest_tms.cli.doctor.findings import (
     Findings,
     NotReporting,
     describe_clock,
+    mask_credentials,
     printable,
-    without_credentials,
 )
 from pytest_tms.cli.doctor.service import examine_service
 from pytest_tms.cli.doctor.settings import read_settings
@@ -22,13 +22,16 @@ MAX_CLOCK_SKEW = 30
 def examine(arguments: tuple[str, ...], findings: Findings) -> str:
     """Fill ``findings`` and return the words of the verdict after "Reporting".
 
-    ``arguments`` are options of pytest. Raises NotReporting.
+    ``arguments`` are options of pytest.
+
+    Raises:
+        NotReporting: the run cannot report.
     """
     found = read_settings(arguments)
     masker = Masker(found.get("secrets", ()))
 
     def shown(text: str) -> str:
-        return without_credentials(masker.text(printable(text)))
+        return mask_credentials(masker.text(printable(text)))
 
     findings.rootdir = printable(found["rootdir"])
     for name, value, source in found["settings"]:

@@ -1,4 +1,4 @@
-"""The findings of `tms doctor`, and how texts of unknown origin are made safe to print."""
+"""The findings of `tms doctor`, and functions that make text of unknown origin safe to print."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass
 class Findings:
-    """What was found, without secrets.
+    """The results of the checks, without secrets.
 
     ``problems`` are errors, ``notes`` may be intended. ``clock_skew`` is the number of seconds by which the
     clock of this machine is ahead of the clock of the TMS.
@@ -41,8 +41,8 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else " " for each in text)
 
 
-def without_credentials(text: str) -> str:
-    """Return ``text`` without the credentials that a URL may contain."""
+def mask_credentials(text: str) -> str:
+    """Return ``text`` with the credentials of URLs masked."""
     return re.sub(r"//[^/@\s]*@", "//********@", text)
 
 

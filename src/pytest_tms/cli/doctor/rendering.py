@@ -1,4 +1,4 @@
-"""How `tms doctor` prints its findings for people."""
+"""Prints the findings of `tms doctor` as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the TMS responds, accepts the token, and allows the run."""
+"""Checks whether the TMS responds, accepts the token, and allows the run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from pytest_tms.cli.doctor.findings import Findings, without_credentials
+from pytest_tms.cli.doctor.findings import Findings, mask_credentials
 from pytest_tms.cli.doctor.refusals import refusals
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ TMS_TIMEOUT = 12
 def examine_service(found: dict[str, Any], findings: Findings) -> str:
     """Fill ``findings``; return why the TMS does not accept results, or an empty text.
 
-    ``found`` is the settings. The thread that calls the TMS is abandoned after ``TMS_TIMEOUT``, since a
-    server may send its response without end.
+    ``found`` are the settings. The thread that calls the TMS is abandoned after ``TMS_TIMEOUT``, since a
+    server may never complete its response.
     """
     problems: list[str] = []
 
@@ -53,7 +53,11 @@ def examine_service(found: dict[str, Any], findings: Findings) -> str:
 
 
 def _call(found: dict[str, Any], findings: Findings) -> None:
-    """Call the TMS with the token. Raises TmsError if it does not accept results with it."""
+    """Call the TMS with the token.
+
+    Raises:
+        TmsError: the TMS does not accept results with the token.
+    """
     from pytest_tms.client import TmsClient
 
     url = found["url"]
@@ -68,9 +72,13 @@ def _call(found: dict[str, Any], findings: Findings) -> None:
 
 
 def _check_token(client: TmsClient, execution: str, suite: str, environment: str, findings: Findings) -> None:
-    """Raise TmsError if the TMS refuses the token or the run.
+    """Check whether the TMS accepts the token and the run.
 
-    A server of this project describes itself and the token; another one is asked for an execution.
+    A server of this project describes itself and the token; any other server is sent a request for an
+    execution.
+
+    Raises:
+        TmsError: the TMS refuses the token or the run.
     """
     import msgspec
 
@@ -83,7 +91,7 @@ def _check_token(client: TmsClient, execution: str, suite: str, environment: str
         service = ServiceInfo()
     if (response := client.last_response) is not None:
         findings.tms = {
-            "url": without_credentials(client.base_url),
+            "url": mask_credentials(client.base_url),
             "milliseconds": round(response.elapsed.total_seconds() * 1000),
             "service": service.service,
             "version": service.version,
@@ -108,7 +116,11 @@ def _check_token(client: TmsClient, execution: str, suite: str, environment: str
 
 
 def _check_refusal_without_token(client: TmsClient) -> None:
-    """Raise NotTms unless a request without a token is refused, as every TMS does."""
+    """Check that a request without a token is refused, as every TMS does.
+
+    Raises:
+        NotTms: the request is not refused.
+    """
     from pytest_tms.errors import NotFound, NotTms, Unauthorized
 
     try:

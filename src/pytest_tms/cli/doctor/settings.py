@@ -1,4 +1,4 @@
-"""The settings that pytest reads in this folder."""
+"""Reads the settings as pytest does in this folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import threading
 import time
 from typing import IO, Any
 
-from pytest_tms.cli.doctor.findings import NotReporting, printable, without_credentials
+from pytest_tms.cli.doctor.findings import NotReporting, mask_credentials, printable
 
 PYTEST_TIMEOUT = 90
 """Seconds in which pytest must read its settings, including the start of a local TMS."""
@@ -20,25 +20,28 @@ PYTEST_TIMEOUT = 90
 def read_settings(arguments: tuple[str, ...]) -> dict[str, Any]:
     """Return the settings that pytest reads with these options.
 
-    pytest runs in another process, since a conftest.py may print, exit or block. Raises NotReporting.
-    """
-    from pytest_tms.plugin.settings_probe import MARK
+    pytest runs in another process, since a conftest.py may print, exit or block.
 
-    mark = f"tms-probe-{secrets.token_hex(8)}:"
+    Raises:
+        NotReporting: pytest cannot be started, or does not read its settings in time.
+    """
+    from pytest_tms.plugin.settings_probe import PREFIX_VARIABLE
+
+    prefix = f"tms-probe-{secrets.token_hex(8)}:"
     process = subprocess.Popen(  # noqa: S603  # pytest, by this interpreter
         [sys.executable, "-m", "pytest", "-p", "pytest_tms.plugin.settings_probe", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, MARK: mark},
+        env={**os.environ, PREFIX_VARIABLE: prefix},
     )
-    output = _Reader(process.stdout, mark)
+    output = _Reader(process.stdout, prefix)
     errors = _Reader(process.stderr)
     deadline = time.monotonic() + PYTEST_TIMEOUT
-    while not output.marked.wait(0.05) and process.poll() is None and time.monotonic() < deadline:
+    while not output.has_prefix.wait(0.05) and process.poll() is None and time.monotonic() < deadline:
         pass
     try:
-        process.wait(5 if output.marked.is_set() else 0)  # a plugin may have to clean up
+        process.wait(5 if output.has_prefix.is_set() else 0)  # a plugin may have to clean up
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -48,8 +51,8 @@ def read_settings(arguments: tuple[str, ...]) -> dict[str, Any]:
         output.join(2)  # a process that pytest started may keep the pipes open
         errors.join(2)
     for line in output.lines:
-        if line.startswith(mark):
-            found: dict[str, Any] = json.loads(line.removeprefix(mark))
+        if line.startswith(prefix):
+            found: dict[str, Any] = json.loads(line.removeprefix(prefix))
             return found
     if not has_ended:
         raise NotReporting(
@@ -59,22 +62,22 @@ def read_settings(arguments: tuple[str, ...]) -> dict[str, Any]:
 
 
 class _Reader(threading.Thread):
-    """Reads the lines of a pipe until it ends; ``marked`` is set by a line that begins with ``mark``."""
+    """Reads the lines of a pipe until it ends; a line that begins with ``prefix`` sets ``has_prefix``."""
 
-    def __init__(self, pipe: IO[bytes] | None, mark: str = "") -> None:
+    def __init__(self, pipe: IO[bytes] | None, prefix: str = "") -> None:
         super().__init__(daemon=True)
         self.lines: list[str] = []
-        self.marked = threading.Event()
+        self.has_prefix = threading.Event()
         self._pipe = pipe
-        self._mark = mark
+        self._prefix = prefix
         self.start()
 
     def run(self) -> None:
         for line in self._pipe or ():
             text = line.decode("utf-8", "replace").rstrip("\r\n")
             self.lines.append(text)
-            if self._mark and text.startswith(self._mark):
-                self.marked.set()
+            if self._prefix and text.startswith(self._prefix):
+                self.has_prefix.set()
 
 
 def _reason(status: int, output: _Reader, errors: _Reader) -> str:
@@ -84,4 +87,4 @@ def _reason(status: int, output: _Reader, errors: _Reader) -> str:
     reason = candidates[0] if candidates else f"it exits with status {status}; check conftest.py"
     if causes := [line[1:].strip() for line in printed if line.startswith("E  ")]:
         reason = f"{reason} {causes[-1]}"
-    return without_credentials(printable(reason))
+    return mask_credentials(printable(reason))

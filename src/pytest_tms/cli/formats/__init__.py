@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from pytest_tms import wire
 from pytest_tms.cli.formats.node_ids import NodeIds
-from pytest_tms.cli.formats.source import Source
+from pytest_tms.cli.formats.report_file import ReportFile
 
 MAX_PROBLEMS = 20
 """Problems of one file that are named."""
@@ -47,7 +47,7 @@ class Unreadable:
         return iter(())
 
 
-def read_report(source: Source, node_ids: NodeIds) -> Report:
+def read_report(source: ReportFile, node_ids: NodeIds) -> Report:
     """Return the report in ``source``; the beginning of its text determines the format."""
     text = source.text()
     head = ""
@@ -73,7 +73,7 @@ def read_report(source: Source, node_ids: NodeIds) -> Report:
     return Unreadable(f"{source.name} {UNKNOWN_FORMAT}")
 
 
-def _json_report(head: str, source: Source, text: Iterator[str], node_ids: NodeIds) -> Report:
+def _json_report(head: str, source: ReportFile, text: Iterator[str], node_ids: NodeIds) -> Report:
     """Return the report in a JSON document, or in lines of JSON."""
     if REPORT_LOG.search(head):
         from pytest_tms.cli.formats.report_log import ReportLog

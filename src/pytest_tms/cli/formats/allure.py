@@ -29,7 +29,7 @@ from pytest_tms.cli.formats.fields import (
 )
 from pytest_tms.cli.formats.json_reader import JsonReader
 from pytest_tms.cli.formats.node_ids import NodeIds
-from pytest_tms.cli.formats.source import Source
+from pytest_tms.cli.formats.report_file import ReportFile
 
 RESULT = "-result.json"
 CONTAINER = "-container.json"
@@ -45,7 +45,7 @@ STATUSES: dict[str, tuple[wire.TestStatus, str]] = {
 """Status and outcome. A status that is missing or another word is a failure."""
 SUITES = ("parentSuite", "suite", "subSuite")
 """Labels with the names of the suites, the outermost first."""
-KNOWN = {
+NOT_PROPERTIES = {
     *("name", "status", "statusDetails", "stage", "start", "stop", "labels", "parameters", "steps"),
     *("attachments", "uuid", "titlePath"),
 }
@@ -54,7 +54,7 @@ KNOWN = {
 
 @dataclass(frozen=True)
 class Fixture:
-    """A setup or teardown in a container: what it failed with, if it did, and its files."""
+    """A setup or teardown in a container: its error and traceback, if it failed, and its files."""
 
     error: str | None
     longrepr: str | None
@@ -62,10 +62,10 @@ class Fixture:
 
 
 @dataclass
-class ResultFile:
+class AttemptFile:
     """One attempt of a test."""
 
-    source: Source
+    source: ReportFile
     start: float
     fixtures: list[Fixture] = field(default_factory=list)
 
@@ -78,7 +78,7 @@ class AllureReport:
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        sources: Sequence[ReportFile],
         node_ids: NodeIds,
         *,
         text: Iterator[str] | None = None,
@@ -104,7 +104,7 @@ class AllureReport:
         if self._text is not None:
             document = self._read(self._sources[0], self._text)
             if document is not None:
-                yield self._result([(ResultFile(self._sources[0], 0), document)], 0)
+                yield self._result([(AttemptFile(self._sources[0], 0), document)], 0)
             return
         for files in self._group():
             attempts = []
@@ -118,10 +118,10 @@ class AllureReport:
 
     # Files --------------------------------------------------------------------------------------
 
-    def _group(self) -> list[list[ResultFile]]:
+    def _group(self) -> list[list[AttemptFile]]:
         """Return the files of each test, the newest last."""
-        tests: dict[str, list[ResultFile]] = {}
-        by_uuid: dict[str, ResultFile] = {}
+        tests: dict[str, list[AttemptFile]] = {}
+        by_uuid: dict[str, AttemptFile] = {}
         containers: dict[str, tuple[list[str], list[Fixture]]] = {}
         for source in self._sources:
             document = self._read(source, source.text())
@@ -133,7 +133,7 @@ class AllureReport:
                 containers[uuid] = (names, _fixtures(document, source.folder))
                 continue
             start = document.get("start")
-            file = ResultFile(source, start if isinstance(start, (int, float)) else 0)
+            file = AttemptFile(source, start if isinstance(start, (int, float)) else 0)
             by_uuid[uuid] = file
             tests.setdefault(text_field(document.get("historyId")) or f"\n{source.name}", []).append(file)
         missing = set()
@@ -150,7 +150,7 @@ class AllureReport:
             )
         return [sorted(files, key=lambda file: file.start) for files in tests.values()]
 
-    def _read(self, source: Source, text: Iterator[str]) -> dict[str, Any] | None:
+    def _read(self, source: ReportFile, text: Iterator[str]) -> dict[str, Any] | None:
         """Return the object in a file; None if it cannot be read, which is a problem."""
         try:
             return JsonReader(text).document()
@@ -167,7 +167,7 @@ class AllureReport:
 
     # Results ------------------------------------------------------------------------------------
 
-    def _result(self, attempts: list[tuple[ResultFile, dict[str, Any]]], retries: int) -> wire.TestResult:
+    def _result(self, attempts: list[tuple[AttemptFile, dict[str, Any]]], retries: int) -> wire.TestResult:
         """Return the result of a test; ``attempts`` are the newest of ``retries`` + 1."""
         file, document = attempts[-1]
         attempt = _attempt(file, document)
@@ -207,7 +207,7 @@ def _outcome(item: dict[str, Any]) -> tuple[wire.TestStatus, str]:
     return status, outcome
 
 
-def _attempt(file: ResultFile, document: dict[str, Any]) -> wire.Attempt:
+def _attempt(file: AttemptFile, document: dict[str, Any]) -> wire.Attempt:
     """Return one attempt, with the files of its steps and fixtures, and the failures of its fixtures."""
     status, outcome = _outcome(document)
     details = mapping(document.get("statusDetails"))
@@ -319,8 +319,8 @@ def _parameters(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _properties(document: dict[str, Any], labels: dict[str, list[str]]) -> dict[str, Any]:
-    """Return the labels, the details of the status, and the members that no field of a result takes."""
-    others = {name: document[name] for name in list(document)[:MAX_ITEMS] if name not in KNOWN}
+    """Return the labels, the details of the status, and the members that have no field of a result."""
+    others = {name: document[name] for name in list(document)[:MAX_ITEMS] if name not in NOT_PROPERTIES}
     details = mapping(document.get("statusDetails"))
     flags = {name: details[name] for name in ("known", "muted", "flaky") if details.get(name)}
     single = {name: values[0] if len(values) == 1 else values for name, values in labels.items()}

@@ -10,24 +10,24 @@ from typing import Literal
 from pytest_tms import wire
 from pytest_tms.text import clean
 
-Kind = Literal["screenshot", "video", "trace", "log"]
+ArtifactKind = Literal["screenshot", "video", "trace", "log"]
 
-SUFFIXES: Mapping[str, Kind] = {
+SUFFIXES: Mapping[str, ArtifactKind] = {
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".avif"), "screenshot"),
     **dict.fromkeys((".webm", ".mp4", ".mov", ".avi", ".mkv"), "video"),
     ".zip": "trace",
 }
 """Kinds by the end of a file's name; other files are of the kind ``log``."""
-CONTENT_TYPES: Mapping[str, Kind] = {"image": "screenshot", "video": "video"}
+CONTENT_TYPES: Mapping[str, ArtifactKind] = {"image": "screenshot", "video": "video"}
 """Kinds by the first part of the content type."""
 MAX_PATH_LENGTH = 4096
 """Characters of a path."""
 MAX_ARTIFACTS = 1000
 """Artifacts of one test."""
 
-MARK = r"\[\[ATTACHMENT\|(.{1,4096}?)\]\](?!\])"
-ANYWHERE = re.compile(MARK)
-LINE = re.compile(rf"(?m)^[^\S\n]*{MARK}[^\S\n]*(?:\n|\Z)")
+ATTACHMENT = r"\[\[ATTACHMENT\|(.{1,4096}?)\]\](?!\])"
+ANYWHERE = re.compile(ATTACHMENT)
+LINE = re.compile(rf"(?m)^[^\S\n]*{ATTACHMENT}[^\S\n]*(?:\n|\Z)")
 PROPERTY = re.compile(r"(?:.*[_.:-])?attachments?(?:[_.:-]?\d+)?|playwright_(?:screenshot|video|trace)", re.I)
 """Names of properties whose value is a path."""
 FILE_PROPERTY = re.compile(r"screenshots?|videos?|traces?", re.I)
@@ -35,7 +35,7 @@ FILE_PROPERTY = re.compile(r"screenshots?|videos?|traces?", re.I)
 
 
 def in_output(text: str) -> tuple[list[str], str]:
-    """Return the paths that captured output names, and the output without the lines that only do that."""
+    """Return the paths that captured output names, and the output without the lines that only name a path."""
     if "[[ATTACHMENT|" not in text:
         return [], text
     paths = [path.strip() for path in ANYWHERE.findall(text)]

@@ -28,12 +28,12 @@ from pytest_tms.cli.formats.fields import (
 )
 from pytest_tms.cli.formats.json_reader import JsonReader
 from pytest_tms.cli.formats.node_ids import NodeIds
-from pytest_tms.cli.formats.source import Source
+from pytest_tms.cli.formats.report_file import ReportFile
 from pytest_tms.cli.formats.status_words import outcome_of_words
 
 RUN_PROPERTIES = ("tool", "environment", "extra")
-"""Objects beside the tests, which describe the whole run."""
-KNOWN = {
+"""Objects that describe the whole run."""
+NOT_PROPERTIES = {
     *("name", "status", "rawStatus", "duration", "start", "stop", "suite", "filePath", "message", "trace"),
     *("tags", "labels", "retries", "retryAttempts", "flaky", "stdout", "stderr", "threadId", "parameters"),
     *("steps", "attachments", "screenshot"),
@@ -44,7 +44,7 @@ KNOWN = {
 class CtrfReport:
     """One file; see ``Report``. Totals that exceed the tests in it end the shard as error."""
 
-    def __init__(self, source: Source, text: Iterator[str], node_ids: NodeIds) -> None:
+    def __init__(self, source: ReportFile, text: Iterator[str], node_ids: NodeIds) -> None:
         self.status: wire.SubmittedStatus | None = None
         self.problems: list[str] = []
         self.properties: dict[str, dict[str, Any]] = {}
@@ -62,10 +62,10 @@ class CtrfReport:
             yield from self._document()
         except (OSError, ValueError) as error:
             kept = f"; {self._tests} tests before it are kept" if self._tests else ""
-            what = reason(error)
-            if not what.startswith("line "):
-                what = f"line {self._reader.line}: {what}"
-            self._add_problem(f"{what}{kept}: write the report again and submit it again")
+            problem = reason(error)
+            if not problem.startswith("line "):
+                problem = f"line {self._reader.line}: {problem}"
+            self._add_problem(f"{problem}{kept}: write the report again and submit it again")
         else:
             self._check()
         self._reader = JsonReader(iter(()))
@@ -98,7 +98,7 @@ class CtrfReport:
             self._reader.value()
 
     def _check(self) -> None:
-        """Compare the totals with the tests: what was counted and not written is never green."""
+        """Compare the totals with the tests: if tests are missing, the shard must not pass."""
         tests, failed = (milliseconds_field(self._summary.get(name)) or 0 for name in ("tests", "failed"))
         if self._malformed:
             self._add_problem(f"{self._malformed} of its tests are not objects: write the report again")
@@ -237,8 +237,8 @@ def _lines(value: object) -> str | None:
 
 
 def _properties(test: dict[str, Any], outcome: str) -> dict[str, Any]:
-    """Return the labels, and the members that no field of a result takes."""
-    others = {name: test[name] for name in list(test)[:MAX_ITEMS] if name not in KNOWN}
+    """Return the labels, and the members that have no field of a result."""
+    others = {name: test[name] for name in list(test)[:MAX_ITEMS] if name not in NOT_PROPERTIES}
     for name in ("labels", "parameters"):
         if not isinstance(test.get(name), dict):
             others[name] = test.get(name)

@@ -1,4 +1,4 @@
-"""Durations as test runners write them, in any locale and unit."""
+"""Parses durations as test runners write them, in any locale and unit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 MAX_LENGTH = 64
 MAX_SECONDS = 1e9
-"""About thirty years; what is longer is not a duration."""
+"""About thirty years; a longer value is not a duration."""
 
 UNITS = {
     "d": 86_400.0,
@@ -49,7 +49,7 @@ _CHARACTERS = str.maketrans(
 def milliseconds(text: str | None) -> int | None:
     """Return a duration in whole milliseconds; a number without a unit is seconds.
 
-    Returns None for what is not a duration, is negative, or is longer than ``MAX_SECONDS``.
+    None if the text is not a duration, or is negative or longer than ``MAX_SECONDS``.
     """
     seconds = _seconds(text or "")
     return None if seconds is None or not 0 <= seconds < MAX_SECONDS else round(seconds * 1000)

@@ -32,7 +32,7 @@ def message_and_body(message: str, body: str) -> str:
 
 
 def repeats(body: str, message: str) -> bool:
-    """Return whether a text contains the words of a message, whatever the white space between them."""
+    """Return whether a text contains the words of a message, with any white space between them."""
     body = re.sub(r"(?m)^E ", "", body)  # pytest writes it before each line of a message
     body, message = (" ".join(text.split()) for text in (body, message))
     start = -1

@@ -1,4 +1,4 @@
-"""Values of JSON reports as the fields of a result, whatever type they have."""
+"""Converts values of JSON reports, which may have any type, to fields of a result."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def property_values(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tag(name: str) -> str:
-    """Return a tag as a result has it."""
+    """Return a tag with the leading ``@`` that results have."""
     return name if name.startswith("@") else f"@{name}"
 
 
@@ -91,10 +91,10 @@ def time_field(value: object) -> str | None:
 
 def failure_fields(message: object, trace: object) -> tuple[str | None, str | None]:
     """Return ``error`` and ``longrepr`` of a message and a traceback."""
-    said = (text_field(message) or "").strip()
+    summary = (text_field(message) or "").strip()
     body = (text_field(trace) or "").strip("\r\n")
-    error = error_of(said, body)
-    return error, clip(longrepr_of(said, body, error)) or None
+    error = error_of(summary, body)
+    return error, clip(longrepr_of(summary, body, error)) or None
 
 
 def _milliseconds_of_time(value: object) -> int | None:

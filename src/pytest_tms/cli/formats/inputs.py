@@ -9,14 +9,14 @@ from pathlib import Path
 from pytest_tms.cli.formats import Report, Unreadable, read_report, reason
 from pytest_tms.cli.formats.allure import CONTAINER, RESULT, AllureReport
 from pytest_tms.cli.formats.node_ids import NodeIds
-from pytest_tms.cli.formats.source import Source
+from pytest_tms.cli.formats.report_file import ReportFile
 
 SUFFIXES = (".xml", ".json", ".jsonl", ".xml.gz", ".json.gz", ".jsonl.gz")
 """Ends of the names of reports in a folder."""
 
 
 def find_files(arguments: Sequence[Path]) -> list[Path]:
-    """Return the paths that the arguments name; a pattern that is not a path stands for what it matches."""
+    """Return the paths that the arguments name; a pattern that is not a path is replaced by its matches."""
     found: list[Path] = []
     for argument in arguments:
         if _exists(argument) or not has_magic(str(argument)):
@@ -35,7 +35,7 @@ def exists(path: Path) -> bool:
 def read_reports(paths: Sequence[Path], node_ids: NodeIds) -> Iterator[tuple[str, Report]]:
     """Yield each report with its name. Allure's results of one folder are one report.
 
-    A folder without Allure's results stands for the reports in it and below it. Other files beside Allure's
+    Of a folder without Allure's results, the reports in it and below it are read. Other files beside Allure's
     results are attachments and settings of Allure, and are left out.
     """
     allure: dict[Path, list[Path]] = {}
@@ -46,11 +46,11 @@ def read_reports(paths: Sequence[Path], node_ids: NodeIds) -> Iterator[tuple[str
         if str(path) != "-" and _is_folder(path):
             yield from _read_folder(path, node_ids)
         elif path.parent not in allure or str(path) == "-":
-            source = Source(None if str(path) == "-" else path)
+            source = ReportFile(None if str(path) == "-" else path)
             yield source.name, read_report(source, node_ids)
         elif path.name.endswith((RESULT, CONTAINER)) and (files := allure[path.parent]):
             name = str(path) if len(files) == 1 else str(path.parent)
-            yield name, AllureReport([Source(file) for file in files], node_ids)
+            yield name, AllureReport([ReportFile(file) for file in files], node_ids)
             allure[path.parent] = []
 
 
@@ -58,7 +58,7 @@ def _read_folder(folder: Path, node_ids: NodeIds) -> Iterator[tuple[str, Report]
     try:
         files = sorted(path for path in folder.iterdir() if path.name.endswith((RESULT, CONTAINER)))
         if files:
-            yield str(folder), AllureReport(list(map(Source, files)), node_ids, is_whole_folder=True)
+            yield str(folder), AllureReport(list(map(ReportFile, files)), node_ids, is_whole_folder=True)
             return
         found = sorted(
             path
@@ -73,7 +73,7 @@ def _read_folder(folder: Path, node_ids: NodeIds) -> Iterator[tuple[str, Report]
     allure = {path.parent for path in found if path.name.endswith((RESULT, CONTAINER))}
     for path in found:
         if path.parent not in allure:
-            yield str(path), read_report(Source(path), node_ids)
+            yield str(path), read_report(ReportFile(path), node_ids)
     for below in sorted(allure):
         yield from _read_folder(below, node_ids)
 
@@ -81,7 +81,7 @@ def _read_folder(folder: Path, node_ids: NodeIds) -> Iterator[tuple[str, Report]
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # its reader will name it
+    except OSError:  # reported when the file is read
         return True
 
 

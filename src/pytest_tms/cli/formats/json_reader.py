@@ -1,4 +1,4 @@
-"""JSON read in parts, so that memory holds one value of a large document at a time."""
+"""Reads JSON in parts, so that memory holds one value of a large document at a time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ class JsonReader:
     """Walks through one JSON document.
 
     ``members`` and ``elements`` enter an object or an array; the caller reads each value with ``value``, or
-    enters it, before the next step. Every method raises ValueError, with the line, if the text is not JSON or
-    a value is too large, and what the text itself raises.
+    enters it, before the next step.
+
+    Raises:
+        ValueError: the text is not JSON, or a value is too large; the message names the line. Exceptions of
+            the text itself are not caught.
     """
 
     def __init__(self, text: Iterator[str], *, skipped_lines: int = 0) -> None:
@@ -88,7 +91,7 @@ class JsonReader:
             except RecursionError:
                 self._fail("a value nests too deeply")
             is_complete = not isinstance(value, (int, float)) or end < len(self._buffer) - MARGIN
-            if is_complete or self._is_ended:  # a number may go on after "1." or "1e"
+            if is_complete or self._is_ended:  # a number may continue after "1." or "1e"
                 self._position = end
                 return value
             self._read_more()
@@ -140,8 +143,8 @@ class JsonReader:
         self._buffer = "".join(pieces)
         return length > 0
 
-    def _fail(self, what: str) -> NoReturn:
-        raise ValueError(f"line {self.line}: {what}") from None
+    def _fail(self, problem: str) -> NoReturn:
+        raise ValueError(f"line {self.line}: {problem}") from None
 
 
 def _no_number(_: str) -> None:

@@ -1,4 +1,4 @@
-"""Unique node ids for tests with equal names."""
+"""Assigns unique node ids to tests with equal names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file of pytest-reportlog, read as results by the recorder that the plugin uses, too."""
+"""Reads files of pytest-reportlog as results, with the recorder of the plugin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_tms import wire
 from pytest_tms.cli.formats import reason
 from pytest_tms.cli.formats.bounded_text import clip
 from pytest_tms.cli.formats.node_ids import NodeIds
-from pytest_tms.cli.formats.source import Source
+from pytest_tms.cli.formats.report_file import ReportFile
 from pytest_tms.plugin.results.outcomes import not_collected
 from pytest_tms.plugin.results.recorder import Recorder
 
@@ -28,7 +28,7 @@ ENDS: dict[object, wire.SubmittedStatus] = {2: "cancelled", 3: "error", 4: "erro
 class ReportLog:
     """One file; see ``Report``. A line that is not a report is left out, and is a problem."""
 
-    def __init__(self, source: Source, text: Iterator[str], node_ids: NodeIds) -> None:
+    def __init__(self, source: ReportFile, text: Iterator[str], node_ids: NodeIds) -> None:
         self.status: wire.SubmittedStatus | None = "error"  # until the end of the session is read
         self.problems: list[str] = []
         self.properties: dict[str, dict[str, Any]] = {}
@@ -69,8 +69,8 @@ class ReportLog:
         if self._bad_lines > 1:
             self._problem(f"{self._bad_lines - 1} more lines are not lines of pytest-reportlog")
         if not self._is_finished and not self.problems:
-            what = "the session did not end; its tests are kept: submit the log after pytest has ended"
-            self._problem(f"line {self._line}: {what}")
+            problem = "the session did not end; its tests are kept: submit the log after pytest has ended"
+            self._problem(f"line {self._line}: {problem}")
         if self._is_broken:
             self.status = "error"
 
@@ -114,15 +114,15 @@ class ReportLog:
         except Exception:  # a line may hold anything
             self._bad_lines += 1
             if self._bad_lines == 1:
-                what = "this is not a line of pytest-reportlog; the other lines are kept"
+                problem = "this is not a line of pytest-reportlog; the other lines are kept"
                 truncated = "" if line.rstrip().endswith("}") else " (the line is truncated)"
                 self._problem(
-                    f"line {self._line}: {what}{truncated}: run the tests again and submit it again"
+                    f"line {self._line}: {problem}{truncated}: run the tests again and submit it again"
                 )
-            return self._given_up(report)
+            return self._without_details(report)
         return None
 
-    def _given_up(self, report: object) -> wire.TestResult | None:
+    def _without_details(self, report: object) -> wire.TestResult | None:
         """Return a result with the outcome alone, for a report that the recorder cannot read."""
         try:
             return self._recorder.give_up(report) if isinstance(report, pytest.TestReport) else None

@@ -1,4 +1,4 @@
-"""Words for the outcome of a test that runners use beside passed, failed and skipped."""
+"""Words of test runners for outcomes, in addition to passed, failed and skipped."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Totals:
     def __init__(self) -> None:
         self.duration = 0.0
         self.properties: dict[str, dict[str, Any]] = {}
-        self._room = MAX_PROPERTIES
+        self._remaining = MAX_PROPERTIES
         self._counts = {"passed": 0, "failed": 0, "skipped": 0}
         self._flaky = 0
         self._files: dict[str, list[str]] = {}
@@ -40,8 +40,8 @@ class Totals:
         for suite, properties in report.properties.items():
             for name, value in properties.items():
                 size = len(suite) + len(name) + len(str(value))
-                if size <= self._room:
-                    self._room -= size
+                if size <= self._remaining:
+                    self._remaining -= size
                     self.properties.setdefault(suite, {})[name] = value
 
     def _keep(self, artifacts: Any) -> None:

@@ -1,4 +1,4 @@
-"""XML as some writers produce it, made well-formed: illegal characters and references are replaced."""
+"""Makes damaged XML well-formed: replaces illegal characters and references."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Repair:
         self._held = ""
 
     def feed(self, chunk: str) -> str:
-        """Return what can be parsed of the text so far."""
+        """Return the part of the text so far that can be parsed."""
         text = self._held + ILLEGAL.sub("\ufffd", chunk)
         end = max(text.rfind(start, -MAX_PARTIAL) for start in "&<]")
         if end >= 0 and text.startswith("]", end) and text[end - 1 : end] == "]":
@@ -32,7 +32,7 @@ class Repair:
         return self._repair(text[:end] if end >= 0 else text)
 
     def finish(self) -> str:
-        """Return the rest."""
+        """Return the remaining text."""
         held, self._held = self._held, ""
         return self._repair(held)
 
@@ -54,7 +54,7 @@ class Repair:
 
 
 def _reference(found: re.Match[str]) -> str:
-    """Return a reference that every XML parser knows, for one that it may not."""
+    """Return a reference that every XML parser supports, in place of the found one."""
     hexadecimal, decimal, name = found.groups()
     if name:
         characters = html5.get(name)

@@ -1,1 +1,1 @@
-"""From pytest's reports to the results of tests."""
+"""Converts the reports of pytest to results of tests."""

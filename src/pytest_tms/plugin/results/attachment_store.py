@@ -1,4 +1,4 @@
-"""Writes the bytes that tests attach to files."""
+"""Writes attached bytes to files."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ MAX_WARNING = 500
 class AttachmentStore:
     """Writes attached bytes, also while a test replaces names of the standard library.
 
-    Create it when the session starts, before pyfakefs or mocks replace what it binds. ``warnings`` are
-    sentences about what could not be kept.
+    Create it when the session starts, before pyfakefs or mocks replace the functions that it binds.
+    ``warnings`` are sentences about attachments that could not be kept.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class AttachmentStore:
         return f"{self._getcwd()}{os.sep}{path}"
 
     def as_path(self, path: str) -> Path:
-        """Return a path as an object of the real class, unless a fake file system broke that."""
+        """Return a path as an object of the real class, even while a fake file system replaces it."""
         try:
             return self._path(path)
         except Exception:

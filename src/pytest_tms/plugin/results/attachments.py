@@ -1,4 +1,4 @@
-"""Files of tests: their kinds, and where they are kept until they are reported."""
+"""Kinds of attached files, and the stash keys that hold attachments until they are reported."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 
 from pytest_tms.plugin.results.attachment_store import AttachmentStore
 
-Kind = Literal["screenshot", "video", "trace", "log", "file"]
+AttachmentKind = Literal["screenshot", "video", "trace", "log", "file"]
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, AttachmentKind] = {
     ".png": "screenshot",
     ".jpg": "screenshot",
     ".jpeg": "screenshot",
@@ -24,7 +24,7 @@ KINDS: dict[str, Kind] = {
 """The kinds of files by the suffix of their names; any other is a ``file``."""
 
 ATTACHED: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
-"""On a test: what it attached, as ``artifacts`` (name, kind, path) and ``properties``, plain values."""
+"""On a test: its attachments, as ``artifacts`` (name, kind, path) and ``properties``, plain values."""
 
 REPORTING: pytest.StashKey[dict[str, str]] = pytest.StashKey()
 """On the config of a reporting process: ``execution`` (if it is known), ``shard``, ``journal``, the

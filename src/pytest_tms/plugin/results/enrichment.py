@@ -1,4 +1,4 @@
-"""Enrichment: what only the process that runs a test has, its tags, parameters, files and number of attempts.
+"""Enrichment: adds data to reports that only the process that runs a test has: tags, parameters, attempts.
 
 Runs in the only process, or in each xdist worker, and adds one attribute of plain values to reports; xdist
 transfers it to the controller, where the recorder removes it.
@@ -69,7 +69,7 @@ class Enricher:
         Call it with every report: not every loop reports a setup.
         """
         item = self._item
-        # The location of the test that runs is one object; to compare node ids costs more.
+        # The location of the running test is one object, so ``is`` is faster than comparing node ids.
         if item is None or (report.location is not item.location and report.nodeid != item.nodeid):
             item = self._find(report.nodeid)
         if item is self._described and report.when != "setup":
@@ -143,11 +143,11 @@ class Enricher:
         self._shared = merged(self._inherited, Markers([], {}, {}))
 
     def _describe(self, item: pytest.Item) -> dict[str, Any]:
-        """Return what is the test's own, and what its siblings share."""
+        """Return the enrichment of a test: its own markers and parameters, and the markers of its parents."""
         case = vars(item).get("callspec")
         its = list(getattr(case, "marks", ())) if case is not None else []
         shared = [marker for marker in item.own_markers if not any(marker is each for each in its)]
-        # Decorators apply from below: arguments are kept in the order of the source.
+        # Decorators are applied from the bottom up: arguments are kept in the order of the source.
         own = self._reader.read([*its, *shared])
         if own.arguments and len(shared) > 1:
             own = own._replace(arguments=self._reader.read([*its, *reversed(shared)]).arguments)

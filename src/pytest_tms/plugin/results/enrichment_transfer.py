@@ -1,4 +1,4 @@
-"""What the process that runs a test adds to its reports, for the process that follows them.
+"""The attribute by which reports carry their enrichment from the process that runs a test to the recorder.
 
 It is one attribute of plain values. xdist and pytest-forked transfer it between processes; the recorder
 removes it from each report, before plugins that write reports to files see it.

@@ -1,4 +1,4 @@
-"""The message and the traceback of a failure, from the types that pytest and plugins use for ``longrepr``."""
+"""Message and traceback of a failure, from the types that pytest and plugins use for ``longrepr``."""
 
 from __future__ import annotations
 
@@ -120,6 +120,6 @@ def traceback(longrepr: Any) -> str:
             text = text_of(longrepr)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # whatever a plugin's representation raises
+    except BaseException:  # a plugin's representation may raise anything
         text = text_of(longrepr)
     return _LEADING_LINES.sub("", without_escapes(text)).rstrip()

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from pytest_tms.plugin.results.attachment_store import AttachmentStore
-from pytest_tms.plugin.results.attachments import ATTACHED, KINDS, REPORTING, STORE, Kind
+from pytest_tms.plugin.results.attachments import ATTACHED, KINDS, REPORTING, STORE, AttachmentKind
 from pytest_tms.plugin.results.plain_values import plain
 from pytest_tms.text import clean, text_of
 
@@ -23,7 +23,7 @@ MAX_NAME = 200
 class Tms:
     """Adds files and properties to the report of one test. In a run that does not report it does nothing.
 
-    Nothing here raises: what cannot be kept becomes a warning at the end of the run.
+    No method raises: if something cannot be kept, the end of the run shows a warning.
     """
 
     def __init__(self, item: pytest.Item) -> None:
@@ -56,7 +56,7 @@ class Tms:
         self,
         content: str | os.PathLike[str] | bytes | bytearray | memoryview,
         name: str = "",
-        kind: Kind | None = None,
+        kind: AttachmentKind | None = None,
     ) -> Path | None:
         """Keep a file, or bytes that are written to one, as an artifact of this test; from any thread.
 
@@ -89,9 +89,9 @@ class Tms:
         if path is None:
             return None
         ending = re.search(r"\.\w+$", name)
-        if kind not in get_args(Kind):
+        if kind not in get_args(AttachmentKind):
             if kind is not None:
-                kinds = ", ".join(get_args(Kind))
+                kinds = ", ".join(get_args(AttachmentKind))
                 store.warn(f"tms.attach: the kind {text_of(kind)!r} is not one of {kinds}: file is used")
             kind = "file" if kind is not None else KINDS.get(ending[0].lower() if ending else "", "file")
         kept = {"name": clean(name, limit=MAX_NAME), "kind": kind, "path": clean(path)}

@@ -13,8 +13,8 @@ from pytest_tms.text import clean
 UNTITLED = "(a test without a name)"
 
 
-def identity(nodeid: str, extra: Mapping[str, Any], worker: str = "") -> str:
-    """Return what identifies a test in its shard: its node id, and which worker or copy of it ran."""
+def identity_in_shard(nodeid: str, extra: Mapping[str, Any], worker: str = "") -> str:
+    """Return what identifies a test in its shard: its node id, with the worker or the number of the copy."""
     if worker:
         nodeid = f"{nodeid} @{worker}"
     if "copy" in extra:
@@ -46,7 +46,7 @@ _FILE = re.compile(r"[^\r\n]*\.\w{1,10}")
 def ungrouped(nodeid: str, extra: Mapping[str, Any]) -> str:
     """Return a node id without the ``@group`` that xdist's loadgroup appended to it.
 
-    The worker reports what it appended; of a test that crashed before its first report only the id is known.
+    The worker reports the appended group; of a test that crashed before its first report only the id exists.
     """
     group = extra.get("group")
     if group is None:

@@ -1,4 +1,4 @@
-"""What the reports of a test show until its result is complete: phases, attempts, subtests and files."""
+"""Collects the reports of a test until its result is complete: phases, attempts, subtests and files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pytest_tms.plugin.results.plain_values import seconds
 from pytest_tms.text import clean, text_of
 from pytest_tms.wire.results import Artifact, Subtest
 
-FAILED = ("failed", "rerun", "retried")
-"""The outcomes of a report whose phase failed: the retry plugins have their own words."""
-KNOWN = (*FAILED, "passed", "skipped")
+FAILED_OUTCOMES = ("failed", "rerun", "retried")
+"""The outcomes of a report whose phase failed; ``rerun`` and ``retried`` are those of retry plugins."""
+KNOWN_OUTCOMES = (*FAILED_OUTCOMES, "passed", "skipped")
 """The outcomes that pytest and the retry plugins write; a hook may write any other."""
 MAX_OUTCOME = 100
 """Characters of an outcome that are kept."""
@@ -39,13 +39,13 @@ class Phase(msgspec.Struct):
 def is_failure(phase: Phase) -> bool:
     """Return whether a phase failed, or ended in an outcome that pytest does not have.
 
-    A function: a property of the struct keeps every object of the session alive until the interpreter ends.
+    Not a property of the struct, which would keep all objects of the session in memory until the end.
     """
     return phase.outcome not in ("passed", "skipped")
 
 
 class UnloggedFailure(msgspec.Struct, frozen=True):
-    """A failure whose report was never logged, in the shape of pytest's own longrepr."""
+    """A failure whose report was never logged, with the attributes of pytest's longrepr that are used."""
 
     message: str
     text: str
@@ -82,29 +82,29 @@ class OpenTest(msgspec.Struct):
     seen: Sections = []
     latest: Sections = []
 
-    def keep(self, kept: dict[str, Any]) -> None:
-        """Add what the current attempt attached."""
-        self.attach(kept.get("artifacts", []))
-        self.properties.update(kept.get("properties", {}))
+    def add_attached(self, attached: dict[str, Any]) -> None:
+        """Add the attachments of the current attempt."""
+        self.attach(attached.get("artifacts", []))
+        self.properties.update(attached.get("properties", {}))
 
     def attach(self, files: list[dict[str, Any]]) -> None:
         """Keep the files that no earlier attempt had; properties repeat those of earlier attempts."""
         known = {file.path for attempt in (*self.attempts, self.current) for file in attempt.artifacts}
         self.current.artifacts += [Artifact(**file) for file in files if file["path"] not in known]
 
-    def show(self, sections: Sections) -> None:
+    def set_sections(self, sections: Sections) -> None:
         """Keep the sections of the latest report, without those of earlier attempts."""
         if sections:
             self.latest = sections
-            self.current.sections = self.fresh(sections)
+            self.current.sections = self.new_sections(sections)
 
-    def fresh(self, sections: Sections) -> Sections:
+    def new_sections(self, sections: Sections) -> Sections:
         """Return the sections that no earlier attempt had."""
         known = len(self.seen)
         return sections[known:] if sections[:known] == self.seen else sections
 
     def end_attempt(self, following: AttemptReports) -> None:
-        """Begin another attempt."""
+        """End the current attempt and begin ``following``."""
         self.attempts.append(self.current)
         self.seen = self.latest
         self.current = following
@@ -112,13 +112,13 @@ class OpenTest(msgspec.Struct):
 
 def outcome_of(outcome: object) -> str:
     """Return a report's outcome as text, also if a hook made it something else."""
-    if type(outcome) is str and outcome in KNOWN:
+    if type(outcome) is str and outcome in KNOWN_OUTCOMES:
         return outcome
     return clean(" ".join(text_of(outcome).split()))[:MAX_OUTCOME] if outcome else "unknown"
 
 
 def phase_of(report: pytest.TestReport) -> Phase:
-    """Return a copy of what a report contains about its phase."""
+    """Return a copy of the values of a report that describe its phase."""
     values = report.__dict__
     wasxfail = values.get("wasxfail")
     return Phase(

@@ -1,4 +1,4 @@
-"""Results from what was observed of a test: functions of their arguments alone.
+"""Builds results from the collected reports of a test. Pure functions.
 
 docs/outcomes.md describes the mapping.
 """
@@ -12,10 +12,10 @@ import pytest
 
 from pytest_tms.plugin.results.captured_output import Clip, split_output
 from pytest_tms.plugin.results.error_text import reason, text_message, traceback
-from pytest_tms.plugin.results.naming import file_and_title, identity
+from pytest_tms.plugin.results.naming import file_and_title, identity_in_shard
 from pytest_tms.plugin.results.observed_tests import (
-    FAILED,
-    KNOWN,
+    FAILED_OUTCOMES,
+    KNOWN_OUTCOMES,
     AttemptReports,
     OpenTest,
     Phase,
@@ -28,7 +28,7 @@ from pytest_tms.wire.base import TestStatus
 from pytest_tms.wire.results import Attempt, TestResult
 
 
-class Verdict(NamedTuple):
+class AttemptVerdict(NamedTuple):
     """How an attempt ended: pytest's outcome, the phase that decided it, the protocol's status."""
 
     outcome: str
@@ -48,7 +48,7 @@ def build_result(
     """Return the result of a test from everything that was observed of it."""
     last = test.current if test.current.phases or not test.attempts else test.attempts[-1]
     earlier = test.attempts if last is test.current else test.attempts[:-1]
-    outcome, decisive, status = verdict(last)
+    outcome, decisive, status = attempt_verdict(last)
     extra = test.extra
     file, title = file_and_title(nodeid, test.location)
     retries = extra.get("attempt", 1) - 1
@@ -67,7 +67,7 @@ def build_result(
         error=error,
         retries=retries or None,
         tags=extra.get("tags"),
-        node_id=identity(nodeid, extra, worker if per_worker else ""),
+        node_id=identity_in_shard(nodeid, extra, worker if per_worker else ""),
         outcome=outcome,
         started_at=timestamps.iso(last.phases[0].start) if last.phases else None,
         worker=worker or None,
@@ -83,7 +83,7 @@ def build_result(
 
 
 def collect_properties(extra: Mapping[str, Any], properties: dict[str, Any]) -> dict[str, Any] | None:
-    """Return a test's properties: the arguments of its markers, what it recorded, and its id."""
+    """Return a test's properties: the arguments of its markers, the recorded values, and its id."""
     if marks := extra.get("marks"):
         properties = {**marks, **properties}
     if "id" in extra:
@@ -101,7 +101,7 @@ def not_collected(report: pytest.CollectReport, clip: Clip) -> TestResult:
         title=name,
         file=name.partition("::")[0],
         status="skipped" if is_skipped else "failed",
-        outcome="skipped" if is_skipped else "error" if outcome in KNOWN else outcome,
+        outcome="skipped" if is_skipped else "error" if outcome in KNOWN_OUTCOMES else outcome,
         node_id=name,
         error=reason(report.longrepr) if is_skipped else clip(text_message(text) or "collection failed"),
         longrepr=None if is_skipped else clip(text),
@@ -109,7 +109,7 @@ def not_collected(report: pytest.CollectReport, clip: Clip) -> TestResult:
 
 
 def is_final(attempt: AttemptReports) -> bool:
-    """Return whether no other attempt follows: none requested a rerun, and what was set up was also called.
+    """Return whether no other attempt follows: none requested a rerun, and a setup was followed by a call.
 
     The plugin ``flaky`` leaves out the setup or call of an attempt that it will repeat, so that a teardown
     alone decides nothing unless it failed.
@@ -132,45 +132,45 @@ def has_failure(test: OpenTest) -> bool:
     ) or any(part.status == "failed" for part in test.current.subtests)
 
 
-def verdict(attempt: AttemptReports) -> Verdict:
+def attempt_verdict(attempt: AttemptReports) -> AttemptVerdict:
     """Return how an attempt ended, and the phase that decided it."""
     skipped = passed = None
-    torn_down: Phase | None = None
-    foreign: Phase | None = None
+    fixture_failure: Phase | None = None
+    unknown: Phase | None = None
     last = attempt.phases[-1] if attempt.phases else _NOTHING
     for phase in attempt.phases:
-        if phase.outcome in FAILED:
+        if phase.outcome in FAILED_OUTCOMES:
             if phase.when == "???":
-                return Verdict("crashed", phase, "failed")
+                return AttemptVerdict("crashed", phase, "failed")
             if phase.when == "call":
                 strict = isinstance(phase.longrepr, str) and phase.longrepr.startswith("[XPASS(strict)]")
-                return Verdict("xpassed" if strict else "failed", phase, "failed")
-            torn_down = torn_down or phase
+                return AttemptVerdict("xpassed" if strict else "failed", phase, "failed")
+            fixture_failure = fixture_failure or phase
         elif phase.outcome == "skipped":
             skipped = skipped or phase
         elif phase.outcome != "passed":
-            foreign = foreign or phase
+            unknown = unknown or phase
         elif phase.when == "call":
             passed = phase
-    if foreign is not None:  # it may not have passed
-        return Verdict(foreign.outcome, foreign, "failed")
-    if torn_down is not None:
-        return Verdict("error", torn_down, "failed")
+    if unknown is not None:  # no proof that it passed
+        return AttemptVerdict(unknown.outcome, unknown, "failed")
+    if fixture_failure is not None:
+        return AttemptVerdict("error", fixture_failure, "failed")
     if any(part.status == "failed" for part in attempt.subtests):
-        return Verdict("failed", passed or last, "failed")
+        return AttemptVerdict("failed", passed or last, "failed")
     if passed is not None:
-        return Verdict("xpassed" if passed.wasxfail is not None else "passed", passed, "passed")
+        return AttemptVerdict("xpassed" if passed.wasxfail is not None else "passed", passed, "passed")
     if skipped is not None:
-        return Verdict("xfailed" if skipped.wasxfail is not None else "skipped", skipped, "skipped")
+        return AttemptVerdict("xfailed" if skipped.wasxfail is not None else "skipped", skipped, "skipped")
     # A plugin repeated a test that had not failed (flaky's min_passes), or its call was not logged.
-    return Verdict("passed", last, "passed")
+    return AttemptVerdict("passed", last, "passed")
 
 
 _NOTHING = Phase("call", "passed", 0.0, 0.0, None, None)
 
 
 def _has_failed(attempt: AttemptReports) -> bool:
-    return verdict(attempt).status == "failed"
+    return attempt_verdict(attempt).status == "failed"
 
 
 def _duration(attempt: AttemptReports) -> int | None:
@@ -184,7 +184,7 @@ def _duration(attempt: AttemptReports) -> int | None:
 
 
 def _attempt(attempt: AttemptReports, clip: Clip, timestamps: TimestampWriter) -> Attempt:
-    outcome, decisive, status = verdict(attempt)
+    outcome, decisive, status = attempt_verdict(attempt)
     return Attempt(
         outcome=outcome,
         duration=_duration(attempt),

@@ -1,4 +1,4 @@
-"""Any value from tests and plugins as one that JSON and execnet can represent. Free of pytest."""
+"""Converts values from tests and plugins to values that JSON and execnet can represent. No pytest imports."""
 
 from __future__ import annotations
 

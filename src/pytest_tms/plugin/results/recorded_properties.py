@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 
 from pytest_tms.plugin.results.attachment_store import AttachmentStore
-from pytest_tms.plugin.results.attachments import ATTACHED, STORE, Kind
+from pytest_tms.plugin.results.attachments import ATTACHED, STORE, AttachmentKind
 from pytest_tms.plugin.results.plain_values import plain
 from pytest_tms.text import clean, text_of
 
 RECORDED = "tms_recorded"
-"""The name under which an xdist worker hands suite properties and warnings to its controller."""
+"""The name under which an xdist worker sends suite properties and warnings to its controller."""
 
 SUITE: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
 """On the config of a reporting process: the properties of the whole run, as plain values."""
 
-PLAYWRIGHT: dict[str, Kind] = {
+PLAYWRIGHT: dict[str, AttachmentKind] = {
     "playwright_screenshot": "screenshot",
     "playwright_video": "video",
     "playwright_trace": "trace",
@@ -35,12 +35,12 @@ Record = Callable[[str, object], None]
 
 
 def suite_properties(config: pytest.Config) -> dict[str, Any]:
-    """Return what tests recorded with ``record_testsuite_property``, in every worker; plain values."""
+    """Return the values that tests of all workers recorded with ``record_testsuite_property``."""
     return config.stash.get(SUITE, {})
 
 
 class RecordedProperties:
-    """Overrides two fixtures (every process of a reporting run), and collects what workers recorded.
+    """Overrides two fixtures (every process of a reporting run), and collects values of workers.
 
     ``before_record`` is called when a test requests ``record_xml_attribute``.
     """
@@ -76,14 +76,14 @@ class RecordedProperties:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        """Hand what was recorded to the controller (xdist's workers)."""
+        """Send the recorded values to the controller (xdist's workers)."""
         output = getattr(self._config, "workeroutput", None)
         if output is not None and (self._properties or self._store.warnings):
             output[RECORDED] = {"properties": self._properties, "warnings": self._store.warnings}
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Take over what a worker recorded (xdist's controller)."""
+        """Add the values that a worker recorded (xdist's controller)."""
         recorded = getattr(node, "workeroutput", {}).get(RECORDED) or {}
         self._properties.update(recorded.get("properties", {}))
         for sentence in recorded.get("warnings", ()):
@@ -91,7 +91,7 @@ class RecordedProperties:
 
 
 def split_properties(user_properties: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return what ``record_property`` and pytest-playwright recorded, as artifacts and properties."""
+    """Return the values of ``record_property`` and pytest-playwright, as artifacts and properties."""
     artifacts: list[dict[str, Any]] = []
     properties: dict[str, Any] = {}
     for pair in user_properties:

@@ -1,7 +1,7 @@
-"""pytest's reports in, complete results out.
+"""Turns the reports of pytest into complete results.
 
-A test is open from its first report to its last teardown. The retry plugins differ in the reports that they
-send in between (docs/outcomes.md).
+A test is open from its first report to its last teardown. Retry plugins log different
+reports in between (docs/outcomes.md).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 
 from pytest_tms.plugin.results.captured_output import Clip, split_output
 from pytest_tms.plugin.results.enrichment_transfer import ATTRIBUTE, DESCRIPTION
-from pytest_tms.plugin.results.naming import file_and_title, identity, ungrouped
+from pytest_tms.plugin.results.naming import file_and_title, identity_in_shard, ungrouped
 from pytest_tms.plugin.results.observed_tests import (
     AttemptReports,
     OpenTest,
@@ -36,9 +36,9 @@ from pytest_tms.plugin.results.subtests import build_subtest
 from pytest_tms.plugin.results.timestamps import TimestampWriter
 from pytest_tms.wire.results import TestResult
 
-PLAIN = {"tags", "parameters", "marks", "id", "title", "owner", "group"}
-"""What an enrichment may contain if ``_passed`` is to build the result."""
-NOTHING: Mapping[str, Any] = {}
+PASSED_FIELDS = {"tags", "parameters", "marks", "id", "title", "owner", "group"}
+"""Keys of an enrichment with which ``_passed`` builds the result."""
+NO_ENRICHMENT: Mapping[str, Any] = {}
 
 
 class Recorder:
@@ -61,16 +61,16 @@ class Recorder:
     def add(self, report: pytest.TestReport) -> TestResult | None:
         """Take one report of a test; return the test's result if this report completes it.
 
-        Its ``node_id`` is the test's identity: count by it, whatever a hook makes of the result afterwards.
+        Its ``node_id`` is the test's identity: count by it, since a hook may change the result afterwards.
         A phase that passes is held, for each worker, until another report follows: most tests only pass.
-        The enrichment is removed from the report, since other plugins write down whatever a report has.
+        The enrichment is removed from the report, since other plugins write its attributes to files.
         """
         values = report.__dict__
-        extra = values.pop(ATTRIBUTE, NOTHING)
+        extra = values.pop(ATTRIBUTE, NO_ENRICHMENT)
         if report.outcome != "passed":
             worker = worker_of(report)
             held = self._held.pop(worker, ())
-        else:  # to look up an attribute that a report does not have costs more than the rest
+        else:  # looking up a missing attribute takes longer than everything else here
             worker = values.get("worker_id", "")
             if report.when != "teardown":
                 if worker in self._held:
@@ -109,7 +109,7 @@ class Recorder:
                 or "context" in second
                 or call[1]
                 or last["user_properties"]
-                or (extra and not extra.keys() <= PLAIN)
+                or (extra and not extra.keys() <= PASSED_FIELDS)
                 or not (begin >= 0 and body >= 0 and end >= 0 and duration <= MAX_SECONDS)
             ):
                 return None
@@ -125,7 +125,7 @@ class Recorder:
         name, _, title = nodeid.partition("::")
         if name != file or not (title and nodeid.isascii() and nodeid.isprintable()):
             name, title = file_and_title(nodeid, location)
-            nodeid = identity(nodeid, NOTHING)
+            nodeid = identity_in_shard(nodeid, NO_ENRICHMENT)
         result = TestResult(
             title=extra.get("title", title) if extra else title,
             file=name,
@@ -163,9 +163,9 @@ class Recorder:
         if when == "setup" and test.current.phases:  # the retry plugin did not log the teardown
             self._next_attempt(test)
         test.current.phases.append(phase)
-        test.show(sections_of(report))
+        test.set_sections(sections_of(report))
         if when != "setup" or outcome != "passed":
-            self._gather(test, report, extra)
+            self._add_details(test, report, extra)
         if outcome == "retried":  # pytest-retry: another call follows within this setup and teardown
             self._next_attempt(test, keep_setup=True)
         elif when == "teardown":
@@ -195,7 +195,7 @@ class Recorder:
         return self._bare(report.nodeid, test, worker)
 
     def flush(self, in_flight: Collection[str] | None = None) -> Iterator[TestResult]:
-        """Complete what never finished but has an outcome: a logged call, an attempt that no other followed.
+        """Complete tests that did not finish but have an outcome: a logged call, or a last attempt.
 
         ``in_flight`` are the node ids of the tests that were running when the session ended: unless they have
         failed they have no result. None means that they are unknown: then the last test that each worker
@@ -249,20 +249,20 @@ class Recorder:
     def _build_or_bare(self, nodeid: str, test: OpenTest, worker: str) -> TestResult:
         try:
             return self._build(nodeid, test, worker)
-        except Exception:  # one invalid report must not cost the others their results
+        except Exception:  # one invalid report must not prevent the results of the others
             return self._bare(nodeid, test, worker)
 
     def _bare(self, nodeid: str, test: OpenTest, worker: str) -> TestResult:
-        its_identity = identity(nodeid, test.extra, worker if self._per_worker else "")
-        return bare_result(nodeid, test, worker, its_identity, self._clip)
+        identity = identity_in_shard(nodeid, test.extra, worker if self._per_worker else "")
+        return bare_result(nodeid, test, worker, identity, self._clip)
 
     @staticmethod
-    def _gather(test: OpenTest, report: pytest.TestReport, kept: Mapping[str, Any]) -> None:
-        """Add what an attempt left: files, properties, and failures that were not logged."""
+    def _add_details(test: OpenTest, report: pytest.TestReport, kept: Mapping[str, Any]) -> None:
+        """Add the files and properties of an attempt, and failures that were not logged."""
         if kept:
             for failure in kept.get("unlogged", ()):
                 _insert(test, failure)
-            test.keep(dict(kept))
+            test.add_attached(dict(kept))
         if report.__dict__.get("user_properties"):
             files, properties = split_properties(report.user_properties)
             test.attach(files)
@@ -289,12 +289,12 @@ def _insert(test: OpenTest, failure: dict[str, Any]) -> None:
     )
     if is_final(test.current):
         sections = [(name, text) for name, text in failure.get("sections", ())]
-        test.attempts.append(AttemptReports(phases=[phase], sections=test.fresh(sections)))
+        test.attempts.append(AttemptReports(phases=[phase], sections=test.new_sections(sections)))
         test.seen = sections or test.seen
-        test.current.sections = test.fresh(test.latest)
+        test.current.sections = test.new_sections(test.latest)
     else:
         test.current.phases.insert(-1, msgspec.structs.replace(phase, outcome="rerun"))
-        test.keep(failure["kept"] or {})
+        test.add_attached(failure["kept"] or {})
 
 
 def worker_of(report: pytest.TestReport) -> str:

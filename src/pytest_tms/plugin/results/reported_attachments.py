@@ -1,4 +1,4 @@
-"""Adds what a test attached to its reports (the process that runs it)."""
+"""Adds attachments of a test to its reports (the process that runs the test)."""
 
 from __future__ import annotations
 

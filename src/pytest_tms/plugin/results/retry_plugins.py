@@ -1,4 +1,4 @@
-"""Attempts and failures that the plugins which repeat tests do not log (the process that runs the tests)."""
+"""Records attempts and failures that retry plugins do not log (the process that runs the tests)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class UnloggedFailures:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Add what was kept to the next teardown that is logged."""
+        """Add the kept failures to the next teardown that is logged."""
         report = yield
         if report.when == "teardown" and self._kept:
             self.after_pytest_runtest_makereport(report)

@@ -1,4 +1,4 @@
-"""The counts of a shard while its tests run: each test counts once. Free of pytest."""
+"""Counts of a shard while its tests run: each test counts once. No pytest imports."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ShardCounts(msgspec.Struct):
     def count(self, identity: object, result: TestResult) -> tuple[int, bool]:
         """Count a complete result and note its files.
 
-        ``identity`` identifies the test in pytest: nothing that a user's hook or marker changes in the
+        ``identity`` identifies the test, independently of changes that a user's hook or marker makes to the
         result. Return the test's number, and whether it replaces an earlier result.
         """
         status: TestStatus | Literal["flaky"] = result.status

@@ -61,7 +61,7 @@ def _value(value: Any, is_repr: bool, worker: str) -> str:
             return repr(value)[:MAX_VALUE]
         except KeyboardInterrupt:
             raise
-        except BaseException:  # whatever a user's repr raises
+        except BaseException:  # a user's repr may raise anything
             return f"<{type(value).__name__}>"
     if worker:
         try:

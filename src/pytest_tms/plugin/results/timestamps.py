@@ -23,7 +23,7 @@ class TimestampWriter:
         ]  # to format each costs twice as much
 
     def iso(self, seconds: Any) -> str | None:
-        """Return milliseconds and ``Z`` included; None for what is not a time of the years 1970 to 9999."""
+        """Return a time with milliseconds and ``Z``; None if it is not in the years 1970 to 9999."""
         if type(seconds) is not float and type(seconds) is not int:
             return None
         if not 0 < seconds < MAX_START:

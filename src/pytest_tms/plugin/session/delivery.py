@@ -1,4 +1,4 @@
-"""How the results of a session are delivered: by a sender process, or at the end by this one."""
+"""Delivers the results of a session: by a sender process, or at the end in this process."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pytest_tms.sender.launch import SenderConfig, SenderProcess, SenderState
 from pytest_tms.settings.table import Settings
 
 STOPPED_DEADLINE = 3.0
-"""Seconds that a stopped session waits for the TMS, which CI kills soon; its sender goes on without it."""
+"""Seconds that a stopped session waits for the TMS, since CI soon kills it; its sender continues."""
 GRACE = 1.0
-"""Seconds that the sender has beyond its deadline before it is ended."""
+"""Seconds beyond its deadline after which the sender is stopped."""
 NOTICE_AFTER = 1.0
 """Seconds of waiting after which the terminal shows that the session waits."""
 
@@ -44,7 +44,7 @@ class ResultDelivery:
             self._sender = sender
 
     def read(self) -> SenderState:
-        """Return what the sender has reported by now, without waiting."""
+        """Return the latest state that the sender reported, without waiting."""
         if self._sender is None:
             return SenderState()
         self._sender.read()
@@ -59,9 +59,9 @@ class ResultDelivery:
         return not has_reported and not self._sender.is_over
 
     def finish(self, seconds: float) -> SenderState:
-        """Have the rest delivered within ``seconds``; return how far that came.
+        """Deliver the remaining results within ``seconds``; return the last state.
 
-        If these are less than the deadline, the sender goes on in the background until the deadline.
+        If ``seconds`` is less than the deadline, the sender continues in the background until the deadline.
         """
         sender, in_memory = self._sender, bool(self._writer.memory)
         if self._settings.offline or self._problem:
@@ -85,20 +85,20 @@ class ResultDelivery:
         return self._recorded(f"the TMS did not accept all results within {seconds:g} s")
 
     def abort(self) -> SenderState:
-        """End the sender because the user interrupted the wait; return how far it came."""
+        """End the sender because the user interrupted the wait; return the last state."""
         if self._sender is not None:
             self._sender.stop()
         return self._recorded("the wait for the TMS was interrupted")
 
     def _deliver_in_foreground(self, seconds: float) -> SenderState:
-        """Deliver here: no sender could be started, it has died, or it cannot read what is in memory."""
+        """Deliver in this process: there is no sender, or it cannot read the lines in memory."""
         from pytest_tms.sender.process import deliver_in_foreground
 
         state = deliver_in_foreground(self._config(seconds), self._writer.memory)
         return state or self._recorded("another process is delivering the results")
 
     def _recorded(self, problem: str) -> SenderState:
-        """Return how far the TMS has the journal according to its acknowledgements."""
+        """Return the state according to the acknowledgements of the journal."""
         acks = read_acks(self._writer.path)
         return SenderState(
             report_url=str(acks.joined.get("report_url", "")),

@@ -1,6 +1,6 @@
-"""The writing side of a session's journal: every line is masked and appended here.
+"""Writes the journal of a session: every line is masked and appended here.
 
-Nothing here looks up a name of another module's while tests run: tests replace those of the standard library.
+Functions of other modules are bound before tests run, since tests may replace those of the standard library.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class RunJournal:
         self._append(self._mask(encode(line)))
 
     def write_start(self, nodeid: str) -> None:
-        """Note that a test starts: if the process is killed, the report names it."""
+        """Record that a test starts: if the process is killed, the report names the test."""
         number = self._running.get(nodeid)
         if number is None:
             self._count += 1
@@ -70,7 +70,7 @@ class RunJournal:
             self._next_limit = 0.0
 
     def write_time_limit(self, nodeid: str, seconds: float) -> None:
-        """Note a test's limit, which pytest-timeout sets before the test starts or when its call does."""
+        """Record a test's limit, which pytest-timeout sets before the test starts or when its call does."""
         number = self._running.get(nodeid)
         if number is None:
             self._next_limit = seconds
@@ -78,7 +78,7 @@ class RunJournal:
             self.write(TimeLimit(n=number, seconds=seconds))
 
     def write_worker(self, nodeid: str, worker: str, shard: str) -> None:
-        """Note which xdist worker runs a test in flight."""
+        """Record which xdist worker runs a test in flight."""
         number = self._running.get(nodeid)
         if number is not None:
             self.write(OnWorker(n=number, worker=worker, shard=shard))
@@ -91,9 +91,9 @@ class RunJournal:
         ``identity`` is as in ``ShardCounts.count``. ``nodeid`` is that of the test in flight that ends.
         """
         number = self._running.pop(nodeid, 0)
-        which, is_repeated = shard.count(identity, result)
+        test_number, is_repeated = shard.count(identity, result)
         shard_json = self._shard_json.get(shard.id)
         if shard_json is None:
             shard_json = self._shard_json[shard.id] = text_as_json(shard.id)
-        line = encode_tested(shard_json, as_json(result), n=number, identity=which, again=is_repeated)
+        line = encode_tested(shard_json, as_json(result), n=number, identity=test_number, again=is_repeated)
         self._append(self._mask(line))

@@ -1,4 +1,4 @@
-"""What a finished session reports of itself: to the terminal, and to the hook ``pytest_tms_finished``."""
+"""The summary of a finished session, for the terminal and the hook ``pytest_tms_finished``."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pytest_tms.wire.executions import GivenCounts
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished session: ``collected`` is ``results`` and what did not run.
+    """A finished session: ``collected`` are ``results`` and the tests that did not run.
 
     ``results`` are the tests that have one; of these ``delivered`` are in the TMS. ``kept_in`` is the file or
-    folder that holds the others, None if nothing is kept. ``refused`` names what the TMS does not accept,
+    folder that holds the others, None if nothing is kept. ``refused`` names the tests that the TMS rejected,
     ``running`` the tests in flight when the session was stopped, ``not_started`` those that had not begun,
     ``not_run_reason`` is why. ``backlog`` are earlier sessions that were delivered now, and their tests;
     ``waiting`` are those that are still being sent. ``problem`` is why not everything was delivered,

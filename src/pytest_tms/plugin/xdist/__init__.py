@@ -1,1 +1,1 @@
-"""Sharding, and the workers of pytest-xdist as their controller sees them."""
+"""Sharding, and the workers of pytest-xdist."""

@@ -1,4 +1,4 @@
-"""Shards: which one this process is, and which tests belong to it."""
+"""Selects the tests of the shard that this process runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EMPTY = "tms_empty_shard"
 
 
 class ShardName(NamedTuple):
-    """The value of ``--tms-shard``: the shard's id, and of how many it runs its part (0: all tests)."""
+    """The value of ``--tms-shard``: the shard's id, and the number of shards (0: it runs all tests)."""
 
     id: str
     total: int
@@ -91,7 +91,7 @@ class ShardSelection:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Take over from a worker that the shard is empty (xdist's controller)."""
+        """Record that a worker reported an empty shard (xdist's controller)."""
         self._is_empty = self._is_empty or EMPTY in getattr(node, "workeroutput", {})
 
 

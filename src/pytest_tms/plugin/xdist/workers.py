@@ -1,4 +1,4 @@
-"""xdist's workers, as its controller sees them: which shard each one runs, and how many tests there are."""
+"""Assigns shards to xdist's workers, and counts the tests that they collected (xdist's controller)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 from pytest_tms.plugin.hook_errors import WORKER_ERRORS, HookErrors
 
 INPUT = "tms"
-"""The name under which a worker finds what it needs in its ``workerinput``."""
+"""The key of ``workerinput`` that holds the context of a worker."""
 
 
 class Workers:
     """Maps workers to shards: "1" to "N" in their order, or the one shard that ``--tms-shard`` names.
 
     A replacement worker takes over its predecessor's shard: xdist gives it a new id, but starts it from the
-    same spec object. ``context`` returns what a worker on a shard needs, ``on_collected`` receives how many
-    tests the workers run.
+    same spec object. ``context`` returns the context of a worker by its shard, ``on_collected`` receives the
+    number of tests that the workers run.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Workers:
 
     @property
     def names(self) -> list[str]:
-        """The node ids of what will run, as xdist has them."""
+        """The node ids of the tests that will run, as xdist has them."""
         return max(self._collected.values(), key=len, default=[])
 
     def pytest_xdist_setupnodes(self, specs: list[object]) -> None:
@@ -65,7 +65,7 @@ class Workers:
         self._specs = list(specs)
 
     def pytest_configure_node(self, node: Any) -> None:
-        """Give a worker its shard and what else it needs."""
+        """Send a worker its shard and the rest of its context."""
         for number, spec in enumerate(self._specs, 1):
             if spec is node.gateway.spec:
                 self._shard_by_worker[node.gateway.id] = str(number)
@@ -79,6 +79,6 @@ class Workers:
             self._on_collected(self.collected)
 
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Take over the errors of a worker that ends."""
+        """Record the errors of a worker that ends."""
         self.has_crashed = self.has_crashed or error is not None
         self._errors.extend(getattr(node, "workeroutput", {}).get(WORKER_ERRORS, []))

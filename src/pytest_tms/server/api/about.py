@@ -25,7 +25,7 @@ from pytest_tms.server.store.database import Database
 def describe_service(
     request: Request[Any, Any, Any], database: Database, settings: ServerSettings
 ) -> wire.ServiceInfo:
-    """Return what this server is, and what the token of the request allows, if it has a valid one."""
+    """Return the version and capabilities of the server, and the permissions of a valid token."""
     try:
         token = find_token(database, bearer_token(request))
     except Unauthorized:

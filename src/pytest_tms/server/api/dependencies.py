@@ -1,4 +1,4 @@
-"""What handlers receive as parameters and the framework takes from the request."""
+"""Parameters of handlers that the framework provides from the request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def request_urls(request: Request[Any, Any, Any], settings: ServerSettings) -> U
 
 
 def idempotency_guard(request: Request[Any, Any, Any], body: bytes) -> IdempotencyGuard:
-    """Return the idempotency key that a request carries, together with what it protects."""
+    """Return the idempotency key that a request carries, with the token, path and body that it belongs to."""
     return IdempotencyGuard(
         key=request.headers.get("Idempotency-Key", ""),
         token=bearer_token(request),

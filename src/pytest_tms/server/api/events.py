@@ -34,7 +34,7 @@ def send_event(
     caller: Caller,
     execution_id: str,
 ) -> wire.EventAccepted:
-    """Store an event and apply it; repeated and late events do not change what has ended."""
+    """Store an event and apply it; repeated and late events do not change an ended execution or shard."""
     event, document = decode(body, wire.Event, partial(_problems, execution_id))
     return events.accept_event(
         database,
@@ -56,7 +56,7 @@ def _problems(execution_id: str, document: dict[str, Any]) -> Iterator[Problem]:
     data = data if isinstance(data, dict) else {}
     named = document.get("executionId")
     if isinstance(named, str) and named and named != execution_id:
-        yield Problem("executionId", f"Must be {execution_id[:100]}, as in the address")
+        yield Problem("executionId", f"Must be {execution_id[:100]}, as in the URL")
     of_shard = document.get("event") in ("shard.started", "shard.completed")
     if (of_shard or data.get("tests")) and data.get("shardId") is None:
         yield Problem("data.shardId", "Is required")

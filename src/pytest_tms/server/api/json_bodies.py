@@ -1,4 +1,4 @@
-"""Request bodies as JSON: decoded within limits, or refused."""
+"""Decodes request bodies as JSON, within limits."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def utf8(body: bytes) -> bytes:
     try:
         body.decode()
     except UnicodeDecodeError as error:
-        raise BadRequest(f"The body is not UTF-8: byte {error.start} is wrong.") from None
+        raise BadRequest(f"The body is not UTF-8: byte {error.start} is invalid.") from None
     return body.removeprefix(BOM_UTF8)
 
 

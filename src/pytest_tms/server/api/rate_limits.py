@@ -1,4 +1,4 @@
-"""Rate limits of calls: requests are counted before their handlers run, and responses carry what remains."""
+"""Rate limits of calls: counts requests before their handlers run, and describes the limit in headers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def rate_limit_guard(rate_limits: RateLimits, database: Database) -> Guard:
         context = request_context(connection.scope)
         if call is None or call.limit is None or context.caller is None:
             return
-        # The events of an execution share one counter, whichever token they are sent with.
+        # The events of an execution share one counter, for all tokens.
         of_execution = call.limit == "events"
         key = connection.path_params["execution_id"][:100] if of_execution else context.caller.id
         meter = rate_limits.meter(call.limit, hash_token(key))
@@ -40,7 +40,7 @@ def rate_limit_guard(rate_limits: RateLimits, database: Database) -> Guard:
 
 
 def rate_limit_headers(meter: Meter | None) -> list[tuple[bytes, bytes]]:
-    """Return the headers that describe what a caller has left, none if nothing was counted.
+    """Return the headers with the remaining requests of a caller; none if nothing was counted.
 
     They are the four documented ones, and the two of draft-ietf-httpapi-ratelimit-headers, in which a policy
     has the name of its limit.

@@ -1,4 +1,4 @@
-"""Problems of a document by the JSON Schema of a message: every bad field, not only the first."""
+"""Problems of a document by the JSON Schema of a message: every invalid field, not only the first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pytest_tms.errors import Problem
 def schema_problems(
     document: object, kind: Any, error: msgspec.ValidationError, at: str = ""
 ) -> Iterator[Problem]:
-    """Yield every bad field of a document that msgspec refused with ``error``, which names only the first.
+    """Yield every invalid field of a document; msgspec rejected it with ``error``, which names only one.
 
     ``kind`` is the type of the message, ``at`` the path of the document in the body.
     """

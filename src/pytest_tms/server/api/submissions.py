@@ -38,7 +38,7 @@ def decode_results(body: bytes) -> DecodedResults:
     Raises:
         BadRequest: The body is not valid JSON.
         TooLarge: It has too many tests or values.
-        Unprocessable: It has bad fields, all of which are listed.
+        Unprocessable: It has invalid fields, all of which are listed.
     """
     body = utf8(body)
     try:
@@ -87,7 +87,7 @@ def _decoded(body: bytes) -> DecodedResults:
 def _problems(document: dict[str, Any], error: msgspec.ValidationError) -> Iterator[Problem]:
     """Yield all problems of a submission that msgspec refused.
 
-    Validating 100,000 good tests by their schema takes many seconds, so each test is decoded first, and only
+    Validating 100,000 valid tests by their schema takes many seconds, so each test is decoded first, and only
     those that fail are validated.
     """
     tests = document.get("tests")

@@ -1,4 +1,4 @@
-"""Validation of request bodies: decoded into messages, or refused with every bad field."""
+"""Decodes and validates request bodies; an error lists every invalid field."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def decode(
 
     Raises:
         BadRequest: The body is not valid JSON.
-        Unprocessable: The body has bad fields, all of which are listed.
+        Unprocessable: The body has invalid fields, all of which are listed.
     """
     document = parse(body)
     try:

@@ -128,7 +128,7 @@ async def validate_webhook(
     idempotency: IdempotencyGuard,
     webhook_id: str,
 ) -> wire.WebhookValidation:
-    """Send a test payload, whatever the webhook's status, and return the result."""
+    """Send a test payload, for every status of the webhook, and return the result."""
     return await webhooks.validate_webhook(
         database, encryption, test_payloads, webhook_id, idempotency=idempotency
     )

@@ -31,7 +31,7 @@ _CODES = {400: "BAD_REQUEST", 431: "HEADERS_TOO_LARGE", 501: "NOT_IMPLEMENTED"}
 
 
 class Connection(H11Protocol):
-    """Closes a connection on which no request is in progress: after a timeout, or to make room for a new one.
+    """Closes a connection on which no request is in progress: after a timeout, or to allow a new one.
 
     Between two requests uvicorn's ``timeout_keep_alive`` applies. ``HEAD_TIMEOUT`` applies to a head that is
     incomplete, and to the rest of a body that was refused.

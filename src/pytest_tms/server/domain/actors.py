@@ -1,4 +1,4 @@
-"""Who does something: the actor in the audit log, and the authenticated caller of a request."""
+"""Actors: the entry of the audit log about who made a change, and the authenticated caller of a request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_tms.server.domain.api_tokens import ApiToken
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """Who does something.
+    """The author of a change.
 
     ``id`` is the id of an API token, the id of an execution that used its own token, or ``command``,
     ``server`` or ``anyone``. ``name`` is the name of the token, or of the user who runs a command. An actor

@@ -47,7 +47,7 @@ def _within_bounds(document: msgspec.Raw) -> dict[str, msgspec.Raw]:
 
 
 def _cut(value: msgspec.Raw, most: int) -> msgspec.Raw:
-    """Return a text without its beginning if it is too long; the end of a traceback is what went wrong."""
+    """Return a text without its beginning if it is too long; a traceback has its error at the end."""
     text = msgspec.json.decode(value)
     if not isinstance(text, str) or len(text) <= most:
         return value

@@ -1,4 +1,4 @@
-"""Attempts: what a shard is to a runner that begins it for the first time."""
+"""Attempts: the decision about a shard that a runner reports for the first time."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Literal
 from pytest_tms.server.domain.executions import Shard
 
 Claim = Literal["own", "next", "late", "separate"]
-"""The runner gets the shard; it is the next attempt of the shard; it belongs to an earlier attempt; it gets a
-separate shard, since another runner is running this one."""
+"""The runner is assigned the shard; is its next attempt; belongs to an earlier attempt; or is assigned a
+separate shard, because another runner is running this one."""
 DEFAULT_SILENCE = 60_000
-"""Milliseconds after which a silent runner is not alive, if the operator set no time for that."""
+"""Milliseconds without a report after which a runner counts as dead, if the operator set no time for that."""
 
 
 def claim(shard: Shard | None, declared: int | None, now: int, silence: int) -> Claim:
-    """Return what a shard is to a new runner, which sent ``declared`` as the number of its CI attempt.
+    """Decide which shard a new runner is assigned; ``declared`` is the number of its CI attempt.
 
-    ``silence`` is the milliseconds that a runner may be silent.
+    ``silence`` is the number of milliseconds without a report after which a runner counts as dead.
     """
     if shard is None or shard.is_untouched:
         return "own"

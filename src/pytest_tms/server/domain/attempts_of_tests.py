@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pytest_tms import wire
 
 
-class Verdict(NamedTuple):
+class ResultVerdict(NamedTuple):
     """How a test ended: ``retries`` are those within its attempt."""
 
     status: wire.TestStatus
@@ -17,12 +17,12 @@ class Verdict(NamedTuple):
 
     @property
     def is_flaky(self) -> bool:
-        """Return whether it passed, but not at once."""
+        """Return whether the test passed after a failed try or attempt."""
         return self.status == "passed" and (self.retries > 0 or self.failed_before)
 
     @property
     def has_failed(self) -> bool:
-        """Return whether any try of it failed."""
+        """Return whether any try of the test failed."""
         return self.status == "failed" or self.retries > 0
 
 
@@ -33,20 +33,20 @@ class StoredAttempt(NamedTuple):
     attempt: int
     is_superseded: bool
     digest: int
-    verdict: Verdict
+    verdict: ResultVerdict
 
 
 class Merged(NamedTuple):
-    """What becomes of a result that arrived, and of those that are stored.
+    """How to store a result that arrived, and how to change the stored ones.
 
-    ``before`` and ``after`` are the verdicts of the test. ``is_stored`` is False if the same is stored
-    already; ``is_new`` if its attempt had no result of the test. ``replaced`` and ``superseded`` are the
-    numbers of results to delete and to mark; ``failed_before`` is that of a newer one to mark.
+    ``before`` and ``after`` are the verdicts of the test. ``is_stored`` is False if the same result is stored
+    already, ``is_new`` is True if its attempt had no result of the test. ``replaced`` and ``superseded`` are
+    the numbers of results to delete and to mark, ``failed_before`` is that of a newer one to mark.
     """
 
-    before: Verdict | None
-    after: Verdict
-    verdict: Verdict
+    before: ResultVerdict | None
+    after: ResultVerdict
+    verdict: ResultVerdict
     is_stored: bool = True
     is_new: bool = True
     is_superseded: bool = False
@@ -55,8 +55,8 @@ class Merged(NamedTuple):
     failed_before: int | None = None
 
 
-def merge(verdict: Verdict, attempt: int, digest: int, stored: Sequence[StoredAttempt]) -> Merged:
-    """Return what becomes of a result of an attempt, beside the stored results of the same test and shard."""
+def merge(verdict: ResultVerdict, attempt: int, digest: int, stored: Sequence[StoredAttempt]) -> Merged:
+    """Merge a result of an attempt with the stored results of the same test and shard."""
     if not stored:
         return Merged(None, verdict, verdict)
     current = next(each for each in stored if not each.is_superseded)

@@ -1,4 +1,4 @@
-"""Values that the columns of every database accept."""
+"""Converts values to those that the columns of every database accept."""
 
 from __future__ import annotations
 

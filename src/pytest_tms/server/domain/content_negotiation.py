@@ -1,4 +1,4 @@
-"""Content negotiation (RFC 9110, 12.4): what a client accepts, and how much it prefers each."""
+"""Content negotiation (RFC 9110, 12.4): the values that a client accepts, and their weights."""
 
 from __future__ import annotations
 

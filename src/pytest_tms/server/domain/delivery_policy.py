@@ -1,4 +1,4 @@
-"""Delivery policy: which events a webhook receives, when a delivery is retried, and when it is given up."""
+"""Delivery policy: which events a webhook receives, and when a delivery is retried or fails."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, Literal
 from pytest_tms import wire
 
 DAY = 86_400_000
-"""Milliseconds."""
+"""Milliseconds of a day."""
 OVERLAP = DAY
 """Milliseconds for which deliveries are also signed with the previous secret."""
-GIVE_UP = 5 * DAY
+DISABLE_AFTER = 5 * DAY
 """Milliseconds of uninterrupted failures after which a webhook is disabled."""
 RETENTION = {"delivered": 3 * DAY, "failed": 30 * DAY}
 """Milliseconds for which deliveries are kept after their end, by status."""
 LONGEST_DELAY = DAY
-"""Milliseconds to the next attempt at most, whatever Retry-After the endpoint sends."""
-BUSY = frozenset({429, 502, 504})
+"""Milliseconds to the next attempt at most, also if the endpoint sends a longer Retry-After."""
+OVERLOADED = frozenset({429, 502, 504})
 """Status codes of an overloaded endpoint: all its deliveries wait, not only the failed one."""
 GONE = 410
 
@@ -50,8 +50,8 @@ class Webhook:
     validated_at: int | None = None
     resume_at: int = 0
 
-    def hears(self, event: str, test_suite: str, environment: str) -> bool:
-        """Return whether the webhook receives this event of an execution with this suite and environment."""
+    def is_subscribed_to(self, event: str, test_suite: str, environment: str) -> bool:
+        """Return whether the webhook receives an event of an execution with this suite and environment."""
         suites, environments = self.filters.test_suites, self.filters.environments
         return (
             event in self.events
@@ -84,13 +84,13 @@ class Response:
     retry_after: int | None = None
 
     @property
-    def is_good(self) -> bool:
+    def is_success(self) -> bool:
         """Whether the status code is 2xx."""
         return 200 <= self.code < 300
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Decision:
     """The status of a delivery after an attempt.
 
     ``disable`` is the reason to disable the webhook, ``resume_at`` when it may receive deliveries again.
@@ -102,31 +102,31 @@ class Verdict:
     resume_at: int = 0
 
 
-def judge(webhook: Webhook, attempts: int, response: Response, now: int) -> Verdict:
+def decide(webhook: Webhook, attempts: int, response: Response, now: int) -> Decision:
     """Decide what follows an attempt; ``attempts`` is its number, from 1."""
-    if response.is_good:
-        return Verdict(status="delivered", due_at=now)
+    if response.is_success:
+        return Decision(status="delivered", due_at=now)
     due_at = now + delay(webhook.retry, attempts, response.retry_after)
-    resume_at = due_at if response.code in BUSY else 0
+    resume_at = due_at if response.code in OVERLOADED else 0
     if response.code == GONE:
-        return Verdict(status="failed", due_at=now, disable="The endpoint responded with 410 Gone")
-    if webhook.failing_since is not None and now - webhook.failing_since >= GIVE_UP:
-        return Verdict(status="failed", due_at=now, disable="Every delivery failed for 5 days")
+        return Decision(status="failed", due_at=now, disable="The endpoint responded with 410 Gone")
+    if webhook.failing_since is not None and now - webhook.failing_since >= DISABLE_AFTER:
+        return Decision(status="failed", due_at=now, disable="Every delivery failed for 5 days")
     if attempts > _retries(webhook.retry):
-        return Verdict(status="failed", due_at=now, resume_at=resume_at)
-    return Verdict(status="pending", due_at=due_at, resume_at=resume_at)
+        return Decision(status="failed", due_at=now, resume_at=resume_at)
+    return Decision(status="pending", due_at=due_at, resume_at=resume_at)
 
 
-def after_attempts(webhook: Webhook, verdicts: Sequence[Verdict], now: int) -> Webhook:
+def after_attempts(webhook: Webhook, decisions: Sequence[Decision], now: int) -> Webhook:
     """Return the webhook after attempts, given in their order: whether it fails, is suspended or disabled."""
-    if any(verdict.status == "delivered" for verdict in verdicts):
+    if any(decision.status == "delivered" for decision in decisions):
         reason = None if webhook.status == "active" else webhook.reason
         webhook = replace(webhook, failing_since=None, reason=reason)
-    if verdicts and verdicts[-1].status != "delivered" and webhook.failing_since is None:
+    if decisions and decisions[-1].status != "delivered" and webhook.failing_since is None:
         webhook = replace(webhook, failing_since=now)
-    resume_at = max((verdict.resume_at for verdict in verdicts), default=0)
+    resume_at = max((decision.resume_at for decision in decisions), default=0)
     webhook = replace(webhook, resume_at=max(webhook.resume_at, resume_at))
-    reasons = [verdict.disable for verdict in verdicts if verdict.disable]
+    reasons = [decision.disable for decision in decisions if decision.disable]
     if reasons:
         webhook = replace(webhook, status="disabled", status_since=now, reason=reasons[0])
     return webhook
@@ -139,7 +139,7 @@ def delay(policy: wire.RetryPolicy, attempts: int, retry_after: int | None = Non
     """
     first = 5000 if policy.retry_delay is None else policy.retry_delay
     grown = first if policy.exponential_backoff is False else first * 2 ** (attempts - 1)
-    spread = min(grown, LONGEST_DELAY) * random.uniform(1, 1.2)  # noqa: S311  # spreads load, guards nothing
+    spread = min(grown, LONGEST_DELAY) * random.uniform(1, 1.2)  # noqa: S311  # jitter, not security
     return min(round(max(spread, retry_after or 0)), LONGEST_DELAY)
 
 

@@ -12,7 +12,7 @@ MAX_PROBLEMS = 1000
 
 
 def refuse(problems: Iterable[Problem]) -> None:
-    """Refuse a request that has problems; a list that is too long is cut and says so.
+    """Refuse a request that has problems; a list that is too long is truncated, with a note.
 
     Raises:
         Unprocessable: There is at least one problem.

@@ -1,4 +1,4 @@
-"""Rate limits: the documented ones, and those of the operator's setting."""
+"""Rate limits: the documented ones, and the parser of the operator's setting."""
 
 from __future__ import annotations
 

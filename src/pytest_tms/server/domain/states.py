@@ -15,7 +15,7 @@ ABRUPT: frozenset[str] = frozenset({"error", "lost", "cancelled"})
 FINISHED: frozenset[str] = frozenset({"completed", "failed", "error", "lost", "cancelled"})
 """States of a shard that has ended."""
 KNOWN_ENDS = FINISHED - {"lost"}
-"""Ends that a runner reported. ``lost`` is assumed after a silence, until the runner reports again."""
+"""Ends that a runner reported. ``lost`` is assumed without reports, until the runner reports again."""
 
 _BY_EVENT: dict[str, wire.ExecutionState] = {
     "execution.started": "running",
@@ -81,7 +81,7 @@ def shard_after(state: wire.ShardState, reported: wire.ShardState) -> wire.Shard
 
 
 def patience(silence: int, interval: float) -> int:
-    """Return the milliseconds that a runner may be silent: at least twice its ``interval`` of reports."""
+    """Return the timeout of a runner without reports, in milliseconds: at least twice its ``interval``."""
     return max(silence, round(2 * interval))
 
 
@@ -91,7 +91,7 @@ def reported_end(status: str | None, counts: wire.Counts) -> wire.ShardState:
 
 
 def settled(state: wire.ShardState, counts: wire.Counts) -> wire.ShardState:
-    """Return a shard's state beside its counts: one with a failed test is not ``completed``.
+    """Return a shard's state according to its counts: one with a failed test is not ``completed``.
 
     The documented runner gives ``completed`` with counts of failures: only tests that were sent count here.
     """

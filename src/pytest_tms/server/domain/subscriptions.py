@@ -1,4 +1,4 @@
-"""Validation of webhooks: problems of their fields, with what to do instead."""
+"""Validation of webhooks: problems of their fields, each with a remedy."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _REMEDIES = {
         ),
         _IN_HEADERS,
     ),
-    **dict.fromkeys(("timeout", "timeoutms", "timeoutseconds"), "deliveries wait 15 s for an answer"),
+    **dict.fromkeys(("timeout", "timeoutms", "timeoutseconds"), "deliveries wait 15 s for a response"),
     **dict.fromkeys(
         (
             "insecuressl",
@@ -145,7 +145,7 @@ def unknown_filters(
 
 def secret_problem(secret: str) -> str | None:
     """Return the problem of a secret, None if there is none. It does not contain the secret."""
-    leave_out = "or leave it out, and the server makes one"
+    leave_out = "or leave it out, and the server creates one"
     if secret != secret.strip():
         return "Must not begin or end with white space: remove it"
     if not secret.isprintable():

@@ -1,7 +1,7 @@
 """The job that enforces deadlines: timeouts, silent shards, progress events.
 
-Every process checks once a second. Whichever locks an execution first changes it, and the others then find
-nothing to do, so there is no leader to elect or to replace.
+Every process checks once a second. The first process that locks an execution changes it, and the others then
+find nothing to do, so no leader has to be elected.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 
 MAX_GAP = 5_000
-"""Milliseconds between two checks beyond which the server was not listening, for example asleep."""
+"""Milliseconds between two checks; after a longer gap the process was suspended and received no reports."""
 
 
 class DeadlineJob(PeriodicJob):
@@ -32,7 +32,7 @@ class DeadlineJob(PeriodicJob):
         self._checked_at = 0
 
     def run(self) -> None:
-        """Change what is due."""
+        """Enforce the deadlines that have passed."""
         now = clock.now()
         if now - self._checked_at > MAX_GAP:
             self._listening_since = now

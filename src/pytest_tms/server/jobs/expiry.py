@@ -1,4 +1,4 @@
-"""The job that deletes what has expired: idempotency keys and deliveries."""
+"""The job that deletes expired idempotency keys and deliveries."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def status(data_dir: Path) -> dict[str, Any]:
 def stop(data_dir: Path) -> bool:
     """Stop the data dir's server, and return whether one ran.
 
-    Sessions that use it keep on disk what they could not deliver.
+    Sessions that use it keep undelivered results on disk.
 
     Raises:
         filelock.Timeout: Another process is still starting or stopping the server.

@@ -1,4 +1,4 @@
-"""How long a local server runs: while a session uses it, and for a time after the last request."""
+"""The lifetime of a local server: while a session uses it, and for a time after the last request."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Sessions:
         self._missing = 0
 
     def needs_server(self, idle: float) -> bool:
-        """Return whether the server has to go on; delete the files of sessions that have ended.
+        """Return whether the server has to continue; delete the files of sessions that have ended.
 
         ``idle`` is the number of seconds since the last request. The idle timeout is short if another version
         of the package was installed. If the package was uninstalled, the server stops in spite of sessions.

@@ -1,4 +1,4 @@
-"""Processes of this machine by their id: whether one runs, and how to end it."""
+"""Checks and stops processes of this machine by their id."""
 
 from __future__ import annotations
 

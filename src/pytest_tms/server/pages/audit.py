@@ -7,7 +7,7 @@ from litestar import Response, get
 from pytest_tms.server.pages.page_session import ADMIN, PageSession
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.store import audit
-from pytest_tms.server.store.audit import Entry
+from pytest_tms.server.store.audit import AuditEntry
 from pytest_tms.server.store.database import Database
 
 ENTRIES = 100
@@ -31,13 +31,13 @@ def show_audit(database: Database, page_session: PageSession, before: str = "") 
     )
 
 
-def _path(entry: Entry) -> str:
+def _path(entry: AuditEntry) -> str:
     """Return the path of the page of an entry's target; empty if it has none or was deleted."""
     path = PATHS.get(entry.target.partition("_")[0], "")
     return f"{path}{entry.target}" if path and not entry.action.endswith(".deleted") else ""
 
 
-def _details(entry: Entry) -> str:
+def _details(entry: AuditEntry) -> str:
     shown = {
         name: ", ".join(map(str, value)) if isinstance(value, list) else str(value).rstrip(".")
         for name, value in entry.details.items()

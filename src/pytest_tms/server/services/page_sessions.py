@@ -1,4 +1,4 @@
-"""Logins to the pages: which token the secret in a browser's cookie stands for."""
+"""Logins to the pages: sessions that map the secret in a browser's cookie to an API token."""
 
 from __future__ import annotations
 

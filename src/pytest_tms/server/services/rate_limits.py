@@ -114,7 +114,7 @@ class Meter:
     def charge(self, cost: int) -> RateLimited | None:
         """Count ``cost`` requests, and return the error to raise if the limit is exceeded.
 
-        A cost of 0 only reads the counter; -1 takes a request back.
+        A cost of 0 only reads the counter; -1 refunds a request.
         """
         is_within, remaining, end = self._rate_limits.count(self._rate, self._key, cost)
         limit, window = self._rate

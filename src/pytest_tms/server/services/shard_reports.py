@@ -26,7 +26,7 @@ MAX_NAME = 500
 MAX_NAMES = 100_000
 """Characters that are stored of all these names of a shard."""
 
-Message = wire.EventData | wire.ResultsSubmission[msgspec.Raw]
+ShardMessage = wire.EventData | wire.ResultsSubmission[msgspec.Raw]
 """A message about a shard; both types have the fields that are used here."""
 
 
@@ -40,7 +40,7 @@ class ShardReport:
     """
 
     origin: Origin
-    message: Message
+    message: ShardMessage
     rows: Sequence[ResultRow] = ()
     is_start: bool = False
     is_end: bool = False
@@ -50,7 +50,7 @@ class ShardReport:
     running: Sequence[wire.RunningTest] | None = None
 
 
-class Stored(NamedTuple):
+class StoredReport(NamedTuple):
     """The execution after a report, and its shard before and after; a new attempt begins as pending."""
 
     execution: Execution
@@ -60,12 +60,12 @@ class Stored(NamedTuple):
 
 def store(
     connection: Connection, execution: Execution, report: ShardReport, now: int, then: int, silence: int
-) -> Stored:
+) -> StoredReport:
     """Store a report of a shard of a locked execution; the caller stores the execution.
 
     ``now`` is when it was received and ``then`` when it happened, in milliseconds since 1970. ``silence`` is
-    the milliseconds after which a silent runner is not alive. A report of an attempt that is not the current
-    one changes only tests.
+    the number of milliseconds without a report after which a runner counts as dead. A report of an attempt
+    that is not the current one changes only tests.
     """
     claimed = claim(connection, execution, report.origin, now, silence)
     shard = _with_tests(connection, claimed, report.rows, now)
@@ -77,7 +77,7 @@ def store(
             shard = shard.reported("running", then)
     shard = replace(shard, status=states.settled(shard.status, shard.derived))
     changed = save_shard(connection, claimed.execution, claimed.before, shard, then)
-    return Stored(changed, claimed.shard if claimed.is_next else claimed.before, shard)
+    return StoredReport(changed, claimed.shard if claimed.is_next else claimed.before, shard)
 
 
 def in_flight(
@@ -159,11 +159,11 @@ def _timed(connection: Connection, claimed: Claim, shard: Shard, rows: Sequence[
 
 def _names(names: Sequence[str]) -> tuple[str, ...]:
     kept: list[str] = []
-    room = MAX_NAMES
+    remaining = MAX_NAMES
     for name in names:
         short = plain(name[:MAX_NAME])
-        room -= len(short)
-        if room < 0:
+        remaining -= len(short)
+        if remaining < 0:
             break
         kept.append(short)
     return tuple(kept)

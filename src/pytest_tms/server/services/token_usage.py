@@ -96,6 +96,14 @@ class TokenUsage:
             for token_id, at in uses.items():
                 tokens.used(connection, token_id, at)
             for each in failures.values():
-                audit.add(connection, each.actor, audit.FAILED, "", now, reason=each.reason, times=each.times)
+                audit.add(
+                    connection,
+                    each.actor,
+                    audit.AUTHENTICATION_FAILED,
+                    "",
+                    now,
+                    reason=each.reason,
+                    times=each.times,
+                )
             if failures:
                 audit.delete_expired(connection, now)

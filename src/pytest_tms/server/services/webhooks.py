@@ -215,7 +215,7 @@ async def validate_webhook(
     *,
     idempotency: IdempotencyGuard,
 ) -> wire.WebhookValidation:
-    """Send a test payload to a webhook, whatever its status, and return the result.
+    """Send a test payload to a webhook of any status, and return the result.
 
     The idempotency key is claimed in a transaction of its own, so that neither a transaction nor a thread
     waits for the endpoint.
@@ -322,7 +322,7 @@ def _save_validation(
         webhooks.save(connection, replace(webhooks.lock(connection, webhook_id), validated_at=now))
         result = wire.WebhookValidation(
             webhook_id=webhook_id,
-            status="valid" if response.is_good else "invalid",
+            status="valid" if response.is_success else "invalid",
             response_code=response.code,
             response_time=response.milliseconds,
             last_validated_at=clock.timestamp(now),

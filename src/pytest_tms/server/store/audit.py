@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, delete, insert, select
 from pytest_tms.server.domain.actors import Actor
 from pytest_tms.server.store import tables
 
-FAILED = "authentication.failed"
+AUTHENTICATION_FAILED = "authentication.failed"
 FAILURE_RETENTION = 30 * 86_400_000
 """Milliseconds for which failed authentications are stored. All other entries are stored permanently."""
 
@@ -19,7 +19,7 @@ _ROW = tables.audit.c
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class AuditEntry:
     """One entry of the log. ``at`` is milliseconds since 1970; ``details`` depend on the action."""
 
     number: int
@@ -51,7 +51,7 @@ def add(connection: Connection, actor: Actor, action: str, target: str, now: int
 
 def page(
     connection: Connection, *, since: int = 0, before: int | None = None, limit: int
-) -> tuple[list[Entry], int | None]:
+) -> tuple[list[AuditEntry], int | None]:
     """Return entries, the newest first, and the cursor of the next page, None on the last page.
 
     ``since`` is the earliest time in milliseconds since 1970, ``before`` the cursor.
@@ -62,7 +62,7 @@ def page(
     if before is not None:
         query = query.where(_ROW.number < before)
     found = [
-        Entry(
+        AuditEntry(
             number=row.number,
             at=row.at,
             actor=Actor(id=row.actor, name=row.name, request_id=row.request_id, address=row.address),
@@ -78,5 +78,7 @@ def page(
 def delete_expired(connection: Connection, now: int) -> None:
     """Delete failed authentications that are older than ``FAILURE_RETENTION``."""
     connection.execute(
-        delete(tables.audit).where(and_(_ROW.action == FAILED, _ROW.at < now - FAILURE_RETENTION))
+        delete(tables.audit).where(
+            and_(_ROW.action == AUTHENTICATION_FAILED, _ROW.at < now - FAILURE_RETENTION)
+        )
     )

@@ -116,7 +116,7 @@ class Database:
             ) from error
 
     def _move_results(self) -> None:
-        """Move results of an earlier version, in transactions of their own: what is moved stays moved."""
+        """Move results of an earlier version, in several transactions: an interrupted move can continue."""
         while self._has_results_to_move():
             with self._writing.begin() as connection:
                 lock_exclusively(connection, timeout=False)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, func, insert, select, update
 
 from pytest_tms.errors import NotFound
-from pytest_tms.server.domain.delivery_policy import RETENTION, Verdict, Webhook, after_attempts
+from pytest_tms.server.domain.delivery_policy import RETENTION, Decision, Webhook, after_attempts
 from pytest_tms.server.store import tables, webhooks
 
 PENDING = tables.constant("pending")
@@ -44,13 +44,13 @@ class DueDelivery(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The outcome of one attempt: the response of the endpoint, and what follows from it."""
+    """The outcome of one attempt: the response of the endpoint, and the decision that follows."""
 
     webhook_id: str
     execution_id: str
     number: int
     attempts: int
-    verdict: Verdict
+    decision: Decision
     response_code: int
     reason: str | None
 
@@ -157,8 +157,8 @@ def record(connection: Connection, owner: str, outcomes: Sequence[Outcome], now:
         [
             {
                 "its_number": each.number,
-                "new_status": each.verdict.status,
-                "new_due_at": each.verdict.due_at,
+                "new_status": each.decision.status,
+                "new_due_at": each.decision.due_at,
                 "new_attempts": each.attempts,
                 "new_response_code": each.response_code,
                 "new_reason": each.reason,
@@ -167,7 +167,7 @@ def record(connection: Connection, owner: str, outcomes: Sequence[Outcome], now:
         ],
     )
     for each in outcomes:
-        if each.verdict.status == "pending":
+        if each.decision.status == "pending":
             _postpone(connection, each)
     _save_webhooks(connection, locked, outcomes, now)
 
@@ -175,7 +175,7 @@ def record(connection: Connection, owner: str, outcomes: Sequence[Outcome], now:
 def _postpone(connection: Connection, retried: Outcome) -> None:
     """Let the pending deliveries of an execution wait for the retry of one of them."""
     is_same = and_(_ROW.webhook_id == retried.webhook_id, _ROW.execution_id == retried.execution_id)
-    due_at = retried.verdict.due_at
+    due_at = retried.decision.due_at
     query = update(tables.deliveries).where(is_same, _ROW.status == PENDING, _ROW.due_at < due_at)
     connection.execute(query.values(due_at=due_at))
 
@@ -183,13 +183,13 @@ def _postpone(connection: Connection, retried: Outcome) -> None:
 def _save_webhooks(
     connection: Connection, locked: Mapping[str, Webhook], outcomes: Sequence[Outcome], now: int
 ) -> None:
-    """Save what follows from outcomes for their webhooks; fail the pending deliveries of a disabled one."""
+    """Update the webhooks of these outcomes; fail the pending deliveries of a disabled webhook."""
     for webhook_id, webhook in locked.items():
-        verdicts = [each.verdict for each in outcomes if each.webhook_id == webhook_id]
-        changed = after_attempts(webhook, verdicts, now)
+        decisions = [each.decision for each in outcomes if each.webhook_id == webhook_id]
+        changed = after_attempts(webhook, decisions, now)
         if changed != webhook:
             webhooks.save(connection, changed)
-        if any(verdict.disable for verdict in verdicts):
+        if any(decision.disable for decision in decisions):
             connection.execute(
                 update(tables.deliveries)
                 .where(_ROW.webhook_id == webhook_id, _ROW.status == PENDING)

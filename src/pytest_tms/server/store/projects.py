@@ -1,4 +1,4 @@
-"""Projects: whose executions and tests share one history."""
+"""Projects: groups of executions and tests that share one history."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pytest_tms.server.store import tables
 
 
 def identify(connection: Connection, name: str, now: int) -> int:
-    """Return the id of the project of this name, which is added if there is none."""
+    """Return the id of the project with this name; add the project if it does not exist."""
     query = select(tables.projects.c.id).where(tables.projects.c.name == name)
     found = connection.scalar(query)
     if found is None:

@@ -1,8 +1,8 @@
 """Results of tests: each once per attempt of its shard; the newest attempt is the verdict.
 
 Results of an execution are numbered in the order of arrival, and stored in that order: narrow rows in
-``results``, what lists show of those that did not pass in ``result_details``, and the documents as they were
-sent in ``result_documents``. A result that is sent again replaces the one of the same attempt.
+``results``, errors and excerpts of those that did not pass in ``result_details``, and the documents as they
+were sent in ``result_documents``. A result that is sent again replaces the one of the same attempt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, selec
 
 from pytest_tms import wire
 from pytest_tms.server.domain import attempt_documents, counts
-from pytest_tms.server.domain.attempts_of_tests import Merged, StoredAttempt, Verdict, merge
+from pytest_tms.server.domain.attempts_of_tests import Merged, ResultVerdict, StoredAttempt, merge
 from pytest_tms.server.domain.executions import Execution
 from pytest_tms.server.domain.result_rows import ResultRow
 from pytest_tms.server.store import bulk, result_documents, tables, test_registry
@@ -74,7 +74,7 @@ def put(
     digests = [_digest(row.document) for row in rows]
     earlier = {} if is_first else _stored(connection, execution.number, shard_id, ids)
     merged = [
-        merge(Verdict(row.status, row.retries), attempt, digest, earlier.get(test_id, ()))
+        merge(ResultVerdict(row.status, row.retries), attempt, digest, earlier.get(test_id, ()))
         for row, test_id, digest in zip(rows, ids, digests, strict=True)
     ]
     if earlier:
@@ -91,7 +91,7 @@ def put(
 
 
 def insert_before(connection: Connection, execution: Execution, shard_id: str, attempt: int) -> None:
-    """Make room for an attempt that was earlier than this one but reports later: this one is the next."""
+    """Renumber the results of an attempt, because an earlier attempt of the shard reports later."""
     table = tables.results.c
     connection.execute(
         update(tables.results)
@@ -125,7 +125,7 @@ def page(
     documents = result_documents.get(connection, execution.number, places)
     found = []
     for row in shown:
-        # Fields stay as text: what a runner wrote is given back, also where no number of ours holds it.
+        # Fields stay JSON text, so that numbers beyond the range of Python's floats are returned unchanged.
         result = {"shardId": row.shard_id, **_FIELDS.decode(documents[row.sequence])}
         if older := earlier.get((row.test_id, row.shard_id)):
             result["earlierAttempts"] = [
@@ -186,7 +186,7 @@ def _stored(
 ) -> dict[int, list[StoredAttempt]]:
     found: dict[int, list[StoredAttempt]] = {}
     for row in bulk.select(connection, _STORED, (execution, shard_id), ids):
-        verdict = Verdict(STATUSES[row[5]], row[6], bool(row[7]))
+        verdict = ResultVerdict(STATUSES[row[5]], row[6], bool(row[7]))
         found.setdefault(row[0], []).append(StoredAttempt(row[1], row[2], bool(row[3]), row[4], verdict))
     return found
 
@@ -285,7 +285,7 @@ def _earlier(
     }
 
 
-def _count(verdicts: Iterable[Verdict]) -> wire.Counts:
+def _count(verdicts: Iterable[ResultVerdict]) -> wire.Counts:
     counted = {"passed": 0, "failed": 0, "skipped": 0}
     flaky = 0
     for verdict in verdicts:

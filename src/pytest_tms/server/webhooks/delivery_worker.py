@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from pytest_tms.errors import ApiError
-from pytest_tms.server.domain.delivery_policy import Response, Verdict, Webhook, judge
+from pytest_tms.server.domain.delivery_policy import Decision, Response, Webhook, decide
 from pytest_tms.server.domain.egress import EgressPolicy
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import deliveries, webhooks
@@ -244,12 +244,12 @@ class DeliveryWorker:
                     row.body.encode(),
                     endpoint.credentials.headers,
                 )
-                verdict = judge(webhook, row.attempts + 1, response, _now())
-                self._outcomes.append(_outcome(webhook, row, response, verdict))
+                decision = decide(webhook, row.attempts + 1, response, _now())
+                self._outcomes.append(_outcome(webhook, row, response, decision))
                 endpoint.used_at = time.monotonic()
-                endpoint.is_failing = not response.is_good
-                endpoint.resume_at = max(endpoint.resume_at, verdict.resume_at)
-                if verdict.status == "pending" or verdict.resume_at or verdict.disable:
+                endpoint.is_failing = not response.is_success
+                endpoint.resume_at = max(endpoint.resume_at, decision.resume_at)
+                if decision.status == "pending" or decision.resume_at or decision.disable:
                     return
         except Exception:
             LOG.exception("unexpected error in a delivery to webhook %s", endpoint.webhook.id)
@@ -300,13 +300,13 @@ class DeliveryWorker:
             webhooks.release(connection, self._name, webhook_ids)
 
 
-def _outcome(webhook: Webhook, row: DueDelivery, response: Response, verdict: Verdict) -> Outcome:
+def _outcome(webhook: Webhook, row: DueDelivery, response: Response, decision: Decision) -> Outcome:
     return Outcome(
         webhook_id=webhook.id,
         execution_id=row.execution_id,
         number=row.number,
         attempts=row.attempts + 1,
-        verdict=verdict,
+        decision=decision,
         response_code=response.code,
         reason=response.reason,
     )

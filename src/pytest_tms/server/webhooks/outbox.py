@@ -1,6 +1,6 @@
 """The outbox: webhook events of a change, written in the transaction of the change.
 
-So an event exists if and only if its change was committed. Each event has the next sequence number of its
+An event exists if and only if its change was committed. Each event has the next sequence number of its
 execution, whether or not a webhook subscribes to it. The execution is locked, so numbers are unique.
 """
 
@@ -95,7 +95,9 @@ def _write(connection: Connection, execution: Execution, events: list[tuple[str,
     rows = []
     for number, (event, data) in enumerate(events, start=sequence):
         subscribers = [
-            each for each in enabled if each.hears(event, execution.test_suite, execution.environment)
+            each
+            for each in enabled
+            if each.is_subscribed_to(event, execution.test_suite, execution.environment)
         ]
         if subscribers:
             payload = wire.OutboundEvent(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.helpers.reported_runs import Case, Part, broken, crashed, failed, passed
+from tests.helpers.reported_runs import Case, StartsWith, broken, crashed, failed, passed
 
 MIXED = {
     "test_good.py": "def test_good(): pass\n",
@@ -11,7 +11,7 @@ MIXED = {
     "test_raises.py": "raise RuntimeError('first line\\nsecond line')\n",
 }
 ERRORS = [
-    broken("test_syntax.py", Part("SyntaxError: "), title="test_syntax.py", file="test_syntax.py"),
+    broken("test_syntax.py", StartsWith("SyntaxError: "), title="test_syntax.py", file="test_syntax.py"),
     broken("test_import.py", "ModuleNotFoundError: No module named 'no_such_module'"),
     broken("test_raises.py", "RuntimeError: first line\nsecond line"),
 ]
@@ -115,7 +115,7 @@ CASES = [
             "sub/test_it.py": "def test(): pass\n",
             "test_good.py": MIXED["test_good.py"],
         },
-        [broken("sub", Part(""))],
+        [broken("sub", StartsWith(""))],
         exit=2,
         shards="error",
         execution="failed",
@@ -123,7 +123,7 @@ CASES = [
         in_workers={
             "exit": 1,
             "not_run": 0,
-            "tests": [broken("sub", Part("")), passed("test_good.py::test_good")],
+            "tests": [broken("sub", StartsWith("")), passed("test_good.py::test_good")],
             "shards": {"1": "error", "2": "completed"},
         },
     ),
@@ -132,7 +132,7 @@ CASES = [
         {"test_it.py": MANY},
         [
             *(passed(f"test_it.py::test_many[{n}]") for n in range(3)),
-            failed("test_it.py::test_many[3]", Part("assert 3 != 3")),
+            failed("test_it.py::test_many[3]", StartsWith("assert 3 != 3")),
         ],
         exit=1,
         options=("-x",),
@@ -145,7 +145,7 @@ CASES = [
         {"test_it.py": MANY},
         [
             *(passed(f"test_it.py::test_many[{n}]") for n in range(3)),
-            failed("test_it.py::test_many[3]", Part("assert 3 != 3")),
+            failed("test_it.py::test_many[3]", StartsWith("assert 3 != 3")),
         ],
         exit=2,
         options=("--stepwise",),

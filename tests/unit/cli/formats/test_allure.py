@@ -15,7 +15,7 @@ from pytest_tms import wire
 from pytest_tms.cli.formats import Report
 from pytest_tms.cli.formats.inputs import read_reports
 from pytest_tms.cli.formats.node_ids import NodeIds
-from tests.helpers.report_files import one
+from tests.helpers.report_files import only_result
 
 FULL: dict[str, Any] = {
     "uuid": "u1",
@@ -142,7 +142,7 @@ def test_every_field_is_kept(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_only_passed_is_passed(tmp_path: Path, status: Any, message: Any, expected: Any) -> None:
     document = {"uuid": "u", "name": "t", "status": status, "statusDetails": {"message": message}}
-    result = one(tmp_path, json.dumps(document))
+    result = only_result(tmp_path, json.dumps(document))
     assert (result.status, result.outcome, result.error) == expected
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pytest_tms import wire
 from pytest_tms.cli.formats import read_report
 from pytest_tms.cli.formats.node_ids import NodeIds
-from pytest_tms.cli.formats.source import Source
-from tests.helpers.report_files import one, read
+from pytest_tms.cli.formats.report_file import ReportFile
+from tests.helpers.report_files import only_result, read
 
 FULL: dict[str, Any] = {
     "id": "5f1c",
@@ -66,7 +66,7 @@ def report(*tests: Any, **summary: Any) -> dict[str, Any]:
 
 
 def of(tmp_path: Path, **test: Any) -> wire.TestResult:
-    return one(tmp_path, json.dumps(report({"name": "t", "status": "passed", "duration": 1, **test})))
+    return only_result(tmp_path, json.dumps(report({"name": "t", "status": "passed", "duration": 1, **test})))
 
 
 def test_every_field_is_kept(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         file.write("]}}")
     tracemalloc.start()
     try:
-        count = sum(1 for _ in read_report(Source(path), NodeIds()))
+        count = sum(1 for _ in read_report(ReportFile(path), NodeIds()))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

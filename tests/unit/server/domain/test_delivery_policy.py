@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_tms.server.domain.delivery_policy import Verdict, Webhook, after_attempts
+from pytest_tms.server.domain.delivery_policy import Decision, Webhook, after_attempts
 
 WEBHOOK = Webhook(id="wh_1", url="https://example.com/", events=(), secret="s", created_at=1)
-DELIVERED = Verdict(status="delivered", due_at=5)
-RETRY = Verdict(status="pending", due_at=50)
-FAILED = Verdict(status="failed", due_at=5)
+DELIVERED = Decision(status="delivered", due_at=5)
+RETRY = Decision(status="pending", due_at=50)
+FAILED = Decision(status="failed", due_at=5)
 
 
 def test_a_delivery_ends_a_failure_and_its_reason() -> None:

@@ -67,7 +67,7 @@ def module_of(file: str) -> str:
 
 
 def class_prefix(classname: str, name: str, file: str) -> str:
-    """Return what a test's class adds to its title, with the separator.
+    """Return the prefix of a title from the test's class, with the separator.
 
     Empty if the name begins with the class, or if the class is the file.
     """

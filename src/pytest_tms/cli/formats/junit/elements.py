@@ -24,7 +24,7 @@ from pytest_tms.text import clean, first_line, shorten
 MAX_CASE_TEXT = 4_000_000
 """Characters of all texts of one test."""
 MAX_CASE_DETAILS = 2000
-"""Details of one test that are kept, beside the first of each name."""
+"""Details of one test that are kept, in addition to the first of each name."""
 MAX_TITLE = 10_000
 """Characters of a title."""
 MAX_SUITE_TITLES = 20

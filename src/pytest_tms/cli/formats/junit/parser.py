@@ -56,11 +56,20 @@ class Parser:
         self._start_document()
 
     def feed(self, chunk: str) -> None:
-        """Parse the next chunk. Raises ExpatError, or ValueError, if the document cannot be read further."""
+        """Parse the next chunk.
+
+        Raises:
+            ExpatError: the document is damaged.
+            ValueError: the handler refuses the document, or a tag is too long.
+        """
         self._parse(self._repair.feed(chunk).encode())
 
     def close(self) -> None:
-        """Parse what is left. Raises ExpatError if the document is not complete."""
+        """Parse the remaining text.
+
+        Raises:
+            ExpatError: the document is not complete.
+        """
         self._parse(self._repair.finish().encode())
         self._expat.Parse(b"", True)
 
@@ -75,8 +84,8 @@ class Parser:
         if not isinstance(error, expat.ExpatError):
             return f"line {self.line}: {reason(error)}{kept}"
         truncated = " (the file is truncated)" if error.code in TRUNCATED else ""
-        what = f"{expat.ErrorString(error.code)}{truncated}{kept}"
-        return f"line {self.line}: {what}: write the report again and submit it again"
+        problem = f"{expat.ErrorString(error.code)}{truncated}{kept}"
+        return f"line {self.line}: {problem}: write the report again and submit it again"
 
     def _start_document(self) -> None:
         self._expat = parser = expat.ParserCreate("utf-8")

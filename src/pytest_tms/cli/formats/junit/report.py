@@ -1,4 +1,4 @@
-"""The reader of JUnit XML: a stream of results; memory holds one test at a time."""
+"""Reads JUnit XML as a stream of results; memory holds one test at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pytest_tms.cli.formats.junit.elements import MAX_CASE_DETAILS, Case, Detail
 from pytest_tms.cli.formats.junit.parser import Parser
 from pytest_tms.cli.formats.junit.results import add_property, result_of_case, result_of_suite
 from pytest_tms.cli.formats.node_ids import NodeIds
-from pytest_tms.cli.formats.source import Source
+from pytest_tms.cli.formats.report_file import ReportFile
 from pytest_tms.text import clean, first_line
 
 MAX_DEPTH = 1000
@@ -33,7 +33,7 @@ MAX_SUITE_PROPERTIES = 16_000
 class JUnitReport:
     """One file; see ``Report``. It is the handler of its parser."""
 
-    def __init__(self, source: Source, text: Iterator[str], node_ids: NodeIds) -> None:
+    def __init__(self, source: ReportFile, text: Iterator[str], node_ids: NodeIds) -> None:
         self.status: wire.SubmittedStatus | None = None
         self.problems: list[str] = []
         self.properties: dict[str, dict[str, Any]] = {}
@@ -188,5 +188,7 @@ class JUnitReport:
                 add_property(self.properties.setdefault(suite.name, {}), name, value)
 
     def _add_artifacts(self, paths: list[str]) -> None:
-        room = attachments.MAX_ARTIFACTS - len(self.artifacts)
-        self.artifacts += attachments.artifacts([path for path in paths if path], self._source.folder)[:room]
+        remaining = attachments.MAX_ARTIFACTS - len(self.artifacts)
+        self.artifacts += attachments.artifacts([path for path in paths if path], self._source.folder)[
+            :remaining
+        ]

@@ -1,4 +1,4 @@
-"""Titles of test cases, and the file that they are in."""
+"""Titles and files of test cases."""
 
 from __future__ import annotations
 

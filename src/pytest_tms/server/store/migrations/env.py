@@ -9,7 +9,7 @@ from pytest_tms.server.store.tables import metadata
 
 
 def render_item(kind: str, item: object, _: Any) -> str | Literal[False]:
-    """Write a boolean default into a new revision as every database reads it; PostgreSQL takes no 0."""
+    """Write a boolean default into a new revision in a form for every database: PostgreSQL rejects 0."""
     if kind == "server_default" and isinstance(item, DefaultClause) and isinstance(item.arg, False_ | True_):
         return f"sa.{item.arg}()"
     return False

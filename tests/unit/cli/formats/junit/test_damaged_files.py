@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from pytest_tms import wire
 from pytest_tms.cli.formats import read_report
 from pytest_tms.cli.formats.node_ids import NodeIds
-from pytest_tms.cli.formats.source import Source
+from pytest_tms.cli.formats.report_file import ReportFile
 from tests.helpers.junit_dialects import DIALECTS
-from tests.helpers.report_files import names, one, read
+from tests.helpers.report_files import names, only_result, read
 
 TWO = '<testsuite name="s">\n<testcase name="a"/>\n<testcase name="b"><failure/></testcase>\n'
 
@@ -73,7 +73,7 @@ def test_entities_are_refused(tmp_path: Path, content: str) -> None:
 def test_an_external_dtd_is_not_loaded_and_its_defaults_are_not_used(tmp_path: Path) -> None:
     content = """<!DOCTYPE testsuite SYSTEM "http://127.0.0.1:9/x.dtd" [<!ATTLIST testcase status CDATA "failed">]>
     <testsuite><testcase name="a"/></testsuite>"""
-    assert one(tmp_path, content).status == "passed"
+    assert only_result(tmp_path, content).status == "passed"
 
 
 def test_a_tag_of_many_megabytes_is_refused(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
                 file.write(f'<testcase name="{number}"><failure>{"x" * 2000}</failure></testcase>')
             file.write("</testsuite>")
         tracemalloc.start()
-        for _ in read_report(Source(path), NodeIds()):
+        for _ in read_report(ReportFile(path), NodeIds()):
             pass
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -187,6 +187,6 @@ def test_a_file_that_is_cut_anywhere_is_never_green(tmp_path: Path, data: st.Dat
 def test_an_interrupted_reader_closes_its_file(tmp_path: Path) -> None:
     path = tmp_path / "report"
     path.write_text(f"{TWO}</testsuite>")
-    reading: Iterator[wire.TestResult] = iter(read_report(Source(path), NodeIds()))
+    reading: Iterator[wire.TestResult] = iter(read_report(ReportFile(path), NodeIds()))
     assert next(reading).title == "s::a"
     del reading  # a file left open is a ResourceWarning, which is an error here

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.report_files import case, one, read
+from tests.helpers.report_files import only_result, read, result_of_case
 
 
 @pytest.mark.parametrize(
@@ -42,19 +42,19 @@ from tests.helpers.report_files import case, one, read
 def test_no_failure_is_taken_for_a_pass(
     tmp_path: Path, attributes: str, inside: str, status: str, outcome: str
 ) -> None:
-    result = case(tmp_path, inside, attributes)
+    result = result_of_case(tmp_path, inside, attributes)
     assert (result.status, result.outcome) == (status, outcome)
 
 
 def test_a_word_in_an_attribute_is_kept_as_the_error(tmp_path: Path) -> None:
-    assert case(tmp_path, "", 'status="blocked"').error == "status='blocked'"
+    assert result_of_case(tmp_path, "", 'status="blocked"').error == "status='blocked'"
 
 
 @pytest.mark.parametrize("tag", ["failure", "error"])
 def test_a_suite_that_failed_is_a_failed_test_of_its_name(tmp_path: Path, tag: str) -> None:
     content = f"""<testsuites><testsuite name="outer"><testsuite name="db" file="t.py" tests="0" errors="1">
     <{tag} message="no database&#10;at all" type="x.SetupError">at A</{tag}></testsuite></testsuite></testsuites>"""
-    result = one(tmp_path, content)
+    result = only_result(tmp_path, content)
     assert (result.title, result.status, result.outcome, result.file) == (
         "outer::db",
         "failed",

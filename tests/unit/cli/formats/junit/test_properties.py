@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.helpers.report_files import case, read
+from tests.helpers.report_files import read, result_of_case
 
 
 def test_repeated_properties_are_lists(tmp_path: Path) -> None:
     inside = """<properties><property name="step" value="one"/><property name="step">two</property>
     <property name="step" value="three"/><property name="owner" value="me"/><property/></properties>"""
-    assert case(tmp_path, inside).properties == {"step": ["one", "two", "three"], "owner": "me"}
+    assert result_of_case(tmp_path, inside).properties == {"step": ["one", "two", "three"], "owner": "me"}
 
 
 def test_properties_of_suites_are_kept_by_suite(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_attachments_become_artifacts(tmp_path: Path) -> None:
 see [[ATTACHMENT|video.webm]] there
 after</system-out><system-err>[[ATTACHMENT|/etc/none.log]]</system-err>
     <attachments><attachment><filePath>db.log</filePath><description>d</description></attachment></attachments>"""
-    result = case(tmp_path, inside)
+    result = result_of_case(tmp_path, inside)
     assert [(each.name, each.kind, each.path) for each in result.artifacts or ()] == [
         ("a[1].png", "screenshot", str(tmp_path / "out" / "a[1].png")),
         ("trace.zip", "trace", "trace.zip"),

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_tms.cli.formats.bounded_text import BoundedText
 from pytest_tms.text import clean
-from tests.helpers.report_files import case
+from tests.helpers.report_files import result_of_case
 
 
 @pytest.mark.parametrize(
@@ -35,13 +35,13 @@ from tests.helpers.report_files import case
 def test_the_whole_text_of_a_failure_is_kept(
     tmp_path: Path, inside: str, error: str | None, longrepr: str | None
 ) -> None:
-    result = case(tmp_path, inside)
+    result = result_of_case(tmp_path, inside)
     assert (result.status, result.error, result.longrepr) == ("failed", error, longrepr)
 
 
 def test_a_message_of_one_long_line_is_kept_whole(tmp_path: Path) -> None:
     message = "x" * 1500 + "the end"
-    result = case(tmp_path, f'<failure message="{message}">at A</failure>')
+    result = result_of_case(tmp_path, f'<failure message="{message}">at A</failure>')
     assert result.longrepr == f"{message}\n\nat A"
     assert result.error is not None
     assert len(result.error) <= 1000
@@ -62,13 +62,13 @@ def test_a_message_of_one_long_line_is_kept_whole(tmp_path: Path) -> None:
 def test_every_line_of_a_skip_is_kept(
     tmp_path: Path, inside: str, error: str | None, longrepr: str | None
 ) -> None:
-    result = case(tmp_path, inside)
+    result = result_of_case(tmp_path, inside)
     assert (result.status, result.error, result.longrepr) == ("skipped", error, longrepr)
 
 
 def test_a_long_text_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
     text = "".join(f"line {number}\n" for number in range(100_000))
-    result = case(tmp_path, f"<failure>{text}</failure><system-out>{text}</system-out>")
+    result = result_of_case(tmp_path, f"<failure>{text}</failure><system-out>{text}</system-out>")
     for kept in (result.longrepr, result.stdout):
         assert kept is not None
         assert kept.startswith("line 0\nline 1\n")

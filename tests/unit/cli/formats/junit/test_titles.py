@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_tms.cli.formats.node_ids import NodeIds
-from tests.helpers.report_files import names, one, read
+from tests.helpers.report_files import names, only_result, read
 
 
 def test_the_suite_is_part_of_a_title_without_a_class(tmp_path: Path) -> None:
@@ -37,12 +37,12 @@ def test_a_class_is_left_out_only_before_a_separator(
     tmp_path: Path, classname: str, name: str, title: str
 ) -> None:
     content = f'<testsuite><testcase classname="{classname}" name="{name}"/></testsuite>'
-    assert one(tmp_path, content).title == title
+    assert only_result(tmp_path, content).title == title
 
 
 @pytest.mark.parametrize("file", ["/", ".", "..", "", "a/", ".hidden", "a.b/c", "C:\\tests\\a.py", "//"])
 def test_any_file_name_is_taken(tmp_path: Path, file: str) -> None:
-    result = one(tmp_path, f'<testsuite><testcase file="{file}" classname="K" name="n"/></testsuite>')
+    result = only_result(tmp_path, f'<testsuite><testcase file="{file}" classname="K" name="n"/></testsuite>')
     assert (result.title, result.file) == ("K::n", file or None)
 
 

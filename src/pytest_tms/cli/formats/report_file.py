@@ -1,4 +1,4 @@
-"""A submitted file as text: decompressed and decoded in chunks."""
+"""Reads a submitted file as text: decompressed and decoded in chunks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ALIASES = {"windows-31j": "cp932", "x-sjis": "cp932", "ms932": "cp932", "tis620"
 """Names that Java, .NET and browsers use and Python does not."""
 
 
-class Source:
+class ReportFile:
     """One submitted file.
 
     ``name`` is its name in messages, ``folder`` the folder that its relative paths refer to, and
@@ -47,8 +47,10 @@ class Source:
     def text(self) -> Iterator[str]:
         """Yield the text in chunks.
 
-        Raises OSError if the file cannot be read, ValueError if its compressed data is damaged or cut, after
-        the text before that.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: its compressed data is damaged or truncated; the text before that is yielded.
         """
         if self._path is None:
             if sys.stdin is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.report_files import case, one
+from tests.helpers.report_files import only_result, result_of_case
 
 
 @pytest.mark.parametrize(
@@ -51,24 +51,24 @@ def test_every_character_set_is_read(tmp_path: Path, declared: str, codec: str, 
     content = (
         f"""<?xml version="1.0" encoding="{declared}"?>\n<testsuite><testcase name="{text}"/></testsuite>"""
     )
-    assert one(tmp_path, content.encode(codec)).title == text
+    assert only_result(tmp_path, content.encode(codec)).title == text
 
 
 def test_bytes_outside_the_character_set_are_replaced(tmp_path: Path) -> None:
-    assert one(tmp_path, b'<testsuite><testcase name="a\xffb"/></testsuite>').title == "a\ufffdb"
+    assert only_result(tmp_path, b'<testsuite><testcase name="a\xffb"/></testsuite>').title == "a\ufffdb"
 
 
 @pytest.mark.parametrize("before", ["\n\n", " \r\n\t", "\ufeff\n", "\n\ufeff", "\x00\n", "\x1a"])
 def test_what_is_blank_before_the_declaration_is_passed_over(tmp_path: Path, before: str) -> None:
     content = f'{before}<?xml version="1.1" encoding="utf-8"?><testsuite><testcase name="a"/></testsuite>'
-    assert one(tmp_path, content).title == "a"
+    assert only_result(tmp_path, content).title == "a"
 
 
 def test_a_declared_character_set_counts_after_blank_lines(tmp_path: Path) -> None:
     content = (
         b'\n\n<?xml version="1.0" encoding="windows-1252"?><testsuite><testcase name="\x80"/></testsuite>'
     )
-    assert one(tmp_path, content).title == "€"
+    assert only_result(tmp_path, content).title == "€"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_declared_character_set_counts_after_blank_lines(tmp_path: Path) -> No
     ],
 )
 def test_illegal_characters_and_references_are_replaced(tmp_path: Path, written: str, expected: str) -> None:
-    assert case(tmp_path, f"<system-out>{written}</system-out>").stdout == expected
+    assert result_of_case(tmp_path, f"<system-out>{written}</system-out>").stdout == expected
 
 
 def test_references_and_sections_are_whole_at_any_chunk_border(
@@ -93,9 +93,9 @@ def test_references_and_sections_are_whole_at_any_chunk_border(
 ) -> None:
     text = "<![CDATA[&#27;]]]]><![CDATA[>\x1b]]>&#27;&amp;&nbsp;&x]&]]&gt;é😀"
     content = f'<?xml version="1.0"?><testsuite><testcase name="a"><system-out>{text}</system-out></testcase></testsuite>'
-    monkeypatch.setattr("pytest_tms.cli.formats.source.HEAD_BYTES", 4)
+    monkeypatch.setattr("pytest_tms.cli.formats.report_file.HEAD_BYTES", 4)
     expected = "&#27;]]>\ufffd\ufffd&\u00a0&x]&]]>é😀"
     for size in range(2, 120):
-        monkeypatch.setattr("pytest_tms.cli.formats.source.CHUNK_BYTES", size)
+        monkeypatch.setattr("pytest_tms.cli.formats.report_file.CHUNK_BYTES", size)
         for packed in (content.encode(), gzip.compress(content.encode(), mtime=0)):
-            assert one(tmp_path, packed).stdout == expected, size
+            assert only_result(tmp_path, packed).stdout == expected, size
