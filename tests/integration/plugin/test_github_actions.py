@@ -65,7 +65,7 @@ def test_the_job_summary_has_the_failures_and_the_link(
     (own,) = [line for line in annotations if "test_fails" in line] or [""]
     if not workers:  # over workers, another ten may be the first ones
         file = f"{pytester.path.name}/test_it.py"
-        assert own.startswith(f"::error file={file},line=6,title=test_it.py%3A%3Atest_fails::AssertionError")
+        assert own.startswith(f"::error file={file},line=5,title=test_it.py%3A%3Atest_fails::AssertionError")
 
 
 def test_a_passing_session_writes_counts_and_no_annotation(
@@ -90,7 +90,7 @@ def test_annotations_are_off_unless_they_are_asked_for(
 
 def test_hostile_names_stay_in_their_place(pytester: pytest.Pytester, tms: Tms, summary: Path) -> None:
     pytester.makepyfile(HOSTILE)
-    result = pytester.runpytest_subprocess("--tms-url", tms.url, "-o", "tms_annotations=1", "--tb=no")
+    result = pytester.runpytest_subprocess("--tms-url", tms.url, "-o", "tms_annotations=1")
     assert len(commands(result)) == 3
     for line in commands(result):
         assert re.fullmatch(r"::error file=[^:,]+,line=\d+,title=[^:,]+::[^\r\n]*", line), line
