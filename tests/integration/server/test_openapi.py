@@ -100,7 +100,9 @@ def test_answers_require_every_field() -> None:
     for _, operation in operations():
         for status, answer in operation["responses"].items():
             for content in answer.get("content", {}).values():
-                answered.add((content["schema"]["$ref"].rpartition("/")[2], status))
+                name = content["schema"].get("$ref", "").rpartition("/")[2]
+                if name and name != "JsonObject":  # of a file
+                    answered.add((name, status))
     assert len(answered) > 15
     for name, _ in answered:
         assert set(SCHEMAS[name]["required"]) == set(SCHEMAS[name]["properties"]), name

@@ -290,7 +290,7 @@ def _content(call: Call[Any, Any]) -> dict[str, Any]:
     execution = json.loads(msgspec.json.encode(examples.ANSWERS[calls.GET_EXECUTION.name]))
     return {
         "application/json": {
-            "schema": {"type": "object", "additionalProperties": True},
+            "schema": {"$ref": REFERENCE.format(name="JsonObject")},
             "example": {"execution": execution, "tests": []},
         },
         **{name: {"schema": {"type": "string"}} for name in types},
