@@ -27,7 +27,7 @@ from pytest_tms.errors import (
 from pytest_tms.exports.formats import FORMATS
 from pytest_tms.server.api import openapi_examples as examples
 from pytest_tms.server.api import openapi_texts as texts
-from pytest_tms.server.api.openapi_schemas import REFERENCE, message_schemas, payload_name
+from pytest_tms.server.api.openapi_schemas import FREE_OBJECT, REFERENCE, message_schemas, payload_name
 from pytest_tms.server.services.idempotency import MAX_KEY
 
 RETRY_AFTER = {
@@ -290,7 +290,7 @@ def _content(call: Call[Any, Any]) -> dict[str, Any]:
     execution = json.loads(msgspec.json.encode(examples.ANSWERS[calls.GET_EXECUTION.name]))
     return {
         "application/json": {
-            "schema": {"type": "object", "additionalProperties": True},
+            "schema": {"$ref": REFERENCE.format(name=FREE_OBJECT)},
             "example": {"execution": execution, "tests": []},
         },
         **{name: {"schema": {"type": "string"}} for name in types},
