@@ -20,6 +20,7 @@ RULES = re.compile(
     r"|url: .*"
     r"|filters\.(testSuites|environments)(\[\d+\])?: .*"
     r"|(data\.)?(metadata|configuration): (With what is stored: )?Must be at most 64 KB as JSON, .*"
+    r"|sha256: The body has the SHA-256 \w+: send the file again"
     r"|Idempotency-Key: Must be a new one: this one was used with another body"
 )
 """Rules between fields, and about earlier requests, which a schema cannot express."""

@@ -41,6 +41,7 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     description: str
     schema: dict[str, object]
+    is_required: bool = False
 
 
 class Call(msgspec.Struct, Generic[Takes, Gives], frozen=True, kw_only=True):
@@ -215,8 +216,9 @@ EXPORT_EXECUTION = Call(
     query=(
         Parameter(
             name="format",
-            description="The format of the file; required.",
+            description="The format of the file.",
             schema={"type": "string", "enum": list(get_args(wire.ExportFormat))},
+            is_required=True,
         ),
     ),
 )

@@ -139,7 +139,13 @@ def _operation(call: Call[Any, Any]) -> dict[str, Any]:
     if call.method == "POST" and call.takes is not type(None):
         parameters.append(IDEMPOTENCY_KEY)
     parameters += [
-        {"name": each.name, "in": "query", "description": each.description, "schema": each.schema}
+        {
+            "name": each.name,
+            "in": "query",
+            "description": each.description,
+            "schema": each.schema,
+            **({"required": True} if each.is_required else {}),
+        }
         for each in call.query
     ]
     operation: dict[str, Any] = {
@@ -170,7 +176,10 @@ def _operation(call: Call[Any, Any]) -> dict[str, Any]:
         "security": [{"token": []}] if call.scope else [{}, {"token": []}],
     }
     if call.takes is bytes:
-        operation["requestBody"] = {"required": True, "content": {"application/octet-stream": {}}}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        }
     elif call.takes is not type(None):
         operation["requestBody"] = {
             "required": True,
