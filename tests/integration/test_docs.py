@@ -147,7 +147,7 @@ def commands(group: click.Group, path: str) -> Iterator[tuple[str, set[str]]]:
             yield from commands(command, f"{path} {name}")
         elif not command.hidden:
             options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
-            yield f"{path} {name}", {each.opts[0] for each in options}
+            yield f"{path} {name}", {max(each.opts, key=len) for each in options}
 
 
 def test_the_page_of_the_command_names_every_command_and_option() -> None:

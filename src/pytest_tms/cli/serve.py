@@ -15,12 +15,13 @@ FIRST_TOKEN = "first-token"  # noqa: S105  # the name of a file
 
 
 @click.command(epilog=other_variables())
-@server_options("host", "port", "public_url", "workers", "keep_alive", "tls_cert", "tls_key")
+@server_options("host", "port", "artifacts_url", "public_url", "workers", "keep_alive", "tls_cert", "tls_key")
 @click.option("--embedded", is_flag=True, hidden=True, help="Stop when no pytest session uses the server.")
 @database_options
 def serve(
     host: str | None,
     port: int | None,
+    artifacts_url: str | None,
     public_url: str | None,
     workers: int | None,
     keep_alive: int | None,
@@ -41,6 +42,7 @@ def serve(
     settings = ServerSettings.read(
         host=host,
         port=port,
+        artifacts_url="" if embedded else artifacts_url,
         public_url=public_url,
         workers=workers,
         keep_alive=keep_alive,

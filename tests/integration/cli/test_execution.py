@@ -137,14 +137,14 @@ def test_a_server_that_is_away_is_one_line(command: Command) -> None:
 
 def test_list_finds_executions_and_open_prints_the_latest_report(command: Command, tms: Tms) -> None:
     name = f"list-{uuid.uuid4().hex[:8]}"
-    first = variables(command("create", "--meta", f"project={name}", "--meta", "branch=main"))
+    first = variables(command("create", "--meta", f"project={name}", "--meta", f"branch={name}"))
     second = variables(command("create", "--meta", f"project={name}", "--suite", "smoke"))
     ids = [second["TMS_EXECUTION_ID"], first["TMS_EXECUTION_ID"]]
     listed = json.loads(command("list", "--project", name, "--json").stdout)
     assert [each["executionId"] for each in listed] == ids
-    [line] = command("list", "--project", name, "--branch", "main").stdout.splitlines()
+    [line] = command("list", "--project", name, "--branch", name).stdout.splitlines()
     assert line.startswith(f"{ids[1]}  ")
-    assert f"created  {name} · all · dev · main: " in line
+    assert f"created  {name} · all · dev · {name}: " in line
     assert command("list", "--project", name, "--limit", "1").stdout.startswith(ids[0])
     nothing = command("list", "--project", name, "--status", "failed")
     assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "", "no executions match\n")

@@ -119,7 +119,7 @@ def test_a_hook_of_ours_that_raises_is_one_line(
     ("owner", "name"),
     [
         (Recorder, "add"),
-        (Recorder, "_gather"),
+        (Recorder, "_add_details"),
         (Recorder, "_build"),
         (recorder, "build_result"),
         (recorder, "split_output"),

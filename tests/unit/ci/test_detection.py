@@ -45,6 +45,7 @@ PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
         },
         {
             "provider": "github",
+            "repository": "me/shop",
             "run_key": "https://github.example/me/shop/77",
             "attempt": "2",
             "branch": "topic",
@@ -224,6 +225,7 @@ PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
         },
         {
             "provider": "travis",
+            "repository": "me/shop",
             "run_key": "me/shop/1",
             "attempt": "2",
             "branch": "topic",
@@ -252,6 +254,7 @@ PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
         },
         {
             "provider": "drone",
+            "repository": "me/shop",
             "run_key": "me/shop/4",
             "branch": "topic",
             "commit": "sha",
@@ -277,6 +280,7 @@ PROVIDERS: list[tuple[dict[str, str], dict[str, str]]] = [
         },
         {
             "provider": "woodpecker",
+            "repository": "me/shop",
             "run_key": "me/shop/4",
             "branch": "main",
             "commit": "sha",

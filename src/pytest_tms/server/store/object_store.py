@@ -36,12 +36,13 @@ class ObjectStore:
         """
         self._temporary = data_dir / "uploads"
         self._temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = data_dir / "artifacts"
         try:
-            self._store = (
-                from_url(url)
-                if url
-                else LocalStore(data_dir / "artifacts", mkdir=True, automatic_cleanup=True)
-            )
+            if url:
+                self._store = from_url(url)
+            else:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._store = LocalStore(folder, automatic_cleanup=True)
         except (BaseError, ValueError) as error:
             scheme = url.partition(":")[0]
             raise ValueError(f"the store for artifacts ({scheme}) cannot be used: {_reason(error)}") from None
