@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ from tests.helpers.api import Api, Serve, expect_error, expect_success, result
 from tests.helpers.processes import wait_for
 from tests.integration.server.test_tokens import stored, written
 
+FILE = b"a file"
+DIGEST = hashlib.sha256(FILE).hexdigest()
 HOOK = {
     "url": "https://hooks.invalid/",
     "events": ["execution.completed"],
@@ -42,7 +45,7 @@ BODIES: dict[str, dict[str, Any]] = {
 """A good body for each call that takes one."""
 OF_EXECUTIONS = ("submit_results", "send_event")
 """Calls whose body names the execution."""
-LISTS = ("list_webhooks",)
+LISTS = ("list_executions", "list_webhooks")
 """Calls that show a token that is bound to other environments nothing, rather than refuse it."""
 EVERY = [pytest.param(call, id=call.name) for call in calls.ALL]
 GUARDED = [pytest.param(call, id=call.name) for call in calls.ALL if call.scope is not None]
@@ -50,20 +53,33 @@ GUARDED = [pytest.param(call, id=call.name) for call in calls.ALL if call.scope 
 Attempt = Callable[[str], requests.Response]
 
 
+def body_of(call: Call[Any, Any], execution: str) -> object:
+    """The body that a call takes, on an execution."""
+    if call.takes is bytes:
+        return FILE
+    if call.takes is type(None):
+        return None
+    return {**BODIES[call.name], **({"executionId": execution} if call.name in OF_EXECUTIONS else {})}
+
+
 @pytest.fixture
 def attempt(sqlite_api: Api, call: Call[Any, Any]) -> Iterator[Attempt]:
     """Makes the call with a token, each time on an execution and a webhook of its own."""
 
     def make(token: str) -> requests.Response:
-        execution = sqlite_api.create()["executionId"]
-        path = call.path.replace("{execution_id}", execution)
+        created = sqlite_api.create()
+        execution = created["executionId"]
+        path = call.path.replace("{execution_id}", execution).replace("{sha256}", DIGEST)
         if "{webhook_id}" in path:
             made = expect_success(sqlite_api.request("POST", "/webhooks", HOOK), 201)
             path = path.replace("{webhook_id}", made["webhookId"])
-        body = None if call.takes is type(None) else dict(BODIES[call.name])
-        if body is not None and call.name in OF_EXECUTIONS:
-            body["executionId"] = execution
-        return sqlite_api.request(call.method, path, body, token=token)
+        if call == calls.DELETE_EXECUTION:  # one that runs is not deleted
+            sqlite_api.send(created, "execution.completed")
+        if call == calls.GET_ARTIFACT:
+            expect_success(sqlite_api.request("PUT", path, FILE), 201)
+        if call == calls.EXPORT_EXECUTION:
+            path += "?format=json"
+        return sqlite_api.request(call.method, path, body_of(call, execution), token=token)
 
     yield make
     sqlite_api.delete_webhooks()
@@ -109,10 +125,12 @@ def test_each_call_refuses_whoever_has_no_valid_token(
 def test_each_call_refuses_a_token_of_another_environment(
     sqlite_api: Api, call: Call[Any, Any], attempt: Attempt
 ) -> None:
-    expect_success(attempt(stored(sqlite_api, environments=("dev", "staging"))), call.status)
-    answer = attempt(stored(sqlite_api, environments=("staging",)))
+    scopes = ("admin",) if call.scope == "admin" else ()
+    expect_success(attempt(stored(sqlite_api, *scopes, environments=("dev", "staging"))), call.status)
+    answer = attempt(stored(sqlite_api, *scopes, environments=("staging",)))
     if call.name in LISTS:
-        assert list(expect_success(answer, call.status).values()) == [[]]
+        listed = next(iter(expect_success(answer, call.status).values()))
+        assert all(each["environment"] == "staging" for each in listed)
     else:
         assert "is bound to staging" in expect_error(answer, 403)["message"]
 
@@ -121,9 +139,7 @@ def test_each_call_refuses_a_token_of_another_environment(
 def test_an_executions_own_token_opens_its_events_alone(sqlite_api: Api, call: Call[Any, Any]) -> None:
     execution = sqlite_api.create()
     path = call.path.replace("{execution_id}", execution["executionId"]).replace("{webhook_id}", "wh_x")
-    body = (
-        None if call.takes is type(None) else {**BODIES[call.name], "executionId": execution["executionId"]}
-    )
+    body = body_of(call, execution["executionId"])
     answer = sqlite_api.request(call.method, path, body, token=execution["webhookToken"])
     assert answer.status_code == (202 if call == calls.SEND_EVENT else 401)
 

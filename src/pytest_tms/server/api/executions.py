@@ -90,10 +90,11 @@ def list_executions(
 
 
 @route(calls.DELETE_EXECUTION)
-def delete_execution(database: Database, caller: Caller, execution_id: str) -> wire.ExecutionDeleted:
+def delete_execution(
+    database: Database, idempotency: IdempotencyGuard, caller: Caller, execution_id: str
+) -> wire.ExecutionDeleted:
     """Delete an execution: nothing shows it from now on, and a job deletes its rows."""
-    at = mark_deleted(database, caller, execution_id)
-    return wire.ExecutionDeleted(execution_id=execution_id, deleted_at=clock.timestamp(at))
+    return mark_deleted(database, caller, execution_id, idempotency)
 
 
 @route(calls.CANCEL_EXECUTION)

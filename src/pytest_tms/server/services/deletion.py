@@ -8,9 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from pytest_tms import wire
 from pytest_tms.errors import Conflict
 from pytest_tms.server.domain import clock, states
 from pytest_tms.server.domain.actors import Actor
+from pytest_tms.server.services.idempotency import IdempotencyGuard
 from pytest_tms.server.store import audit, deletion, executions
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.deletion import PARTS, Deleted, Part
@@ -28,15 +30,21 @@ Wait = Callable[[float], object]
 """Waits for so many seconds; a true value stops the deletion, which can be continued later."""
 
 
-def mark_deleted(database: Database, actor: Actor, execution_id: str) -> int:
-    """Hide an execution that has ended, and leave its rows to ``delete_marked``; return the time.
+def mark_deleted(
+    database: Database, actor: Actor, execution_id: str, idempotency: IdempotencyGuard | None = None
+) -> wire.ExecutionDeleted:
+    """Hide an execution that has ended, and leave its rows to ``delete_marked``.
 
     Raises:
         NotFound: There is no such execution.
         Conflict: It has not ended.
     """
     now = clock.now()
+    response = wire.ExecutionDeleted(execution_id=execution_id, deleted_at=clock.timestamp(now))
     with database.write() as connection:
+        earlier = None if idempotency is None else idempotency.recall(connection, wire.ExecutionDeleted)
+        if earlier is not None:
+            return earlier
         execution = executions.lock(connection, execution_id)
         if execution.status not in states.ENDED:
             raise Conflict(f"The execution is {execution.status}: cancel it before you delete it.")
@@ -51,7 +59,9 @@ def mark_deleted(database: Database, actor: Actor, execution_id: str) -> int:
             environment=execution.environment,
             tests=execution.results.total,
         )
-    return now
+        if idempotency is not None:
+            idempotency.keep(connection, response)
+    return response
 
 
 def delete_marked(database: Database, wait: Wait) -> int:
