@@ -48,7 +48,7 @@ def lowest(session: nox.Session) -> None:
     extras = ["--extra=server", "--extra=postgres", "--extra=redis", "--extra=xdist"]
     compiled = ["uv", "pip", "compile", "--quiet", "--no-annotate", "--upgrade", "--resolution=lowest-direct"]
     session.run(*compiled, *extras, f"--python={environment}", "-o", pins, "pyproject.toml", silent=True)
-    tools = ["hypothesis", "pytest-reportlog", "pytest-timeout", "requests", "standardwebhooks"]
+    tools = ["hypothesis", "pytest-reportlog", "pytest-timeout", "requests", "responses", "standardwebhooks"]
     session.install("-c", pins, ".[server,postgres,redis,xdist]", *tools)
     session.run("tms", "--help", silent=True)
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *(session.posargs or LOWEST))
