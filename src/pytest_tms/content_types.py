@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 
-import filetype  # type: ignore[import-untyped]
+import filetype  # type: ignore[import-untyped]  # it has no type hints
 
 HEAD = 8192
 """Bytes from the beginning of a file that are enough to recognise its type."""
