@@ -17,6 +17,7 @@ from pytest_tms.server.domain import clock, states
 from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.forecast import Forecast, forecast
 from pytest_tms.server.domain.stored_files import IMAGES
+from pytest_tms.server.domain.verdicts import verdict
 from pytest_tms.server.pages.files import file_url
 from pytest_tms.server.pages.page_session import PageSession
 from pytest_tms.server.pages.templates import page
@@ -24,7 +25,7 @@ from pytest_tms.server.services import executions as execution_services
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import artifacts, executions, page_queries
 from pytest_tms.server.store.database import Database
-from pytest_tms.text import is_notable_exit, stopped_early
+from pytest_tms.text import is_notable_exit
 
 FAILURES = 50
 """Failing tests on one page."""
@@ -48,14 +49,6 @@ EXPORTS = (
     ("Markdown", "md"),
 )
 """The links to exports: what each is called, and the extension of its file."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The heading of a report; ``kind`` is the CSS class that gives its colour."""
-
-    kind: str
-    title: str
 
 
 @dataclass(frozen=True)
@@ -131,29 +124,6 @@ def _report(
 def shard(execution_id: str, shard: str) -> Redirect:
     """Redirect the link to a shard, which payloads contain, to the report."""
     return Redirect(f"/reports/{quote(execution_id, safe='')}")
-
-
-def verdict(
-    status: wire.ExecutionState, counts: wire.Counts, not_run: int = 0, expected: int | None = None
-) -> Verdict:
-    """Return the verdict of an execution."""
-    failed = f"{counts.failed:,} {'test' if counts.failed == 1 else 'tests'} failed"
-    more = [failed] if counts.failed else []
-    if not_run:
-        more.append(stopped_early(not_run, expected))
-    if status == "cancelled":
-        return Verdict("cancelled", ", ".join(["Cancelled", *more]))
-    if status == "failed":
-        return Verdict("failed", ", ".join(["The run failed", *more]))
-    if status == "completed":
-        if more:
-            title = ", ".join(more)
-            return Verdict("failed" if counts.failed else "none", title[0].upper() + title[1:])
-        if not counts.total:
-            return Verdict("none", "No tests ran")
-        return Verdict("passed", "All tests passed" if counts.passed else "All tests were skipped")
-    state = "Running" if status == "running" else "Waiting for the first shard"
-    return Verdict("failed" if counts.failed else "running", ", ".join([state, *more]))
 
 
 def unfinished(shards: list[Shard], missing: Mapping[str, int]) -> list[Names]:

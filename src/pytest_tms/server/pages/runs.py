@@ -12,8 +12,8 @@ from litestar import Request, Response, get
 
 from pytest_tms import wire
 from pytest_tms.server.domain.durations import DAY
+from pytest_tms.server.domain.verdicts import verdict
 from pytest_tms.server.pages.page_session import PageSession
-from pytest_tms.server.pages.report import verdict
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.store import execution_lists
 from pytest_tms.server.store.database import Database
