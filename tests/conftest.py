@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers.api import Api, Serve, running, scratch_database
 from tests.helpers.foreign_tms import ForeignTms, mocked, served
-from tests.helpers.processes import Tms, run_tms, serve
+from tests.helpers.processes import TmsServer, run_tms, serve
 
 pytest_plugins = ["pytester"]
 
@@ -26,13 +26,13 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def tms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tms]:
+def tms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TmsServer]:
     """A TMS on SQLite that all tests share; each creates its own executions."""
     data_dir = tmp_path_factory.mktemp("tms")
     process, url = serve(data_dir)
     made = run_tms("token", "create", "--name", "tests", "--json", "--data-dir", str(data_dir))
     assert made.returncode == 0, made.stderr
-    yield Tms(url, json.loads(made.stdout)["token"], data_dir)
+    yield TmsServer(url, json.loads(made.stdout)["token"], data_dir)
     process.terminate()
     process.wait(timeout=20)
 

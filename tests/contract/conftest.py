@@ -17,7 +17,7 @@ import requests
 
 from tests.helpers.api import running
 from tests.helpers.document import Document
-from tests.helpers.processes import Tms
+from tests.helpers.processes import TmsServer
 
 DOCUMENT = Path(__file__).parents[3] / "shared" / "tms-integration-api.md"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -81,7 +81,7 @@ class Api:
 
 
 @pytest.fixture
-def api(tms: Tms) -> Iterator[Api]:
+def api(tms: TmsServer) -> Iterator[Api]:
     """The shared server, without proxies of the environment."""
     with requests.Session() as session:
         session.trust_env = False

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from pytest_tms import wire
-from tests.helpers.processes import Tms, environ_outside_pytest, wait_for
+from tests.helpers.processes import TmsServer, environ_outside_pytest, wait_for
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "ci"
 SHARDS = range(1, 5)
@@ -184,7 +184,7 @@ def command(provider: Provider) -> str:
 class Workflow:
     """The jobs of one workflow, each with the variables of its provider."""
 
-    def __init__(self, provider: Provider, tms: Tms, folder: Path, run: str) -> None:
+    def __init__(self, provider: Provider, tms: TmsServer, folder: Path, run: str) -> None:
         self._provider = provider
         self._tms = tms
         self._folder = folder
@@ -230,7 +230,7 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_the_jobs_of_a_workflow_share_an_execution_also_if_they_run_again(
-    name: str, tms: Tms, tmp_path: Path
+    name: str, tms: TmsServer, tmp_path: Path
 ) -> None:
     provider = PROVIDERS[name]
     workflow = Workflow(provider, tms, tmp_path, os.urandom(6).hex())
@@ -257,7 +257,7 @@ def test_the_jobs_of_a_workflow_share_an_execution_also_if_they_run_again(
         }  # fmt: skip
 
 
-def test_a_fork_without_secrets_runs_its_tests_and_has_a_summary(tms: Tms, tmp_path: Path) -> None:
+def test_a_fork_without_secrets_runs_its_tests_and_has_a_summary(tms: TmsServer, tmp_path: Path) -> None:
     workflow = Workflow(PROVIDERS["GitHub Actions"], tms, tmp_path, "1")
     job = workflow.start(1, TMS_API_TOKEN="")
     output = finish(job)

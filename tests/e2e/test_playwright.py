@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers import reported_runs
 from tests.helpers.environments import python
-from tests.helpers.processes import Tms
+from tests.helpers.processes import TmsServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.plugins]
 
@@ -85,7 +85,7 @@ def browsers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", reported_runs.MODES)
 def test_what_a_browser_left_belongs_to_its_attempt(
-    mode: str, browsers: Path, tms: Tms, tmp_path: Path
+    mode: str, browsers: Path, tms: TmsServer, tmp_path: Path
 ) -> None:
     executable = shutil.which("chromium")
     if executable is None:

@@ -23,7 +23,7 @@ import pytest
 from filelock import FileLock
 
 from pytest_tms import wire
-from tests.helpers.processes import Tms
+from tests.helpers.processes import TmsServer
 
 REPOSITORY = Path(__file__).parents[2]
 CACHE = REPOSITORY / ".tms" / "cache"
@@ -134,7 +134,7 @@ def test_has_a_skipped_subtest(subtests):
     ],
 )
 def test_a_released_suite_is_reported_as_junit_has_it(
-    suite: Suite, way: str, tms: Tms, tmp_path: Path
+    suite: Suite, way: str, tms: TmsServer, tmp_path: Path
 ) -> None:
     prepare(suite)
     ran = run_both(suite.python, suite.source, tms, tmp_path, *WAYS[way])
@@ -149,7 +149,7 @@ def test_a_released_suite_is_reported_as_junit_has_it(
 
 
 @pytest.mark.slow
-def test_the_shop_is_reported_as_junit_has_it(tms: Tms, tmp_path: Path) -> None:
+def test_the_shop_is_reported_as_junit_has_it(tms: TmsServer, tmp_path: Path) -> None:
     ran = run_both(PYTHON, REPOSITORY / "examples" / "shop", tms, tmp_path)
     assert ran.exit_status == 1
     assert len(ran.told) == 45
@@ -159,7 +159,9 @@ def test_the_shop_is_reported_as_junit_has_it(tms: Tms, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["in one process", "in two workers"])
-def test_the_two_differ_where_the_manual_says_so(tms: Tms, tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_the_two_differ_where_the_manual_says_so(
+    tms: TmsServer, tmp_path: Path, options: tuple[str, ...]
+) -> None:
     suite = tmp_path / "suite"
     suite.mkdir()
     (suite / "pytest.ini").touch()
@@ -247,7 +249,7 @@ class Ran:
         return Counter(part["status"] for test in self.told for part in test.parts)
 
 
-def run_both(python: Path, suite: Path, tms: Tms, tmp_path: Path, *options: str) -> Ran:
+def run_both(python: Path, suite: Path, tms: TmsServer, tmp_path: Path, *options: str) -> Ran:
     """Run a suite with both reporters on, and read what both have."""
     xml = tmp_path / "junit.xml"
     command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", *options]

@@ -30,7 +30,7 @@ BIG = (
     "result_details",
     "result_documents",
     "events",
-    "answers",
+    "idempotent_responses",
     "deliveries",
     "sessions",
 )
@@ -76,7 +76,7 @@ def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
         f"INSERT INTO result_documents (execution, first, documents) SELECT 0, i + 1, {documents} FROM {series}",
         "INSERT INTO events (execution_id, event, received_at, document) "
         f"SELECT '{EXECUTION}', 'execution.progress', {now}, '{{}}' FROM {series}",
-        "INSERT INTO answers (owner, key, request, answer, created_at) "
+        "INSERT INTO idempotent_responses (token_hash, key, request_hash, response, created_at) "
         f"SELECT 'me', 'key ' || i, '', '{{}}', {now} FROM {series}",
         "INSERT INTO sessions (hash, token_hash, created_at, expires_at) "
         f"SELECT 'hash ' || i, '', {now}, {now + 10**9} FROM {series}",

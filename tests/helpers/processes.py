@@ -46,7 +46,7 @@ def environ_outside_pytest(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Tms:
+class TmsServer:
     """A running TMS."""
 
     url: str

@@ -17,7 +17,7 @@ import pytest
 
 from pytest_tms import wire
 from tests.helpers.environments import python
-from tests.helpers.processes import Tms
+from tests.helpers.processes import TmsServer
 
 MODES = {"alone": (), "workers": ("-n", "2")}
 """The options of each way in which a case runs."""
@@ -139,7 +139,7 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def run(
-    tms: Tms,
+    tms: TmsServer,
     folder: Path,
     files: Mapping[str, str],
     *options: str,
@@ -172,7 +172,7 @@ def run(
     return read(tms, folder, done.returncode, done.stdout.decode(errors="replace"))
 
 
-def read(tms: Tms, folder: Path, exit_status: int, output: str) -> FinishedRun:
+def read(tms: TmsServer, folder: Path, exit_status: int, output: str) -> FinishedRun:
     """Return what each reporter has of a run with this ``output``; the two others wrote to ``folder``."""
     print(output[-20_000:])
     stored: list[dict[str, Any]] = []
@@ -187,7 +187,7 @@ def read(tms: Tms, folder: Path, exit_status: int, output: str) -> FinishedRun:
     return FinishedRun(exit_status, output, stored, status, junit, log)
 
 
-def run_case(tms: Tms, folder: Path, case: Case, mode: str) -> FinishedRun:
+def run_case(tms: TmsServer, folder: Path, case: Case, mode: str) -> FinishedRun:
     """Run a case in the given ``mode``."""
     options = (*MODES[mode], *case.options)
     return run(tms, folder, case.files, *options, environment=case.environment)

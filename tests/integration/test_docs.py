@@ -19,7 +19,7 @@ import pytest
 from pytest_tms import TmsClient, errors, signing
 from pytest_tms.cli import tms as tms_command
 from pytest_tms.settings.table import table
-from tests.helpers.processes import Tms, environ_outside_pytest
+from tests.helpers.processes import TmsServer, environ_outside_pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -121,7 +121,7 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
 
 
 def test_the_hooks_of_the_docs_run(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: Tms
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: TmsServer
 ) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
     pytester.makeconftest(code("hooks.md", "python"))
@@ -172,7 +172,7 @@ def test_the_page_of_the_sdk_has_every_method_and_error() -> None:
     assert {name for name in kinds if f"`{name}`" not in text} == set()
 
 
-def test_the_example_of_the_sdk_runs(tmp_path: Path, tms: Tms) -> None:
+def test_the_example_of_the_sdk_runs(tmp_path: Path, tms: TmsServer) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code("python-sdk.md", "python")],
         cwd=tmp_path,
@@ -213,7 +213,7 @@ def post(port: int, headers: Mapping[str, str], body: bytes) -> int:
 
 
 @pytest.mark.slow
-def test_the_script_of_the_ci_guide_runs(tmp_path: Path, tms: Tms) -> None:
+def test_the_script_of_the_ci_guide_runs(tmp_path: Path, tms: TmsServer) -> None:
     script = code("ci.md", "sh")
     for name in ("a", "b"):
         (tmp_path / f"test_{name}.py").write_text("def test_it(): pass")

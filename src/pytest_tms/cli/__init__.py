@@ -29,7 +29,7 @@ COMMANDS = {
 }
 
 
-class Tms(Group):
+class TmsGroup(Group):
     """A group that imports the module of a command when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -45,7 +45,7 @@ class Tms(Group):
         return command
 
 
-@click.group(cls=Tms)
+@click.group(cls=TmsGroup)
 @click.version_option(version("pytest-tms"), prog_name="tms")
 def tms() -> None:
     """Report tests to a test management system (TMS), and run one."""

@@ -168,7 +168,7 @@ def connect(url: str, *, own_token: bool = False) -> TmsClient:
     from pytest_tms.settings.resolution import read_token
 
     if url == "local":
-        from pytest_tms.embedded import find_or_start
+        from pytest_tms.local_server import find_or_start
 
         url, token = find_or_start(os.getpid())
     else:

@@ -16,7 +16,7 @@ FIRST_TOKEN = "first-token"  # noqa: S105  # the name of a file
 
 @click.command(epilog=other_variables())
 @server_options("host", "port", "artifacts_url", "public_url", "workers", "keep_alive", "tls_cert", "tls_key")
-@click.option("--embedded", is_flag=True, hidden=True, help="Stop when no pytest session uses the server.")
+@click.option("--local", is_flag=True, hidden=True, help="Stop when no pytest session uses the server.")
 @database_options
 def serve(
     host: str | None,
@@ -27,7 +27,7 @@ def serve(
     keep_alive: int | None,
     tls_cert: str | None,
     tls_key: str | None,
-    embedded: bool,
+    local: bool,
     data_dir: Path | None,
     database_url: str | None,
 ) -> None:
@@ -37,12 +37,12 @@ def serve(
     from pytest_tms.server.store.database import Database
     from pytest_tms.server.webhooks.encryption import SecretEncryption
 
-    if embedded:  # the settings of the environment are for a server that others use
+    if local:  # the settings of the environment are for a server that others use
         host, public_url, workers, tls_cert, tls_key = "127.0.0.1", "", 1, "", ""
     settings = ServerSettings.read(
         host=host,
         port=port,
-        artifacts_url="" if embedded else artifacts_url,
+        artifacts_url="" if local else artifacts_url,
         public_url=public_url,
         workers=workers,
         keep_alive=keep_alive,
@@ -50,8 +50,8 @@ def serve(
         tls_key=tls_key,
         data_dir=data_dir,
         database_url=database_url,
-        rate_limits="off" if embedded else None,
-        redis_url="" if embedded else None,
+        rate_limits="off" if local else None,
+        redis_url="" if local else None,
     )
     listeners.check_tls(settings)
     settings.prepare()
@@ -59,7 +59,7 @@ def serve(
     database.upgrade(settings.data_dir)
     SecretEncryption(settings.keys, settings.data_dir).check(database)
     try:
-        sock = listeners.listen(settings, any_port=embedded)
+        sock = listeners.listen(settings, any_port=local)
     except OSError as error:
         raise click.ClickException(
             f"{settings.host}:{settings.port} cannot be used ({error.strerror}): choose another --port"
@@ -68,7 +68,7 @@ def serve(
     root = (
         settings.public_url or f"{'https' if settings.tls_cert else 'http'}://{shown}:{sock.getsockname()[1]}"
     )
-    if embedded:
+    if local:
         serving.serve_local(settings, database, sock, f"{root}/api")
         return
     click.echo(f"TMS   {root}/api")

@@ -128,7 +128,7 @@ def _write(
     for name, report in read_reports(paths, node_ids):
         for result in report:
             number = totals.add(result)
-            write(lines.encode_tested(shard_json, lines.as_json(result), identity=number))
+            write(lines.encode_tested(shard_json, lines.as_json(result), test_number=number))
         totals.end(report)
         if report.problems:
             problems.setdefault(name, []).extend(report.problems)

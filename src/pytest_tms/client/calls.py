@@ -436,4 +436,4 @@ def prepare_decoders() -> None:
     for call in ALL:
         decoder(call.takes)
         decoder(call.gives)
-    decoder(wire.ErrorAnswer)
+    decoder(wire.ErrorResponse)

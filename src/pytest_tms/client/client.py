@@ -506,7 +506,7 @@ def _api_error(response: requests.Response, origin: str) -> ApiError:
     if kind.status == InFlight.status and wait is not None:
         kind = InFlight
     try:
-        body = calls.decoder(wire.ErrorAnswer).decode(response.content).error
+        body = calls.decoder(wire.ErrorResponse).decode(response.content).error
     except msgspec.MsgspecError:
         body = wire.ErrorBody(message=f"{origin} answered {response.status_code} {response.reason}.")
     return kind(

@@ -185,13 +185,15 @@ def encode_begun(n: int, name: str, milliseconds: int) -> bytes:
     return b'{"is":"begin","n":%d,"name":%b,"t":%d}\n' % (n, text_as_json(name), milliseconds)
 
 
-def encode_tested(shard: bytes, test: bytes, *, n: int = 0, identity: int = 0, again: bool = False) -> bytes:
+def encode_tested(
+    shard: bytes, test: bytes, *, n: int = 0, test_number: int = 0, again: bool = False
+) -> bytes:
     """Return a ``Tested`` line; ``shard`` and ``test`` are JSON. One is written for every test."""
     return b'%b,"shard":%b,"n":%d,"id":%d%b,"test":%b}\n' % (
         TESTED,
         shard,
         n,
-        identity,
+        test_number,
         b',"again":true' if again else b"",
         test,
     )

@@ -84,7 +84,7 @@ def _read(config: pytest.Config, found: dict[str, Any]) -> None:
             raise ValueError(problem)
         found["url"], found["token"] = settings.url, settings.token.reveal()
         if settings.url == "local":
-            from pytest_tms.embedded import find_or_start
+            from pytest_tms.local_server import find_or_start
 
             found["url"], found["token"] = find_or_start(os.getppid())  # `tms doctor`, which examines it
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from pytest_tms import embedded
+from pytest_tms import local_server
 from pytest_tms.client import TmsClient
 from pytest_tms.errors import NotTms, TmsError
 from pytest_tms.journal.reader import Journal
@@ -145,7 +145,7 @@ class DeliveryLoop:
     def _connect(self) -> Uploader:
         url, token = self._config.url, self._config.token
         if url == "local":
-            url, token = embedded.find_or_start(self._config.pid)
+            url, token = local_server.find_or_start(self._config.pid)
             self._masker.add(token)
         self._token = token
         is_foreground = self._parent is None

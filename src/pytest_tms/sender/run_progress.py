@@ -55,7 +55,7 @@ class RunProgress:
     def note(self, line: AnyLine) -> None:
         """Update the state by one line."""
         if isinstance(line, Tested):
-            self._completed.setdefault(line.shard, set()).add(identity(line))
+            self._completed.setdefault(line.shard, set()).add(test_identity(line))
             for by_number in (self._running, self._workers, self._limits):
                 cast("dict[int, object]", by_number).pop(line.n, None)
         elif isinstance(line, Begun):
@@ -110,10 +110,10 @@ class RunProgress:
     def number_of(self, line: Tested, file: object, title: str) -> int:
         """Return which of the shard's tests of the same file and title a test is, from 1."""
         same = self._numbers.setdefault((line.shard, file, title), {})
-        return same.setdefault(identity(line), len(same) + 1)
+        return same.setdefault(test_identity(line), len(same) + 1)
 
 
-def identity(line: Tested) -> object:
+def test_identity(line: Tested) -> object:
     """Return what identifies a test within its shard; journals of version 1 have only its node id."""
     if line.id:
         return line.id

@@ -33,7 +33,7 @@ from pytest_tms.sender.artifacts import FileDescriber
 from pytest_tms.sender.batches import Batch, ReadLine, group_lines
 from pytest_tms.sender.executions import REJECTIONS, ExecutionReporter, JoinedExecution, join_execution
 from pytest_tms.sender.result_sender import ResultSender, SendOutcome
-from pytest_tms.sender.run_progress import RunProgress, identity
+from pytest_tms.sender.run_progress import RunProgress, test_identity
 from pytest_tms.sender.unfinished_runs import closing_lines
 from pytest_tms.wire.base import MAX_NOT_RUN_TESTS, EventName
 from pytest_tms.wire.events import EventAccepted, EventData
@@ -189,7 +189,7 @@ class Uploader:
         lines = (decode(raw) for _, raw in self._journal.lines() if raw.startswith(TESTED))
         tests = [line for line in lines if isinstance(line, Tested) and line.shard == shard]
         if any(line.again for line in tests):
-            tests = list({identity(line): line for line in tests}.values())
+            tests = list({test_identity(line): line for line in tests}.values())
         return tests
 
     # Calls --------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pytest_tms.client import calls
 from pytest_tms.server import pages
 from pytest_tms.server.api import about, artifacts, events, executions, exports, results, routes, webhooks
 from pytest_tms.server.api.authentication import authenticated_caller, authentication_guard
-from pytest_tms.server.api.dependencies import idempotency_guard, request_urls
+from pytest_tms.server.api.dependencies import idempotent_request, request_urls
 from pytest_tms.server.api.rate_limits import rate_limit_guard
 from pytest_tms.server.asgi.body_limits import MAX_BODY
 from pytest_tms.server.asgi.middleware import Middleware
@@ -80,7 +80,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             "settings": Provide(lambda: settings, sync_to_thread=False),
             "database": Provide(lambda: database, sync_to_thread=False),
             "urls": Provide(request_urls, sync_to_thread=False),
-            "idempotency": Provide(idempotency_guard, sync_to_thread=False),
+            "idempotency": Provide(idempotent_request, sync_to_thread=False),
             "objects": Provide(lambda: objects, sync_to_thread=False),
             "rate_limits": Provide(lambda: rate_limits, sync_to_thread=False),
             "token_usage": Provide(lambda: token_usage, sync_to_thread=False),

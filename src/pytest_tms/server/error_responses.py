@@ -20,7 +20,7 @@ LOG = logging.getLogger("pytest_tms.server")
 def body(error: ApiError, request_id: str) -> bytes:
     """Return the body of an error response."""
     return msgspec.json.encode(
-        wire.ErrorAnswer(
+        wire.ErrorResponse(
             error=wire.ErrorBody(
                 code=error.code,
                 message=error.message,

@@ -81,7 +81,7 @@ class Settings:
     url: str = _setting(
         "",
         "base URL of the TMS, /api included; its presence turns reporting on. "
-        "'local' starts (or finds) the embedded server",
+        "'local' starts (or finds) the local server",
         option="--tms-url",
         metavar="URL",
         env="TMS_URL",

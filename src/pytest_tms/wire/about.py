@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from pytest_tms.errors import Problem
-from pytest_tms.wire.base import Answer
+from pytest_tms.wire.base import ServerMessage
 
 
-class TokenInfo(Answer, frozen=True, kw_only=True):
+class TokenInfo(ServerMessage, frozen=True, kw_only=True):
     """An API token without its value. Empty ``environments`` are all; null ``expires_at`` is never."""
 
     id: str = ""
@@ -17,7 +17,7 @@ class TokenInfo(Answer, frozen=True, kw_only=True):
     expires_at: str | None = None
 
 
-class ServiceInfo(Answer, frozen=True, kw_only=True):
+class ServiceInfo(ServerMessage, frozen=True, kw_only=True):
     """The response to GET on the base URL; ``token`` is the valid API token of the request, if it has one.
 
     ``suites`` and ``environments`` are those that the server allows, for requests with a valid token.
@@ -31,7 +31,7 @@ class ServiceInfo(Answer, frozen=True, kw_only=True):
     environments: list[str] = []
 
 
-class ErrorBody(Answer, frozen=True, kw_only=True):
+class ErrorBody(ServerMessage, frozen=True, kw_only=True):
     """An error, with every invalid field.
 
     ``hint`` is an addition: a sentence with the setting by which an operator can allow the request; it is
@@ -46,7 +46,7 @@ class ErrorBody(Answer, frozen=True, kw_only=True):
     hint: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class ErrorAnswer(Answer, frozen=True, kw_only=True):
+class ErrorResponse(ServerMessage, frozen=True, kw_only=True):
     """The documented body of an error response, for every status."""
 
     error: ErrorBody

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pytest_tms.wire.base import Answer
+from pytest_tms.wire.base import ServerMessage
 
 
-class StoredArtifact(Answer, frozen=True, kw_only=True):
+class StoredArtifact(ServerMessage, frozen=True, kw_only=True):
     """A file that the server stores for an execution; ``size`` is in bytes.
 
     ``sha256`` is the hash of its content in hexadecimal digits. ``content_type`` is derived from the content.

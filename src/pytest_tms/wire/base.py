@@ -48,11 +48,11 @@ ExitStatus = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**32 - 1)]
 """The exit status of a process: a signal's number is negative on POSIX, and Windows has 32 unsigned bits."""
 
 
-class Answer(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
+class ServerMessage(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
     """A message of the server: every field is written, also one with its default value."""
 
 
-class Request(msgspec.Struct, kw_only=True, frozen=True, rename="camel", omit_defaults=True):
+class ClientMessage(msgspec.Struct, kw_only=True, frozen=True, rename="camel", omit_defaults=True):
     """A message of a runner: fields with their default value are omitted."""
 
 

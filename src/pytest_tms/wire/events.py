@@ -7,14 +7,14 @@ from typing import Annotated, Any
 import msgspec
 
 from pytest_tms.wire.base import (
-    Answer,
+    ClientMessage,
     Count,
     EventName,
     ExitStatus,
     Identifier,
     Milliseconds,
     NotRunTests,
-    Request,
+    ServerMessage,
     Text,
     Time,
 )
@@ -22,7 +22,7 @@ from pytest_tms.wire.executions import GivenCounts
 from pytest_tms.wire.results import TestResult
 
 
-class RunningTest(Request, frozen=True, kw_only=True):
+class RunningTest(ClientMessage, frozen=True, kw_only=True):
     """A test in flight: its node id, shard, xdist worker and start (ISO 8601).
 
     Without ``shard_id`` it is of the shard of the message, else of the first that the message names.
@@ -34,7 +34,7 @@ class RunningTest(Request, frozen=True, kw_only=True):
     started_at: Time | None = None
 
 
-class EventData(Request, frozen=True, kw_only=True):
+class EventData(ClientMessage, frozen=True, kw_only=True):
     """The fields of an event's ``data`` that the server uses; it also stores the others.
 
     ``tests`` (those that finished since the last event of the shard), ``running`` (the tests in flight, as
@@ -70,7 +70,7 @@ class EventData(Request, frozen=True, kw_only=True):
     attempt: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
 
 
-class Event(Request, frozen=True, kw_only=True):
+class Event(ClientMessage, frozen=True, kw_only=True):
     """POST /webhooks/executions/{id}: an event that a runner reports about its execution.
 
     ``timestamp`` is when it was sent. ``happened_at`` is when it happened, if it is sent afterwards; it
@@ -84,7 +84,7 @@ class Event(Request, frozen=True, kw_only=True):
     data: EventData | None = None
 
 
-class EventAccepted(Answer, frozen=True, kw_only=True):
+class EventAccepted(ServerMessage, frozen=True, kw_only=True):
     """The response to an event.
 
     ``execution_status`` notifies the runner of a cancellation (``control``), ``progress_interval`` is the

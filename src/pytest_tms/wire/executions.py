@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from pytest_tms.wire.base import MAX_COUNT, Answer, Count, Identifier, Request, TriggerSource
+from pytest_tms.wire.base import MAX_COUNT, ClientMessage, Count, Identifier, ServerMessage, TriggerSource
 
 
-class Configuration(Request, frozen=True, kw_only=True):
+class Configuration(ClientMessage, frozen=True, kw_only=True):
     """How an execution is to run.
 
     ``shards`` is 1 if it is missing; with a run key, the number is then not known.
@@ -24,7 +24,7 @@ class Configuration(Request, frozen=True, kw_only=True):
     retries: Count | None = 0
 
 
-class ExecutionRequest(Request, frozen=True, kw_only=True):
+class ExecutionRequest(ClientMessage, frozen=True, kw_only=True):
     """POST /executions. Only ``test_suite`` and ``environment`` are required.
 
     Requests with the same ``run_key``, suite and environment get the same execution (capability ``run-key``).
@@ -39,7 +39,7 @@ class ExecutionRequest(Request, frozen=True, kw_only=True):
     run_key: Identifier | None = None
 
 
-class ExecutionCreated(Answer, frozen=True, kw_only=True):
+class ExecutionCreated(ServerMessage, frozen=True, kw_only=True):
     """The answer to POST /executions.
 
     ``configuration`` repeats what was requested, ``testSuite`` and ``environment`` included.
@@ -58,7 +58,7 @@ class ExecutionCreated(Answer, frozen=True, kw_only=True):
     joined: bool = False
 
 
-class Counts(Answer, frozen=True, kw_only=True):
+class Counts(ServerMessage, frozen=True, kw_only=True):
     """Numbers of tests by status: ``total`` is passed + failed + skipped; ``flaky`` is a part of passed."""
 
     total: int = 0
@@ -68,7 +68,7 @@ class Counts(Answer, frozen=True, kw_only=True):
     flaky: int = 0
 
 
-class GivenCounts(Request, frozen=True, kw_only=True):
+class GivenCounts(ClientMessage, frozen=True, kw_only=True):
     """Counts that a runner sends; the server derives missing ones from the tests."""
 
     total: Count | None = None
@@ -78,7 +78,7 @@ class GivenCounts(Request, frozen=True, kw_only=True):
     flaky: Count | None = None
 
 
-class Progress(Answer, frozen=True, kw_only=True):
+class Progress(ServerMessage, frozen=True, kw_only=True):
     """When an execution ran and how far it is; ``duration`` is in milliseconds.
 
     ``tests_expected``, ``tests_not_run`` and ``estimated_end`` belong to the capability ``expected`` and are
@@ -95,7 +95,7 @@ class Progress(Answer, frozen=True, kw_only=True):
     estimated_end: str | None = None
 
 
-class TestInFlight(Answer, frozen=True, kw_only=True):
+class TestInFlight(ServerMessage, frozen=True, kw_only=True):
     """A test that has begun and has no result yet: on which shard and xdist worker, and since when."""
 
     __test__ = False
@@ -106,7 +106,7 @@ class TestInFlight(Answer, frozen=True, kw_only=True):
     started_at: str | None = None
 
 
-class ShardResult(Answer, frozen=True, kw_only=True):
+class ShardResult(ServerMessage, frozen=True, kw_only=True):
     """One shard of an execution: the documented fields, then additions.
 
     ``attempt`` counts the runs of the shard in this execution, from 1. ``in_flight`` lists the tests that run
@@ -129,7 +129,7 @@ class ShardResult(Answer, frozen=True, kw_only=True):
     in_flight: list[TestInFlight] = []
 
 
-class Links(Answer, frozen=True, kw_only=True):
+class Links(ServerMessage, frozen=True, kw_only=True):
     """Pages about an execution."""
 
     report_url: str = ""
@@ -137,7 +137,7 @@ class Links(Answer, frozen=True, kw_only=True):
     artifacts_url: str = ""
 
 
-class ExecutionStatus(Answer, frozen=True, kw_only=True):
+class ExecutionStatus(ServerMessage, frozen=True, kw_only=True):
     """The answer to GET /executions/{id}: the documented fields, then what the execution was created with.
 
     ``reason`` is why it failed or was cancelled. ``running`` lists the tests in flight of shards that run.
@@ -164,7 +164,7 @@ class ExecutionStatus(Answer, frozen=True, kw_only=True):
     declared_shards: list[int] = []
 
 
-class ListedExecution(Answer, frozen=True, kw_only=True):
+class ListedExecution(ServerMessage, frozen=True, kw_only=True):
     """One of GET /executions: an ``ExecutionStatus`` without its shards, with the name of its project."""
 
     execution_id: str
@@ -183,21 +183,21 @@ class ListedExecution(Answer, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
 
 
-class ExecutionPage(Answer, frozen=True, kw_only=True):
+class ExecutionPage(ServerMessage, frozen=True, kw_only=True):
     """The answer to GET /executions. ``cursor`` fetches the next page; it is null on the last one."""
 
     executions: list[ListedExecution] = []
     cursor: str | None = None
 
 
-class ExecutionDeleted(Answer, frozen=True, kw_only=True):
+class ExecutionDeleted(ServerMessage, frozen=True, kw_only=True):
     """The answer to POST /executions/{id}/delete."""
 
     execution_id: str
     deleted_at: str = ""
 
 
-class ExecutionCancelled(Answer, frozen=True, kw_only=True):
+class ExecutionCancelled(ServerMessage, frozen=True, kw_only=True):
     """The answer to DELETE /executions/{id}."""
 
     execution_id: str

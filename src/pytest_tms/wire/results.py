@@ -7,13 +7,13 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 
 from pytest_tms.wire.base import (
-    Answer,
+    ClientMessage,
     Count,
     ExitStatus,
     Identifier,
     Milliseconds,
     NotRunTests,
-    Request,
+    ServerMessage,
     SubmittedStatus,
     TestStatus,
     Text,
@@ -24,7 +24,7 @@ from pytest_tms.wire.executions import GivenCounts
 Test = TypeVar("Test")
 
 
-class Artifact(Request, frozen=True, kw_only=True):
+class Artifact(ClientMessage, frozen=True, kw_only=True):
     """A file of a test.
 
     ``sha256``, ``size`` (in bytes) and ``content_type`` describe its content. They belong to the capability
@@ -39,14 +39,14 @@ class Artifact(Request, frozen=True, kw_only=True):
     content_type: Text | None = None
 
 
-class Section(Request, frozen=True, kw_only=True):
+class Section(ClientMessage, frozen=True, kw_only=True):
     """A text that a plugin added to a test's report, as the log of a browser; ``name`` is its heading."""
 
     name: Text
     text: Text
 
 
-class Attempt(Request, frozen=True, kw_only=True):
+class Attempt(ClientMessage, frozen=True, kw_only=True):
     """One attempt of a test that ran more than once; the last one is the test itself.
 
     Each has its own output and files.
@@ -64,7 +64,7 @@ class Attempt(Request, frozen=True, kw_only=True):
     sections: list[Section] | None = None
 
 
-class Subtest(Request, frozen=True, kw_only=True):
+class Subtest(ClientMessage, frozen=True, kw_only=True):
     """One subtest: ``title`` is its message and parameters."""
 
     title: Text
@@ -74,7 +74,7 @@ class Subtest(Request, frozen=True, kw_only=True):
     longrepr: Text | None = None
 
 
-class TestResult(Request, frozen=True, kw_only=True):
+class TestResult(ClientMessage, frozen=True, kw_only=True):
     """One test of POST /results: the documented fields, then additions.
 
     ``duration`` is in milliseconds over setup, call and teardown. ``error`` is the message of the exception
@@ -110,7 +110,7 @@ class TestResult(Request, frozen=True, kw_only=True):
     subtests: list[Subtest] | None = None
 
 
-class ArtifactNames(Request, frozen=True, kw_only=True):
+class ArtifactNames(ClientMessage, frozen=True, kw_only=True):
     """The files of a shard, by kind."""
 
     screenshots: list[str] | None = None
@@ -119,7 +119,7 @@ class ArtifactNames(Request, frozen=True, kw_only=True):
     logs: list[str] | None = None
 
 
-class ResultsSubmission(Request, Generic[Test], frozen=True, kw_only=True):
+class ResultsSubmission(ClientMessage, Generic[Test], frozen=True, kw_only=True):
     """POST /results. Only ``execution_id`` and ``shard_id`` are required.
 
     Generic over its tests, because the server decodes them one by one (``msgspec.Raw``) to keep
@@ -146,7 +146,7 @@ class ResultsSubmission(Request, Generic[Test], frozen=True, kw_only=True):
     exit_status: ExitStatus | None = None
 
 
-class SubmissionSummary(Answer, frozen=True, kw_only=True):
+class SubmissionSummary(ServerMessage, frozen=True, kw_only=True):
     """The effect of a submission."""
 
     tests_processed: int = 0
@@ -154,7 +154,7 @@ class SubmissionSummary(Answer, frozen=True, kw_only=True):
     webhooks_triggered: int = 0
 
 
-class SubmissionAccepted(Answer, frozen=True, kw_only=True):
+class SubmissionAccepted(ServerMessage, frozen=True, kw_only=True):
     """The answer to POST /results."""
 
     submission_id: str
@@ -165,7 +165,7 @@ class SubmissionAccepted(Answer, frozen=True, kw_only=True):
     summary: SubmissionSummary = SubmissionSummary()
 
 
-class TestPage(Answer, frozen=True, kw_only=True):
+class TestPage(ServerMessage, frozen=True, kw_only=True):
     """The answer to GET /executions/{id}/tests: tests as they were sent, in the order of arrival.
 
     ``cursor`` fetches the next page, and is null on the last one.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_tms.wire.base import Answer
+from pytest_tms.wire.base import ServerMessage
 from pytest_tms.wire.executions import Counts, Links, Progress
 
 
-class FailedTest(Answer, frozen=True, kw_only=True):
+class FailedTest(ServerMessage, frozen=True, kw_only=True):
     """A failed test in the event that ends an execution; long texts are cut."""
 
     title: str
@@ -17,7 +17,7 @@ class FailedTest(Answer, frozen=True, kw_only=True):
     shard: str = ""
 
 
-class StartedData(Answer, frozen=True, kw_only=True):
+class StartedData(ServerMessage, frozen=True, kw_only=True):
     """``data`` of an outbound ``execution.started``."""
 
     test_suite: str
@@ -27,20 +27,20 @@ class StartedData(Answer, frozen=True, kw_only=True):
     metadata: dict[str, Any]
 
 
-class ShardStartedData(Answer, frozen=True, kw_only=True):
+class ShardStartedData(ServerMessage, frozen=True, kw_only=True):
     """``data`` of an outbound ``shard.started``."""
 
     shard_id: str
     status: str = "running"
 
 
-class ShardLink(Answer, frozen=True, kw_only=True):
+class ShardLink(ServerMessage, frozen=True, kw_only=True):
     """The link to the page about a shard."""
 
     report_url: str
 
 
-class ShardCompletedData(Answer, frozen=True, kw_only=True):
+class ShardCompletedData(ServerMessage, frozen=True, kw_only=True):
     """``data`` of an outbound ``shard.completed``; ``duration`` is in milliseconds."""
 
     shard_id: str
@@ -50,7 +50,7 @@ class ShardCompletedData(Answer, frozen=True, kw_only=True):
     artifacts: ShardLink
 
 
-class ProgressData(Answer, frozen=True, kw_only=True):
+class ProgressData(ServerMessage, frozen=True, kw_only=True):
     """``data`` of an outbound ``execution.progress``."""
 
     status: str
@@ -58,7 +58,7 @@ class ProgressData(Answer, frozen=True, kw_only=True):
     results: Counts
 
 
-class ShardSummary(Answer, frozen=True, kw_only=True):
+class ShardSummary(ServerMessage, frozen=True, kw_only=True):
     """A shard in the event that ends its execution."""
 
     shard_id: str
@@ -66,7 +66,7 @@ class ShardSummary(Answer, frozen=True, kw_only=True):
     results: Counts
 
 
-class EndedData(Answer, frozen=True, kw_only=True):
+class EndedData(ServerMessage, frozen=True, kw_only=True):
     """``data`` of an outbound ``execution.completed``, ``execution.failed`` or ``execution.cancelled``.
 
     ``failed_tests`` has at most 100 and ``shard_results`` as many as fit; the totals count them all, and
@@ -86,7 +86,7 @@ class EndedData(Answer, frozen=True, kw_only=True):
     not_run_reason: str | None = None
 
 
-class OutboundEvent(Answer, frozen=True, kw_only=True):
+class OutboundEvent(ServerMessage, frozen=True, kw_only=True):
     """The payload of a webhook delivery.
 
     ``sequence`` grows by one with each event of the execution, and is the same in every attempt to deliver

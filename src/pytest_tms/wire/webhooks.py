@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from pytest_tms.wire.base import Answer, EventName, Identifier, Request, Url
+from pytest_tms.wire.base import ClientMessage, EventName, Identifier, ServerMessage, Url
 
 
-class RetryPolicy(Request, frozen=True, kw_only=True):
+class RetryPolicy(ClientMessage, frozen=True, kw_only=True):
     """When a failed delivery is retried.
 
     Up to ``max_retries`` times, first after ``retry_delay`` milliseconds, which are doubled for each retry if
@@ -21,7 +21,7 @@ class RetryPolicy(Request, frozen=True, kw_only=True):
     exponential_backoff: bool | None = True
 
 
-class WebhookFilters(Request, frozen=True, kw_only=True):
+class WebhookFilters(ClientMessage, frozen=True, kw_only=True):
     """The executions whose events a webhook receives; a missing or empty list selects all."""
 
     test_suites: list[Identifier] | None = None
@@ -32,7 +32,7 @@ Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 CustomHeaders = dict[str, str]
 
 
-class WebhookRequest(Request, frozen=True, kw_only=True):
+class WebhookRequest(ClientMessage, frozen=True, kw_only=True):
     """POST /webhooks. Without ``secret`` the server creates one. ``headers`` are sent with each delivery."""
 
     url: Url
@@ -43,7 +43,7 @@ class WebhookRequest(Request, frozen=True, kw_only=True):
     filters: WebhookFilters | None = None
 
 
-class WebhookChange(Request, frozen=True, kw_only=True):
+class WebhookChange(ClientMessage, frozen=True, kw_only=True):
     """PATCH /webhooks/{id}: given fields replace the stored ones; ``status`` pauses or activates the webhook.
 
     The value ``***`` in ``headers`` keeps the stored value of that header.
@@ -57,13 +57,13 @@ class WebhookChange(Request, frozen=True, kw_only=True):
     status: Literal["active", "paused"] | None = None
 
 
-class SecretRotation(Request, frozen=True, kw_only=True):
+class SecretRotation(ClientMessage, frozen=True, kw_only=True):
     """POST /webhooks/{id}/rotate. Without ``secret`` the server creates one."""
 
     secret: Secret | None = None
 
 
-class Webhook(Answer, frozen=True, kw_only=True):
+class Webhook(ServerMessage, frozen=True, kw_only=True):
     """A webhook: the documented fields, then its other settings and its state.
 
     ``secret`` is only in the response to the request that created it, if the server created it. ``reason``
@@ -89,20 +89,20 @@ class Webhook(Answer, frozen=True, kw_only=True):
     secret: str | None = None
 
 
-class WebhookList(Answer, frozen=True, kw_only=True):
+class WebhookList(ServerMessage, frozen=True, kw_only=True):
     """The response to GET /webhooks: the oldest webhook first."""
 
     webhooks: list[Webhook] = []
 
 
-class WebhookDeleted(Answer, frozen=True, kw_only=True):
+class WebhookDeleted(ServerMessage, frozen=True, kw_only=True):
     """The response to DELETE /webhooks/{id}."""
 
     webhook_id: str
     status: str = "deleted"
 
 
-class WebhookValidation(Answer, frozen=True, kw_only=True):
+class WebhookValidation(ServerMessage, frozen=True, kw_only=True):
     """The response to POST /webhooks/{id}/validate; ``response_time`` is in milliseconds.
 
     ``response_code`` is 0 if there was no response, and ``reason`` is why the endpoint is invalid.
@@ -116,7 +116,7 @@ class WebhookValidation(Answer, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-class Delivery(Answer, frozen=True, kw_only=True):
+class Delivery(ServerMessage, frozen=True, kw_only=True):
     """The delivery of one event to one webhook; ``delivery_id`` is its ``webhook-id`` header."""
 
     delivery_id: str
@@ -130,7 +130,7 @@ class Delivery(Answer, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-class DeliveryPage(Answer, frozen=True, kw_only=True):
+class DeliveryPage(ServerMessage, frozen=True, kw_only=True):
     """The response to GET /webhooks/{id}/deliveries: the newest first; ``cursor`` fetches the next page."""
 
     webhook_id: str
@@ -138,13 +138,13 @@ class DeliveryPage(Answer, frozen=True, kw_only=True):
     cursor: str | None = None
 
 
-class ReplayRequest(Request, frozen=True, kw_only=True):
+class ReplayRequest(ClientMessage, frozen=True, kw_only=True):
     """POST /webhooks/{id}/replay: send one delivery again, or all failed ones if none is named."""
 
     delivery_id: Identifier | None = None
 
 
-class Replayed(Answer, frozen=True, kw_only=True):
+class Replayed(ServerMessage, frozen=True, kw_only=True):
     """The response to POST /webhooks/{id}/replay: the number of deliveries that are sent again."""
 
     webhook_id: str

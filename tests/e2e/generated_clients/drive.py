@@ -18,7 +18,7 @@ url = os.environ["TMS_URL"]
 client = AuthenticatedClient(base_url=url, token=os.environ["TMS_API_TOKEN"], raise_on_unexpected_status=True)
 
 
-def must(answer: T | models.ErrorAnswer | None, kind: type[T]) -> T:
+def must(answer: T | models.ErrorResponse | None, kind: type[T]) -> T:
     assert isinstance(answer, kind), answer
     return answer
 
@@ -94,7 +94,7 @@ assert must(get_webhook.sync(webhook.webhook_id, client=client), models.Webhook)
 refused: Any = create_webhook.sync(
     client=client, body=models.WebhookRequest(url="https://ci.example.com", events=[])
 )
-assert isinstance(refused, models.ErrorAnswer)
+assert isinstance(refused, models.ErrorResponse)
 print(
     json.dumps(
         {

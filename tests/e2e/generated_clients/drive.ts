@@ -10,7 +10,7 @@ const client = createClient<paths>({
   headers: { Authorization: `Bearer ${process.env.TMS_API_TOKEN}` },
 });
 
-function must<T>(answer: { data?: T; error?: components["schemas"]["ErrorAnswer"] }): T {
+function must<T>(answer: { data?: T; error?: components["schemas"]["ErrorResponse"] }): T {
   if (answer.data === undefined) throw new Error(answer.error?.error.message ?? "no answer");
   return answer.data;
 }

@@ -12,7 +12,7 @@ from pytest_tms import wire
 from tests.helpers.api import expect_error, expect_success, running
 from tests.helpers.fault_servers import faulty_server, named_faulty_server, responds_with
 from tests.helpers.foreign_tms import ForeignTms
-from tests.helpers.processes import Tms, run_tms
+from tests.helpers.processes import TmsServer, run_tms
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def verdict(*arguments: str, **environ: str) -> str:
 
 
 @pytest.mark.slow
-def test_each_value_is_shown_with_its_source_and_no_secret(folder: Path, tms: Tms) -> None:
+def test_each_value_is_shown_with_its_source_and_no_secret(folder: Path, tms: TmsServer) -> None:
     (folder / "pytest.ini").write_text(
         "[pytest]\ntms_suite = smoke\ntms_timeout = 60\naddopts = --tms-environment staging\ntms_mask = hunter2\n"
     )
@@ -84,7 +84,7 @@ def test_each_value_is_shown_with_its_source_and_no_secret(folder: Path, tms: Tm
 
 
 @pytest.mark.slow
-def test_what_is_wrong_is_one_line_with_what_to_do(folder: Path, tms: Tms) -> None:
+def test_what_is_wrong_is_one_line_with_what_to_do(folder: Path, tms: TmsServer) -> None:
     def token(*options: str) -> str:
         made = run_tms("token", "create", "--name", "other", *options, "--data-dir", str(tms.data_dir))
         return made.stdout.strip()
@@ -113,7 +113,7 @@ def test_what_is_wrong_is_one_line_with_what_to_do(folder: Path, tms: Tms) -> No
 
 
 @pytest.mark.slow
-def test_the_first_line_is_the_verdict(folder: Path, tms: Tms) -> None:
+def test_the_first_line_is_the_verdict(folder: Path, tms: TmsServer) -> None:
     on = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token}
     works = f"Reporting works: results go to {tms.url} (suite all, environment dev)"
     assert verdict(**on) == works
@@ -132,7 +132,7 @@ def test_the_first_line_is_the_verdict(folder: Path, tms: Tms) -> None:
 
 
 @pytest.mark.slow
-def test_a_value_that_is_not_used_is_trouble_and_reporting_works(tms: Tms) -> None:
+def test_a_value_that_is_not_used_is_trouble_and_reporting_works(tms: TmsServer) -> None:
     on = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token}
     for arguments, environ, sentence in [
         (["-o", "tms_timeout=x"], {}, "tms_timeout is 'x': write a whole number from 1 to 1000000000"),
@@ -192,7 +192,7 @@ def test_a_url_that_cannot_be_is_one_line(url: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_the_server_would_refuse_of_a_run_is_found_before_it(folder: Path, tms: Tms) -> None:
+def test_what_the_server_would_refuse_of_a_run_is_found_before_it(folder: Path, tms: TmsServer) -> None:
     made = run_tms(
         "token", "create", "--name", "reader", "--scope", "executions:read", "--data-dir", str(tms.data_dir)
     )

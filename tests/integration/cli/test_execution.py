@@ -13,13 +13,13 @@ import pytest
 from pytest_tms import wire
 from pytest_tms.exports.formats import FORMATS
 from tests.helpers.foreign_tms import ForeignTms
-from tests.helpers.processes import Tms, run_tms
+from tests.helpers.processes import TmsServer, run_tms
 
 Command = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture
-def command(tms: Tms) -> Command:
+def command(tms: TmsServer) -> Command:
     """Run `tms execution` against the server."""
     settings = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token}
     return lambda *arguments, **environ: run_tms("execution", *arguments, **{**settings, **environ})
@@ -30,7 +30,7 @@ def variables(done: CompletedProcess[str]) -> dict[str, str]:
     return dict(line.split("=", 1) for line in done.stdout.splitlines())
 
 
-def test_create_prints_variables_and_the_link_beside_them(command: Command, tms: Tms) -> None:
+def test_create_prints_variables_and_the_link_beside_them(command: Command, tms: TmsServer) -> None:
     done = command(
         "create", "--suite", "smoke", "--environment", "staging", "--provider", "jenkins", "--trigger", "scheduled",
         "--timeout", "60", "--shards", "2", "--meta", "team=checkout", "--meta", "note=a=b c",
@@ -46,7 +46,7 @@ def test_create_prints_variables_and_the_link_beside_them(command: Command, tms:
     assert (status.metadata["team"], status.metadata["note"]) == ("checkout", "a=b c")
 
 
-def test_create_takes_the_environment_s_settings(command: Command, tms: Tms) -> None:
+def test_create_takes_the_environment_s_settings(command: Command, tms: TmsServer) -> None:
     done = command("create", "--json", TMS_SUITE="api", TMS_ENVIRONMENT="production")
     made = json.loads(done.stdout)
     assert {"executionId", "webhookToken", "webhookUrl", "reportUrl", "capabilities"} <= set(made)
@@ -54,7 +54,7 @@ def test_create_takes_the_environment_s_settings(command: Command, tms: Tms) -> 
 
 
 def test_a_run_can_be_attached_to_what_create_made(
-    command: Command, tms: Tms, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    command: Command, tms: TmsServer, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = variables(command("create"))
     for name, value in {**made, "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token}.items():
@@ -72,7 +72,7 @@ def test_a_run_can_be_attached_to_what_create_made(
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
-def test_finish_needs_only_the_execution_s_own_token(command: Command, tms: Tms, status: str) -> None:
+def test_finish_needs_only_the_execution_s_own_token(command: Command, tms: TmsServer, status: str) -> None:
     made = variables(command("create"))
     name = made["TMS_EXECUTION_ID"]
     own = {"TMS_API_TOKEN": "", "TMS_WEBHOOK_TOKEN": made["TMS_WEBHOOK_TOKEN"]}
@@ -135,7 +135,7 @@ def test_a_server_that_is_away_is_one_line(command: Command) -> None:
     assert done.stderr == "tms: http://127.0.0.1:1 does not answer: the connection is refused.\n"
 
 
-def test_list_finds_executions_and_open_prints_the_latest_report(command: Command, tms: Tms) -> None:
+def test_list_finds_executions_and_open_prints_the_latest_report(command: Command, tms: TmsServer) -> None:
     name = f"list-{uuid.uuid4().hex[:8]}"
     first = variables(command("create", "--meta", f"project={name}", "--meta", f"branch={name}"))
     second = variables(command("create", "--meta", f"project={name}", "--suite", "smoke"))
@@ -155,7 +155,7 @@ def test_list_finds_executions_and_open_prints_the_latest_report(command: Comman
     assert f"there is no execution of the project no-{name}" in opened.stderr
 
 
-def test_delete_needs_a_confirmation_and_the_scope_admin(command: Command, tms: Tms) -> None:
+def test_delete_needs_a_confirmation_and_the_scope_admin(command: Command, tms: TmsServer) -> None:
     made = run_tms(
         "token", "create", "--name", "admin", "--scope", "admin", "--json", "--data-dir", str(tms.data_dir)
     )
@@ -174,7 +174,7 @@ def test_delete_needs_a_confirmation_and_the_scope_admin(command: Command, tms: 
 
 
 @pytest.fixture(scope="module")
-def exported(tms: Tms) -> str:
+def exported(tms: TmsServer) -> str:
     """An execution with a test that failed last."""
     with tms.client() as client:
         made = client.create_execution(wire.ExecutionRequest(test_suite="smoke", environment="dev"))

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_tms import wire
 from tests.helpers.foreign_tms import ForeignTms
-from tests.helpers.processes import Tms, run_tms
+from tests.helpers.processes import TmsServer, run_tms
 
 Submit = Callable[..., list[dict[str, Any]]]
 
@@ -46,14 +46,14 @@ def test_parts(subtests):
 
 
 @pytest.fixture
-def execution(tms: Tms) -> str:
+def execution(tms: TmsServer) -> str:
     with tms.client() as client:
         request = wire.ExecutionRequest(test_suite="all", environment="dev")
         return client.create_execution(request).execution_id
 
 
 @pytest.fixture
-def submit(tms: Tms, execution: str, tmp_path: Path) -> Submit:
+def submit(tms: TmsServer, execution: str, tmp_path: Path) -> Submit:
     """Submit a file's text; the tests that the TMS has then."""
 
     def submit(content: str, *options: str) -> list[dict[str, Any]]:
@@ -67,7 +67,7 @@ def submit(tms: Tms, execution: str, tmp_path: Path) -> Submit:
     return submit
 
 
-def submitted(tms: Tms, execution: str, *arguments: Any) -> Any:
+def submitted(tms: TmsServer, execution: str, *arguments: Any) -> Any:
     options = ["--execution", execution, *map(str, arguments)]
     return run_tms("submit", *options, TMS_URL=tms.url, TMS_API_TOKEN=tms.token)
 
@@ -77,7 +77,7 @@ def submitted(tms: Tms, execution: str, *arguments: Any) -> Any:
 def test_a_report_log_gives_what_the_plugin_gives(
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
-    tms: Tms,
+    tms: TmsServer,
     submit: Submit,
     workers: tuple[str, ...],
 ) -> None:
@@ -98,7 +98,7 @@ def test_a_report_log_gives_what_the_plugin_gives(
 
 
 def test_a_report_log_whose_session_did_not_end_breaks_its_shard(
-    tms: Tms, execution: str, tmp_path: Path
+    tms: TmsServer, execution: str, tmp_path: Path
 ) -> None:
     (tmp_path / "log").write_text('{"pytest_version": "9.2.0", "$report_type": "SessionStart"}\n')
     submitted(tms, execution, tmp_path / "log")
@@ -250,7 +250,7 @@ def test_junit_xml_is_understood(submit: Submit, dialect: str) -> None:
     assert submit(content) == [{"shardId": "1", **test} for test in expected]
 
 
-def test_the_same_again_changes_nothing(tms: Tms, execution: str, submit: Submit) -> None:
+def test_the_same_again_changes_nothing(tms: TmsServer, execution: str, submit: Submit) -> None:
     content = DIALECTS["gotestsum and GoogleTest"][0]
     assert submit(content) == submit(content)
     with tms.client() as client:
@@ -259,7 +259,7 @@ def test_the_same_again_changes_nothing(tms: Tms, execution: str, submit: Submit
     assert [(shard.shard_id, shard.status) for shard in found.shard_results] == [("1", "failed")]
 
 
-def test_several_files_are_one_shard(tms: Tms, execution: str, tmp_path: Path) -> None:
+def test_several_files_are_one_shard(tms: TmsServer, execution: str, tmp_path: Path) -> None:
     names = ["a b.xml", "c.xml"]
     for name in names:
         (tmp_path / name).write_text(
@@ -290,7 +290,9 @@ LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
         ('{"$report_type": "TestReport", "x": []}\n', ", line 1: this is not a line of pytest-reportlog"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_one_line(tms: Tms, tmp_path: Path, content: str, said: str) -> None:
+def test_a_file_that_cannot_be_read_is_one_line(
+    tms: TmsServer, tmp_path: Path, content: str, said: str
+) -> None:
     path = tmp_path / "report"
     path.write_text(content)
     done = submitted(tms, "exec_x", path)
@@ -313,7 +315,7 @@ def test_a_server_that_knows_only_the_document_gets_one_submission(
 
     foreign.route = route
     (tmp_path / "r.xml").write_text(DIALECTS["surefire"][0])
-    done = submitted(Tms(foreign.url, "t", tmp_path), "exec_1", "--shard", "2", tmp_path / "r.xml")
+    done = submitted(TmsServer(foreign.url, "t", tmp_path), "exec_1", "--shard", "2", tmp_path / "r.xml")
     assert (done.returncode, done.stderr) == (0, "")
     (body,) = [json.loads(each["body"]) for each in foreign.requests if each["path"] == "/api/results"]
     assert (body["executionId"], body["shardId"], body["status"]) == ("exec_1", "2", "failed")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_tms import wire
-from tests.helpers.processes import TMS, Tms
+from tests.helpers.processes import TMS, TmsServer
 
 Submit = Callable[..., subprocess.CompletedProcess[bytes]]
 
@@ -24,14 +24,14 @@ FAILING = '<testsuite name="{}"><testcase name="a"><failure message="no"/></test
 
 
 @pytest.fixture
-def execution(tms: Tms) -> str:
+def execution(tms: TmsServer) -> str:
     with tms.client() as client:
         request = wire.ExecutionRequest(test_suite="all", environment="dev")
         return client.create_execution(request).execution_id
 
 
 @pytest.fixture
-def submit(tms: Tms, execution: str, tmp_path: Path) -> Submit:
+def submit(tms: TmsServer, execution: str, tmp_path: Path) -> Submit:
     """Run the command in a folder of its own, with these arguments and this standard input."""
 
     def submit(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -48,7 +48,7 @@ def submit(tms: Tms, execution: str, tmp_path: Path) -> Submit:
 
 
 @pytest.fixture
-def stored(tms: Tms, execution: str) -> Callable[[], tuple[dict[str, Any], wire.ShardResult]]:
+def stored(tms: TmsServer, execution: str) -> Callable[[], tuple[dict[str, Any], wire.ShardResult]]:
     """The tests that the TMS has, by node id, and their shard."""
 
     def stored() -> tuple[dict[str, Any], wire.ShardResult]:
@@ -154,7 +154,7 @@ def test_a_name_that_no_file_can_have_costs_no_file_its_results(
     assert len(stored()[0]) == 2
 
 
-def test_a_closed_standard_input_is_one_line(tms: Tms, execution: str) -> None:
+def test_a_closed_standard_input_is_one_line(tms: TmsServer, execution: str) -> None:
     command = [*TMS, "submit", "--execution", execution, "-"]
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" <&-', "sh", *command],
@@ -190,7 +190,7 @@ def test_a_bad_file_alone_ends_the_shard_as_error(tmp_path: Path, submit: Submit
 
 
 def test_names_of_files_alone_that_do_not_exist_are_wrong_usage(
-    tms: Tms, execution: str, submit: Submit
+    tms: TmsServer, execution: str, submit: Submit
 ) -> None:
     done = submit("*.xml")
     assert (done.returncode, done.stdout) == (2, b"")
@@ -220,7 +220,9 @@ def test_what_is_no_result_of_one_test_is_the_shard_s(tmp_path: Path, submit: Su
     assert shard.metadata["suites"] == {"s": {"os": "linux"}}
 
 
-def test_a_server_s_refusal_is_one_line_with_the_bad_file(tms: Tms, tmp_path: Path, submit: Submit) -> None:
+def test_a_server_s_refusal_is_one_line_with_the_bad_file(
+    tms: TmsServer, tmp_path: Path, submit: Submit
+) -> None:
     (tmp_path / "a.xml").write_text("<html/>")
     done = submit("--execution", "exec_none", "a.xml")
     assert (done.returncode, done.stdout) == (1, b"")
@@ -241,7 +243,9 @@ def test_equal_tests_of_several_files_stay_distinct(tmp_path: Path, submit: Subm
 
 
 @pytest.mark.slow
-def test_100_000_tests_of_one_name_arrive(tmp_path: Path, submit: Submit, stored: Any, tms: Tms) -> None:
+def test_100_000_tests_of_one_name_arrive(
+    tmp_path: Path, submit: Submit, stored: Any, tms: TmsServer
+) -> None:
     cases = '<testcase name="same"/>' * 99_999
     (tmp_path / "a.xml").write_text(
         f"<testsuite>{cases}<testcase name='same'><failure/></testcase></testsuite>"

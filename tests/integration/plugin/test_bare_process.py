@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.processes import Tms
+from tests.helpers.processes import TmsServer
 
 OBSERVES = """
 import json, logging, os, random, signal, sys, threading, time, warnings
@@ -85,7 +85,7 @@ NOT_LOADED = ("requests", "urllib3", "charset_normalizer", "idna", "certifi", "h
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks at the process by way of Linux's /proc")
-def test_the_process_of_the_tests_is_as_it_is_without_the_plugin(tmp_path: Path, tms: Tms) -> None:
+def test_the_process_of_the_tests_is_as_it_is_without_the_plugin(tmp_path: Path, tms: TmsServer) -> None:
     (tmp_path / "test_it.py").write_text(OBSERVES)
     bare = observed(tmp_path, "-p", "no:tms", TMS_API_TOKEN=tms.token)
     ours = observed(tmp_path, "--tms-url", tms.url, TMS_API_TOKEN=tms.token)
@@ -165,7 +165,7 @@ def test_files_are_closed():
 
 @pytest.mark.slow
 def test_a_suite_that_replaces_what_it_can_passes_and_is_delivered_whole(
-    pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, tms: TmsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
     pytester.makepyfile(test_it=INTERFERES)
@@ -180,7 +180,7 @@ def test_a_suite_that_replaces_what_it_can_passes_and_is_delivered_whole(
 
 @pytest.mark.slow
 def test_where_no_process_can_be_started_everything_is_delivered_at_the_end(
-    pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, tms: TmsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
     pytester.makeconftest("import sys\nsys.executable = ''\n")
@@ -191,7 +191,7 @@ def test_where_no_process_can_be_started_everything_is_delivered_at_the_end(
 
 @pytest.mark.slow
 def test_a_sender_that_dies_is_replaced_at_the_end(
-    pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, tms: TmsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
     pytester.makepyfile(
@@ -228,7 +228,7 @@ for name in ("SIGKILL", "SIGHUP", "SIGUSR1"):
 
 @pytest.mark.slow
 def test_a_run_needs_no_call_that_only_posix_has(
-    pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, tms: TmsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
     pytester.makeconftest(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.processes import Tms
+from tests.helpers.processes import TmsServer
 
 SUITE = """
 import pytest
@@ -30,7 +30,7 @@ def test_named(name): assert False, "\\n::error::injected\\n# heading"
 
 
 @pytest.fixture
-def summary(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: Tms) -> Path:
+def summary(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: TmsServer) -> Path:
     """The summary file of a job; the project is in a folder of its repository."""
     path = pytester.path.parent / f"{pytester.path.name}-summary.md"
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
@@ -46,7 +46,11 @@ def commands(result: pytest.RunResult) -> list[str]:
 
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "workers"])
 def test_the_job_summary_has_the_failures_and_the_link(
-    pytester: pytest.Pytester, tms: Tms, summary: Path, monkeypatch: pytest.MonkeyPatch, workers: list[str]
+    pytester: pytest.Pytester,
+    tms: TmsServer,
+    summary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: list[str],
 ) -> None:
     monkeypatch.setenv("DB_PASSWORD", "hunter2-s3cret")
     pytester.makepyfile(test_it=SUITE)
@@ -69,7 +73,7 @@ def test_the_job_summary_has_the_failures_and_the_link(
 
 
 def test_a_passing_session_writes_counts_and_no_annotation(
-    pytester: pytest.Pytester, tms: Tms, summary: Path
+    pytester: pytest.Pytester, tms: TmsServer, summary: Path
 ) -> None:
     summary.write_text("of an earlier step\n")
     pytester.makepyfile("def test_it(): pass")
@@ -81,14 +85,14 @@ def test_a_passing_session_writes_counts_and_no_annotation(
 
 
 def test_annotations_are_off_unless_they_are_asked_for(
-    pytester: pytest.Pytester, tms: Tms, summary: Path
+    pytester: pytest.Pytester, tms: TmsServer, summary: Path
 ) -> None:
     pytester.makepyfile("def test_it(): assert False")
     assert commands(pytester.runpytest_subprocess("--tms-url", tms.url)) == []
     assert "### 1 failed" in summary.read_text(encoding="utf-8")
 
 
-def test_hostile_names_stay_in_their_place(pytester: pytest.Pytester, tms: Tms, summary: Path) -> None:
+def test_hostile_names_stay_in_their_place(pytester: pytest.Pytester, tms: TmsServer, summary: Path) -> None:
     pytester.makepyfile(HOSTILE)
     result = pytester.runpytest_subprocess("--tms-url", tms.url, "-o", "tms_annotations=1")
     assert len(commands(result)) == 3
@@ -100,7 +104,7 @@ def test_hostile_names_stay_in_their_place(pytester: pytest.Pytester, tms: Tms, 
     assert re.findall("^#.*", text, re.MULTILINE) == ["## all on dev: failed", "### 3 failed"]
 
 
-def test_what_did_not_run_is_listed(pytester: pytest.Pytester, tms: Tms, summary: Path) -> None:
+def test_what_did_not_run_is_listed(pytester: pytest.Pytester, tms: TmsServer, summary: Path) -> None:
     pytester.makepyfile(test_it=SUITE)
     pytester.runpytest_subprocess("--tms-url", tms.url, "-x")
     text = summary.read_text(encoding="utf-8")
@@ -110,7 +114,7 @@ def test_what_did_not_run_is_listed(pytester: pytest.Pytester, tms: Tms, summary
 
 
 def test_a_summary_that_cannot_be_written_is_a_warning(
-    pytester: pytest.Pytester, tms: Tms, summary: Path
+    pytester: pytest.Pytester, tms: TmsServer, summary: Path
 ) -> None:
     summary.mkdir()
     pytester.makepyfile("def test_it(): pass")
@@ -128,7 +132,7 @@ def test_an_offline_session_has_a_summary(pytester: pytest.Pytester, summary: Pa
 
 
 def test_outside_of_github_actions_nothing_is_written_or_loaded(
-    pytester: pytest.Pytester, tms: Tms, summary: Path, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, tms: TmsServer, summary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GITHUB_ACTIONS")
     pytester.makepyfile(

@@ -26,7 +26,7 @@ from pytest_tms.plugin.session.lifecycle import ReportingSession
 from pytest_tms.plugin.session.run_journal import RunJournal
 from pytest_tms.plugin.xdist.workers import Workers
 from pytest_tms.sender.launch import SenderProcess
-from tests.helpers.processes import Tms
+from tests.helpers.processes import TmsServer
 
 SUITE = """
 import pytest
@@ -60,7 +60,9 @@ class Boom(Exception):
 
 
 @pytest.fixture
-def reported(tms: Tms, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def reported(
+    tms: TmsServer, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
     """Runs the suite in this process, where its parts can be broken; gives the result and what is stored."""
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
@@ -211,7 +213,9 @@ def write_hook(pytester: pytest.Pytester, name: str, arguments: str, body: str) 
     pytester.makeconftest(HOOK.format(name=name, arguments=arguments, body=body))
 
 
-def test_hooks_change_what_is_sent(reported: Callable[..., Any], pytester: pytest.Pytester, tms: Tms) -> None:
+def test_hooks_change_what_is_sent(
+    reported: Callable[..., Any], pytester: pytest.Pytester, tms: TmsServer
+) -> None:
     pytester.makeconftest(
         """
         def pytest_tms_execution(config, request):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import reported_runs
-from tests.helpers.processes import Tms
+from tests.helpers.processes import TmsServer
 from tests.helpers.reported_runs import Case
 from tests.integration.plugin.outcome_cases import ALL
 
@@ -27,7 +27,7 @@ def runs() -> list[object]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("case", "mode"), runs())
-def test_each_outcome_is_stored_exactly_once(case: Case, mode: str, tms: Tms, tmp_path: Path) -> None:
+def test_each_outcome_is_stored_exactly_once(case: Case, mode: str, tms: TmsServer, tmp_path: Path) -> None:
     expected = reported_runs.fields(case, mode)
     ran = reported_runs.run_case(tms, tmp_path, case, mode)
     reported_runs.check(ran, expected)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.helpers import reported_runs
-from tests.helpers.processes import Tms
+from tests.helpers.processes import TmsServer
 
 pytestmark = pytest.mark.plugins
 
@@ -86,7 +86,9 @@ PLAIN = "def test_a(): pass\ndef test_b(): pass\ndef test_c(): pass\n"
     ],
     ids=["freezegun", "freezegun-session", "time-machine", "pyfakefs", "gevent", "pytest-socket"],
 )
-def test_every_result_is_delivered(tms: Tms, tmp_path: Path, suite: str, options: tuple[str, ...]) -> None:
+def test_every_result_is_delivered(
+    tms: TmsServer, tmp_path: Path, suite: str, options: tuple[str, ...]
+) -> None:
     ran = reported_runs.run(tms, tmp_path, {"test_it.py": suite}, *options, environment="replacing")
     assert ran.exit == 0
     assert ran.status is not None
@@ -96,14 +98,14 @@ def test_every_result_is_delivered(tms: Tms, tmp_path: Path, suite: str, options
     assert all(test.get("duration") is None or test["duration"] >= 0 for test in ran.stored)
 
 
-def test_a_file_attached_while_files_are_faked_is_kept(tms: Tms, tmp_path: Path) -> None:
+def test_a_file_attached_while_files_are_faked_is_kept(tms: TmsServer, tmp_path: Path) -> None:
     ran = reported_runs.run(tms, tmp_path, {"test_it.py": FAKE_FILES}, environment="replacing")
     files: list[dict[str, Any]] = [file for test in ran.stored for file in test.get("artifacts", ())]
     assert [Path(file["path"]).read_bytes() for file in files] == [b"kept"]
 
 
 @pytest.mark.slow
-def test_a_proxy_that_a_test_sets_receives_nothing_of_ours(tms: Tms, tmp_path: Path) -> None:
+def test_a_proxy_that_a_test_sets_receives_nothing_of_ours(tms: TmsServer, tmp_path: Path) -> None:
     suite = """
 import http.server, threading
 

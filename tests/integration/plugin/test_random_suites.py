@@ -22,7 +22,7 @@ from pytest_tms.plugin.results.recorder import Recorder
 from pytest_tms.plugin.results.shard_counts import ShardCounts
 from tests.helpers import reported_runs
 from tests.helpers.environments import python
-from tests.helpers.processes import Tms
+from tests.helpers.processes import TmsServer
 
 SUITES = int(os.environ.get("RANDOM_SUITES", "7"))
 """Suites that are run for real, each against the TMS; `make nightly` runs 1,000."""
@@ -264,7 +264,7 @@ def suites(draw: st.DrawFn) -> Suite:
 
 
 @pytest.fixture(scope="module")
-def forks(tms: Tms) -> Iterator[subprocess.Popen[str]]:
+def forks(tms: TmsServer) -> Iterator[subprocess.Popen[str]]:
     """The process that runs suites: as of `forks.py`, with pytest-rerunfailures."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     with subprocess.Popen(
@@ -287,7 +287,7 @@ def forks(tms: Tms) -> Iterator[subprocess.Popen[str]]:
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink what fails would take minutes
 )
 def test_random_suites_are_stored_as_the_model_says(
-    forks: subprocess.Popen[str], tms: Tms, tmp_path_factory: pytest.TempPathFactory, suite: Suite
+    forks: subprocess.Popen[str], tms: TmsServer, tmp_path_factory: pytest.TempPathFactory, suite: Suite
 ) -> None:
     folder = tmp_path_factory.mktemp("suite")
     reported_runs.write(folder, suite.text)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.helpers import reported_runs
-from tests.helpers.processes import Tms
+from tests.helpers.processes import TmsServer
 from tests.helpers.reported_runs import broken, failed, passed, skipped
 
 INI = "[pytest]\nmarkers =\n    smoke\n    jira\n    order\n    link\n"
@@ -93,7 +93,7 @@ def pytest_runtestloop(session):
     ids=["call", "setup-and-call"],
 )
 def test_a_loop_that_logs_only_some_reports_has_the_results_of_junit_xml(
-    whens: list[str], tests: list[reported_runs.Test], mode: str, tms: Tms, tmp_path: Path
+    whens: list[str], tests: list[reported_runs.Test], mode: str, tms: TmsServer, tmp_path: Path
 ) -> None:
     files = {"test_it.py": SUITE, "pytest.ini": INI, "conftest.py": OWN_PROTOCOL.format(whens=whens)}
     ran = reported_runs.run(tms, tmp_path, files, *reported_runs.MODES[mode])
@@ -102,7 +102,9 @@ def test_a_loop_that_logs_only_some_reports_has_the_results_of_junit_xml(
     assert reported_runs.differing_tests(ran) == set()
 
 
-def test_a_loop_that_makes_and_logs_reports_itself_has_tags_and_parameters(tms: Tms, tmp_path: Path) -> None:
+def test_a_loop_that_makes_and_logs_reports_itself_has_tags_and_parameters(
+    tms: TmsServer, tmp_path: Path
+) -> None:
     files = {"test_it.py": SUITE, "pytest.ini": INI, "conftest.py": OWN_LOOP}
     ran = reported_runs.run(tms, tmp_path, files)
     tests = [
@@ -134,7 +136,7 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.mark.parametrize("mode", reported_runs.MODES)
 def test_outcomes_and_times_that_a_hook_changed_are_stored_and_never_passed(
-    mode: str, tms: Tms, tmp_path: Path
+    mode: str, tms: TmsServer, tmp_path: Path
 ) -> None:
     suite = SUITE.partition("def test_skips")[0]
     files = {"test_it.py": suite, "pytest.ini": INI, "conftest.py": HOOKS}
@@ -169,7 +171,7 @@ def test_fixture(no_such_fixture): pass
 
 
 @pytest.mark.parametrize("mode", reported_runs.MODES)
-def test_errors_show_what_went_wrong_without_colours(mode: str, tms: Tms, tmp_path: Path) -> None:
+def test_errors_show_what_went_wrong_without_colours(mode: str, tms: TmsServer, tmp_path: Path) -> None:
     options = ("--doctest-modules", "--color=yes", "-vv", *reported_runs.MODES[mode])
     ran = reported_runs.run(tms, tmp_path, {"test_it.py": TEXTS}, *options)
     assert {test["title"]: test["error"] for test in ran.stored} == {
@@ -215,7 +217,7 @@ def test_arguments(__plugin_step): pass
 
 
 @pytest.mark.parametrize("mode", reported_runs.MODES)
-def test_markers_name_a_test_and_keep_their_arguments(mode: str, tms: Tms, tmp_path: Path) -> None:
+def test_markers_name_a_test_and_keep_their_arguments(mode: str, tms: TmsServer, tmp_path: Path) -> None:
     ran = reported_runs.run(
         tms, tmp_path, {"test_it.py": MARKERS, "pytest.ini": INI}, *reported_runs.MODES[mode]
     )
@@ -257,7 +259,7 @@ def test_markers_name_a_test_and_keep_their_arguments(mode: str, tms: Tms, tmp_p
 
 @pytest.mark.parametrize(("patterns", "tags"), [("* order", ["@jira", "@order"]), ("ord*", None)])
 def test_a_marker_of_a_plugin_is_a_tag_if_a_pattern_names_it(
-    patterns: str, tags: list[str] | None, tms: Tms, tmp_path: Path
+    patterns: str, tags: list[str] | None, tms: TmsServer, tmp_path: Path
 ) -> None:
     test = "import pytest\n@pytest.mark.order(1)\n@pytest.mark.jira('A')\ndef test_it(): pass\n"
     ran = reported_runs.run(
@@ -287,7 +289,7 @@ def test_typed(tms, record_property):
 
 
 @pytest.mark.parametrize("mode", reported_runs.MODES)
-def test_what_tests_record_for_junit_xml_is_kept(mode: str, tms: Tms, tmp_path: Path) -> None:
+def test_what_tests_record_for_junit_xml_is_kept(mode: str, tms: TmsServer, tmp_path: Path) -> None:
     files = {"test_it.py": RECORDS, "pytest.ini": "[pytest]\njunit_family = xunit1\n"}
     ran = reported_runs.run(tms, tmp_path, files, *reported_runs.MODES[mode])
     assert ran.exit == 0
@@ -301,7 +303,7 @@ def test_what_tests_record_for_junit_xml_is_kept(mode: str, tms: Tms, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", reported_runs.MODES)
-def test_the_report_log_of_others_has_nothing_of_ours(mode: str, tms: Tms, tmp_path: Path) -> None:
+def test_the_report_log_of_others_has_nothing_of_ours(mode: str, tms: TmsServer, tmp_path: Path) -> None:
     test = "import pytest\n@pytest.mark.smoke\n@pytest.mark.parametrize('n', [1])\ndef test_it(n, tms):\n    tms.attach(b'x', 'a.log')\n    assert 0\n"
     ran = reported_runs.run(
         tms, tmp_path, {"test_it.py": test, "pytest.ini": INI}, *reported_runs.MODES[mode]
@@ -348,7 +350,7 @@ def test_fork(tms):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", reported_runs.MODES)
-def test_attaching_never_fails_a_test(mode: str, tms: Tms, tmp_path: Path) -> None:
+def test_attaching_never_fails_a_test(mode: str, tms: TmsServer, tmp_path: Path) -> None:
     ran = reported_runs.run(tms, tmp_path, {"test_it.py": ATTACH}, *reported_runs.MODES[mode])
     assert ran.exit == 0, ran.output
     stored = {test["title"]: test for test in ran.stored}
@@ -360,7 +362,9 @@ def test_attaching_never_fails_a_test(mode: str, tms: Tms, tmp_path: Path) -> No
     assert "there is no file 'no_such_file'" in "".join(said)
 
 
-def test_bytes_go_to_a_temporary_folder_if_the_project_cannot_be_written_to(tms: Tms, tmp_path: Path) -> None:
+def test_bytes_go_to_a_temporary_folder_if_the_project_cannot_be_written_to(
+    tms: TmsServer, tmp_path: Path
+) -> None:
     test = "def test_it(tms):\n    assert tms.attach(b'x', 'a.log').read_bytes() == b'x'\n"
     # Root may write anywhere, so a file is in the place of the folder.
     files = {"test_it.py": test, ".tms/artifacts": "not a folder"}
@@ -370,7 +374,7 @@ def test_bytes_go_to_a_temporary_folder_if_the_project_cannot_be_written_to(tms:
     assert Path(file["path"]).parent.name.startswith("pytest-tms-")
 
 
-def test_bytes_that_can_be_written_nowhere_are_one_warning(tms: Tms, tmp_path: Path) -> None:
+def test_bytes_that_can_be_written_nowhere_are_one_warning(tms: TmsServer, tmp_path: Path) -> None:
     test = "def test_it(tms, monkeypatch):\n    for _ in range(3): assert tms.attach(b'x', 'a.log') is None\n"
     no_tmp = """
 import types
@@ -403,7 +407,9 @@ def test_fake(tms):
 @pytest.mark.slow
 @pytest.mark.plugins
 @pytest.mark.parametrize("mode", reported_runs.MODES)
-def test_bytes_are_written_for_real_under_a_fake_file_system(mode: str, tms: Tms, tmp_path: Path) -> None:
+def test_bytes_are_written_for_real_under_a_fake_file_system(
+    mode: str, tms: TmsServer, tmp_path: Path
+) -> None:
     ran = reported_runs.run(
         tms, tmp_path, {"test_it.py": FAKED}, *reported_runs.MODES[mode], environment="shapes"
     )
@@ -427,7 +433,7 @@ def test_crashes(): os.kill(os.getpid(), 9)
 
 
 @pytest.mark.plugins
-def test_forked_tests_have_errors_tags_and_files(tms: Tms, tmp_path: Path) -> None:
+def test_forked_tests_have_errors_tags_and_files(tms: TmsServer, tmp_path: Path) -> None:
     files = {"test_it.py": FORKED, "pytest.ini": INI}
     ran = reported_runs.run(tms, tmp_path, files, "--forked", environment="shapes")
     stored = {test["title"]: test for test in ran.stored}
@@ -459,7 +465,7 @@ NOTEBOOK: dict[str, Any] = {
 
 
 @pytest.mark.plugins
-def test_a_notebook_s_error_has_no_escape_codes(tms: Tms, tmp_path: Path) -> None:
+def test_a_notebook_s_error_has_no_escape_codes(tms: TmsServer, tmp_path: Path) -> None:
     files = {"book.ipynb": json.dumps(NOTEBOOK)}
     ran = reported_runs.run(tms, tmp_path, files, "--nbval", environment="shapes")
     (stored,) = ran.stored
@@ -484,7 +490,7 @@ def test_frozen(n): pass
 
 
 @pytest.mark.plugins
-def test_tests_under_a_frozen_clock_are_delivered(tms: Tms, tmp_path: Path) -> None:
+def test_tests_under_a_frozen_clock_are_delivered(tms: TmsServer, tmp_path: Path) -> None:
     ran = reported_runs.run(tms, tmp_path, {"test_it.py": CLOCKS}, environment="shapes")
     assert sorted(test["title"] for test in ran.stored) == [f"test_frozen[{n}]" for n in range(3)], ran.output
     assert all((test.get("duration") or 0) >= 0 for test in ran.stored)
@@ -494,7 +500,9 @@ DB_CONFTEST = "def pytest_tms_result(result): result['tags'] = [*result.get('tag
 
 
 @pytest.mark.parametrize("mode", reported_runs.MODES)
-def test_a_hook_of_a_folder_changes_only_the_tests_below_it(mode: str, tms: Tms, tmp_path: Path) -> None:
+def test_a_hook_of_a_folder_changes_only_the_tests_below_it(
+    mode: str, tms: TmsServer, tmp_path: Path
+) -> None:
     files = {
         "conftest.py": DB_CONFTEST.format(name="all"),
         "tests/db/conftest.py": DB_CONFTEST.format(name="db"),
@@ -515,7 +523,7 @@ def test_a_hook_of_a_folder_changes_only_the_tests_below_it(mode: str, tms: Tms,
 )
 @pytest.mark.parametrize("mode", reported_runs.MODES)
 def test_a_hook_that_changes_node_ids_makes_no_two_tests_one(
-    mode: str, body: str, tms: Tms, tmp_path: Path
+    mode: str, body: str, tms: TmsServer, tmp_path: Path
 ) -> None:
     files = {
         "test_it.py": SUITE,
@@ -537,7 +545,7 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.mark.plugins
-def test_a_docstring_as_node_id_has_the_file_of_its_test(tms: Tms, tmp_path: Path) -> None:
+def test_a_docstring_as_node_id_has_the_file_of_its_test(tms: TmsServer, tmp_path: Path) -> None:
     files = {"test_it.py": "def test_a(): pass\ndef test_b(): assert 0\n", "conftest.py": NAMES}
     ran = reported_runs.run(tms, tmp_path, files, environment="eight")
     assert {(test["file"], test["title"], test["status"]) for test in ran.stored} == {

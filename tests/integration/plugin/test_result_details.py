@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.helpers import reported_runs
-from tests.helpers.processes import Tms
+from tests.helpers.processes import TmsServer
 
 ARTIFACTS = """
 import os, threading, pathlib, pytest
@@ -125,7 +125,7 @@ def test_output():
 
 
 @pytest.mark.parametrize("mode", reported_runs.MODES)
-def test_files_and_properties_belong_to_their_test(mode: str, tms: Tms, tmp_path: Path) -> None:
+def test_files_and_properties_belong_to_their_test(mode: str, tms: TmsServer, tmp_path: Path) -> None:
     files = {"test_it.py": ARTIFACTS, "conftest.py": PLAYWRIGHT}
     ran = reported_runs.run(tms, tmp_path, files, *reported_runs.MODES[mode])
     reported_runs.assert_stored(
@@ -185,7 +185,7 @@ def test_files_and_properties_belong_to_their_test(mode: str, tms: Tms, tmp_path
     ids=["all", "patterns", "excluded"],
 )
 def test_markers_become_tags(
-    patterns: str, own: list[str], inherited: list[str], named: list[str], tms: Tms, tmp_path: Path
+    patterns: str, own: list[str], inherited: list[str], named: list[str], tms: TmsServer, tmp_path: Path
 ) -> None:
     files = {"test_it.py": TAGS, "pytest.ini": f"{MARKERS}tms_tags = {patterns}\n"}
     ran = reported_runs.run(tms, tmp_path, files, "-n", "1", "--strict-markers")
@@ -203,7 +203,7 @@ def test_markers_become_tags(
 
 
 @pytest.mark.parametrize("mode", reported_runs.MODES)
-def test_long_texts_are_cut_in_the_middle_with_a_note(mode: str, tms: Tms, tmp_path: Path) -> None:
+def test_long_texts_are_cut_in_the_middle_with_a_note(mode: str, tms: TmsServer, tmp_path: Path) -> None:
     files = {"test_it.py": LONG, "pytest.ini": "[pytest]\ntms_output_limit = 20000\n"}
     ran = reported_runs.run(tms, tmp_path, files, *reported_runs.MODES[mode])
     stored = {test["title"]: test for test in ran.stored}
@@ -233,7 +233,7 @@ def test_long_texts_are_cut_in_the_middle_with_a_note(mode: str, tms: Tms, tmp_p
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_what_pytest_captured_is_kept_however_it_shows_it(
-    options: tuple[str, ...], kept: dict[str, Any], tms: Tms, tmp_path: Path
+    options: tuple[str, ...], kept: dict[str, Any], tms: TmsServer, tmp_path: Path
 ) -> None:
     ran = reported_runs.run(tms, tmp_path, {"test_it.py": OPTIONS}, *options)
     assert ran.exit == 1
@@ -242,7 +242,7 @@ def test_what_pytest_captured_is_kept_however_it_shows_it(
     )
 
 
-def test_settings_that_are_no_unicode_are_written_as_escapes(tms: Tms, tmp_path: Path) -> None:
+def test_settings_that_are_no_unicode_are_written_as_escapes(tms: TmsServer, tmp_path: Path) -> None:
     ran = reported_runs.run(
         tms, tmp_path, {"test_it.py": "def test_it(): pass\n"}, "--tms-meta", "who=\udce4"
     )
@@ -276,7 +276,7 @@ def test_flaky(tms):
     ],
 )
 def test_each_attempt_has_its_own_files_and_duration(
-    environment: str, options: tuple[str, ...], mode: str, tms: Tms, tmp_path: Path
+    environment: str, options: tuple[str, ...], mode: str, tms: TmsServer, tmp_path: Path
 ) -> None:
     options = (*reported_runs.MODES[mode], *options)
     ran = reported_runs.run(tms, tmp_path, {"test_it.py": ATTEMPTS}, *options, environment=environment)

@@ -17,7 +17,7 @@ import pytest
 
 from pytest_tms import wire
 from pytest_tms.client import TmsClient
-from tests.helpers.processes import Tms, environ_outside_pytest, run_tms, serve, wait_for
+from tests.helpers.processes import TmsServer, environ_outside_pytest, run_tms, serve, wait_for
 
 SUITE = """
 import os, pathlib, time, pytest
@@ -35,12 +35,12 @@ Variables = dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def tms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tms]:
+def tms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TmsServer]:
     """A TMS that waits one second for more shards."""
     data_dir = tmp_path_factory.mktemp("run-keys")
     process, url = serve(data_dir, TMS_SERVER_RUN_KEY_WAIT="1")
     made = run_tms("token", "create", "--name", "ci", "--json", "--data-dir", str(data_dir))
-    yield Tms(url, json.loads(made.stdout)["token"], data_dir)
+    yield TmsServer(url, json.loads(made.stdout)["token"], data_dir)
     process.terminate()
     process.wait(timeout=20)
 
@@ -79,7 +79,7 @@ def provider(request: pytest.FixtureRequest) -> partial[Variables]:
 class Project:
     """A project whose jobs run on one machine after another."""
 
-    def __init__(self, folder: Path, tms: Tms) -> None:
+    def __init__(self, folder: Path, tms: TmsServer) -> None:
         self._folder = folder
         self._tms = tms
         self.execution_ids: set[str] = set()
@@ -128,7 +128,7 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path, tms: Tms) -> Project:
+def project(tmp_path: Path, tms: TmsServer) -> Project:
     return Project(tmp_path, tms)
 
 

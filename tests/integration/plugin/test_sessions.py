@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers import reported_runs
 from tests.helpers.foreign_tms import ForeignTms
-from tests.helpers.processes import Tms, environ_outside_pytest
+from tests.helpers.processes import TmsServer, environ_outside_pytest
 
 MANY = """
 import pytest
@@ -32,7 +32,7 @@ def test_many(n): assert n % 7 != 3
     ],
 )
 def test_what_ran_before_a_run_over_workers_stopped_is_stored(
-    limit: str, why: str, tms: Tms, tmp_path: Path
+    limit: str, why: str, tms: TmsServer, tmp_path: Path
 ) -> None:
     ran = reported_runs.run(tms, tmp_path, {"test_it.py": MANY}, "-n", "2", "-v", limit)
     assert ran.status is not None
@@ -50,7 +50,7 @@ def test_what_ran_before_a_run_over_workers_stopped_is_stored(
     assert not named & {test["nodeId"] for test in ran.stored}
 
 
-def test_what_a_crashed_worker_leaves_undone_is_said(tms: Tms, tmp_path: Path) -> None:
+def test_what_a_crashed_worker_leaves_undone_is_said(tms: TmsServer, tmp_path: Path) -> None:
     suite = "import os, pytest\ndef test_0(): os._exit(1)\n" + MANY.partition("\n")[2]
     ran = reported_runs.run(tms, tmp_path, {"test_it.py": suite}, "-n", "1", "--max-worker-restart=0")
     collected, delivered, not_run = ran.reported
@@ -62,7 +62,7 @@ def test_what_a_crashed_worker_leaves_undone_is_said(tms: Tms, tmp_path: Path) -
     )
 
 
-def test_the_last_failures_alone_are_a_run_of_their_own(tms: Tms, tmp_path: Path) -> None:
+def test_the_last_failures_alone_are_a_run_of_their_own(tms: TmsServer, tmp_path: Path) -> None:
     first = reported_runs.run(tms, tmp_path, {"test_it.py": MANY})
     again = reported_runs.run(tms, tmp_path, {"test_it.py": MANY}, "--lf")
     assert first.reported == (30, 30, 0)
@@ -73,7 +73,7 @@ def test_the_last_failures_alone_are_a_run_of_their_own(tms: Tms, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", reported_runs.MODES)
-def test_started_from_another_folder_nothing_changes(mode: str, tms: Tms, tmp_path: Path) -> None:
+def test_started_from_another_folder_nothing_changes(mode: str, tms: TmsServer, tmp_path: Path) -> None:
     files = {"pkg/test_it.py": "def test_it(): pass\n"}
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -87,7 +87,7 @@ def test_started_from_another_folder_nothing_changes(mode: str, tms: Tms, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", reported_runs.MODES)
-def test_without_a_terminal_everything_is_stored(mode: str, tms: Tms, tmp_path: Path) -> None:
+def test_without_a_terminal_everything_is_stored(mode: str, tms: TmsServer, tmp_path: Path) -> None:
     """No link is shown, so a hook tells which execution it was."""
     conftest = """
 def pytest_tms_finished(summary):
@@ -114,7 +114,7 @@ def pytest_tms_finished(summary):
 )
 def test_where_no_test_is_run_nothing_is_reported(option: str, foreign: ForeignTms, tmp_path: Path) -> None:
     foreign.add_response(500)
-    reported_runs.run(Tms(foreign.url, "token", tmp_path), tmp_path, {"test_it.py": MANY}, option)
+    reported_runs.run(TmsServer(foreign.url, "token", tmp_path), tmp_path, {"test_it.py": MANY}, option)
     assert foreign.requests == []
 
 
@@ -148,7 +148,7 @@ def test_looponfail_is_not_reported_since_each_loop_would_be_a_run(
 
 
 @pytest.mark.slow
-def test_reporting_costs_no_further_look_at_all_that_pytest_made(tms: Tms, tmp_path: Path) -> None:
+def test_reporting_costs_no_further_look_at_all_that_pytest_made(tms: TmsServer, tmp_path: Path) -> None:
     """Whoever still points at the session when the process ends has Python search the whole heap once more."""
     conftest = """
 import gc
@@ -175,7 +175,7 @@ def pytest_unconfigure():
     assert looks() == looks("-p", "no:tms") > 1
 
 
-def test_a_worker_loads_nothing_that_only_its_controller_needs(tms: Tms, tmp_path: Path) -> None:
+def test_a_worker_loads_nothing_that_only_its_controller_needs(tms: TmsServer, tmp_path: Path) -> None:
     suite = """
 import sys
 

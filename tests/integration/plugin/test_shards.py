@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pytest_tms.plugin.xdist import sharding
 from pytest_tms.plugin.xdist.sharding import split
 from tests.helpers import reported_runs
-from tests.helpers.processes import Tms
+from tests.helpers.processes import TmsServer
 
 TESTS = st.lists(
     st.tuples(
@@ -113,7 +113,7 @@ WAYS = {"alone": (), "workers": ("-n", "2"), "loadgroup": ("-n", "2", "--dist", 
 
 
 @pytest.mark.slow
-def test_shards_share_an_execution_out_whatever_their_order_and_way(tms: Tms, tmp_path: Path) -> None:
+def test_shards_share_an_execution_out_whatever_their_order_and_way(tms: TmsServer, tmp_path: Path) -> None:
     found: list[str] = []
     for number, (name, way) in enumerate(WAYS.items(), 1):
         folder = tmp_path / name
@@ -137,7 +137,7 @@ def test_shards_share_an_execution_out_whatever_their_order_and_way(tms: Tms, tm
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("selected", "status"), [((), 0), (("-k", "nothing"), 5)], ids=["empty", "no tests"])
 def test_a_shard_without_tests_is_a_success_where_others_have_some(
-    way: str, selected: tuple[str, ...], status: int, tms: Tms, tmp_path: Path
+    way: str, selected: tuple[str, ...], status: int, tms: TmsServer, tmp_path: Path
 ) -> None:
     options = (*WAYS[way], "--tms-shard", "12/12", "--tms-run-key", tmp_path.name, *selected)
     ran = reported_runs.run(tms, tmp_path, SUITE, *options, extra={"SEED": "1"})

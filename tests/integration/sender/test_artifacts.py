@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.helpers.fault_proxy import proxy
-from tests.helpers.processes import Tms, run_tms
+from tests.helpers.processes import TmsServer, run_tms
 
 SUITE = """
 import os, pathlib
@@ -34,11 +34,11 @@ FAILED, BYTES, PASSED = b"content of failed.txt", b"bytes of the test", b"conten
 
 
 @pytest.fixture(autouse=True)
-def token(tms: Tms, monkeypatch: pytest.MonkeyPatch) -> None:
+def token(tms: TmsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
 
 
-def uploaded(tms: Tms, execution: str, content: bytes) -> bool:
+def uploaded(tms: TmsServer, execution: str, content: bytes) -> bool:
     sha256 = hashlib.sha256(content).hexdigest()
     found = requests.get(f"{tms.root}/files/{execution}/{sha256}/name", timeout=30)
     return found.status_code == 200 and found.content == content
@@ -59,7 +59,7 @@ def run(pytester: pytest.Pytester, url: str, *ini: str) -> pytest.RunResult:
     [("failed", [FAILED, BYTES]), ("all", [FAILED, BYTES, PASSED]), ("none", [])],
 )
 def test_files_are_uploaded_by_the_setting(
-    pytester: pytest.Pytester, tms: Tms, setting: str, expected: list[bytes]
+    pytester: pytest.Pytester, tms: TmsServer, setting: str, expected: list[bytes]
 ) -> None:
     pytester.makepyfile(test_it=SUITE)
     result = run(pytester, tms.url, f"tms_upload = {setting}")
@@ -72,7 +72,7 @@ def test_files_are_uploaded_by_the_setting(
     assert not list((pytester.path / ".tms" / "journal").glob("*.jsonl"))
 
 
-def test_files_of_a_failed_attempt_are_uploaded(pytester: pytest.Pytester, tms: Tms) -> None:
+def test_files_of_a_failed_attempt_are_uploaded(pytester: pytest.Pytester, tms: TmsServer) -> None:
     pytester.makepyfile(
         test_it="""
         import pytest
@@ -89,7 +89,7 @@ def test_files_of_a_failed_attempt_are_uploaded(pytester: pytest.Pytester, tms: 
     assert uploaded(tms, execution_of(result.stdout.str()), b"attempt 1")
 
 
-def test_files_of_a_pattern_go_with_the_shard(pytester: pytest.Pytester, tms: Tms) -> None:
+def test_files_of_a_pattern_go_with_the_shard(pytester: pytest.Pytester, tms: TmsServer) -> None:
     pytester.makepyfile("def test(): pass")
     (pytester.path / "logs").mkdir()
     (pytester.path / "logs" / "service.log").write_bytes(b"of the service")
@@ -99,7 +99,9 @@ def test_files_of_a_pattern_go_with_the_shard(pytester: pytest.Pytester, tms: Tm
     assert "service.log" in requests.get(f"{tms.root}/artifacts/{execution}", timeout=30).text
 
 
-def test_files_that_cannot_be_uploaded_are_one_warning_each(pytester: pytest.Pytester, tms: Tms) -> None:
+def test_files_that_cannot_be_uploaded_are_one_warning_each(
+    pytester: pytest.Pytester, tms: TmsServer
+) -> None:
     pytester.makepyfile(
         test_it="""
         import os, pathlib
@@ -128,7 +130,7 @@ def test_files_that_cannot_be_uploaded_are_one_warning_each(pytester: pytest.Pyt
 
 
 def test_an_offline_run_keeps_copies_that_are_sent_from_another_folder(
-    pytester: pytest.Pytester, tms: Tms, tmp_path: Path
+    pytester: pytest.Pytester, tms: TmsServer, tmp_path: Path
 ) -> None:
     pytester.makepyfile(test_it=SUITE)
     pytester.runpytest_subprocess("--tms-offline")
@@ -146,7 +148,7 @@ def test_an_offline_run_keeps_copies_that_are_sent_from_another_folder(
 
 
 def test_what_is_not_uploaded_in_time_is_sent_by_the_printed_command(
-    pytester: pytest.Pytester, tms: Tms
+    pytester: pytest.Pytester, tms: TmsServer
 ) -> None:
     pytester.makepyfile(test_it=SUITE)
     with proxy(tms.url) as between:  # which forwards neither HEAD nor PUT

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_tms import wire
-from tests.helpers.processes import Tms, wait_for
+from tests.helpers.processes import TmsServer, wait_for
 
 SUITE = """
 import os, pathlib, time
@@ -27,19 +27,21 @@ def test_last(): assert os.environ.get("LAST") != "fails"
 """
 
 
-def created(tms: Tms) -> str:
+def created(tms: TmsServer) -> str:
     with tms.client() as client:
         return client.create_execution(
             wire.ExecutionRequest(test_suite="smoke", environment="dev")
         ).execution_id
 
 
-def execution(tms: Tms, execution_id: str) -> wire.ExecutionStatus:
+def execution(tms: TmsServer, execution_id: str) -> wire.ExecutionStatus:
     with tms.client() as client:
         return client.get_execution(execution_id)
 
 
-def start(folder: Path, tms: Tms, execution_id: str, *options: str, **environ: str) -> subprocess.Popen[str]:
+def start(
+    folder: Path, tms: TmsServer, execution_id: str, *options: str, **environ: str
+) -> subprocess.Popen[str]:
     """A run that attaches to an execution."""
     folder.mkdir(exist_ok=True)
     (folder / "test_it.py").write_text(SUITE)
@@ -65,7 +67,7 @@ def start(folder: Path, tms: Tms, execution_id: str, *options: str, **environ: s
     )
 
 
-def run(folder: Path, tms: Tms, execution_id: str, *options: str, **environ: str) -> str:
+def run(folder: Path, tms: TmsServer, execution_id: str, *options: str, **environ: str) -> str:
     output, _ = start(folder, tms, execution_id, *options, **environ).communicate(timeout=120)
     return output
 
@@ -76,7 +78,7 @@ def ci(attempt: int) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_two_live_processes_are_never_one_shard(tmp_path: Path, tms: Tms) -> None:
+def test_two_live_processes_are_never_one_shard(tmp_path: Path, tms: TmsServer) -> None:
     execution_id = created(tms)
     go = tmp_path / "go"
     first = start(tmp_path / "a", tms, execution_id, WAIT_FOR=str(go), FIRST="fails")
@@ -95,7 +97,9 @@ def test_two_live_processes_are_never_one_shard(tmp_path: Path, tms: Tms) -> Non
 
 
 @pytest.mark.slow
-def test_a_job_that_ci_runs_again_is_the_next_attempt_and_can_turn_green(tmp_path: Path, tms: Tms) -> None:
+def test_a_job_that_ci_runs_again_is_the_next_attempt_and_can_turn_green(
+    tmp_path: Path, tms: TmsServer
+) -> None:
     execution_id = created(tms)
     run(tmp_path / "a", tms, execution_id, "--tms-shard", "linux", LAST="fails", **ci(1))
     found = execution(tms, execution_id)
@@ -111,7 +115,7 @@ def test_a_job_that_ci_runs_again_is_the_next_attempt_and_can_turn_green(tmp_pat
 
 
 @pytest.mark.slow
-def test_a_cancelled_job_that_runs_again_is_not_cancelled_any_more(tmp_path: Path, tms: Tms) -> None:
+def test_a_cancelled_job_that_runs_again_is_not_cancelled_any_more(tmp_path: Path, tms: TmsServer) -> None:
     execution_id = created(tms)
     first = start(tmp_path / "a", tms, execution_id, WAIT_FOR="never")
     wait_for(lambda: execution(tms, execution_id).results.passed, 60)
@@ -125,7 +129,7 @@ def test_a_cancelled_job_that_runs_again_is_not_cancelled_any_more(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_killed_job_that_runs_again_is_not_lost_any_more(tmp_path: Path, tms: Tms) -> None:
+def test_a_killed_job_that_runs_again_is_not_lost_any_more(tmp_path: Path, tms: TmsServer) -> None:
     execution_id = created(tms)
     first = start(tmp_path / "a", tms, execution_id, WAIT_FOR="never")
     wait_for(lambda: execution(tms, execution_id).results.passed, 60)
@@ -143,7 +147,7 @@ def test_a_killed_job_that_runs_again_is_not_lost_any_more(tmp_path: Path, tms: 
 @pytest.mark.slow
 @pytest.mark.parametrize("payload", ["full", "documented"])
 def test_tests_of_one_title_are_each_counted(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: Tms, payload: str
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: TmsServer, payload: str
 ) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
     pytester.makepyfile(
@@ -168,7 +172,7 @@ def test_tests_of_one_title_are_each_counted(
 
 @pytest.mark.slow
 def test_what_did_not_run_is_shown_by_the_api_and_the_command(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: Tms
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: TmsServer
 ) -> None:
     from tests.helpers.processes import run_tms
 

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_tms.journal.lines import Opened, encode
 from tests.helpers.foreign_tms import ForeignTms
-from tests.helpers.processes import Tms, run_tms
+from tests.helpers.processes import TmsServer, run_tms
 
 HEALED = """
 import os, time
@@ -25,7 +25,7 @@ def left(path: Path) -> list[str]:
     return [file.name for file in path.glob(".tms/journal/*.jsonl")]
 
 
-def keep_one(pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch) -> str:
+def keep_one(pytester: pytest.Pytester, tms: TmsServer, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run once without a TMS, and say that it was for ``tms``; answers the journal's name."""
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
     pytester.makepyfile(test_it=HEALED)
@@ -38,7 +38,7 @@ def keep_one(pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.slow
 def test_the_next_run_delivers_what_the_one_before_kept(
-    pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, tms: TmsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = keep_one(pytester, tms, monkeypatch)
     monkeypatch.setenv("UNTIL_GONE", str(pytester.path / ".tms" / "journal" / name))
@@ -54,7 +54,7 @@ def test_the_next_run_delivers_what_the_one_before_kept(
 
 @pytest.mark.slow
 def test_what_was_kept_for_another_tms_stays(
-    pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, tms: TmsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
     pytester.makepyfile(test_it=HEALED)
@@ -67,7 +67,7 @@ def test_what_was_kept_for_another_tms_stays(
 
 @pytest.mark.slow
 def test_a_file_that_is_not_a_journal_is_passed_over(
-    pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, tms: TmsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
     folder = pytester.mkdir(".tms") / "journal"

@@ -26,7 +26,7 @@ def test_shards_that_take_turns_cost_a_message_each_not_one_per_test(
         writer.append(encode(ShardStarted(shard=shard)))
     for number in range(100):
         test = msgspec.json.encode(wire.TestResult(title=f"test_{number}", status="passed"))
-        writer.append(encode_tested(text_as_json(str(number % 2 + 1)), test, identity=number + 1))
+        writer.append(encode_tested(text_as_json(str(number % 2 + 1)), test, test_number=number + 1))
     writer.close()
     journal = Journal.adopt(writer.path)
     assert journal is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.foreign_tms import ForeignTms
-from tests.helpers.processes import Tms, run_tms
+from tests.helpers.processes import TmsServer, run_tms
 
 SUITE = "def test_a(): pass\ndef test_b(): assert 0\n"
 
@@ -28,7 +28,7 @@ def printed(result: pytest.RunResult) -> list[str]:
 
 @pytest.mark.slow
 def test_a_run_without_a_token_is_kept_and_sent_by_the_printed_command(
-    pytester: pytest.Pytester, tms: Tms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, tms: TmsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = pytester.runpytest_subprocess("--tms-url", tms.url, "--tms-suite", "smoke")
     result.stdout.fnmatch_lines(
@@ -50,7 +50,7 @@ def test_a_run_without_a_token_is_kept_and_sent_by_the_printed_command(
 @pytest.mark.slow
 @pytest.mark.parametrize("url", ["tms.example.com", "ftp://tms.example.com/api", "http//tms.example.com/api"])
 def test_a_run_with_a_wrong_url_is_kept_and_sent_to_the_right_one(
-    pytester: pytest.Pytester, tms: Tms, url: str
+    pytester: pytest.Pytester, tms: TmsServer, url: str
 ) -> None:
     result = pytester.runpytest_subprocess("--tms-url", url)
     result.stdout.fnmatch_lines([f"problem: invalid TMS URL '{url}': use http(s)://HOST/api, or local"])
@@ -72,7 +72,7 @@ def test_a_tms_that_asks_for_patience_at_the_start_is_waited_for(
 
 @pytest.mark.slow
 def test_what_can_never_be_sent_is_named_once_and_can_be_discarded(
-    pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, tms: TmsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
     wrong = pytester.runpytest_subprocess("--tms-url", tms.url, "--tms-suite", "no-such")
@@ -88,7 +88,9 @@ def test_what_can_never_be_sent_is_named_once_and_can_be_discarded(
 
 
 @pytest.mark.slow
-def test_empty_and_foreign_files_are_passed_over_with_a_line(pytester: pytest.Pytester, tms: Tms) -> None:
+def test_empty_and_foreign_files_are_passed_over_with_a_line(
+    pytester: pytest.Pytester, tms: TmsServer
+) -> None:
     pytester.runpytest_subprocess("--tms-offline", "--tms-url", tms.url)
     folder = pytester.path / ".tms" / "offline"
     (folder / "empty.jsonl").touch()
@@ -142,7 +144,7 @@ def test_a_rootdir_of_slash_writes_nothing_there(pytester: pytest.Pytester, tmp_
 def test_required_fails_with_a_reason_if_nothing_is_delivered(
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
-    tms: Tms,
+    tms: TmsServer,
     options: tuple[str, ...],
     environ: dict[str, str],
     reason: str,
@@ -173,7 +175,7 @@ TEN = "import pytest\n@pytest.mark.parametrize('n', range(10))\ndef test_it(n): 
 def test_a_shard_selects_its_part_whether_or_not_it_reports(
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
-    tms: Tms,
+    tms: TmsServer,
     options: tuple[str, ...],
     environ: dict[str, str],
 ) -> None:
@@ -233,7 +235,7 @@ def test_a_backlog_delays_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize("asked", [False, True])
 def test_a_session_inside_a_test_reports_only_if_an_option_asks_for_it(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: Tms, asked: bool
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: TmsServer, asked: bool
 ) -> None:
     """This very test is the outer one."""
     monkeypatch.setenv("TMS_URL", tms.url)

@@ -17,7 +17,7 @@ from typing import IO
 import pytest
 
 from pytest_tms import wire
-from tests.helpers.processes import Tms, wait_for
+from tests.helpers.processes import TmsServer, wait_for
 
 SLOW = """
 import time, pytest
@@ -28,7 +28,7 @@ def test_it(n): time.sleep(0.05)
 
 
 @contextmanager
-def running(folder: Path, tms: Tms, *options: str) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+def running(folder: Path, tms: TmsServer, *options: str) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
     """A run of the suite in ``folder`` whose output is read while it goes on."""
     run = subprocess.Popen(
         [sys.executable, "-u", "-m", "pytest", "-v", "--tms-url", tms.url, *options],
@@ -70,7 +70,7 @@ def execution_of(folder: Path) -> str:
     return wait_for(joined)
 
 
-def finished(tms: Tms, execution_id: str) -> wire.ExecutionStatus:
+def finished(tms: TmsServer, execution_id: str) -> wire.ExecutionStatus:
     """The execution once each of its shards has ended."""
     with tms.client() as client:
 
@@ -84,7 +84,7 @@ def finished(tms: Tms, execution_id: str) -> wire.ExecutionStatus:
         return wait_for(ended)
 
 
-def end_events(tms: Tms, execution_id: str) -> list[dict[str, object]]:
+def end_events(tms: TmsServer, execution_id: str) -> list[dict[str, object]]:
     """The data of the ends of the shards, as they were sent."""
     import sqlite3
 
@@ -99,7 +99,7 @@ def end_events(tms: Tms, execution_id: str) -> list[dict[str, object]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_ctrl_c_cancels_the_shards_and_names_what_did_not_run(
-    tmp_path: Path, tms: Tms, workers: tuple[str, ...]
+    tmp_path: Path, tms: TmsServer, workers: tuple[str, ...]
 ) -> None:
     (tmp_path / "test_it.py").write_text(SLOW)
     with running(tmp_path, tms, *workers) as (run, output):
@@ -140,7 +140,7 @@ def test_after(): pass
     ],
 )
 def test_a_run_that_is_killed_is_closed_and_its_test_in_flight_is_named(
-    tmp_path: Path, tms: Tms, kill: str, status: int
+    tmp_path: Path, tms: TmsServer, kill: str, status: int
 ) -> None:
     (tmp_path / "test_it.py").write_text(KILLED.format(kill=kill))
     with running(tmp_path, tms, "-p", "no:faulthandler") as (run, output):
@@ -157,7 +157,9 @@ def test_a_run_that_is_killed_is_closed_and_its_test_in_flight_is_named(
 
 
 @pytest.mark.slow
-def test_a_killed_run_is_closed_although_a_child_of_its_tests_lives_on(tmp_path: Path, tms: Tms) -> None:
+def test_a_killed_run_is_closed_although_a_child_of_its_tests_lives_on(
+    tmp_path: Path, tms: TmsServer
+) -> None:
     """The child has the pipe and the journal open, as every forked child has."""
     (tmp_path / "test_it.py").write_text(
         """
@@ -186,7 +188,7 @@ def test_killer():
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["thread", "signal"])
 def test_a_test_that_runs_out_of_time_has_a_result(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: Tms, method: str
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: TmsServer, method: str
 ) -> None:
     """pytest-timeout's method ``thread`` ends the process as it stands."""
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
@@ -223,7 +225,7 @@ def test_a_test_that_runs_out_of_time_has_a_result(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
-def test_a_cancel_in_the_tms_stops_the_run(tmp_path: Path, tms: Tms, workers: tuple[str, ...]) -> None:
+def test_a_cancel_in_the_tms_stops_the_run(tmp_path: Path, tms: TmsServer, workers: tuple[str, ...]) -> None:
     (tmp_path / "test_it.py").write_text(SLOW)
     with running(tmp_path, tms, *workers) as (run, output):
         until_passed(output, 3)

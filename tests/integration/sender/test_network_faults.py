@@ -31,7 +31,7 @@ from pytest_tms.journal.reader import Journal
 from pytest_tms.journal.writer import JournalWriter
 from pytest_tms.sender.uploader import Uploader
 from tests.helpers.fault_proxy import FAULTS, Proxy, proxy
-from tests.helpers.processes import Tms
+from tests.helpers.processes import TmsServer
 
 EXAMPLES = int(os.environ.get("FAULT_SCHEDULES", "100"))
 """Schedules to try; `make nightly` tries 1,000."""
@@ -40,7 +40,7 @@ names = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def between(tms: Tms) -> Iterator[Proxy]:
+def between(tms: TmsServer) -> Iterator[Proxy]:
     with proxy(tms.url) as running:
         yield running
 
@@ -56,7 +56,9 @@ def write(journal: JournalWriter, counts: dict[str, int], *, ended: bool, docume
     for shard, count in counts.items():
         for number in range(count):
             test = wire.TestResult(title=f"test_{number}", status="passed", node_id=f"a.py::test_{number}")
-            journal.append(encode_tested(text_as_json(shard), msgspec.json.encode(test), identity=number + 1))
+            journal.append(
+                encode_tested(text_as_json(shard), msgspec.json.encode(test), test_number=number + 1)
+            )
     if ended:
         for shard, count in counts.items():
             totals = wire.GivenCounts(total=count, passed=count, failed=0, skipped=0, flaky=0)
@@ -73,7 +75,7 @@ def write(journal: JournalWriter, counts: dict[str, int], *, ended: bool, docume
     documented=st.booleans(),
 )
 def test_every_result_arrives_once(
-    tms: Tms,
+    tms: TmsServer,
     between: Proxy,
     tmp_path: Path,
     plan: list[str],
@@ -135,7 +137,7 @@ def test_every_result_arrives_once(
     ],
 )
 def test_a_run_keeps_its_exit_status_and_loses_nothing(
-    tms: Tms, between: Proxy, tmp_path: Path, fault: str, workers: tuple[str, ...]
+    tms: TmsServer, between: Proxy, tmp_path: Path, fault: str, workers: tuple[str, ...]
 ) -> None:
     """Every second request of the run meets the fault."""
     (tmp_path / "test_it.py").write_text(

@@ -20,7 +20,7 @@ import pytest
 from pytest_tms import wire
 from tests.helpers.fault_servers import faulty_server, named_faulty_server
 from tests.helpers.foreign_tms import ForeignTms
-from tests.helpers.processes import TMS, Tms, run_tms, wait_for
+from tests.helpers.processes import TMS, TmsServer, run_tms, wait_for
 
 SUITE = "def test_a(): pass\ndef test_b(): assert 0\n"
 
@@ -42,7 +42,7 @@ def silent() -> Iterator[str]:
 
 @pytest.mark.slow
 def test_offline_needs_neither_url_nor_token_and_replays_as_if_live(
-    pytester: pytest.Pytester, suite: Path, tms: Tms
+    pytester: pytest.Pytester, suite: Path, tms: TmsServer
 ) -> None:
     result = pytester.runpytest_subprocess("--tms-offline", "--tms-suite", "smoke")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -65,7 +65,7 @@ def test_offline_needs_neither_url_nor_token_and_replays_as_if_live(
     assert again.stdout == f"there are no journals in {suite}/.tms/offline\n"
 
 
-def test_a_replay_keeps_the_times_of_the_run(pytester: pytest.Pytester, suite: Path, tms: Tms) -> None:
+def test_a_replay_keeps_the_times_of_the_run(pytester: pytest.Pytester, suite: Path, tms: TmsServer) -> None:
     pytester.runpytest_subprocess("--tms-offline")
     (journal,) = suite.glob(".tms/offline/*.jsonl")
     lines = journal.read_text().splitlines()
@@ -84,7 +84,7 @@ def test_a_replay_keeps_the_times_of_the_run(pytester: pytest.Pytester, suite: P
 
 @pytest.mark.slow
 def test_a_run_that_was_killed_ended_with_its_last_line(
-    pytester: pytest.Pytester, suite: Path, tms: Tms
+    pytester: pytest.Pytester, suite: Path, tms: TmsServer
 ) -> None:
     pytester.runpytest_subprocess("--tms-offline")
     (journal,) = suite.glob(".tms/offline/*.jsonl")
@@ -98,7 +98,7 @@ def test_a_run_that_was_killed_ended_with_its_last_line(
     assert execution.progress.completed_at == last.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
-def replayed(suite: Path, tms: Tms) -> wire.ExecutionStatus:
+def replayed(suite: Path, tms: TmsServer) -> wire.ExecutionStatus:
     sent = run_tms("replay", str(suite / ".tms"), "--url", tms.url, TMS_API_TOKEN=tms.token)
     found = re.search(r"reports/(exec_\w+)", sent.stdout)
     assert found is not None, sent.stderr
@@ -157,7 +157,7 @@ def test_tests_behind_the_option_are_tests(
 
 @pytest.mark.slow
 def test_a_run_that_the_tms_will_not_create_holds_up_no_other_and_is_sent_under_another_suite(
-    pytester: pytest.Pytester, suite: Path, tms: Tms
+    pytester: pytest.Pytester, suite: Path, tms: TmsServer
 ) -> None:
     pytester.runpytest_subprocess("--tms-offline", "--tms-suite", "no-such")
     pytester.runpytest_subprocess("--tms-offline", "--tms-suite", "smoke")
@@ -200,7 +200,9 @@ def test_replay_without_a_tms_keeps_everything(pytester: pytest.Pytester, suite:
 
 
 @pytest.mark.slow
-def test_a_replay_may_be_interrupted_and_repeated(pytester: pytest.Pytester, suite: Path, tms: Tms) -> None:
+def test_a_replay_may_be_interrupted_and_repeated(
+    pytester: pytest.Pytester, suite: Path, tms: TmsServer
+) -> None:
     pytester.runpytest_subprocess("--tms-offline")
     asked = threading.Event()
 
@@ -244,7 +246,7 @@ def test_required_fails_a_run_whose_settings_are_wrong(pytester: pytest.Pytester
 
 @pytest.mark.slow
 def test_required_leaves_a_delivered_run_alone(
-    pytester: pytest.Pytester, tms: Tms, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, tms: TmsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
     pytester.makepyfile("def test(): pass")
@@ -334,7 +336,7 @@ def test_without_a_folder_in_the_project_results_are_kept_in_the_folder_for_temp
 
 @pytest.mark.slow
 def test_a_journal_in_memory_is_delivered_at_the_end(
-    pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch, tms: Tms
+    pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch, tms: TmsServer
 ) -> None:
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
     without_a_folder(suite, monkeypatch)

@@ -36,7 +36,7 @@ def fall_silent(api: Api, execution: Document, shard: str = "1") -> None:
         connection.execute(
             update(table)
             .where(table.c.execution_id == execution["executionId"], table.c.shard_id == shard)
-            .values(heard_at=clock.now() - 120_000, silent_at=None)
+            .values(last_reported_at=clock.now() - 120_000, silent_at=None)
         )
 
 

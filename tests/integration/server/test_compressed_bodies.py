@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.helpers.api import Serve
-from tests.helpers.processes import Tms, first_token, peak_memory
+from tests.helpers.processes import TmsServer, first_token, peak_memory
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -24,7 +24,7 @@ PACKED = {"gzip": gzip.compress(CREATE, mtime=0), "zstd": zstd.compress(CREATE)}
 PACKINGS = pytest.mark.parametrize("packing", PACKED)
 
 
-def post(tms: Tms, body: bytes, packing: str = "gzip", path: str = "/executions") -> requests.Response:
+def post(tms: TmsServer, body: bytes, packing: str = "gzip", path: str = "/executions") -> requests.Response:
     headers = {"Authorization": f"Bearer {tms.token}", "Content-Encoding": packing}
     return requests.post(f"{tms.url}{path}", data=body, headers=headers, timeout=60)
 
@@ -34,12 +34,12 @@ def says(answer: requests.Response) -> tuple[int, str]:
 
 
 @PACKINGS
-def test_a_packed_body_is_unpacked(tms: Tms, packing: str) -> None:
+def test_a_packed_body_is_unpacked(tms: TmsServer, packing: str) -> None:
     assert post(tms, PACKED[packing], packing).status_code == 201
     assert post(tms, PACKED[packing], packing.upper()).status_code == 201
 
 
-def submission(tms: Tms, numbers: int) -> tuple[str, str, bytes]:
+def submission(tms: TmsServer, numbers: int) -> tuple[str, str, bytes]:
     """An execution, a long text, and the body of POST /results that has it as the output of a test."""
     text = "".join(f"{number} " for number in range(numbers))
     execution = post(tms, CREATE, "identity").json()["executionId"]
@@ -47,12 +47,12 @@ def submission(tms: Tms, numbers: int) -> tuple[str, str, bytes]:
     return execution, text, json.dumps({"executionId": execution, "shardId": "1", "tests": [test]}).encode()
 
 
-def submit(tms: Tms, body: bytes, packing: str = "gzip") -> None:
+def submit(tms: TmsServer, body: bytes, packing: str = "gzip") -> None:
     answer = post(tms, body, packing, "/results")
     assert answer.status_code == 201, answer.text
 
 
-def stored(tms: Tms, execution: str) -> str:
+def stored(tms: TmsServer, execution: str) -> str:
     """The output of the execution's test."""
     headers = {"Authorization": f"Bearer {tms.token}"}
     answer = requests.get(f"{tms.url}/executions/{execution}/tests", headers=headers, timeout=60)
@@ -65,7 +65,7 @@ def halves(body: bytes) -> tuple[bytes, bytes]:
 
 
 @PACKINGS
-def test_a_large_packed_body_arrives_whole(tms: Tms, packing: str) -> None:
+def test_a_large_packed_body_arrives_whole(tms: TmsServer, packing: str) -> None:
     execution, text, body = submission(tms, 700_000)
     submit(tms, gzip.compress(body, 1) if packing == "gzip" else zstd.compress(body), packing)
     assert stored(tms, execution) == text
@@ -73,14 +73,14 @@ def test_a_large_packed_body_arrives_whole(tms: Tms, packing: str) -> None:
 
 @PACKINGS
 @pytest.mark.parametrize("empty", [False, True])
-def test_every_member_of_a_body_is_read(tms: Tms, packing: str, empty: bool) -> None:
+def test_every_member_of_a_body_is_read(tms: TmsServer, packing: str, empty: bool) -> None:
     execution, text, body = submission(tms, 400_000)
     pack = gzip.compress if packing == "gzip" else zstd.compress
     submit(tms, (pack(b"") if empty else b"").join(pack(part) for part in halves(body)), packing)
     assert stored(tms, execution) == text
 
 
-def test_members_of_a_kilobyte_each_are_read(tms: Tms) -> None:
+def test_members_of_a_kilobyte_each_are_read(tms: TmsServer) -> None:
     """As bgzip and parallel packers write, with the zeros of a last block behind."""
     execution, text, body = submission(tms, 400_000)
     members = [gzip.compress(body[start : start + 1024]) for start in range(0, len(body), 1024)]
@@ -90,17 +90,17 @@ def test_members_of_a_kilobyte_each_are_read(tms: Tms) -> None:
 
 @PACKINGS
 @pytest.mark.parametrize("rest", [b"x", CREATE, b"\x1f", b"\x1f\x8b\x08", b"\0\0x"])
-def test_what_follows_a_member_and_is_none_is_400(tms: Tms, packing: str, rest: bytes) -> None:
+def test_what_follows_a_member_and_is_none_is_400(tms: TmsServer, packing: str, rest: bytes) -> None:
     assert says(post(tms, PACKED[packing] + rest, packing)) == (400, "BAD_REQUEST")
 
 
 @pytest.mark.parametrize("name", ["x-gzip", "X-GZIP", "identity, gzip", "gzip, identity"])
-def test_gzip_has_another_name(tms: Tms, name: str) -> None:
+def test_gzip_has_another_name(tms: TmsServer, name: str) -> None:
     assert post(tms, PACKED["gzip"], name).status_code == 201
 
 
 @pytest.mark.parametrize("wbits", [15, -15, 9, -9])
-def test_deflate_is_read_with_and_without_its_zlib_header(tms: Tms, wbits: int) -> None:
+def test_deflate_is_read_with_and_without_its_zlib_header(tms: TmsServer, wbits: int) -> None:
     execution, text, body = submission(tms, 400_000)
     packer = zlib.compressobj(wbits=wbits)
     packed = packer.compress(body) + packer.flush()
@@ -111,7 +111,7 @@ def test_deflate_is_read_with_and_without_its_zlib_header(tms: Tms, wbits: int) 
 
 
 @pytest.mark.parametrize("packing", ["gzip", "deflate", "zstd"])
-def test_a_body_that_arrives_byte_by_byte_is_read(tms: Tms, packing: str) -> None:
+def test_a_body_that_arrives_byte_by_byte_is_read(tms: TmsServer, packing: str) -> None:
     packed = {**PACKED, "deflate": zlib.compress(CREATE)}[packing]
     headers = {"Authorization": f"Bearer {tms.token}", "Content-Encoding": packing}
     pieces = (packed[at : at + 1] for at in range(len(packed)))
@@ -120,29 +120,29 @@ def test_a_body_that_arrives_byte_by_byte_is_read(tms: Tms, packing: str) -> Non
 
 
 @pytest.mark.parametrize("names", ["gzip, gzip", "deflate, gzip", "zstd,br"])
-def test_a_body_that_is_packed_twice_is_400(tms: Tms, names: str) -> None:
+def test_a_body_that_is_packed_twice_is_400(tms: TmsServer, names: str) -> None:
     assert says(post(tms, gzip.compress(PACKED["gzip"]), names)) == (400, "BAD_REQUEST")
 
 
 @PACKINGS
-def test_members_without_end_are_413(tms: Tms, packing: str) -> None:
+def test_members_without_end_are_413(tms: TmsServer, packing: str) -> None:
     empty = gzip.compress(b"", mtime=0) if packing == "gzip" else zstd.compress(b"")
     assert says(post(tms, empty * 20_000, packing)) == (413, "PAYLOAD_TOO_LARGE")
 
 
 @PACKINGS
 @pytest.mark.parametrize("kept", [0, 5, 15, -9, -1])
-def test_what_is_not_whole_is_400(tms: Tms, packing: str, kept: int) -> None:
+def test_what_is_not_whole_is_400(tms: TmsServer, packing: str, kept: int) -> None:
     assert says(post(tms, PACKED[packing][:kept], packing)) == (400, "BAD_REQUEST")
 
 
 @PACKINGS
 @pytest.mark.parametrize("body", [CREATE, zlib.compress(CREATE), b"\x00" * 100])
-def test_what_is_packed_otherwise_is_400(tms: Tms, packing: str, body: bytes) -> None:
+def test_what_is_packed_otherwise_is_400(tms: TmsServer, packing: str, body: bytes) -> None:
     assert says(post(tms, body, packing)) == (400, "BAD_REQUEST")
 
 
-def test_a_packing_that_is_not_known_is_400_and_says_which_are(tms: Tms) -> None:
+def test_a_packing_that_is_not_known_is_400_and_says_which_are(tms: TmsServer) -> None:
     answer = post(tms, CREATE, "br")
     assert says(answer) == (400, "BAD_REQUEST")
     assert (
@@ -152,7 +152,7 @@ def test_a_packing_that_is_not_known_is_400_and_says_which_are(tms: Tms) -> None
     assert post(tms, CREATE, "identity").status_code == 201
 
 
-def test_a_zstd_window_that_would_take_much_memory_is_400(tms: Tms) -> None:
+def test_a_zstd_window_that_would_take_much_memory_is_400(tms: TmsServer) -> None:
     wide = zstd.compress(CREATE + b" " * (1 << 25), options={zstd.CompressionParameter.window_log: 25})
     assert says(post(tms, wide, "zstd")) == (400, "BAD_REQUEST")
 
@@ -167,7 +167,7 @@ def zstd_bomb(blocks: int) -> bytes:
 @pytest.mark.slow
 def test_bombs_are_413_and_cost_no_more_memory_than_the_largest_body(start: Serve, tmp_path: Path) -> None:
     process, url = start(tmp_path)
-    tms = Tms(url, first_token(tmp_path), tmp_path)
+    tms = TmsServer(url, first_token(tmp_path), tmp_path)
     assert post(tms, PACKED["gzip"]).status_code == 201
     before = peak_memory(process.pid)
     bombs = {"gzip": gzip.compress(b" " * (300 << 20), compresslevel=1), "zstd": zstd_bomb(1_000_000)}
@@ -177,7 +177,7 @@ def test_bombs_are_413_and_cost_no_more_memory_than_the_largest_body(start: Serv
     assert post(tms, PACKED["zstd"], "zstd").status_code == 201
 
 
-def test_the_client_packs_what_is_worth_it(tms: Tms) -> None:
+def test_the_client_packs_what_is_worth_it(tms: TmsServer) -> None:
     from pytest_tms import wire
 
     with tms.client() as client:

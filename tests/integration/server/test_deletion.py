@@ -30,7 +30,17 @@ from tests.helpers.processes import run_tms, wait_for
 
 ROWS = 1000
 ADMIN = Actor(id="command", name="tests")
-LEFT = ("projects", "tests", "webhooks", "tokens", "audit", "executions", "shards", "answers", "sessions")
+LEFT = (
+    "projects",
+    "tests",
+    "webhooks",
+    "tokens",
+    "audit",
+    "executions",
+    "shards",
+    "idempotent_responses",
+    "sessions",
+)
 """Tables that keep rows when the one execution with results is deleted."""
 
 
@@ -71,7 +81,7 @@ def test_everything_of_an_execution_is_deleted_and_nothing_else(database: Databa
     for table in ("results", "result_details", "result_documents", "events", "submissions", "deliveries"):
         assert count(database, table) == 0, table
     assert count(database, "executions") == count(database, "shards") == ROWS - 1
-    assert count(database, "answers") == ROWS  # of another token
+    assert count(database, "idempotent_responses") == ROWS  # of another token
 
 
 def test_a_deletion_that_is_interrupted_continues(database: Database) -> None:
@@ -91,7 +101,7 @@ def test_the_answers_of_its_own_token_are_deleted(database: Database) -> None:
         connection.execute(text("UPDATE executions SET token_hash = 'me' WHERE number = 0"))
     mark_deleted(database, ADMIN, EXECUTION)
     delete_marked(database, no_pause)
-    assert count(database, "answers") == 0
+    assert count(database, "idempotent_responses") == 0
 
 
 @pytest.fixture

@@ -29,11 +29,11 @@ from tests.helpers.api import (
     running,
     scratch_database,
 )
-from tests.helpers.processes import Tms
+from tests.helpers.processes import TmsServer
 from tests.integration.server.test_tokens import stored
 
 
-def post(tms: Tms, path: str, body: Mapping[str, object], key: str) -> requests.Response:
+def post(tms: TmsServer, path: str, body: Mapping[str, object], key: str) -> requests.Response:
     headers = {"Authorization": f"Bearer {tms.token}", "Idempotency-Key": key}
     return requests.post(f"{tms.url}{path}", json=body, headers=headers, timeout=30)
 
@@ -41,14 +41,14 @@ def post(tms: Tms, path: str, body: Mapping[str, object], key: str) -> requests.
 CREATE = {"testSuite": "smoke", "environment": "dev"}
 
 
-def test_the_same_key_and_body_give_the_first_answer_again(tms: Tms) -> None:
+def test_the_same_key_and_body_give_the_first_answer_again(tms: TmsServer) -> None:
     first = post(tms, "/executions", CREATE, "first-1")
     second = post(tms, "/executions", CREATE, "first-1")
     assert first.status_code == second.status_code == 201
     assert first.json() == second.json()
 
 
-def test_the_token_of_a_recalled_execution_still_opens_it(tms: Tms) -> None:
+def test_the_token_of_a_recalled_execution_still_opens_it(tms: TmsServer) -> None:
     post(tms, "/executions", CREATE, "token-1")
     created = post(tms, "/executions", CREATE, "token-1").json()
     event = {"event": "execution.started", "executionId": created["executionId"]}
@@ -56,28 +56,28 @@ def test_the_token_of_a_recalled_execution_still_opens_it(tms: Tms) -> None:
     assert requests.post(created["webhookUrl"], json=event, headers=headers, timeout=30).status_code == 202
 
 
-def test_another_body_under_the_same_key_is_refused(tms: Tms) -> None:
+def test_another_body_under_the_same_key_is_refused(tms: TmsServer) -> None:
     assert post(tms, "/executions", CREATE, "other-1").status_code == 201
     expect_error = post(tms, "/executions", {**CREATE, "environment": "staging"}, "other-1")
     assert expect_error.status_code == 422
     assert expect_error.json()["error"]["details"][0]["field"] == "Idempotency-Key"
 
 
-def test_many_at_once_create_one_execution(tms: Tms) -> None:
+def test_many_at_once_create_one_execution(tms: TmsServer) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: post(tms, "/executions", CREATE, "many-1"), range(16)))
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.json()["executionId"] for answer in answers}) == 1
 
 
-def test_a_submission_sent_twice_is_one_submission(tms: Tms) -> None:
+def test_a_submission_sent_twice_is_one_submission(tms: TmsServer) -> None:
     execution = post(tms, "/executions", CREATE, "sub-1").json()["executionId"]
     body = {"executionId": execution, "shardId": "1", "tests": [{"title": "t", "status": "passed"}]}
     first, second = (post(tms, "/results", body, "sub-2") for _ in range(2))
     assert first.json()["submissionId"] == second.json()["submissionId"]
 
 
-def test_a_webhook_that_was_deleted_since_is_answered_as_it_was_at_first(tms: Tms) -> None:
+def test_a_webhook_that_was_deleted_since_is_answered_as_it_was_at_first(tms: TmsServer) -> None:
     body = {"url": "https://ci.example.com/", "events": ["execution.started"], "mine": 1}
     first = post(tms, "/webhooks", body, "gone-1")
     requests.delete(
@@ -90,12 +90,12 @@ def test_a_webhook_that_was_deleted_since_is_answered_as_it_was_at_first(tms: Tm
     assert again.json() == first.json()
 
 
-def test_a_refused_request_frees_its_key(tms: Tms) -> None:
+def test_a_refused_request_frees_its_key(tms: TmsServer) -> None:
     assert post(tms, "/executions", {"testSuite": "smoke"}, "free-1").status_code == 422
     assert post(tms, "/executions", CREATE, "free-1").status_code == 201
 
 
-def test_an_execution_token_is_not_kept(tms: Tms) -> None:
+def test_an_execution_token_is_not_kept(tms: TmsServer) -> None:
     created = post(tms, "/executions", CREATE, "secret-1").json()
     stored = b"".join(path.read_bytes() for path in tms.data_dir.glob("tms.sqlite3*"))
     assert created["executionId"].encode() in stored
@@ -182,7 +182,7 @@ def test_one_whose_first_goes_on_too_long_is_409_and_may_ask_again(tmp_path: Pat
     ):
         owner = hashlib.sha256(api.token.encode()).hexdigest()
         elsewhere.execute(
-            "INSERT INTO answers (owner, key, request, answer, created_at) VALUES (%s, 'slow', '', '', 0)",
+            "INSERT INTO idempotent_responses (token_hash, key, request_hash, response, created_at) VALUES (%s, 'slow', '', '', 0)",
             [owner],
         )
         answer = api.request("POST", "/executions", CREATE, Idempotency_Key="slow")
@@ -192,7 +192,7 @@ def test_one_whose_first_goes_on_too_long_is_409_and_may_ask_again(tmp_path: Pat
         expect_success(api.request("POST", "/executions", CREATE, Idempotency_Key="slow"), 201)
 
 
-def test_no_secret_is_kept_with_an_answer(tms: Tms) -> None:
+def test_no_secret_is_kept_with_an_answer(tms: TmsServer) -> None:
     created = post(tms, "/webhooks", WEBHOOK, "webhook-secret").json()
     rotated = post(tms, f"/webhooks/{created['webhookId']}/rotate", {}, "rotate-secret").json()
     again = post(tms, f"/webhooks/{created['webhookId']}/rotate", {}, "rotate-secret").json()
@@ -217,19 +217,22 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 def test_an_answer_is_kept_for_24_hours_and_then_the_key_is_new(database: Database) -> None:
     with database.write() as connection:
-        assert idempotency_keys.claim(connection, "me", "key", "request", 0) is None
+        assert idempotency_keys.reserve(connection, "me", "key", "request", 0) is None
         idempotency_keys.keep(connection, "me", "key", "answer")
     with database.write() as connection:
         assert idempotency_keys.is_known(connection, "me", "key", idempotency_keys.RETENTION)
-        assert idempotency_keys.claim(connection, "me", "key", "request", idempotency_keys.RETENTION) == (
+        assert idempotency_keys.reserve(connection, "me", "key", "request", idempotency_keys.RETENTION) == (
             "request",
             "answer",
         )
         later = idempotency_keys.RETENTION + 1
         assert not idempotency_keys.is_known(connection, "me", "key", later)
-        assert idempotency_keys.claim(connection, "me", "key", "other", later) is None
+        assert idempotency_keys.reserve(connection, "me", "key", "other", later) is None
         idempotency_keys.keep(connection, "me", "key", "another answer")
-        assert idempotency_keys.claim(connection, "me", "key", "other", later) == ("other", "another answer")
+        assert idempotency_keys.reserve(connection, "me", "key", "other", later) == (
+            "other",
+            "another answer",
+        )
 
 
 def test_the_cleanup_job_deletes_what_has_expired_and_nothing_else(database: Database) -> None:
@@ -238,8 +241,8 @@ def test_the_cleanup_job_deletes_what_has_expired_and_nothing_else(database: Dat
     number = 2 * BATCH + 1
     with database.write() as connection:
         for key in range(number):
-            assert idempotency_keys.claim(connection, "me", f"old {key}", "request", expired) is None
-        assert idempotency_keys.claim(connection, "me", "new", "request", now) is None
+            assert idempotency_keys.reserve(connection, "me", f"old {key}", "request", expired) is None
+        assert idempotency_keys.reserve(connection, "me", "new", "request", now) is None
         idempotency_keys.keep(connection, "me", "new", "answer")
     with database.read() as connection:
         assert len(idempotency_keys.expired(connection, now, 10 * number)) == number
@@ -252,15 +255,15 @@ def test_the_cleanup_job_deletes_what_has_expired_and_nothing_else(database: Dat
 def test_a_claim_is_in_flight_until_it_is_answered_freed_or_forsaken(database: Database) -> None:
     def claim(now: int) -> tuple[str, str] | None:
         with database.write() as connection:
-            return idempotency_keys.claim(connection, "me", "key", "request", now)
+            return idempotency_keys.reserve(connection, "me", "key", "request", now)
 
     assert claim(0) is None
     with pytest.raises(InFlight):
-        claim(idempotency_keys.CLAIM_TIMEOUT)
+        claim(idempotency_keys.RESERVATION_TIMEOUT)
     with database.write() as connection:
         assert not idempotency_keys.is_known(connection, "me", "key", 0)
-        idempotency_keys.free(connection, "me", "key")
+        idempotency_keys.release(connection, "me", "key")
     assert claim(0) is None
-    assert claim(idempotency_keys.CLAIM_TIMEOUT + 1) is None  # whoever had it died
+    assert claim(idempotency_keys.RESERVATION_TIMEOUT + 1) is None  # whoever had it died
     with pytest.raises(InFlight):
-        claim(idempotency_keys.CLAIM_TIMEOUT + 2)
+        claim(idempotency_keys.RESERVATION_TIMEOUT + 2)

@@ -147,7 +147,7 @@ def test_every_error_has_the_documented_shape_and_an_example() -> None:
         responses = DOCUMENT["paths"][call.path][call.method.lower()]["responses"]
         for error in call.errors:
             content = responses[str(error.status)]["content"]["application/json"]
-            assert content["schema"]["$ref"].endswith("/ErrorAnswer")
+            assert content["schema"]["$ref"].endswith("/ErrorResponse")
             assert content["example"]["error"]["code"] == error.code
 
 
@@ -205,7 +205,7 @@ def test_what_the_server_answers_fits_the_document(api: Api) -> None:
     fits["WebhookList"] = [expect_success(api.request("GET", "/webhooks"), 200)]
     fits["DeliveryPage"] = [expect_success(api.request("GET", f"{at}/deliveries"), 200)]
     fits["ServiceInfo"] = [expect_success(api.request("GET", "/"), 200)]
-    fits["ErrorAnswer"] = [api.request("GET", "/nope").json()]
+    fits["ErrorResponse"] = [api.request("GET", "/nope").json()]
     for name, answers in fits.items():
         for answer in answers:
             errors = [error.message for error in validator(SCHEMAS[name]).iter_errors(answer)]

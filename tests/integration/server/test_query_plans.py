@@ -103,7 +103,7 @@ def issued(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Issu
         _use(api, subscribers)
         wait_for(lambda: any("shards.silent_at <= " in each for each in found))
         wait_for(lambda: any("executions.idle_since <= " in each for each in found))
-        wait_for(lambda: any("answers.created_at BETWEEN" in each for each in found))
+        wait_for(lambda: any("idempotent_responses.created_at BETWEEN" in each for each in found))
         RetentionJob(
             ServerSettings.read({"TMS_SERVER_RETENTION": "results=90d, events=7d"}, data_dir=folder), database
         ).run()

@@ -19,7 +19,7 @@ import requests
 
 from pytest_tms.client import calls
 from tests.helpers.api import Api, expect_error, expect_success, running, scratch_database
-from tests.helpers.processes import Tms, run_tms, wait_for
+from tests.helpers.processes import TmsServer, run_tms, wait_for
 
 HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-RateLimit-Window")
 CREATE = {"testSuite": "all", "environment": "dev"}
@@ -165,7 +165,7 @@ def test_of_many_at_once_with_one_key_one_is_charged(fresh: Api) -> None:
     assert left(create(fresh)) == 1
 
 
-def test_a_server_without_limits_tells_none(tms: Tms) -> None:
+def test_a_server_without_limits_tells_none(tms: TmsServer) -> None:
     headers = {"Authorization": f"Bearer {tms.token}"}
     answer = requests.post(f"{tms.url}/executions", json=CREATE, headers=headers, timeout=30)
     assert answer.status_code == 201

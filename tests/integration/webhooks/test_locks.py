@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, insert, text
 
 from pytest_tms import wire
-from pytest_tms.server.domain.delivery_policy import Decision, Webhook
+from pytest_tms.server.domain.delivery_policy import Decision, Subscription
 from pytest_tms.server.store import deliveries, tables, webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.deliveries import NewDelivery, Outcome
@@ -35,7 +35,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
             for column in tables.executions.columns
             if not column.nullable and column.server_default is None
         }
-        webhook = Webhook(
+        webhook = Subscription(
             id="wh_1",
             url="https://example.com/",
             events=("execution.started",),
@@ -108,7 +108,7 @@ def test_a_webhook_is_claimed_while_a_transaction_writes_its_event(database: Dat
         deliveries.enqueue(connection, [ROW])
     with database.write() as connection:
         webhooks.lock_enabled(connection)
-        assert aside(lambda other: webhooks.claim(other, "me", 2, 10)).done()
+        assert aside(lambda other: webhooks.take_leases(other, "me", 2, 10)).done()
     with database.read() as connection:
         assert [webhook.id for webhook in webhooks.leased(connection, "me", 3)] == ["wh_1"]
 

@@ -11,8 +11,8 @@ from pytest_tms.server.domain.delivery_policy import (
     DAY,
     DISABLE_AFTER,
     OVERLOADED,
-    Response,
-    Webhook,
+    SubscriberResponse,
+    Subscription,
     decide,
     delay,
 )
@@ -20,8 +20,8 @@ from pytest_tms.server.domain.delivery_policy import (
 NOW = 1_000_000_000_000
 
 
-def webhook(policy: wire.RetryPolicy, failing_since: int | None = None) -> Webhook:
-    return Webhook(
+def webhook(policy: wire.RetryPolicy, failing_since: int | None = None) -> Subscription:
+    return Subscription(
         id="wh_1", url="", events=(), secret="", retry=policy, created_at=0, failing_since=failing_since
     )
 
@@ -45,7 +45,7 @@ def test_delays_of_different_deliveries_differ() -> None:
 @pytest.mark.parametrize("code", [0, 100, 301, 400, 404, 429, 500, 502, 503, 504])
 def test_a_failed_delivery_is_retried_as_often_as_the_policy_allows(code: int) -> None:
     hook = webhook(wire.RetryPolicy(max_retries=2))
-    response = Response(code=code, milliseconds=1)
+    response = SubscriberResponse(code=code, milliseconds=1)
     verdicts = [decide(hook, attempt, response, NOW) for attempt in (1, 2, 3)]
     assert [each.status for each in verdicts] == ["pending", "pending", "failed"]
     assert all(bool(each.resume_at) == (code in OVERLOADED) for each in verdicts)
@@ -55,7 +55,10 @@ def test_a_failed_delivery_is_retried_as_often_as_the_policy_allows(code: int) -
 @pytest.mark.parametrize("code", [200, 201, 204, 299])
 def test_only_2xx_is_a_success(code: int) -> None:
     decision = decide(
-        webhook(wire.RetryPolicy(), NOW - DISABLE_AFTER), 1, Response(code=code, milliseconds=1), NOW
+        webhook(wire.RetryPolicy(), NOW - DISABLE_AFTER),
+        1,
+        SubscriberResponse(code=code, milliseconds=1),
+        NOW,
     )
     assert (decision.status, decision.disable) == ("delivered", None)
 
@@ -72,6 +75,8 @@ def test_only_2xx_is_a_success(code: int) -> None:
 def test_an_endpoint_that_is_gone_or_fails_for_five_days_is_disabled(
     code: int, since: int | None, disabled: bool
 ) -> None:
-    decision = decide(webhook(wire.RetryPolicy(), since), 1, Response(code=code, milliseconds=1), NOW)
+    decision = decide(
+        webhook(wire.RetryPolicy(), since), 1, SubscriberResponse(code=code, milliseconds=1), NOW
+    )
     assert bool(decision.disable) == disabled
     assert (decision.status == "failed") == disabled

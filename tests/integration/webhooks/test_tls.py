@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from pytest_tms.server.domain.delivery_policy import Response
+from pytest_tms.server.domain.delivery_policy import SubscriberResponse
 from pytest_tms.server.domain.egress import EgressPolicy
 from pytest_tms.server.webhooks.http_sender import HttpSender
 from tests.helpers.subscribers import Subscribers
@@ -81,12 +81,12 @@ async def pinned(host: str, port: int) -> Sequence[str]:
 
 def send(
     serving: ssl.SSLContext, sender: HttpSender, host: str
-) -> tuple[Response, list[str | None], Subscribers]:
+) -> tuple[SubscriberResponse, list[str | None], Subscribers]:
     """Send once to a server with this TLS, at this machine's address; the names that it was asked for."""
     asked: list[str | None] = []
     serving.sni_callback = lambda _, name, __: asked.append(name)
 
-    async def run() -> tuple[Response, list[str | None], Subscribers]:
+    async def run() -> tuple[SubscriberResponse, list[str | None], Subscribers]:
         known = Subscribers()
         async with await asyncio.start_server(known.serve, "127.0.0.1", 0, ssl=serving) as server:
             port = server.sockets[0].getsockname()[1]

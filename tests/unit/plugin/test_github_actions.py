@@ -28,7 +28,7 @@ LINK = "https://tms.example.com/reports/exec_1"
 def line(number: int, status: str = "failed", *, again: bool = False, **fields: Any) -> bytes:
     test = {"title": f"test_{number}", "nodeId": f"t.py::test_{number}", "status": status, **fields}
     encoded = msgspec.json.encode(test)
-    return encode_tested(text_as_json("1"), encoded, n=number, identity=number, again=again)
+    return encode_tested(text_as_json("1"), encoded, n=number, test_number=number, again=again)
 
 
 def github(folder: Path, **environ: str) -> GitHubActions:

@@ -35,7 +35,7 @@ def run_of(*following: object) -> RunProgress:
 
 
 def result_line(n: int) -> lines.Tested:
-    line = decode(encode_tested(b'"1"', b'{"title":"a","status":"passed"}', n=n, identity=n))
+    line = decode(encode_tested(b'"1"', b'{"title":"a","status":"passed"}', n=n, test_number=n))
     assert isinstance(line, lines.Tested)
     return line
 

@@ -8,7 +8,7 @@ from typing import Any
 from pytest_tms import wire
 from pytest_tms.cli.formats.bounded_text import clip
 from pytest_tms.cli.formats.failure_text import error_of, longrepr_of
-from pytest_tms.plugin.results.plain_values import plain
+from pytest_tms.plugin.results.json_values import json_value
 from pytest_tms.text import clean, without_escapes
 
 MAX_TITLE = 10_000
@@ -28,7 +28,7 @@ MAX_TIME = 253_402_300_799_000
 def text_field(value: object) -> str | None:
     """Return a text, without escape sequences of a terminal; None if it is empty or not a scalar."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = str(plain(value))
+        value = str(json_value(value))
     return clip(without_escapes(value)) if isinstance(value, str) and value.strip() else None
 
 
@@ -62,7 +62,7 @@ def mapping(value: object) -> dict[str, Any]:
 def property_values(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return the members of an object as properties, of bounded size."""
     given = {name: each for name, each in value.items() if each not in (None, "", [], {})}
-    found: dict[str, Any] = plain(given)
+    found: dict[str, Any] = json_value(given)
     return found
 
 

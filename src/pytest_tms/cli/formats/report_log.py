@@ -125,7 +125,7 @@ class ReportLog:
     def _without_details(self, report: object) -> wire.TestResult | None:
         """Return a result with the outcome alone, for a report that the recorder cannot read."""
         try:
-            return self._recorder.give_up(report) if isinstance(report, pytest.TestReport) else None
+            return self._recorder.fallback_result(report) if isinstance(report, pytest.TestReport) else None
         except Exception:  # it does not even have an id
             return None
 

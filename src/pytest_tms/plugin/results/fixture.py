@@ -11,7 +11,7 @@ import pytest
 
 from pytest_tms.plugin.results.attachment_store import AttachmentStore
 from pytest_tms.plugin.results.attachments import ATTACHED, KINDS, REPORTING, STORE, AttachmentKind
-from pytest_tms.plugin.results.plain_values import plain
+from pytest_tms.plugin.results.json_values import json_value
 from pytest_tms.text import clean, text_of
 
 EXECUTION_TIMEOUT = 5.0
@@ -111,7 +111,7 @@ class Tms:
     def property(self, key: str, value: object) -> None:
         """Record a property of this test: numbers, booleans, None, lists and dicts keep their type."""
         if self._reporting is not None:
-            self._kept().setdefault("properties", {})[clean(text_of(key))] = plain(value)
+            self._kept().setdefault("properties", {})[clean(text_of(key))] = json_value(value)
 
     def _kept(self) -> dict[str, Any]:
         return self._item.stash.setdefault(ATTACHED, {})

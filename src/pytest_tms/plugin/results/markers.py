@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pytest_tms.plugin.results.plain_values import parameter, plain
+from pytest_tms.plugin.results.json_values import json_value, parameter
 from pytest_tms.text import clean, text_of
 
 MARKER = "tms"
@@ -98,9 +98,9 @@ def parameters(case: Any) -> dict[str, Any]:
 
 
 def _arguments(marker: pytest.Mark) -> list[Any]:
-    values = [plain(value, described=False) for value in marker.args]
+    values = [json_value(value, described=False) for value in marker.args]
     if marker.kwargs:
-        values.append(plain(dict(marker.kwargs), described=False))
+        values.append(json_value(dict(marker.kwargs), described=False))
     return values
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pytest_tms.plugin.results.plain_values import seconds
+from pytest_tms.plugin.results.json_values import seconds
 from pytest_tms.text import clean, text_of
 from pytest_tms.wire.results import Artifact, Subtest
 

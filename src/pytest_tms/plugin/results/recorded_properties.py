@@ -15,7 +15,7 @@ import pytest
 
 from pytest_tms.plugin.results.attachment_store import AttachmentStore
 from pytest_tms.plugin.results.attachments import ATTACHED, STORE, AttachmentKind
-from pytest_tms.plugin.results.plain_values import plain
+from pytest_tms.plugin.results.json_values import json_value
 from pytest_tms.text import clean, text_of
 
 RECORDED = "tms_recorded"
@@ -58,7 +58,7 @@ class RecordedProperties:
         def record(name: str, value: object) -> None:
             __tracebackhide__ = True
             record_testsuite_property(name, value)
-            self._properties[clean(text_of(name))] = plain(value)
+            self._properties[clean(text_of(name))] = json_value(value)
 
         return record
 
@@ -70,7 +70,7 @@ class RecordedProperties:
         def record(name: str, value: object) -> None:
             record_xml_attribute(name, value)
             kept = request.node.stash.setdefault(ATTACHED, {})
-            kept.setdefault("properties", {})[clean(text_of(name))] = plain(value)
+            kept.setdefault("properties", {})[clean(text_of(name))] = json_value(value)
 
         return record
 
@@ -100,7 +100,7 @@ def split_properties(user_properties: Any) -> tuple[list[dict[str, Any]], dict[s
         key, value = text_of(pair[0]), pair[1]
         kind = PLAYWRIGHT.get(key)
         if kind is None:
-            properties[clean(key)] = plain(value)
+            properties[clean(key)] = json_value(value)
             continue
         for path in value if isinstance(value, (list, tuple)) else [value]:
             text = clean(os.path.abspath(text_of(path)))  # noqa: PTH100

@@ -14,6 +14,7 @@ import pytest
 
 from pytest_tms.plugin.results.captured_output import Clip, split_output
 from pytest_tms.plugin.results.enrichment_transfer import ATTRIBUTE, DESCRIPTION
+from pytest_tms.plugin.results.json_values import MAX_SECONDS
 from pytest_tms.plugin.results.naming import file_and_title, identity_in_shard, ungrouped
 from pytest_tms.plugin.results.observed_tests import (
     AttemptReports,
@@ -30,7 +31,6 @@ from pytest_tms.plugin.results.outcomes import (
     has_failure,
     is_final,
 )
-from pytest_tms.plugin.results.plain_values import MAX_SECONDS
 from pytest_tms.plugin.results.recorded_properties import split_properties
 from pytest_tms.plugin.results.subtests import build_subtest
 from pytest_tms.plugin.results.timestamps import TimestampWriter
@@ -180,7 +180,7 @@ class Recorder:
                 return self._build_result(key)
         return None
 
-    def give_up(self, report: pytest.TestReport) -> TestResult | None:
+    def fallback_result(self, report: pytest.TestReport) -> TestResult | None:
         """Return a result without details if ``add`` raised, once the test has ended."""
         worker, key = worker_of(report), (worker_of(report), report.nodeid)
         held = self._held.get(worker, ())

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_tms.plugin.results.enrichment_transfer import ATTRIBUTE, add
 from pytest_tms.plugin.results.error_text import reason, traceback
-from pytest_tms.plugin.results.plain_values import seconds
+from pytest_tms.plugin.results.json_values import seconds
 from pytest_tms.text import clean
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 
 from pytest_tms.plugin.results.captured_output import Clip
 from pytest_tms.plugin.results.error_text import reason, traceback
+from pytest_tms.plugin.results.json_values import milliseconds
 from pytest_tms.plugin.results.observed_tests import is_failure, phase_of
-from pytest_tms.plugin.results.plain_values import milliseconds
 from pytest_tms.text import clean, text_of
 from pytest_tms.wire.base import TestStatus
 from pytest_tms.wire.results import Subtest

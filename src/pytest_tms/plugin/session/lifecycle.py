@@ -238,7 +238,7 @@ class ReportingSession:
             result = self._recorder.add(report)
         except Exception as error:  # a defect of the plugin costs the test its details, not its outcome
             self._errors.record("pytest-tms in pytest_runtest_logreport", error)
-            result = self._recorder.give_up(report)
+            result = self._recorder.fallback_result(report)
         if result is None:
             return
         self._enricher.finish_test()

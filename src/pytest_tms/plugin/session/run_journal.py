@@ -95,5 +95,7 @@ class RunJournal:
         shard_json = self._shard_json.get(shard.id)
         if shard_json is None:
             shard_json = self._shard_json[shard.id] = text_as_json(shard.id)
-        line = encode_tested(shard_json, as_json(result), n=number, identity=test_number, again=is_repeated)
+        line = encode_tested(
+            shard_json, as_json(result), n=number, test_number=test_number, again=is_repeated
+        )
         self._append(self._mask(line))

@@ -10,7 +10,7 @@ from litestar import Request
 from pytest_tms.errors import BadRequest
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.request_context import bearer_token, request_context
-from pytest_tms.server.services.idempotency import IdempotencyGuard
+from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.settings import ServerSettings
 
 HOST = re.compile(r"([a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
@@ -33,9 +33,9 @@ def request_urls(request: Request[Any, Any, Any], settings: ServerSettings) -> U
     return Urls(f"{request.scope['scheme']}://{host}")
 
 
-def idempotency_guard(request: Request[Any, Any, Any], body: bytes) -> IdempotencyGuard:
+def idempotent_request(request: Request[Any, Any, Any], body: bytes) -> IdempotentRequest:
     """Return the idempotency key that a request carries, with the token, path and body that it belongs to."""
-    return IdempotencyGuard(
+    return IdempotentRequest(
         key=request.headers.get("Idempotency-Key", ""),
         token=bearer_token(request),
         path=request.scope["path"],

@@ -15,7 +15,7 @@ from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.metadata_limits import size_problems
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import events
-from pytest_tms.server.services.idempotency import IdempotencyGuard
+from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.services.rate_limits import RateLimits
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
@@ -29,7 +29,7 @@ def send_event(
     settings: ServerSettings,
     urls: Urls,
     delivery_worker: DeliveryWorker,
-    idempotency: IdempotencyGuard,
+    idempotency: IdempotentRequest,
     rate_limits: RateLimits,
     caller: Caller,
     execution_id: str,

@@ -23,7 +23,7 @@ from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import executions
 from pytest_tms.server.services.deletion import mark_deleted
 from pytest_tms.server.services.execution_status import execution_status
-from pytest_tms.server.services.idempotency import IdempotencyGuard
+from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.execution_lists import ListedExecution
@@ -38,7 +38,7 @@ def create_execution(
     settings: ServerSettings,
     urls: Urls,
     encryption: SecretEncryption,
-    idempotency: IdempotencyGuard,
+    idempotency: IdempotentRequest,
     caller: Caller,
 ) -> Response[wire.ExecutionCreated]:
     """Create an execution (201), or join the one with the same run key (200)."""
@@ -91,7 +91,7 @@ def list_executions(
 
 @route(calls.DELETE_EXECUTION)
 def delete_execution(
-    database: Database, idempotency: IdempotencyGuard, caller: Caller, execution_id: str
+    database: Database, idempotency: IdempotentRequest, caller: Caller, execution_id: str
 ) -> wire.ExecutionDeleted:
     """Delete an execution: nothing shows it from now on, and a job deletes its rows."""
     return mark_deleted(database, caller, execution_id, idempotency)

@@ -167,7 +167,7 @@ def _operation(call: Call[Any, Any]) -> dict[str, Any]:
             **{
                 str(error.status): {
                     "description": (error.__doc__ or "").partition("\n")[0],
-                    "content": _json(wire.ErrorAnswer, _error(error)),
+                    "content": _json(wire.ErrorResponse, _error(error)),
                     "headers": _headers(call, error),
                 }
                 for error in sorted(call.errors, key=lambda error: error.status)
@@ -238,12 +238,12 @@ def _webhook(event: str) -> dict[str, Any]:
     }
 
 
-def _error(error: type[ApiError]) -> wire.ErrorAnswer:
+def _error(error: type[ApiError]) -> wire.ErrorResponse:
     """Return an example of an error."""
     details = []
     if issubclass(error, Unprocessable):
         details = [Problem("testSuite", "Must be one of: smoke, regression, api, ui, all")]
-    return wire.ErrorAnswer(
+    return wire.ErrorResponse(
         error=wire.ErrorBody(
             code=error.code,
             message=error().message,

@@ -68,13 +68,13 @@ def message_schemas(suites: Sequence[str], environments: Sequence[str]) -> dict[
 
     ``suites`` and ``environments`` are those that the operator allows.
     """
-    kinds: list[Any] = [wire.ErrorAnswer, *(type(data) for data in examples.EVENTS.values())]
+    kinds: list[Any] = [wire.ErrorResponse, *(type(data) for data in examples.EVENTS.values())]
     for call in calls.ALL:
         kinds += [kind for kind in (call.takes, call.gives) if kind not in (type(None), bytes)]
     _, found = msgspec.json.schema_components(kinds, ref_template=REFERENCE)
     # msgspec appends the parameters of a generic message to its name: ResultsSubmission_TestResult_.
     found = json.loads(re.sub(r"\b([A-Za-z]+)_[A-Za-z]+_\"", r'\1"', json.dumps(found)))
-    requests = {kind.__name__ for kind in _subclasses(wire.Request)}
+    requests = {kind.__name__ for kind in _subclasses(wire.ClientMessage)}
     for event, data in examples.EVENTS.items():
         found[payload_name(event)] = _payload_schema(event, type(data).__name__)
     found["StoredConfiguration"] = _stored_configuration(found["Configuration"])

@@ -89,7 +89,7 @@ SCHEMAS = {
     "Delivery": "The delivery of one event to one webhook.",
     "DeliveryPage": "A page of deliveries.",
     "EndedData": "What an event that ends an execution carries.",
-    "ErrorAnswer": "The response to every request that failed.",
+    "ErrorResponse": "The response to every request that failed.",
     "ErrorBody": "What went wrong.",
     "Event": "A report of a runner about its execution.",
     "EventAccepted": "The response to an event.",
@@ -291,7 +291,7 @@ FIELDS = {
 OVERRIDES = {
     ("Delivery", "responseCode"): "The status code of the endpoint's last response; null if there was none.",
     ("Delivery", "attempts"): "How often it was sent.",
-    ("ErrorAnswer", "error"): "The error.",
+    ("ErrorResponse", "error"): "The error.",
     ("EventData", "shards"): "The shards that this runner runs now.",
     ("EventData", "tests"): "The tests that finished since the last event of the shard.",
     ("EventData", "status"): "How the shard or the execution ended.",

@@ -9,7 +9,7 @@ from pytest_tms.server.api.submissions import decode_results
 from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import results
-from pytest_tms.server.services.idempotency import IdempotencyGuard
+from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
@@ -22,7 +22,7 @@ def submit_results(
     settings: ServerSettings,
     urls: Urls,
     delivery_worker: DeliveryWorker,
-    idempotency: IdempotencyGuard,
+    idempotency: IdempotentRequest,
     caller: Caller,
 ) -> wire.SubmissionAccepted:
     """Store a shard's tests and its end, and the end of the execution if it was the last one."""

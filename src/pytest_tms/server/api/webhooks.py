@@ -16,7 +16,7 @@ from pytest_tms.server.api.routes import route
 from pytest_tms.server.api.validation import decode, unknown_fields
 from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.actors import Caller
-from pytest_tms.server.domain.column_values import plain
+from pytest_tms.server.domain.column_values import without_nul
 from pytest_tms.server.domain.egress import EgressPolicy
 from pytest_tms.server.domain.metadata_limits import unknown_field_problems
 from pytest_tms.server.domain.subscriptions import (
@@ -27,7 +27,7 @@ from pytest_tms.server.domain.subscriptions import (
     unused_fields,
 )
 from pytest_tms.server.services import webhooks
-from pytest_tms.server.services.idempotency import IdempotencyGuard
+from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.services.webhooks import webhook_document
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
@@ -43,7 +43,7 @@ def create_webhook(
     settings: ServerSettings,
     encryption: SecretEncryption,
     egress_policy: EgressPolicy,
-    idempotency: IdempotencyGuard,
+    idempotency: IdempotentRequest,
     caller: Caller,
 ) -> dict[str, Any]:
     """Register a webhook for the events from now on."""
@@ -108,7 +108,7 @@ def rotate_webhook_secret(
     settings: ServerSettings,
     encryption: SecretEncryption,
     egress_policy: EgressPolicy,
-    idempotency: IdempotencyGuard,
+    idempotency: IdempotentRequest,
     caller: Caller,
     webhook_id: str,
 ) -> dict[str, Any]:
@@ -125,7 +125,7 @@ async def validate_webhook(
     database: Database,
     encryption: SecretEncryption,
     test_payloads: TestPayloads,
-    idempotency: IdempotencyGuard,
+    idempotency: IdempotentRequest,
     webhook_id: str,
 ) -> wire.WebhookValidation:
     """Send a test payload, for every status of the webhook, and return the result."""
@@ -159,13 +159,13 @@ def replay_deliveries(
     body: bytes,
     database: Database,
     delivery_worker: DeliveryWorker,
-    idempotency: IdempotencyGuard,
+    idempotency: IdempotentRequest,
     caller: Caller,
     webhook_id: str,
 ) -> wire.Replayed:
     """Send one delivery again, or all that failed; a delivery keeps its id, so receivers recognise it."""
     request, _ = decode(body, wire.ReplayRequest, lambda _: ())
-    delivery_id = request.delivery_id and plain(request.delivery_id)
+    delivery_id = request.delivery_id and without_nul(request.delivery_id)
     return webhooks.replay_deliveries(
         database, delivery_worker, webhook_id, delivery_id, idempotency=idempotency, caller=caller
     )

@@ -34,17 +34,17 @@ class Caller(Actor):
         """Return the caller authenticated by ``token``."""
         return replace(self, id=token.id, name=token.name, token=token)
 
-    def reaches(self, environments: Collection[str] | None) -> bool:
+    def has_access_to(self, environments: Collection[str] | None) -> bool:
         """Return whether the caller has access to these environments; None or none means all of them."""
-        return self.token is None or self.token.reaches(environments)
+        return self.token is None or self.token.has_access_to(environments)
 
-    def check_reach(self, environments: Collection[str] | None) -> None:
+    def require_access(self, environments: Collection[str] | None) -> None:
         """Check the access to these environments; None or none means all of them.
 
         Raises:
             Forbidden: The token is bound to other environments.
         """
-        if self.token is not None and not self.reaches(environments):
+        if self.token is not None and not self.has_access_to(environments):
             bound = ", ".join(self.token.environments)
             raise Forbidden(
                 f"The token {self.id} is bound to {bound}: use a token with access to this environment."

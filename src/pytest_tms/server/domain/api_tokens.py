@@ -53,7 +53,7 @@ class ApiToken:
         """Return whether the token has ``scope``; ``admin`` includes every scope."""
         return scope in self.scopes or "admin" in self.scopes
 
-    def reaches(self, environments: Collection[str] | None) -> bool:
+    def has_access_to(self, environments: Collection[str] | None) -> bool:
         """Return whether the token gives access to these environments; None or none means all of them."""
         return not self.environments or bool(environments and set(environments) <= set(self.environments))
 

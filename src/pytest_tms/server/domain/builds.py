@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pytest_tms.server.domain.column_values import plain
+from pytest_tms.server.domain.column_values import without_nul
 
 DEFAULT_PROJECT = "default"
 """The project of executions that name none."""
@@ -47,4 +47,4 @@ def _repository(url: str) -> str:
 
 
 def _text(value: object) -> str:
-    return plain(value.strip()[:MAX_NAME]) if isinstance(value, str) else ""
+    return without_nul(value.strip()[:MAX_NAME]) if isinstance(value, str) else ""

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 
-def plain(text: str) -> str:
+def without_nul(text: str) -> str:
     """Return text without NUL, which PostgreSQL cannot store."""
     return text.replace("\x00", "\ufffd") if "\x00" in text else text

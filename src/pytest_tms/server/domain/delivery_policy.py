@@ -25,7 +25,7 @@ GONE = 410
 
 
 @dataclass(frozen=True, kw_only=True)
-class Webhook:
+class Subscription:
     """One subscription. Secrets and values of ``headers`` are encrypted; times are milliseconds since 1970.
 
     ``created_by`` is the id of the token that registered it.
@@ -59,7 +59,7 @@ class Webhook:
             and (not environments or environment in environments)
         )
 
-    def became(self, status: wire.WebhookStatus, now: int) -> Webhook:
+    def with_status(self, status: wire.WebhookStatus, now: int) -> Subscription:
         """Return the webhook with a status that its owner set; earlier failures are cleared."""
         since = self.status_since if status == self.status else now
         return replace(self, status=status, status_since=since, reason=None, failing_since=None, resume_at=0)
@@ -72,7 +72,7 @@ class Webhook:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Response:
+class SubscriberResponse:
     """The result of an attempt: the status code of the response, 0 without one, and the reason of a failure.
 
     ``retry_after`` is in milliseconds.
@@ -102,7 +102,7 @@ class Decision:
     resume_at: int = 0
 
 
-def decide(webhook: Webhook, attempts: int, response: Response, now: int) -> Decision:
+def decide(webhook: Subscription, attempts: int, response: SubscriberResponse, now: int) -> Decision:
     """Decide what follows an attempt; ``attempts`` is its number, from 1."""
     if response.is_success:
         return Decision(status="delivered", due_at=now)
@@ -117,7 +117,7 @@ def decide(webhook: Webhook, attempts: int, response: Response, now: int) -> Dec
     return Decision(status="pending", due_at=due_at, resume_at=resume_at)
 
 
-def after_attempts(webhook: Webhook, decisions: Sequence[Decision], now: int) -> Webhook:
+def after_attempts(webhook: Subscription, decisions: Sequence[Decision], now: int) -> Subscription:
     """Return the webhook after attempts, given in their order: whether it fails, is suspended or disabled."""
     if any(decision.status == "delivered" for decision in decisions):
         reason = None if webhook.status == "active" else webhook.reason

@@ -18,9 +18,10 @@ class Shard:
     """One shard. ``derived`` counts the tests that were sent, ``given`` are its runner's own counts.
 
     ``silent_at`` is when it is lost unless its runner reports; None if that one does not report live.
-    ``heard_at`` is when its runner last reported. ``runner`` is the process that runs the shard now, the
-    ``attempt`` is how many have; ``declared`` is the number of the CI attempt that it sent. ``done`` counts
-    the tests of this attempt that were sent, ``spent`` adds up their durations if no other time is known.
+    ``last_reported_at`` is when its runner last reported. ``runner`` is the process that runs the shard now,
+    the ``attempt`` is how many have; ``ci_attempt`` is the number of its CI attempt. ``done`` counts the
+    tests of this attempt that were sent. ``tests_duration`` is the sum of their durations, if no other time
+    is known.
     """
 
     shard_id: str
@@ -28,15 +29,15 @@ class Shard:
     started_at: int | None = None
     ended_at: int | None = None
     duration: int | None = None
-    spent: int | None = None
+    tests_duration: int | None = None
     derived: wire.Counts = counts.NONE
     given: wire.Counts | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     silent_at: int | None = None
-    heard_at: int | None = None
+    last_reported_at: int | None = None
     runner: str | None = None
     attempt: int = 1
-    declared: int | None = None
+    ci_attempt: int | None = None
     done: int = 0
     collected: int | None = None
     not_run: int | None = None
@@ -56,7 +57,7 @@ class Shard:
     @property
     def has_known_end(self) -> bool:
         """Whether its runner reported how it ended."""
-        return self.status in states.KNOWN_ENDS
+        return self.status in states.REPORTED_ENDS
 
     @property
     def is_finished(self) -> bool:
@@ -82,7 +83,7 @@ class Shard:
             reason=None if after == "running" else self.reason,
         )
 
-    def next_attempt(self, runner: str | None, declared: int | None) -> Shard:
+    def next_attempt(self, runner: str | None, ci_attempt: int | None) -> Shard:
         """Return the next attempt of this shard by another runner: its tests are kept, its state is reset."""
         return Shard(
             shard_id=self.shard_id,
@@ -90,7 +91,7 @@ class Shard:
             given=None if self.derived.total else self.given,
             metadata=self.metadata,
             runner=runner,
-            declared=declared,
+            ci_attempt=ci_attempt,
             attempt=self.attempt + 1,
         )
 
@@ -98,7 +99,7 @@ class Shard:
         """Return whether its runner has not reported in time."""
         return self.status == "running" and self.silent_at is not None and self.silent_at <= now
 
-    def is_heard(self, now: int, silence: int) -> bool:
+    def is_reporting(self, now: int, silence: int) -> bool:
         """Return whether its runner still reports.
 
         The latest report must be within the time that the runner promised, else within ``silence`` ms.
@@ -107,7 +108,7 @@ class Shard:
             return False
         if self.silent_at is not None:
             return self.silent_at > now
-        return self.heard_at is not None and self.heard_at + silence > now
+        return self.last_reported_at is not None and self.last_reported_at + silence > now
 
     @property
     def runtime(self) -> int | None:
@@ -117,7 +118,7 @@ class Shard:
         """
         if self.duration is not None or self.started_at is None or self.ended_at is None:
             return self.duration
-        return self.ended_at - self.started_at or self.spent or 0
+        return self.ended_at - self.started_at or self.tests_duration or 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +189,7 @@ class Execution:
         """Milliseconds from start to end, at least those of its longest shard; None before the end."""
         return runtime(self.started_at, self.ended_at, self.longest)
 
-    def became(self, status: wire.ExecutionState, now: int) -> Execution:
+    def with_status(self, status: wire.ExecutionState, now: int) -> Execution:
         """Return this execution in another state."""
         if status == self.status:
             return self
@@ -229,7 +230,7 @@ class Execution:
 
     def expired(self, now: int) -> Execution:
         """Return this execution failed by its deadline; one that had not started stays without a start."""
-        return replace(self.became("failed", now), started_at=self.started_at, reason=self.why_late)
+        return replace(self.with_status("failed", now), started_at=self.started_at, reason=self.why_late)
 
     def begun_late(self) -> Execution:
         """Return this execution before it failed because nothing had started; any other unchanged."""
@@ -239,7 +240,7 @@ class Execution:
 
     def cancelled(self, reason: str, now: int) -> Execution:
         """Return this execution as cancelled by a person, also if it had ended already."""
-        after = replace(self.became("cancelled", now), ended_at=now)
+        after = replace(self.with_status("cancelled", now), ended_at=now)
         return replace(after, reason=reason, cancelled_by_user=True)
 
     def reopened(self) -> Execution:
@@ -261,13 +262,13 @@ class Execution:
             shards_total=min(self.shards_total, self.shards_seen) if is_closed else self.shards_total,
         )
 
-    def may_reopen(self, declared: int | None, before: int | None) -> bool:
+    def may_reopen(self, ci_attempt: int | None, before: int | None) -> bool:
         """Return whether an attempt of a shard may reopen this ended execution.
 
-        ``declared`` and ``before`` are the CI attempts of the shard's new and previous runner. If a person
+        ``ci_attempt`` and ``before`` are the CI attempts of the shard's new and previous runner. If a person
         cancelled the execution, only a newer CI attempt may reopen it.
         """
-        return not self.cancelled_by_user or (declared or 1) > (before or 1)
+        return not self.cancelled_by_user or (ci_attempt or 1) > (before or 1)
 
     def timed(self, now: int, until: int = 0) -> Execution:
         """Return this execution with its deadline after a report at ``now``.
@@ -328,7 +329,7 @@ class Execution:
         state = states.execution_from_shards(
             self.status, self.expected_shards, self.shards_finished, statuses
         )
-        after = self.became(state, now)
+        after = self.with_status(state, now)
         if state == "failed" and self.status != "failed":
             after = replace(after, reason=self.reason or states.why_failed(statuses))
         return after

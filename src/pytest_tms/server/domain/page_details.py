@@ -50,12 +50,12 @@ class Details(msgspec.Struct, frozen=True, omit_defaults=True):
 def details(test: wire.TestResult) -> Details:
     """Return what a report shows of ``test``."""
     return Details(
-        outcome=shorten(test.outcome or "", MAX_NAME),
-        tags=[shorten(tag, MAX_NAME) for tag in (test.tags or [])[:MAX_TAGS]],
-        longrepr=middle_out(test.longrepr or "", MAX_TRACEBACK),
-        stdout=middle_out(test.stdout or "", MAX_OUTPUT),
-        stderr=middle_out(test.stderr or "", MAX_OUTPUT),
-        log=middle_out(test.log or "", MAX_OUTPUT),
+        outcome=truncate(test.outcome or "", MAX_NAME),
+        tags=[truncate(tag, MAX_NAME) for tag in (test.tags or [])[:MAX_TAGS]],
+        longrepr=truncate_middle(test.longrepr or "", MAX_TRACEBACK),
+        stdout=truncate_middle(test.stdout or "", MAX_OUTPUT),
+        stderr=truncate_middle(test.stderr or "", MAX_OUTPUT),
+        log=truncate_middle(test.log or "", MAX_OUTPUT),
         files=[
             ShownFile(
                 each.name[:MAX_NAME], each.sha256 if each.sha256 and SHA256.fullmatch(each.sha256) else ""
@@ -89,19 +89,19 @@ def files(artifacts: Mapping[str, msgspec.Raw]) -> list[Files]:
         except msgspec.ValidationError:  # another value, under a name of the runner's own
             continue
         if names:
-            shown = [shorten(name, MAX_NAME) for name in names[:left]]
-            found.append(Files(shorten(kind, MAX_NAME), shown, len(names)))
+            shown = [truncate(name, MAX_NAME) for name in names[:left]]
+            found.append(Files(truncate(kind, MAX_NAME), shown, len(names)))
             left -= len(shown)
     return found
 
 
-def shorten(text: str, length: int, whole: int | None = None) -> str:
+def truncate(text: str, length: int, whole: int | None = None) -> str:
     """Return the beginning of ``text``, and how much is missing of ``whole`` characters (its own if None)."""
     missing = (len(text) if whole is None else whole) - length
     return text if missing <= 0 else f"{text[:length]}\n… and {missing:,} more characters"
 
 
-def middle_out(text: str, length: int) -> str:
+def truncate_middle(text: str, length: int) -> str:
     """Return the beginning and the end of ``text``, where a traceback has its error."""
     if len(text) <= length:
         return text

@@ -9,7 +9,7 @@ import msgspec
 
 from pytest_tms import wire
 from pytest_tms.server.domain import test_keys
-from pytest_tms.server.domain.column_values import plain
+from pytest_tms.server.domain.column_values import without_nul
 from pytest_tms.server.domain.page_details import details
 
 MAX_ERROR = 1000
@@ -54,14 +54,14 @@ def result_row(key: str, test: wire.TestResult, document: str) -> ResultRow:
     return ResultRow(
         key,
         test.status,
-        None if test.outcome is None or test.outcome == test.status else plain(test.outcome[:MAX_WORD]),
-        plain(test.title),
-        plain(test.file or ""),
+        None if test.outcome is None or test.outcome == test.status else without_nul(test.outcome[:MAX_WORD]),
+        without_nul(test.title),
+        without_nul(test.file or ""),
         round(test.duration or 0),
         min(test.retries or 0, MAX_RETRIES),
         _milliseconds(test.started_at),
-        None if test.worker is None else plain(test.worker[:MAX_WORD]),
-        None if test.error is None else plain(test.error[:MAX_ERROR]),
+        None if test.worker is None else without_nul(test.worker[:MAX_WORD]),
+        None if test.error is None else without_nul(test.error[:MAX_ERROR]),
         document,
         msgspec.json.encode(details(test)).decode() if test.status == "failed" else None,
     )

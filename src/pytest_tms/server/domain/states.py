@@ -14,7 +14,7 @@ ABRUPT: frozenset[str] = frozenset({"error", "lost", "cancelled"})
 """States of a shard that ended before its tests did."""
 FINISHED: frozenset[str] = frozenset({"completed", "failed", "error", "lost", "cancelled"})
 """States of a shard that has ended."""
-KNOWN_ENDS = FINISHED - {"lost"}
+REPORTED_ENDS = FINISHED - {"lost"}
 """Ends that a runner reported. ``lost`` is assumed without reports, until the runner reports again."""
 
 _BY_EVENT: dict[str, wire.ExecutionState] = {
@@ -75,7 +75,7 @@ def shard_after(state: wire.ShardState, reported: wire.ShardState) -> wire.Shard
 
     The newest end counts, a start after a known end does not, and a cancelled attempt stays cancelled.
     """
-    if state == "cancelled" or (state in KNOWN_ENDS and reported not in FINISHED):
+    if state == "cancelled" or (state in REPORTED_ENDS and reported not in FINISHED):
         return state
     return reported
 

@@ -123,7 +123,7 @@ def _start(data_dir: Path, port: int) -> dict[str, Any]:
     """
     (data_dir / state_file.FILE).unlink(missing_ok=True)
     log = data_dir / "local.log"
-    command = [sys.executable, "-m", "pytest_tms.cli", "serve", "--embedded", "--port", str(port)]
+    command = [sys.executable, "-m", "pytest_tms.cli", "serve", "--local", "--port", str(port)]
     with state_file.create_private(log) as output:
         process = subprocess.Popen(  # noqa: S603  # our own module, by this interpreter
             [*command, "--data-dir", str(data_dir)],

@@ -52,7 +52,7 @@ EXPORTS = (
 
 
 @dataclass(frozen=True)
-class Names:
+class TestsWithoutResult:
     """Names of tests of a shard without a result; ``more`` is the number of those that are not listed."""
 
     shard_id: str
@@ -126,7 +126,7 @@ def shard(execution_id: str, shard: str) -> Redirect:
     return Redirect(f"/reports/{quote(execution_id, safe='')}")
 
 
-def unfinished(shards: list[Shard], missing: Mapping[str, int]) -> list[Names]:
+def unfinished(shards: list[Shard], missing: Mapping[str, int]) -> list[TestsWithoutResult]:
     """Return the tests without a result by shard: running now, running at its end, or not run."""
     lists = []
     room = ALL_NAMES
@@ -142,7 +142,7 @@ def unfinished(shards: list[Shard], missing: Mapping[str, int]) -> list[Names]:
             if total and room:
                 shown = names[: min(NAMES, room)]
                 room -= len(shown)
-                lists.append(Names(shard.shard_id, words, shown, total - len(shown)))
+                lists.append(TestsWithoutResult(shard.shard_id, words, shown, total - len(shown)))
     return lists
 
 

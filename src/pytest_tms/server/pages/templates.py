@@ -11,7 +11,7 @@ from litestar import Response
 from litestar.enums import MediaType
 
 from pytest_tms import wire
-from pytest_tms.server.domain.page_details import MAX_NAME, shorten
+from pytest_tms.server.domain.page_details import MAX_NAME, truncate
 from pytest_tms.server.pages.page_session import PageSession
 
 
@@ -54,5 +54,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(duration=duration, name=partial(shorten, length=MAX_NAME), time=time)
+    environment.filters.update(duration=duration, name=partial(truncate, length=MAX_NAME), time=time)
     return environment

@@ -10,7 +10,7 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from pytest_tms import wire
-from pytest_tms.server.domain.delivery_policy import Webhook
+from pytest_tms.server.domain.delivery_policy import Subscription
 from pytest_tms.server.domain.egress import masked
 from pytest_tms.server.pages.page_session import WEBHOOKS, PageSession
 from pytest_tms.server.pages.templates import page
@@ -30,7 +30,7 @@ STATUSES = ("pending", "delivered", "failed")
 class Shown:
     """A webhook as a page shows it, without the secrets in its URL and headers."""
 
-    hook: Webhook
+    hook: Subscription
 
     @property
     def address(self) -> str:
@@ -56,7 +56,7 @@ def list_webhooks(database: Database, page_session: PageSession, after: str = ""
         webhooks=[
             Shown(webhook)
             for webhook in found[:LISTED]
-            if page_session.caller.reaches(webhook.filters.environments)
+            if page_session.caller.has_access_to(webhook.filters.environments)
         ],
         following=found[LISTED - 1].id if len(found) > LISTED else None,
         first_page=not start,

@@ -53,7 +53,7 @@ def check_room(
     if size > limits.file:
         raise TooLarge(f"The file is larger than {_megabytes(limits.file)}, the limit of this server.")
     with database.read() as connection:
-        caller.check_reach([executions.get(connection, execution_id).environment])
+        caller.require_access([executions.get(connection, execution_id).environment])
         of_execution, total = artifacts.usage(connection, execution_id)
     if of_execution + size > limits.execution:
         raise _execution_full(limits)

@@ -12,7 +12,7 @@ from pytest_tms import wire
 from pytest_tms.errors import Conflict
 from pytest_tms.server.domain import clock, states
 from pytest_tms.server.domain.actors import Actor
-from pytest_tms.server.services.idempotency import IdempotencyGuard
+from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.store import audit, deletion, executions
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.deletion import PARTS, Deleted, Part
@@ -31,7 +31,7 @@ Wait = Callable[[float], object]
 
 
 def mark_deleted(
-    database: Database, actor: Actor, execution_id: str, idempotency: IdempotencyGuard | None = None
+    database: Database, actor: Actor, execution_id: str, idempotency: IdempotentRequest | None = None
 ) -> wire.ExecutionDeleted:
     """Hide an execution that has ended, and leave its rows to ``delete_marked``.
 

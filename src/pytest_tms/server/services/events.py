@@ -12,15 +12,15 @@ from sqlalchemy import Connection
 from pytest_tms import wire
 from pytest_tms.server.domain import clock, counts, states
 from pytest_tms.server.domain.actors import Caller
-from pytest_tms.server.domain.column_values import plain
+from pytest_tms.server.domain.column_values import without_nul
 from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.result_rows import ResultRow, result_rows
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import shard_reports
-from pytest_tms.server.services.claims import Origin
 from pytest_tms.server.services.execution_changes import ShardChange, save_execution, save_shard
-from pytest_tms.server.services.idempotency import IdempotencyGuard
+from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.services.rate_limits import RateLimits
+from pytest_tms.server.services.shard_assignment import Origin
 from pytest_tms.server.services.shard_reports import ShardReport
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, deadlines, executions, runners
@@ -29,8 +29,8 @@ from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 
 SHARD_EVENTS = ("execution.started", "execution.progress", "shard.started", "shard.completed")
 """Events by which a shard that they name is running, or has ended."""
-CLAIMING_EVENTS = ("execution.progress", "shard.started", "shard.completed")
-"""Events by which a runner claims the shard that they name."""
+ASSIGNING_EVENTS = ("execution.progress", "shard.started", "shard.completed")
+"""Events after which the shard that they name is assigned to their runner."""
 MAX_REASON = 1000
 """Characters that are stored of a reason."""
 
@@ -61,7 +61,7 @@ class _Received:
 
     @cached_property
     def runner(self) -> str | None:
-        return None if self.data.runner is None else plain(self.data.runner)
+        return None if self.data.runner is None else without_nul(self.data.runner)
 
     @property
     def is_heartbeat(self) -> bool:
@@ -77,7 +77,9 @@ class _Received:
     @cached_property
     def shard_ids(self) -> list[str]:
         """The shards that the event names, its own first."""
-        names = (plain(each) for each in (self.data.shard_id, *(self.data.shards or ())) if each is not None)
+        names = (
+            without_nul(each) for each in (self.data.shard_id, *(self.data.shards or ())) if each is not None
+        )
         return list(dict.fromkeys(names))
 
     @cached_property
@@ -98,7 +100,7 @@ def accept_event(
     *,
     urls: Urls,
     delivery_worker: DeliveryWorker,
-    idempotency: IdempotencyGuard,
+    idempotency: IdempotentRequest,
     caller: Caller,
 ) -> wire.EventAccepted:
     """Store an event, and apply it to its execution and shard.
@@ -142,7 +144,7 @@ def accept_event(
             audit.add(connection, caller, "execution.cancelled", execution_id, now)
         assigned = None
         if runner is not None and data.shard_id is not None:
-            [assigned] = runners.given(connection, execution_id, runner, [plain(data.shard_id)])
+            [assigned] = runners.given(connection, execution_id, runner, [without_nul(data.shard_id)])
         response = wire.EventAccepted(
             event=event.event,
             execution_id=execution_id,
@@ -180,11 +182,11 @@ def _applied(execution: Execution, received: _Received) -> Execution:
     state = states.execution_after(execution.status, received.name)
     if state in ("cancelled", "failed") and execution.status != state:
         why = "The runner cancelled it" if state == "cancelled" else "The runner reported a failure"
-        execution = replace(execution, reason=plain(received.data.reason or why)[:MAX_REASON])
+        execution = replace(execution, reason=without_nul(received.data.reason or why)[:MAX_REASON])
     if received.name == "execution.completed":
         given = counts.complete(received.data.results, execution.summed)
         execution = replace(execution, given=given or execution.given)
-    return execution.became(state, received.then)
+    return execution.with_status(state, received.then)
 
 
 def _report(connection: Connection, execution_id: str, shard_id: str, received: _Received) -> ShardReport:
@@ -192,11 +194,11 @@ def _report(connection: Connection, execution_id: str, shard_id: str, received: 
     data = received.data
     return ShardReport(
         origin=Origin(
-            shard_id=plain(shard_id),
+            shard_id=without_nul(shard_id),
             runner=received.runner,
-            declared=data.attempt,
-            claims=received.name in CLAIMING_EVENTS or bool(received.rows),
-            begins_anew=partial(_begins_anew, connection, execution_id, received),
+            ci_attempt=data.attempt,
+            takes_shard=received.name in ASSIGNING_EVENTS or bool(received.rows),
+            starts_new_attempt=partial(_starts_new_attempt, connection, execution_id, received),
             begins_late=received.name in SHARD_EVENTS,
         ),
         message=data,
@@ -206,7 +208,7 @@ def _report(connection: Connection, execution_id: str, shard_id: str, received: 
         status=data.status,
         duration=None if data.duration is None else round(data.duration),
         reason=data.reason,
-        running=received.in_flight.get(plain(shard_id)),
+        running=received.in_flight.get(without_nul(shard_id)),
     )
 
 
@@ -232,7 +234,7 @@ def _record_heartbeat(
     return execution, revived
 
 
-def _begins_anew(connection: Connection, execution_id: str, received: _Received, shard: Shard) -> bool:
+def _starts_new_attempt(connection: Connection, execution_id: str, received: _Received, shard: Shard) -> bool:
     """Return whether an event without a runner begins another attempt of a shard.
 
     It does if it starts a shard that ended early, and is not a repetition.

@@ -13,13 +13,13 @@ from pytest_tms.server.domain import attempts, clock, states
 from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.api_tokens import derived_webhook_token, hash_token
 from pytest_tms.server.domain.capabilities import CAPABILITIES
-from pytest_tms.server.domain.column_values import plain
+from pytest_tms.server.domain.column_values import without_nul
 from pytest_tms.server.domain.executions import DEFAULT_TIMEOUT, Execution, Shard
 from pytest_tms.server.domain.forecast import Forecast, forecast
 from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services.execution_changes import save_execution
-from pytest_tms.server.services.idempotency import IdempotencyGuard
+from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, execution_lists, executions, results
 from pytest_tms.server.store.database import Database
@@ -47,7 +47,7 @@ def create_execution(
     extra: dict[str, Any],
     urls: Urls,
     encryption: SecretEncryption,
-    idempotency: IdempotencyGuard,
+    idempotency: IdempotentRequest,
     caller: Caller,
 ) -> wire.ExecutionCreated:
     """Create an execution, with a token of its own for its events, or join the one with the same run key.
@@ -57,7 +57,7 @@ def create_execution(
     Raises:
         Forbidden: The caller has no access to the environment.
     """
-    caller.check_reach([request.environment])
+    caller.require_access([request.environment])
     now = clock.now()
     with database.write() as connection:
         response = idempotency.recall(connection, wire.ExecutionCreated)
@@ -104,7 +104,7 @@ def _new_execution(
         id=new_id("exec"),
         test_suite=request.test_suite,
         environment=request.environment,
-        provider=plain(request.provider or "custom"),
+        provider=without_nul(request.provider or "custom"),
         trigger_source=request.trigger_source or "api",
         configuration={
             **configuration,
@@ -118,7 +118,7 @@ def _new_execution(
         created_at=now,
         shards_total=requested.shards or 1,
         timeout_given=requested.timeout is not None,
-        run_key=None if request.run_key is None else plain(request.run_key),
+        run_key=None if request.run_key is None else without_nul(request.run_key),
         declared_shards=() if request.run_key is None or not requested.shards else (requested.shards,),
     ).timed(now)
 
@@ -229,4 +229,4 @@ def is_reporting(connection: Connection, settings: ServerSettings, execution: Ex
         return False
     silence = settings.shard_silence * 1000 or attempts.DEFAULT_SILENCE
     shards = executions.running_or_lost_shards(connection, execution.id)
-    return any(shard.status == "running" or shard.is_heard(now, silence) for shard in shards)
+    return any(shard.status == "running" or shard.is_reporting(now, silence) for shard in shards)

@@ -26,7 +26,7 @@ MAX_KEY = 255
 
 
 @dataclass(frozen=True)
-class IdempotencyGuard:
+class IdempotentRequest:
     """The idempotency key of one request, empty if it has none. Keys of different tokens are separate.
 
     ``token``, ``path`` and ``body`` are those of the request, ``meter`` counted it.
@@ -55,7 +55,7 @@ class IdempotencyGuard:
         # Keyed with the token, so that the hash of a body with a secret cannot be searched for.
         content = self.path.encode() + b"\0" + self.body
         request = hashlib.blake2b(content, digest_size=16, key=self._derived("request")).hexdigest()
-        earlier = idempotency_keys.claim(connection, self._owner, self.key, request, clock.now())
+        earlier = idempotency_keys.reserve(connection, self._owner, self.key, request, clock.now())
         if earlier is None:
             return None
         if earlier[0] != request:
@@ -76,10 +76,10 @@ class IdempotencyGuard:
             idempotency_keys.keep(connection, self._owner, self.key, msgspec.json.encode(response).decode())
         return response
 
-    def free(self, connection: Connection) -> None:
+    def release(self, connection: Connection) -> None:
         """Release the key, after a ``recall`` that was committed and whose request failed."""
         if self.key:
-            idempotency_keys.free(connection, self._owner, self.key)
+            idempotency_keys.release(connection, self._owner, self.key)
 
     def webhook_token(self, execution_id: str) -> str:
         """Return the token of a new execution: the same for the same key, so it need not be stored."""

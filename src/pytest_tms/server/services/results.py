@@ -11,15 +11,15 @@ from sqlalchemy import Connection
 from pytest_tms import wire
 from pytest_tms.server.domain import clock, page_details
 from pytest_tms.server.domain.actors import Caller
-from pytest_tms.server.domain.column_values import plain
+from pytest_tms.server.domain.column_values import without_nul
 from pytest_tms.server.domain.executions import Shard
 from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.domain.result_rows import result_rows
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import shard_reports
-from pytest_tms.server.services.claims import Origin
 from pytest_tms.server.services.execution_changes import save_execution
-from pytest_tms.server.services.idempotency import IdempotencyGuard
+from pytest_tms.server.services.idempotency import IdempotentRequest
+from pytest_tms.server.services.shard_assignment import Origin
 from pytest_tms.server.services.shard_reports import ShardReport
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import artifacts, executions, results
@@ -38,7 +38,7 @@ def submit_results(
     *,
     urls: Urls,
     delivery_worker: DeliveryWorker,
-    idempotency: IdempotencyGuard,
+    idempotency: IdempotentRequest,
     caller: Caller,
 ) -> wire.SubmissionAccepted:
     """Store the tests of a shard and its end, and the end of the execution if this was its last shard.
@@ -56,7 +56,7 @@ def submit_results(
     stored = Submission(
         id=new_id("sub"),
         execution_id=submission.execution_id,
-        shard_id=plain(submission.shard_id),
+        shard_id=without_nul(submission.shard_id),
         received_at=now,
         tests=len(rows),
         document=msgspec.json.encode(fields).decode(),
@@ -66,15 +66,15 @@ def submit_results(
         if earlier := idempotency.recall(connection, wire.SubmissionAccepted):
             return earlier
         before = executions.lock(connection, submission.execution_id)
-        caller.check_reach([before.environment])
+        caller.require_access([before.environment])
         if submission.runner is not None:
             before = before.begun_late()
-        execution = before.became("running", then) if before.status == "created" else before
+        execution = before.with_status("running", then) if before.status == "created" else before
         report = ShardReport(
             origin=Origin(
-                shard_id=plain(submission.shard_id),
-                runner=None if submission.runner is None else plain(submission.runner),
-                begins_anew=partial(_begins_anew, connection, stored, submission.status),
+                shard_id=without_nul(submission.shard_id),
+                runner=None if submission.runner is None else without_nul(submission.runner),
+                starts_new_attempt=partial(_starts_new_attempt, connection, stored, submission.status),
             ),
             message=submission,
             rows=rows,
@@ -125,7 +125,7 @@ def _duration(metadata: dict[str, Any]) -> int | None:
     return max(0, round(span.total_seconds() * 1000))
 
 
-def _begins_anew(connection: Connection, stored: Submission, status: str | None, shard: Shard) -> bool:
+def _starts_new_attempt(connection: Connection, stored: Submission, status: str | None, shard: Shard) -> bool:
     """Return whether a submission without a runner is another attempt of a shard.
 
     It is if the shard was cancelled, the submission says that it ended otherwise, and it is not a repetition.

@@ -11,12 +11,12 @@ from sqlalchemy import Connection
 
 from pytest_tms import wire
 from pytest_tms.server.domain import counts, states
-from pytest_tms.server.domain.column_values import plain
+from pytest_tms.server.domain.column_values import without_nul
 from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.metadata_limits import merged
 from pytest_tms.server.domain.result_rows import ResultRow
-from pytest_tms.server.services.claims import Claim, Origin, claim
 from pytest_tms.server.services.execution_changes import save_shard
+from pytest_tms.server.services.shard_assignment import Origin, ShardAssignment, assign_shard
 from pytest_tms.server.store import results
 
 MAX_REASON = 1000
@@ -67,17 +67,17 @@ def store(
     the number of milliseconds without a report after which a runner counts as dead. A report of an attempt
     that is not the current one changes only tests.
     """
-    claimed = claim(connection, execution, report.origin, now, silence)
-    shard = _with_tests(connection, claimed, report.rows, now)
-    if claimed.is_current:
-        shard = replace(_updated(shard, report), heard_at=now)
+    assigned = assign_shard(connection, execution, report.origin, now, silence)
+    shard = _with_tests(connection, assigned, report.rows, now)
+    if assigned.is_current:
+        shard = replace(_updated(shard, report), last_reported_at=now)
         if report.is_end:
-            shard = _timed(connection, claimed, shard.reported(_end(shard, report), then), report.rows)
+            shard = _timed(connection, assigned, shard.reported(_end(shard, report), then), report.rows)
         elif report.is_start:
             shard = shard.reported("running", then)
     shard = replace(shard, status=states.settled(shard.status, shard.derived))
-    changed = save_shard(connection, claimed.execution, claimed.before, shard, then)
-    return StoredReport(changed, claimed.shard if claimed.is_next else claimed.before, shard)
+    changed = save_shard(connection, assigned.execution, assigned.before, shard, then)
+    return StoredReport(changed, assigned.shard if assigned.is_next else assigned.before, shard)
 
 
 def in_flight(
@@ -90,10 +90,10 @@ def in_flight(
     found: dict[str, list[wire.RunningTest]] = {name: [] for name in shard_ids}
     for test in running if shard_ids else ():
         each = wire.RunningTest(node_id=test) if isinstance(test, str) else test
-        name = plain(each.shard_id or "")
+        name = without_nul(each.shard_id or "")
         found[name if name in found else shard_ids[0]].append(
             wire.RunningTest(
-                node_id=plain(each.node_id[:MAX_NAME]),
+                node_id=without_nul(each.node_id[:MAX_NAME]),
                 worker=_text(each.worker, MAX_NAME),
                 started_at=_time(each.started_at),
             )
@@ -101,11 +101,13 @@ def in_flight(
     return found
 
 
-def _with_tests(connection: Connection, claimed: Claim, rows: Sequence[ResultRow], now: int) -> Shard:
-    shard = claimed.shard
+def _with_tests(
+    connection: Connection, assigned: ShardAssignment, rows: Sequence[ResultRow], now: int
+) -> Shard:
+    shard = assigned.shard
     is_first = shard.derived.total == 0
     change = results.put(
-        connection, claimed.execution, shard.shard_id, rows, claimed.attempt, now, is_first=is_first
+        connection, assigned.execution, shard.shard_id, rows, assigned.attempt, now, is_first=is_first
     )
     derived = counts.add([shard.derived, change.counts])
     if shard.attempt == 1:
@@ -113,7 +115,7 @@ def _with_tests(connection: Connection, claimed: Claim, rows: Sequence[ResultRow
     return replace(
         shard,
         derived=derived,
-        done=shard.done + (change.new if claimed.is_current else 0),
+        done=shard.done + (change.new if assigned.is_current else 0),
         given=None if rows and is_first else shard.given,  # the given counts of an attempt that sent no tests
     )
 
@@ -146,22 +148,24 @@ def _end(shard: Shard, report: ShardReport) -> wire.ShardState:
     return states.reported_end(report.status, shard.results)
 
 
-def _timed(connection: Connection, claimed: Claim, shard: Shard, rows: Sequence[ResultRow]) -> Shard:
+def _timed(
+    connection: Connection, assigned: ShardAssignment, shard: Shard, rows: Sequence[ResultRow]
+) -> Shard:
     """Return a shard with the sum of its tests' durations, if its end was its first report."""
     if shard.duration is not None or shard.started_at != shard.ended_at:
         return shard
-    if claimed.shard.derived.total == 0:
-        spent = sum(row.duration for row in rows)
+    if assigned.shard.derived.total == 0:
+        tests_duration = sum(row.duration for row in rows)
     else:
-        spent = results.time_spent(connection, claimed.execution, shard.shard_id)
-    return replace(shard, spent=min(spent, wire.MAX_COUNT))
+        tests_duration = results.tests_duration(connection, assigned.execution, shard.shard_id)
+    return replace(shard, tests_duration=min(tests_duration, wire.MAX_COUNT))
 
 
 def _names(names: Sequence[str]) -> tuple[str, ...]:
     kept: list[str] = []
     remaining = MAX_NAMES
     for name in names:
-        short = plain(name[:MAX_NAME])
+        short = without_nul(name[:MAX_NAME])
         remaining -= len(short)
         if remaining < 0:
             break
@@ -182,4 +186,4 @@ def _newer(value: int | None, old: int | None) -> int | None:
 
 
 def _text(text: str | None, longest: int) -> str | None:
-    return None if text is None else plain(text[:longest])
+    return None if text is None else without_nul(text[:longest])

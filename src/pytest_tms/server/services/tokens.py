@@ -124,6 +124,6 @@ def check_access(
         return
     with database.read() as connection:
         if execution_id is not None:
-            caller.check_reach([executions.get(connection, execution_id).environment])
+            caller.require_access([executions.get(connection, execution_id).environment])
         if webhook_id is not None:
-            caller.check_reach(webhooks.get(connection, webhook_id).filters.environments)
+            caller.require_access(webhooks.get(connection, webhook_id).filters.environments)

@@ -16,13 +16,13 @@ from pytest_tms import wire
 from pytest_tms.errors import Conflict
 from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.actors import Caller
-from pytest_tms.server.domain.delivery_policy import OVERLAP, Response, Webhook
+from pytest_tms.server.domain.delivery_policy import OVERLAP, SubscriberResponse, Subscription
 from pytest_tms.server.domain.egress import masked
 from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.domain.metadata_limits import unknown_field_problems
 from pytest_tms.server.domain.problems import refuse
 from pytest_tms.server.domain.subscriptions import MASK, header_problems
-from pytest_tms.server.services.idempotency import IdempotencyGuard
+from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.store import audit, deliveries, webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
@@ -38,7 +38,7 @@ def register_webhook(
     request: wire.WebhookRequest,
     extra: dict[str, Any],
     *,
-    idempotency: IdempotencyGuard,
+    idempotency: IdempotentRequest,
     caller: Caller,
 ) -> dict[str, Any]:
     """Register a webhook, and return its document with the secret if the server generated it.
@@ -48,11 +48,11 @@ def register_webhook(
     Raises:
         Forbidden: The caller has no access to the environments of the filters.
     """
-    caller.check_reach(request.filters.environments if request.filters else None)
+    caller.require_access(request.filters.environments if request.filters else None)
     webhook_id = new_id("wh")
     secret = request.secret or idempotency.webhook_secret(webhook_id)
     now = clock.now()
-    webhook = Webhook(
+    webhook = Subscription(
         id=webhook_id,
         url=request.url,
         events=tuple(dict.fromkeys(request.events)),
@@ -78,14 +78,14 @@ def register_webhook(
     return {**document, "secret": None if request.secret else secret}
 
 
-def list_webhooks(database: Database, caller: Caller) -> list[Webhook]:
+def list_webhooks(database: Database, caller: Caller) -> list[Subscription]:
     """Return all webhooks that the caller has access to."""
     with database.read() as connection:
         found = webhooks.every(connection)
-    return [webhook for webhook in found if caller.reaches(webhook.filters.environments)]
+    return [webhook for webhook in found if caller.has_access_to(webhook.filters.environments)]
 
 
-def get_webhook(database: Database, webhook_id: str) -> Webhook:
+def get_webhook(database: Database, webhook_id: str) -> Subscription:
     """Return a webhook.
 
     Raises:
@@ -105,7 +105,7 @@ def change_webhook(
     extra: dict[str, Any],
     fields: Sequence[str],
     caller: Caller,
-) -> Webhook:
+) -> Subscription:
     """Change the given fields of a webhook, and return it. A paused webhook keeps its events.
 
     ``extra`` are the unknown fields of the request, ``fields`` the names of the known ones.
@@ -135,8 +135,8 @@ def change_webhook(
             extra={**webhook.extra, **extra},
         )
         if change.status is not None:
-            webhook = webhook.became(change.status, now)
-        caller.check_reach(webhook.filters.environments)
+            webhook = webhook.with_status(change.status, now)
+        caller.require_access(webhook.filters.environments)
         webhooks.save(connection, webhook)
         audit.add(connection, caller, "webhook.changed", webhook_id, now, fields=list(fields))
     delivery_worker.wake()
@@ -157,7 +157,7 @@ def set_status(
     """
     now = clock.now()
     with database.write() as connection:
-        webhooks.save(connection, webhooks.lock(connection, webhook_id).became(status, now))
+        webhooks.save(connection, webhooks.lock(connection, webhook_id).with_status(status, now))
         audit.add(connection, caller, "webhook.changed", webhook_id, now, fields=["status"])
     delivery_worker.wake()
 
@@ -179,9 +179,9 @@ def rotate_secret(
     webhook_id: str,
     new_secret: str | None,
     *,
-    idempotency: IdempotencyGuard,
+    idempotency: IdempotentRequest,
     caller: Caller,
-) -> tuple[Webhook, str]:
+) -> tuple[Subscription, str]:
     """Give a webhook a new secret, and return both; without ``new_secret`` the server generates one.
 
     For 24 hours deliveries are signed with the new and the previous secret.
@@ -213,25 +213,25 @@ async def validate_webhook(
     test_payloads: TestPayloads,
     webhook_id: str,
     *,
-    idempotency: IdempotencyGuard,
+    idempotency: IdempotentRequest,
 ) -> wire.WebhookValidation:
     """Send a test payload to a webhook of any status, and return the result.
 
-    The idempotency key is claimed in a transaction of its own, so that neither a transaction nor a thread
+    The idempotency key is reserved in a transaction of its own, so that neither a transaction nor a thread
     waits for the endpoint.
 
     Raises:
         NotFound: There is no such webhook.
     """
 
-    def begin() -> wire.WebhookValidation | Webhook:
+    def begin() -> wire.WebhookValidation | Subscription:
         with database.write() as connection:
             earlier = idempotency.recall(connection, wire.WebhookValidation)
             return earlier or webhooks.get(connection, webhook_id)
 
     def abort() -> None:
         with database.write() as connection:
-            idempotency.free(connection)
+            idempotency.release(connection)
 
     webhook = await run_sync(begin)
     if isinstance(webhook, wire.WebhookValidation):
@@ -242,7 +242,7 @@ async def validate_webhook(
     except ValueError as error:
         LOG.warning("webhook %s cannot be validated: %s", webhook.id, error)
         reason = "its secret cannot be decrypted, see the server's log"
-        response = Response(code=0, milliseconds=0, reason=reason)
+        response = SubscriberResponse(code=0, milliseconds=0, reason=reason)
     except Exception:
         await run_sync(abort)
         raise
@@ -268,7 +268,7 @@ def replay_deliveries(
     webhook_id: str,
     delivery_id: str | None = None,
     *,
-    idempotency: IdempotencyGuard | None = None,
+    idempotency: IdempotentRequest | None = None,
     caller: Caller,
 ) -> wire.Replayed:
     """Send one delivery again, or all that failed. A delivery keeps its id.
@@ -292,7 +292,7 @@ def replay_deliveries(
     return response
 
 
-def webhook_document(webhook: Webhook, secret: str | None = None) -> dict[str, Any]:
+def webhook_document(webhook: Subscription, secret: str | None = None) -> dict[str, Any]:
     """Return a webhook as the API writes it: secrets masked, except a ``secret`` that is shown once."""
     message = wire.Webhook(
         webhook_id=webhook.id,
@@ -315,7 +315,7 @@ def webhook_document(webhook: Webhook, secret: str | None = None) -> dict[str, A
 
 
 def _save_validation(
-    database: Database, webhook_id: str, response: Response, idempotency: IdempotencyGuard
+    database: Database, webhook_id: str, response: SubscriberResponse, idempotency: IdempotentRequest
 ) -> wire.WebhookValidation:
     now = clock.now()
     with database.write() as connection:

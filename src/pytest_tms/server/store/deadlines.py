@@ -54,7 +54,7 @@ def record_report(
     )
     if runner is not None:
         query = query.where(or_(_SHARD.runner.is_(None), _SHARD.runner == runner))
-    connection.execute(query.values(silent_at=until, heard_at=now))
+    connection.execute(query.values(silent_at=until, last_reported_at=now))
 
 
 def progress_due(connection: Connection, before: int) -> list[str]:

@@ -38,13 +38,13 @@ class Candidate(NamedTuple):
 class Part(NamedTuple):
     """The rows of one table that belong to an execution.
 
-    ``owner`` is the column that names the execution by its ``identity``; rows are deleted by ranges of
-    ``key``.
+    ``owner`` is the column with the value of the execution's ``execution_column``; rows are deleted by ranges
+    of ``key``.
     """
 
     table: Table
     owner: str
-    identity: str
+    execution_column: str
     key: str
 
 
@@ -58,7 +58,7 @@ PARTS = (
     Part(tables.artifacts, "execution_id", "id", "sha256"),
     Part(tables.runners, "execution_id", "id", "runner"),
     Part(tables.shards, "execution_id", "id", "shard_id"),
-    Part(tables.answers, "owner", "token_hash", "key"),
+    Part(tables.idempotent_responses, "token_hash", "token_hash", "key"),
 )
 """All that belongs to an execution, in the order of deletion; its own row is deleted after them."""
 
@@ -91,7 +91,7 @@ def marked(connection: Connection, limit: int) -> list[Deleted]:
 def next_keys(connection: Connection, part: Part, execution: Deleted, after: Any, limit: int) -> list[Any]:
     """Return the next keys of a part of an execution, in order; ``after`` is None at the beginning."""
     columns = part.table.c
-    query = select(columns[part.key]).where(columns[part.owner] == getattr(execution, part.identity))
+    query = select(columns[part.key]).where(columns[part.owner] == getattr(execution, part.execution_column))
     if after is not None:
         query = query.where(columns[part.key] > after)
     return list(connection.scalars(query.order_by(columns[part.key]).limit(limit)))
@@ -102,7 +102,8 @@ def delete_range(connection: Connection, part: Part, execution: Deleted, first: 
     columns = part.table.c
     connection.execute(
         delete(part.table).where(
-            columns[part.owner] == getattr(execution, part.identity), columns[part.key].between(first, last)
+            columns[part.owner] == getattr(execution, part.execution_column),
+            columns[part.key].between(first, last),
         )
     )
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, func, insert, select, update
 
 from pytest_tms.errors import NotFound
-from pytest_tms.server.domain.delivery_policy import RETENTION, Decision, Webhook, after_attempts
+from pytest_tms.server.domain.delivery_policy import RETENTION, Decision, Subscription, after_attempts
 from pytest_tms.server.store import tables, webhooks
 
 PENDING = tables.constant("pending")
@@ -181,7 +181,7 @@ def _postpone(connection: Connection, retried: Outcome) -> None:
 
 
 def _save_webhooks(
-    connection: Connection, locked: Mapping[str, Webhook], outcomes: Sequence[Outcome], now: int
+    connection: Connection, locked: Mapping[str, Subscription], outcomes: Sequence[Outcome], now: int
 ) -> None:
     """Update the webhooks of these outcomes; fail the pending deliveries of a disabled webhook."""
     for webhook_id, webhook in locked.items():

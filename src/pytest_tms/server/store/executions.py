@@ -158,7 +158,7 @@ def set_in_flight(
 def newest_attempt(connection: Connection, execution_id: str) -> int | None:
     """Return the largest number of a CI attempt that a runner of an execution sent."""
     table = tables.shards.c
-    query = select(func.max(table.declared)).where(table.execution_id == execution_id)
+    query = select(func.max(table.ci_attempt)).where(table.execution_id == execution_id)
     number: int | None = connection.scalar(query)
     return number
 
@@ -269,12 +269,12 @@ _PLAIN_SHARD = (
     "started_at",
     "ended_at",
     "duration",
-    "spent",
+    "tests_duration",
     "silent_at",
-    "heard_at",
+    "last_reported_at",
     "runner",
     "attempt",
-    "declared",
+    "ci_attempt",
     "done",
     "collected",
     "not_run",

@@ -12,34 +12,40 @@ from pytest_tms.server.store import tables
 
 RETENTION = 24 * 3_600_000
 """Milliseconds for which a response is stored (docs/protocol.md)."""
-CLAIM_TIMEOUT = 60_000
-"""Milliseconds after which a claim without a response is considered that of a process that crashed."""
+RESERVATION_TIMEOUT = 60_000
+"""Milliseconds after which a reservation without a response is considered that of a process that crashed."""
 LOCK_NOT_AVAILABLE = "55P03"
 """PostgreSQL's error code for a lock timeout."""
 
 
-def claim(connection: Connection, owner: str, key: str, request: str, now: int) -> tuple[str, str] | None:
-    """Claim a key for a request, or return the (request, response) that is stored under it.
+def reserve(
+    connection: Connection, token_hash: str, key: str, request_hash: str, now: int
+) -> tuple[str, str] | None:
+    """Reserve a key for a request, or return the (request hash, response) that is stored under it.
 
-    ``request`` is a hash of path and body. If another transaction claims the key, this waits for its end.
+    ``request_hash`` is that of path and body. If another transaction reserves the key, this waits for it.
 
     Raises:
-        InFlight: The wait took too long, or another request has claimed the key and has no response yet.
+        InFlight: The wait took too long, or another request has reserved the key and has no response yet.
     """
-    table = tables.answers
-    is_own = (table.c.owner == owner, table.c.key == key)
+    table = tables.idempotent_responses
+    is_own = (table.c.token_hash == token_hash, table.c.key == key)
     try:
         with connection.begin_nested():
             connection.execute(
-                insert(table).values(owner=owner, key=key, request=request, answer="", created_at=now)
+                insert(table).values(
+                    token_hash=token_hash, key=key, request_hash=request_hash, response="", created_at=now
+                )
             )
     except IntegrityError:
         row = connection.execute(select(table).where(*is_own)).one_or_none()
-        if row is not None and row.answer and row.created_at >= now - RETENTION:
-            return row.request, row.answer
-        is_abandoned = and_(table.c.answer == "", table.c.created_at < now - CLAIM_TIMEOUT)
+        if row is not None and row.response and row.created_at >= now - RETENTION:
+            return row.request_hash, row.response
+        is_abandoned = and_(table.c.response == "", table.c.created_at < now - RESERVATION_TIMEOUT)
         again = update(table).where(*is_own, or_(is_abandoned, table.c.created_at < now - RETENTION))
-        if not connection.execute(again.values(request=request, answer="", created_at=now)).rowcount:
+        if not connection.execute(
+            again.values(request_hash=request_hash, response="", created_at=now)
+        ).rowcount:
             raise InFlight(retry_after=1) from None
     except OperationalError as error:
         if getattr(error.orig, "sqlstate", "") != LOCK_NOT_AVAILABLE:
@@ -48,36 +54,42 @@ def claim(connection: Connection, owner: str, key: str, request: str, now: int) 
     return None
 
 
-def free(connection: Connection, owner: str, key: str) -> None:
-    """Delete a claim that has no response, after its request failed."""
-    table = tables.answers
-    connection.execute(delete(table).where(table.c.owner == owner, table.c.key == key, table.c.answer == ""))
+def release(connection: Connection, token_hash: str, key: str) -> None:
+    """Delete a reservation that has no response, after its request failed."""
+    table = tables.idempotent_responses
+    connection.execute(
+        delete(table).where(table.c.token_hash == token_hash, table.c.key == key, table.c.response == "")
+    )
 
 
-def is_known(connection: Connection, owner: str, key: str, now: int) -> bool:
+def is_known(connection: Connection, token_hash: str, key: str, now: int) -> bool:
     """Return whether a response is stored under a key and has not expired."""
-    table = tables.answers
-    is_own = (table.c.owner == owner, table.c.key == key)
-    found = select(table.c.key).where(*is_own, table.c.answer != "", table.c.created_at >= now - RETENTION)
+    table = tables.idempotent_responses
+    is_own = (table.c.token_hash == token_hash, table.c.key == key)
+    found = select(table.c.key).where(*is_own, table.c.response != "", table.c.created_at >= now - RETENTION)
     return connection.execute(found).one_or_none() is not None
 
 
-def keep(connection: Connection, owner: str, key: str, answer: str) -> None:
-    """Store the response of a claimed key."""
-    table = tables.answers
-    connection.execute(update(table).where(table.c.owner == owner, table.c.key == key).values(answer=answer))
+def keep(connection: Connection, token_hash: str, key: str, response: str) -> None:
+    """Store the response of a reserved key."""
+    table = tables.idempotent_responses
+    connection.execute(
+        update(table).where(table.c.token_hash == token_hash, table.c.key == key).values(response=response)
+    )
 
 
 def expired(connection: Connection, now: int, limit: int) -> list[tuple[str, str]]:
-    """Return (owner, key) of at most ``limit`` keys whose responses have expired."""
-    table = tables.answers.c
+    """Return (token_hash, key) of at most ``limit`` keys whose responses have expired."""
+    table = tables.idempotent_responses.c
     # A range with two ends: of one with a single end, PostgreSQL without statistics expects a third of all.
-    query = select(table.owner, table.key).where(table.created_at.between(0, now - RETENTION - 1))
-    return [(row.owner, row.key) for row in connection.execute(query.order_by(table.created_at).limit(limit))]
+    query = select(table.token_hash, table.key).where(table.created_at.between(0, now - RETENTION - 1))
+    return [
+        (row.token_hash, row.key) for row in connection.execute(query.order_by(table.created_at).limit(limit))
+    ]
 
 
 def delete_expired(connection: Connection, keys: Sequence[tuple[str, str]], now: int) -> None:
-    """Delete these keys, except those that were claimed again."""
-    table = tables.answers
-    is_selected = tuple_(table.c.owner, table.c.key).in_(keys)
+    """Delete these keys, except those that were reserved again."""
+    table = tables.idempotent_responses
+    is_selected = tuple_(table.c.token_hash, table.c.key).in_(keys)
     connection.execute(delete(table).where(is_selected, table.c.created_at < now - RETENTION))

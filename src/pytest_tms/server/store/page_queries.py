@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, and_, case, func, select
 
 from pytest_tms import wire
 from pytest_tms.server.domain.executions import Shard
-from pytest_tms.server.domain.page_details import MAX_NAME, Details, Files, files, shorten
+from pytest_tms.server.domain.page_details import MAX_NAME, Details, Files, files, truncate
 from pytest_tms.server.store import executions, tables
 from pytest_tms.server.store.results import has_status
 
@@ -149,7 +149,7 @@ def _tests(execution_id: str) -> Select[Any]:
 def _shown(columns: Any, details: Details) -> ShownTest:
     return ShownTest(
         **{name: columns[name] for name in ("id", "shard_id", "duration", "retries", "error")},
-        title=shorten(columns["title"], MAX_NAME, columns["title_length"]),
-        file=shorten(columns["file"], MAX_NAME, columns["file_length"]),
+        title=truncate(columns["title"], MAX_NAME, columns["title_length"]),
+        file=truncate(columns["file"], MAX_NAME, columns["file_length"]),
         details=details,
     )

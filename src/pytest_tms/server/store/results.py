@@ -21,7 +21,7 @@ from pytest_tms.server.domain.attempts_of_tests import Merged, ResultVerdict, St
 from pytest_tms.server.domain.executions import Execution
 from pytest_tms.server.domain.result_rows import ResultRow
 from pytest_tms.server.store import bulk, result_documents, tables, test_registry
-from pytest_tms.server.store.test_registry import Names
+from pytest_tms.server.store.test_registry import TestIdentity
 
 STATUSES: tuple[wire.TestStatus, ...] = ("passed", "failed", "skipped")
 """The statuses of results; their positions are stored."""
@@ -69,7 +69,7 @@ def put(
     """
     if not rows:
         return Change(counts.NONE, 0)
-    names = [Names(row.test_key, row.title, row.file) for row in rows]
+    names = [TestIdentity(row.test_key, row.title, row.file) for row in rows]
     ids = test_registry.identify(connection, execution.project_id, names, now)
     digests = [_digest(row.document) for row in rows]
     earlier = {} if is_first else _stored(connection, execution.number, shard_id, ids)
@@ -142,7 +142,7 @@ def has_status(status: str) -> list[ColumnElement[bool]]:
     return [column == number, column != tables.constant(0)] if number else [column == number]
 
 
-def time_spent(connection: Connection, execution: Execution, shard_id: str) -> int:
+def tests_duration(connection: Connection, execution: Execution, shard_id: str) -> int:
     """Return the sum of the durations of a shard's results, in milliseconds."""
     table = tables.results.c
     query = select(func.sum(table.duration)).where(

@@ -157,12 +157,12 @@ shards = Table(
     Column("given", Text),  # the latest counts that its runner gave
     Column("metadata", Text, nullable=False, server_default="{}"),
     Column("silent_at", BigInteger),  # when it is lost unless it reports; NULL without live reports
-    Column("heard_at", BigInteger),  # when its runner last reported
+    Column("last_reported_at", BigInteger),  # when its runner last reported
     Column("runner", Text),  # the runner that runs it now
     Column("attempt", Integer, nullable=False, server_default="1"),
-    Column("declared", Integer),  # the number of the CI attempt
+    Column("ci_attempt", Integer),  # the number that its CI system gives to the attempt
     Column("done", BigInteger, nullable=False, server_default="0"),  # tests of this attempt
-    Column("spent", BigInteger),  # the sum of their durations, if no time is known otherwise
+    Column("tests_duration", BigInteger),  # the sum of their durations, if no time is known otherwise
     Column("collected", BigInteger),
     Column("not_run", BigInteger),
     Column("not_run_reason", Text),
@@ -331,15 +331,15 @@ events = Table(
     Index("ix_events_execution_id", "execution_id", "id"),  # the logs page
 )
 
-answers = Table(
-    "answers",
+idempotent_responses = Table(
+    "idempotent_responses",
     metadata,
-    Column("owner", String(64), primary_key=True),  # the hash of the token of the request
+    Column("token_hash", String(64), primary_key=True),  # of the request
     Column("key", Text, primary_key=True),
-    Column("request", String(32), nullable=False),  # a hash of path and body
-    Column("answer", Text, nullable=False),
+    Column("request_hash", String(32), nullable=False),  # of path and body
+    Column("response", Text, nullable=False),  # empty while the request is in progress
     Column("created_at", BigInteger, nullable=False),
-    Index("ix_answers_created_at", "created_at"),  # deletion of expired keys
+    Index("ix_idempotent_responses_created_at", "created_at"),  # deletion of expired keys
 )
 
 webhooks = Table(

@@ -20,7 +20,7 @@ UNSEEN = 7 * 24 * 3_600_000
 """Milliseconds for which a test without results is kept, so that none is deleted while it is being used."""
 
 
-class Names(NamedTuple):
+class TestIdentity(NamedTuple):
     """How a result names its test: its key over all runs, its title and its file."""
 
     key: str
@@ -28,7 +28,7 @@ class Names(NamedTuple):
     file: str
 
 
-def identify(connection: Connection, project_id: int, names: Sequence[Names], now: int) -> list[int]:
+def identify(connection: Connection, project_id: int, names: Sequence[TestIdentity], now: int) -> list[int]:
     """Return the id of each test, and add those that the project does not have; ``now`` is when they ran."""
     hashes = [blake2b(each.key.encode(), digest_size=16).digest() for each in names]
     known = _find(connection, project_id, hashes)
@@ -78,7 +78,9 @@ def _hold(
     return _find(connection, project_id, [hashed for _, hashed in unseen])
 
 
-def _add(connection: Connection, project_id: int, new: dict[bytes, tuple[Names, int]], now: int) -> None:
+def _add(
+    connection: Connection, project_id: int, new: dict[bytes, tuple[TestIdentity, int]], now: int
+) -> None:
     """Add tests. Another execution may add the same ones meanwhile, so all wait in the same order."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     connection.execute(
@@ -99,7 +101,7 @@ def _add(connection: Connection, project_id: int, new: dict[bytes, tuple[Names, 
     )
 
 
-def _update(connection: Connection, changed: Sequence[tuple[int, Names]], now: int) -> None:
+def _update(connection: Connection, changed: Sequence[tuple[int, TestIdentity]], now: int) -> None:
     table = tables.tests.c
     connection.execute(
         update(tables.tests)
@@ -123,5 +125,5 @@ def _update(connection: Connection, changed: Sequence[tuple[int, Names]], now: i
     )
 
 
-def _names_hash(names: Names) -> int:
+def _names_hash(names: TestIdentity) -> int:
     return zlib.crc32(f"{names.title}\0{names.file}".encode())

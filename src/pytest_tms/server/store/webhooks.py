@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, Select, and_, delete, exists, func, inse
 
 from pytest_tms import wire
 from pytest_tms.errors import NotFound
-from pytest_tms.server.domain.delivery_policy import Webhook
+from pytest_tms.server.domain.delivery_policy import Subscription
 from pytest_tms.server.store import tables
 from pytest_tms.server.store.results import has_status
 
@@ -26,12 +26,12 @@ MAX_CLAIMED = 100
 _HOOK = tables.webhooks.c
 
 
-def add(connection: Connection, webhook: Webhook) -> None:
+def add(connection: Connection, webhook: Subscription) -> None:
     """Insert a webhook."""
     connection.execute(insert(tables.webhooks).values(id=webhook.id, **_columns(webhook)))
 
 
-def get(connection: Connection, webhook_id: str) -> Webhook:
+def get(connection: Connection, webhook_id: str) -> Subscription:
     """Return the webhook with this id.
 
     Raises:
@@ -40,7 +40,7 @@ def get(connection: Connection, webhook_id: str) -> Webhook:
     return _one(connection, select(tables.webhooks), webhook_id)
 
 
-def lock(connection: Connection, webhook_id: str) -> Webhook:
+def lock(connection: Connection, webhook_id: str) -> Subscription:
     """Return the webhook with this id, locked until the transaction ends.
 
     Raises:
@@ -49,7 +49,7 @@ def lock(connection: Connection, webhook_id: str) -> Webhook:
     return _one(connection, select(tables.webhooks).with_for_update(key_share=True), webhook_id)
 
 
-def save(connection: Connection, webhook: Webhook) -> None:
+def save(connection: Connection, webhook: Subscription) -> None:
     """Update a locked webhook."""
     connection.execute(update(tables.webhooks).where(_HOOK.id == webhook.id).values(**_columns(webhook)))
 
@@ -64,19 +64,19 @@ def remove(connection: Connection, webhook_id: str) -> None:
     connection.execute(delete(tables.webhooks).where(_HOOK.id == webhook_id))
 
 
-def every(connection: Connection, *, after: str = "", limit: int | None = None) -> list[Webhook]:
+def every(connection: Connection, *, after: str = "", limit: int | None = None) -> list[Subscription]:
     """Return the webhooks whose id is greater than ``after``, the oldest first."""
     query = select(tables.webhooks).where(_HOOK.id > after).order_by(_HOOK.id).limit(limit)
     return _webhooks(connection, query)
 
 
-def lock_enabled(connection: Connection) -> list[Webhook]:
+def lock_enabled(connection: Connection) -> list[Subscription]:
     """Return all webhooks but the disabled ones. None can be deleted until the transaction ends."""
     query = select(tables.webhooks).where(_HOOK.status != "disabled").order_by(_HOOK.id)
     return _webhooks(connection, query.with_for_update(read=True, key_share=True))
 
 
-def lock_all(connection: Connection) -> list[Webhook]:
+def lock_all(connection: Connection) -> list[Subscription]:
     """Return all webhooks, locked until the transaction ends."""
     query = select(tables.webhooks).order_by(_HOOK.id).with_for_update(key_share=True)
     return _webhooks(connection, query)
@@ -129,7 +129,7 @@ def claimable(connection: Connection, now: int) -> list[str]:
     return list(connection.scalars(_claimable(now)))
 
 
-def claim(connection: Connection, owner: str, now: int, until: int) -> None:
+def take_leases(connection: Connection, owner: str, now: int, until: int) -> None:
     """Lease the claimable webhooks to ``owner`` until ``until``, except those that are locked."""
     unlocked = _claimable(now).with_for_update(skip_locked=True, key_share=True, of=tables.webhooks)
     found = list(connection.scalars(unlocked))
@@ -138,7 +138,7 @@ def claim(connection: Connection, owner: str, now: int, until: int) -> None:
     )
 
 
-def lock_leased(connection: Connection, owner: str, webhook_ids: Collection[str]) -> dict[str, Webhook]:
+def lock_leased(connection: Connection, owner: str, webhook_ids: Collection[str]) -> dict[str, Subscription]:
     """Lock the webhooks that ``owner`` leases and the given ones, and return the given ones by their id.
 
     Call it before any of their rows is written. Deleting a webhook locks it first and its deliveries second;
@@ -162,7 +162,7 @@ def release(connection: Connection, owner: str, webhook_ids: Collection[str]) ->
     connection.execute(update(tables.webhooks).where(is_own).values(leased_until=0))
 
 
-def leased(connection: Connection, owner: str, now: int) -> list[Webhook]:
+def leased(connection: Connection, owner: str, now: int) -> list[Subscription]:
     """Return the webhooks that ``owner`` leases."""
     query = select(tables.webhooks).where(_HOOK.leased_by == owner, _HOOK.leased_until > now)
     return _webhooks(connection, query)
@@ -182,7 +182,7 @@ def _claimable(now: int) -> Select[tuple[str]]:
 # Rows ---------------------------------------------------------------------------------------
 
 
-def _one(connection: Connection, query: Select[Any], webhook_id: str) -> Webhook:
+def _one(connection: Connection, query: Select[Any], webhook_id: str) -> Subscription:
     is_possible = "\x00" not in webhook_id  # PostgreSQL refuses NUL in the value of a condition, too
     row = connection.execute(query.where(_HOOK.id == webhook_id)).one_or_none() if is_possible else None
     if row is None:
@@ -190,7 +190,7 @@ def _one(connection: Connection, query: Select[Any], webhook_id: str) -> Webhook
     return _webhook(row)
 
 
-def _webhooks(connection: Connection, query: Select[Any]) -> list[Webhook]:
+def _webhooks(connection: Connection, query: Select[Any]) -> list[Subscription]:
     return [_webhook(row) for row in connection.execute(query)]
 
 
@@ -210,7 +210,7 @@ _PLAIN = (
 )
 
 
-def _columns(webhook: Webhook) -> dict[str, Any]:
+def _columns(webhook: Subscription) -> dict[str, Any]:
     return {
         **{name: getattr(webhook, name) for name in _PLAIN},
         **{
@@ -220,9 +220,9 @@ def _columns(webhook: Webhook) -> dict[str, Any]:
     }
 
 
-def _webhook(row: Row[Any]) -> Webhook:
+def _webhook(row: Row[Any]) -> Subscription:
     columns = row._mapping  # SQLAlchemy's public name for it
-    return Webhook(
+    return Subscription(
         id=columns["id"],
         **{name: columns[name] for name in _PLAIN},
         events=msgspec.json.decode(columns["events"], type=tuple[str, ...]),

@@ -2,7 +2,7 @@
 
 A process leases a webhook in the database, so that one process alone keeps the order and the rate of its
 deliveries. Sending runs on the event loop; SQL runs on one thread, one cycle at a time: record outcomes,
-renew and claim leases, read due deliveries. A cycle follows each commit of this process that wrote
+renew and take leases, read due deliveries. A cycle follows each commit of this process that wrote
 deliveries, each end of an attempt, and a poll interval, since other processes write deliveries too.
 """
 
@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from pytest_tms.errors import ApiError
-from pytest_tms.server.domain.delivery_policy import Decision, Response, Webhook, decide
+from pytest_tms.server.domain.delivery_policy import Decision, SubscriberResponse, Subscription, decide
 from pytest_tms.server.domain.egress import EgressPolicy
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import deliveries, webhooks
@@ -64,7 +64,7 @@ class Endpoint:
     ``resume_at`` are those of ``time.monotonic``.
     """
 
-    webhook: Webhook
+    webhook: Subscription
     sender: HttpSender
     credentials: Credentials
     starts: deque[float]
@@ -148,7 +148,7 @@ class DeliveryWorker:
                 await asyncio.sleep(IDLE_POLL_INTERVAL / 4)
 
     async def _cycle(self) -> None:
-        """Record outcomes, claim and renew leases, read due deliveries, and start to send them."""
+        """Record outcomes, take and renew leases, read due deliveries, and start to send them."""
         outcomes, self._outcomes = self._outcomes, []
         busy = {webhook_id: list(endpoint.busy) for webhook_id, endpoint in self._endpoints.items()}
         slots = {webhook_id: endpoint.free_slots for webhook_id, endpoint in self._endpoints.items()}
@@ -183,7 +183,7 @@ class DeliveryWorker:
 
     def _sql(
         self, outcomes: list[Outcome], busy: dict[str, list[str]], slots: dict[str, int]
-    ) -> dict[str, tuple[Webhook, Credentials, list[DueDelivery]]]:
+    ) -> dict[str, tuple[Subscription, Credentials, list[DueDelivery]]]:
         """Run the SQL of a cycle; return the leased webhooks with their credentials and due deliveries."""
         started = time.monotonic()
         now = _now()
@@ -196,7 +196,7 @@ class DeliveryWorker:
                 now, started = _now(), time.monotonic()
                 deliveries.record(connection, self._name, outcomes, now)
                 webhooks.renew(connection, self._name, now, now + round(LEASE * 1000))
-                webhooks.claim(connection, self._name, now, now + round(LEASE * 1000))
+                webhooks.take_leases(connection, self._name, now, now + round(LEASE * 1000))
             self._renewed_at = started
         found = {}
         undecryptable: list[str] = []
@@ -300,7 +300,9 @@ class DeliveryWorker:
             webhooks.release(connection, self._name, webhook_ids)
 
 
-def _outcome(webhook: Webhook, row: DueDelivery, response: Response, decision: Decision) -> Outcome:
+def _outcome(
+    webhook: Subscription, row: DueDelivery, response: SubscriberResponse, decision: Decision
+) -> Outcome:
     return Outcome(
         webhook_id=webhook.id,
         execution_id=row.execution_id,

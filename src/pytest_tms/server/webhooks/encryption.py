@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import filelock
 from sqlalchemy import Connection
 
-from pytest_tms.server.domain.delivery_policy import Webhook
+from pytest_tms.server.domain.delivery_policy import Subscription
 from pytest_tms.server.store import key_check, webhooks
 from pytest_tms.server.store.database import Database, lock_exclusively
 
@@ -68,7 +68,7 @@ class SecretEncryption:
                 "a secret cannot be decrypted: restore the key file, or the key in TMS_SERVER_KEYS"
             ) from None
 
-    def credentials(self, webhook: Webhook, now: int) -> Credentials:
+    def credentials(self, webhook: Subscription, now: int) -> Credentials:
         """Return the decrypted secrets and headers of a webhook. ``now`` is milliseconds since 1970.
 
         Raises:
@@ -88,7 +88,7 @@ class SecretEncryption:
         self._fernet()
         return [hmac.digest(key.encode(), purpose.encode(), "sha256") for key in self._keys()]
 
-    def reencrypt(self, webhook: Webhook) -> Webhook:
+    def reencrypt(self, webhook: Subscription) -> Subscription:
         """Return the webhook with its secrets encrypted with the newest key.
 
         Raises:

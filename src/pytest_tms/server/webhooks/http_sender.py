@@ -21,7 +21,7 @@ from types import MappingProxyType
 import h11
 
 from pytest_tms import signing
-from pytest_tms.server.domain.delivery_policy import Response
+from pytest_tms.server.domain.delivery_policy import SubscriberResponse
 from pytest_tms.server.domain.egress import SUBNETS_REMEDY, Address, EgressPolicy, Target
 
 TIMEOUT = 15.0
@@ -102,7 +102,7 @@ class HttpSender:
         message_id: str,
         body: bytes,
         custom_headers: Mapping[str, str] = MappingProxyType({}),
-    ) -> Response:
+    ) -> SubscriberResponse:
         """Send one delivery and return the response.
 
         ``secrets`` sign it, ``message_id`` is its id for receivers. No error of the endpoint or the network
@@ -110,8 +110,10 @@ class HttpSender:
         """
         started = time.monotonic()
 
-        def failed(reason: str, code: int = 0) -> Response:
-            return Response(code=code, milliseconds=round((time.monotonic() - started) * 1000), reason=reason)
+        def failed(reason: str, code: int = 0) -> SubscriberResponse:
+            return SubscriberResponse(
+                code=code, milliseconds=round((time.monotonic() - started) * 1000), reason=reason
+            )
 
         try:
             target = self._egress_policy.parse(url)
@@ -141,7 +143,7 @@ class HttpSender:
         if 300 <= code < 400:
             reason = f"it redirects ({code}); redirects are not followed"
         wait = _retry_after(response_headers.get(b"retry-after", b""))
-        return Response(code=code, milliseconds=milliseconds, reason=reason, retry_after=wait)
+        return SubscriberResponse(code=code, milliseconds=milliseconds, reason=reason, retry_after=wait)
 
     async def close(self) -> None:
         """Close the idle connections."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from pytest_tms import wire
-from pytest_tms.server.domain.delivery_policy import Response, Webhook
+from pytest_tms.server.domain.delivery_policy import SubscriberResponse, Subscription
 from pytest_tms.server.domain.egress import EgressPolicy
 from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.webhooks.encryption import Credentials
@@ -22,7 +22,7 @@ class TestPayloads:
         self._egress_policy = egress_policy
         self._resolver = NameResolver(RESOLVER_THREADS, "tms-test-payload-resolver")
 
-    async def send(self, webhook: Webhook, credentials: Credentials) -> Response:
+    async def send(self, webhook: Subscription, credentials: Credentials) -> SubscriberResponse:
         """Send a test payload and return the response of the endpoint."""
         payload = {
             "event": "webhook.test",

@@ -52,8 +52,8 @@ def test_a_text_with_a_wrong_character_is_not_well_formed() -> None:
 
 def test_a_caller_without_access_to_an_environment_is_told_which_it_has() -> None:
     caller = Caller(id="anyone", address="192.0.2.1").with_token(token())
-    caller.check_reach(["dev"])
+    caller.require_access(["dev"])
     for environments in (["staging"], ["dev", "staging"], None):
         with pytest.raises(Forbidden, match="bound to dev"):
-            caller.check_reach(environments)
-    assert Caller(id="exec_1").reaches(["staging"])
+            caller.require_access(environments)
+    assert Caller(id="exec_1").has_access_to(["staging"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_tms.server.domain.delivery_policy import Decision, Webhook, after_attempts
+from pytest_tms.server.domain.delivery_policy import Decision, Subscription, after_attempts
 
-WEBHOOK = Webhook(id="wh_1", url="https://example.com/", events=(), secret="s", created_at=1)
+WEBHOOK = Subscription(id="wh_1", url="https://example.com/", events=(), secret="s", created_at=1)
 DELIVERED = Decision(status="delivered", due_at=5)
 RETRY = Decision(status="pending", due_at=50)
 FAILED = Decision(status="failed", due_at=5)

@@ -112,7 +112,7 @@ def test_a_shard_stays_ended_unless_it_was_only_lost_and_a_cancelled_one_cancell
 ) -> None:
     for report in reports:
         after = states.shard_after(state, report)
-        assert after in states.FINISHED or state not in states.KNOWN_ENDS
+        assert after in states.FINISHED or state not in states.REPORTED_ENDS
         assert after == "cancelled" or state != "cancelled"
         assert states.shard_after(after, report) == after
         state = after

@@ -1,4 +1,4 @@
-"""Claims: the shard, and the attempt of it, that a message belongs to."""
+"""Assignment of shards: the shard, and the attempt of it, that a message belongs to."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ MAX_NAME = 190
 class Origin:
     """The sender of a message, and the shard that it names.
 
-    ``runner`` is None for clients without the capability ``attempts``; ``declared`` is the number of the CI
-    attempt. A message that does not ``claim`` its shard does not change one that another runner has.
-    ``begins_anew`` decides whether a message without a runner begins another attempt of a shard.
+    ``runner`` is None for clients without the capability ``attempts``; ``ci_attempt`` is the number of the CI
+    attempt. A message that does not take its shard does not change one that another runner has.
+    ``starts_new_attempt`` decides whether a message without a runner begins another attempt of a shard.
     ``begins_late`` is whether a new shard may re-open an execution with a run key that has ended.
     """
 
     shard_id: str
     runner: str | None = None
-    declared: int | None = None
-    claims: bool = True
-    begins_anew: Callable[[Shard], bool] = lambda _: False
+    ci_attempt: int | None = None
+    takes_shard: bool = True
+    starts_new_attempt: Callable[[Shard], bool] = lambda _: False
     begins_late: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
+class ShardAssignment:
     """The shard of a message, before and after it was assigned to the sender.
 
     ``attempt`` is that of the message; if ``is_current`` is false, it is not the shard's current attempt, and
@@ -55,7 +55,9 @@ class Claim:
         return self.is_current and self.before is not None and self.before.attempt < self.attempt
 
 
-def claim(connection: Connection, execution: Execution, origin: Origin, now: int, silence: int) -> Claim:
+def assign_shard(
+    connection: Connection, execution: Execution, origin: Origin, now: int, silence: int
+) -> ShardAssignment:
     """Return the shard of a message for a locked execution, and store a new assignment.
 
     ``silence`` is the milliseconds after which a runner that reports nothing is not alive.
@@ -67,14 +69,16 @@ def claim(connection: Connection, execution: Execution, origin: Origin, now: int
         shard = executions.get_shard(connection, execution.id, found.shard_id)
         if shard is not None:
             is_current = shard.runner == origin.runner
-            after = replace(shard, declared=origin.declared) if is_current and origin.declared else shard
-            return Claim(
+            after = (
+                replace(shard, ci_attempt=origin.ci_attempt) if is_current and origin.ci_attempt else shard
+            )
+            return ShardAssignment(
                 execution=execution, before=shard, shard=after, attempt=found.attempt, is_current=is_current
             )
     before = executions.get_shard(connection, execution.id, origin.shard_id)
-    if not origin.claims:
+    if not origin.takes_shard:
         shard = before or Shard(shard_id=origin.shard_id)
-        return Claim(
+        return ShardAssignment(
             execution=execution,
             before=before,
             shard=shard,
@@ -94,9 +98,9 @@ def _new(
     before: Shard | None,
     now: int,
     silence: int,
-) -> Claim:
+) -> ShardAssignment:
     shard_id = origin.shard_id
-    kind = attempts.claim(before, origin.declared, now, silence)
+    kind = attempts.assignment_kind(before, origin.ci_attempt, now, silence)
     if kind == "separate":
         shard_id, before = _separate(connection, execution.id, origin)
         kind = "own" if before is None else "next"
@@ -105,35 +109,35 @@ def _new(
     if kind == "late" and before is not None:
         results.insert_before(connection, execution, shard_id, before.attempt)
         after = replace(before, attempt=before.attempt + 1)
-        return Claim(
+        return ShardAssignment(
             execution=execution, before=before, shard=after, attempt=before.attempt, is_current=False
         )
     if kind == "next" and before is not None:
-        after = before.next_attempt(origin.runner, origin.declared)
-        return Claim(
-            execution=_reopened(execution, origin.declared, before.declared),
+        after = before.next_attempt(origin.runner, origin.ci_attempt)
+        return ShardAssignment(
+            execution=_reopened(execution, origin.ci_attempt, before.ci_attempt),
             before=before,
             shard=after,
             attempt=after.attempt,
         )
     if execution.status in states.ENDED:
         newest = executions.newest_attempt(connection, execution.id)
-        is_rerun = (origin.declared or 1) > (newest or 1)  # which also runs shards that never began
+        is_rerun = (origin.ci_attempt or 1) > (newest or 1)  # which also runs shards that never began
         if is_rerun or _joins_late(execution, origin):
-            execution = _reopened(execution, origin.declared, newest)
-    after = replace(before or Shard(shard_id=shard_id), runner=origin.runner, declared=origin.declared)
-    return Claim(execution=execution, before=before, shard=after, attempt=after.attempt)
+            execution = _reopened(execution, origin.ci_attempt, newest)
+    after = replace(before or Shard(shard_id=shard_id), runner=origin.runner, ci_attempt=origin.ci_attempt)
+    return ShardAssignment(execution=execution, before=before, shard=after, attempt=after.attempt)
 
 
-def _without_runner(connection: Connection, execution: Execution, origin: Origin) -> Claim:
+def _without_runner(connection: Connection, execution: Execution, origin: Origin) -> ShardAssignment:
     before = executions.get_shard(connection, execution.id, origin.shard_id)
     shard = before or Shard(shard_id=origin.shard_id)
-    if before is not None and origin.begins_anew(before):
+    if before is not None and origin.starts_new_attempt(before):
         shard = before.next_attempt(None, None)
-        execution = _reopened(execution, None, before.declared)
+        execution = _reopened(execution, None, before.ci_attempt)
     elif (before is None or before.is_untouched) and _joins_late(execution, origin):
         execution = _reopened(execution, None, None)
-    return Claim(execution=execution, before=before, shard=shard, attempt=shard.attempt)
+    return ShardAssignment(execution=execution, before=before, shard=shard, attempt=shard.attempt)
 
 
 def _joins_late(execution: Execution, origin: Origin) -> bool:
@@ -141,9 +145,9 @@ def _joins_late(execution: Execution, origin: Origin) -> bool:
     return execution.run_key is not None and origin.begins_late
 
 
-def _reopened(execution: Execution, declared: int | None, before: int | None) -> Execution:
+def _reopened(execution: Execution, ci_attempt: int | None, before: int | None) -> Execution:
     is_over = execution.status in states.ENDED
-    return execution.reopened() if is_over and execution.may_reopen(declared, before) else execution
+    return execution.reopened() if is_over and execution.may_reopen(ci_attempt, before) else execution
 
 
 def _separate(connection: Connection, execution_id: str, origin: Origin) -> tuple[str, Shard | None]:
@@ -153,7 +157,7 @@ def _separate(connection: Connection, execution_id: str, origin: Origin) -> tupl
         shard = executions.get_shard(connection, execution_id, name)
         if shard is None:
             return name, None
-        is_rerun = attempts.is_newer(origin.declared, shard.declared)
+        is_rerun = attempts.is_newer(origin.ci_attempt, shard.ci_attempt)
         if is_rerun and runners.was_given(connection, execution_id, origin.shard_id, name):
             return name, shard
     raise AssertionError  # count() does not end

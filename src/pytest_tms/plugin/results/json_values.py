@@ -21,13 +21,13 @@ MAX_INTEGER = 2**53
 """Whole numbers from here on are text: not every JSON reader keeps them exactly."""
 
 
-def plain(value: object, *, described: bool = True) -> Any:
+def json_value(value: object, *, described: bool = True) -> Any:
     """Return ``value`` as None, bool, number, text, list or dict.
 
     NaN, infinity and very large integers become their text. Of any other object its ``str()`` is kept, or,
     if not ``described``, only its type: a user's ``__repr__`` may be slow or huge.
     """
-    return _Plain(described).of(value, MAX_DEPTH)
+    return _JsonValue(described).of(value, MAX_DEPTH)
 
 
 def parameter(value: object) -> Any:
@@ -36,10 +36,10 @@ def parameter(value: object) -> Any:
         return clean(text_of(value), limit=MAX_PARAMETER)
     if isinstance(value, (list, tuple, dict)):
         return f"<{type(value).__name__}>"
-    return plain(value, described=False)
+    return json_value(value, described=False)
 
 
-class _Plain:
+class _JsonValue:
     def __init__(self, described: bool) -> None:
         self._described = described
         self._left = MAX_VALUES
