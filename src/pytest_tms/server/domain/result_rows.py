@@ -10,12 +10,19 @@ import msgspec
 from pytest_tms import wire
 from pytest_tms.server.domain import test_keys
 from pytest_tms.server.domain.column_values import without_nul
+from pytest_tms.server.domain.failure_causes import FailureCause, cause_of
 from pytest_tms.server.domain.page_details import details
 
 MAX_ERROR = 1000
 """Characters of an error that lists show."""
 MAX_WORD = 100
 """Characters of an outcome, or of a worker's name, that lists show."""
+MAX_NODE_ID = 2_000
+"""Characters of a node id that are kept."""
+MAX_OWNER = 200
+"""Characters of an owner that are kept."""
+MAX_TAGS = 50
+"""Tags of a test that are kept, each of ``MAX_WORD`` characters."""
 MAX_RETRIES = 2**31 - 1
 """The largest number of a column for small ones."""
 
@@ -24,7 +31,8 @@ class ResultRow(NamedTuple):
     """One result as it was sent.
 
     ``outcome`` is None if it says the same as ``status``. ``started_at`` is milliseconds since 1970.
-    ``document`` is its JSON text, ``shown`` the JSON text of what lists show of a failed test.
+    ``document`` is its JSON text, ``shown`` the JSON text of what lists show of a failed test. ``cause`` is
+    that of a failed test. ``node_id`` and ``owner`` are empty if they were not sent; ``tags`` is a JSON list.
     """
 
     test_key: str
@@ -39,6 +47,10 @@ class ResultRow(NamedTuple):
     error: str | None
     document: str
     shown: str | None
+    cause: FailureCause | None = None
+    node_id: str = ""
+    owner: str = ""
+    tags: str = "[]"
 
 
 def result_rows(tests: Sequence[wire.TestResult], documents: Sequence[str]) -> list[ResultRow]:
@@ -64,7 +76,15 @@ def result_row(key: str, test: wire.TestResult, document: str) -> ResultRow:
         None if test.error is None else without_nul(test.error[:MAX_ERROR]),
         document,
         msgspec.json.encode(details(test)).decode() if test.status == "failed" else None,
+        cause_of(test),
+        without_nul((test.node_id or "")[:MAX_NODE_ID]),
+        without_nul((test.owner or "").strip()[:MAX_OWNER]),
+        _tags(test.tags) if test.tags else "[]",
     )
+
+
+def _tags(tags: Sequence[str]) -> str:
+    return msgspec.json.encode([without_nul(tag[:MAX_WORD]) for tag in tags[:MAX_TAGS]]).decode()
 
 
 def _milliseconds(time: str | None) -> int | None:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import filelock
 from alembic import command
@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from pytest_tms.errors import ServiceUnavailable
-from pytest_tms.server.store import results_migration
+from pytest_tms.server.store import causes_migration, results_migration
 
 WRITES = "tms_writes"
 """Execution option of connections whose transactions write: SQLite locks the database at their start."""
@@ -30,6 +30,16 @@ WRITE_CACHE, READ_CACHE = 32_000, 2_000
 """KiB of SQLite's page cache in a transaction that writes, and in one that reads."""
 ADVISORY_LOCK = 0x746D73
 """The key of the PostgreSQL advisory lock of ``lock_exclusively``: "tms" in ASCII."""
+
+
+class _Step(Protocol):
+    """A part of a migration that runs in batches."""
+
+    def is_pending(self, connection: Connection, /) -> bool:
+        """Return whether anything is left."""
+
+    def move(self, connection: Connection, /) -> None:
+        """Do the next batch."""
 
 
 class Database:
@@ -108,24 +118,25 @@ class Database:
                 self._check_version(connection, ScriptDirectory.from_config(config))
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
-            self._move_results()
+            for step in (causes_migration, results_migration):
+                self._complete(step)
         except (SQLAlchemyError, CommandError) as error:
             reason = str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
             raise ValueError(
                 f"the database {self.describe()} cannot be used ({reason}): check --database-url"
             ) from error
 
-    def _move_results(self) -> None:
-        """Move results of an earlier version, in several transactions: an interrupted move can continue."""
-        while self._has_results_to_move():
+    def _complete(self, step: _Step) -> None:
+        """Complete a migration in several transactions: an interrupted one can continue."""
+        while self._is_pending(step):
             with self._writing.begin() as connection:
                 lock_exclusively(connection, timeout=False)
-                if results_migration.is_pending(connection):
-                    results_migration.move(connection)
+                if step.is_pending(connection):
+                    step.move(connection)
 
-    def _has_results_to_move(self) -> bool:
+    def _is_pending(self, step: _Step) -> bool:
         with self.engine.begin() as connection:
-            return results_migration.is_pending(connection)
+            return step.is_pending(connection)
 
     def _check_version(self, connection: Connection, script: ScriptDirectory) -> None:
         """Check that the revision of the schema is one of this version.

@@ -49,6 +49,7 @@ class Part(NamedTuple):
 
 
 PARTS = (
+    Part(tables.failure_causes, "execution", "number", "fingerprint"),
     Part(tables.result_details, "execution", "number", "sequence"),
     Part(tables.results, "execution", "number", "sequence"),
     Part(tables.result_documents, "execution", "number", "first"),

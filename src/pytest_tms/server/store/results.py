@@ -7,6 +7,7 @@ were sent in ``result_documents``. A result that is sent again replaces the one 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from itertools import count
@@ -19,8 +20,9 @@ from pytest_tms import wire
 from pytest_tms.server.domain import attempt_documents, counts
 from pytest_tms.server.domain.attempts_of_tests import Merged, ResultVerdict, StoredAttempt, merge
 from pytest_tms.server.domain.executions import Execution
+from pytest_tms.server.domain.failure_causes import FailureCause
 from pytest_tms.server.domain.result_rows import ResultRow
-from pytest_tms.server.store import bulk, result_documents, tables, test_registry
+from pytest_tms.server.store import bulk, failures, result_documents, series, tables, test_registry
 from pytest_tms.server.store.test_registry import TestIdentity
 
 STATUSES: tuple[wire.TestStatus, ...] = ("passed", "failed", "skipped")
@@ -69,7 +71,9 @@ def put(
     """
     if not rows:
         return Change(counts.NONE, 0)
-    names = [TestIdentity(row.test_key, row.title, row.file) for row in rows]
+    names = [
+        TestIdentity(row.test_key, row.title, row.file, row.node_id, row.owner, row.tags) for row in rows
+    ]
     ids = test_registry.identify(connection, execution.project_id, names, now)
     digests = [_digest(row.document) for row in rows]
     earlier = {} if is_first else _stored(connection, execution.number, shard_id, ids)
@@ -77,14 +81,14 @@ def put(
         merge(ResultVerdict(row.status, row.retries), attempt, digest, earlier.get(test_id, ()))
         for row, test_id, digest in zip(rows, ids, digests, strict=True)
     ]
-    if earlier:
-        _rewrite(connection, execution.number, merged)
+    removed = _rewrite(connection, execution.number, merged) if earlier else Counter[int]()
     new = [
         (row, test_id, digest, each)
         for row, test_id, digest, each in zip(rows, ids, digests, merged, strict=True)
         if each.is_stored
     ]
-    _insert(connection, execution, shard_id, attempt, new)
+    added = _insert(connection, execution, shard_id, attempt, new)
+    failures.count(connection, execution.number, execution.project_id, added, removed)
     before = _count(each.before for each in merged if each.before is not None)
     after = _count(each.after for each in merged)
     return Change(counts.change(before, after), sum(each.is_new for each in merged))
@@ -171,6 +175,7 @@ def has_submission(connection: Connection, submission: Submission) -> bool:
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _CODES = {status: number for number, status in enumerate(STATUSES)}
 _COLUMNS = tuple(column.name for column in tables.results.c)
+_DETAILS = tuple(column.name for column in tables.result_details.c)
 _STORED = (
     "SELECT test_id, sequence, attempt, is_superseded, digest, status, retries, failed_before FROM results "
     "WHERE execution = {} AND shard_id = {} AND test_id IN {}"
@@ -191,16 +196,17 @@ def _stored(
     return found
 
 
-def _rewrite(connection: Connection, execution: int, merged: Sequence[Merged]) -> None:
-    """Delete and mark the results that others replace or supersede."""
+def _rewrite(connection: Connection, execution: int, merged: Sequence[Merged]) -> Counter[int]:
+    """Delete and mark the results that others replace or supersede; return the causes that they had."""
     table = tables.results.c
     replaced = [each.replaced for each in merged if each.replaced is not None]
+    superseded = [each.superseded for each in merged if each.superseded is not None]
+    removed = failures.remove(connection, execution, [*replaced, *superseded])
     for statement in (
         "DELETE FROM results WHERE execution = {} AND sequence IN {}",
         "DELETE FROM result_details WHERE execution = {} AND sequence IN {}",
     ):
         bulk.execute(connection, statement, (execution,), replaced)
-    superseded = [each.superseded for each in merged if each.superseded is not None]
     statement = "UPDATE results SET is_superseded = true WHERE execution = {} AND sequence IN {}"
     bulk.execute(connection, statement, (execution,), superseded)
     marked = [each for each in merged if each.failed_before is not None]
@@ -211,6 +217,7 @@ def _rewrite(connection: Connection, execution: int, merged: Sequence[Merged]) -
             .values(failed_before=True, is_flaky=bindparam("flaky")),
             [{"number": each.failed_before, "flaky": each.after.is_flaky} for each in marked],
         )
+    return removed
 
 
 def _insert(
@@ -219,10 +226,11 @@ def _insert(
     shard_id: str,
     attempt: int,
     new: Sequence[tuple[ResultRow, int, int, Merged]],
-) -> None:
+) -> list[FailureCause]:
+    """Insert results; return the causes of those that are failed verdicts."""
     if not new:
-        return
-    first = _reserve(connection, execution, len(new))
+        return []
+    first, previous = _reserve(connection, execution, len(new))
     number = execution.number
     places = result_documents.put(connection, number, first, [row.document for row, *_ in new])
     rows = [
@@ -247,25 +255,44 @@ def _insert(
         for sequence, place, (row, test_id, digest, merged) in zip(count(first), places, new, strict=False)
     ]
     bulk.insert(connection, "results", _COLUMNS, rows)
-    details = [
-        (number, sequence, row.error, row.shown)
-        for sequence, (row, *_) in zip(count(first), new, strict=False)
-        if row.status != "passed"
+    failed = [
+        test_id for row, test_id, _, merged in new if row.cause is not None and not merged.is_superseded
     ]
-    bulk.insert(connection, "result_details", ("execution", "sequence", "error", "shown"), details)
+    streaks = failures.streaks(connection, execution, previous, failed)
+    details: list[tuple[Any, ...]] = []
+    added = []
+    for sequence, (row, test_id, _, merged) in zip(count(first), new, strict=False):
+        if row.status == "passed":
+            continue
+        if row.cause is None or merged.is_superseded:
+            details.append((number, sequence, row.error, row.shown, None, None, None))
+            continue
+        added.append(row.cause)
+        streak = streaks[test_id]
+        details.append((number, sequence, row.error, row.shown, row.cause.number, streak.since, streak.runs))
+    bulk.insert(connection, "result_details", _DETAILS, details)
+    return added
 
 
-def _reserve(connection: Connection, execution: Execution, number: int) -> int:
-    """Return the first of so many free numbers for results of an execution, which is locked."""
+def _reserve(connection: Connection, execution: Execution, number: int) -> tuple[int, int]:
+    """Return the first of so many free numbers for results of an execution, which is locked.
+
+    The second value is the number of the run that it is compared with, 0 if there is none.
+    """
     table = tables.executions.c
-    last = connection.scalar(
+    row = connection.execute(
         update(tables.executions)
         .where(table.id == execution.id)
         .values(results_stored=table.results_stored + number)
-        .returning(table.results_stored)
-    )
-    assert last is not None  # noqa: S101  # for the type checker: the execution is locked
-    return int(last) - number + 1
+        .returning(table.results_stored, table.previous)
+    ).one()
+    previous = row.previous
+    if previous is None:
+        previous = series.find_previous(connection, execution)
+        connection.execute(
+            update(tables.executions).where(table.id == execution.id).values(previous=previous)
+        )
+    return int(row.results_stored) - number + 1, int(previous)
 
 
 def _earlier(

@@ -102,6 +102,8 @@ executions = Table(
     Column("declared_shards", Text, nullable=False, server_default="[]"),  # by the jobs of the run key
     Column("joined_at", BigInteger),  # when the latest of these jobs joined
     Column("idle_since", BigInteger),  # set while it waits for shards that may still begin
+    # The number of the run that it is compared with, 0 if there is none; NULL before its first result.
+    Column("previous", BigInteger),
     Index("ix_executions_number", "number", unique=True),
     Index(  # lists: every filter is in it, so that rows that are left out are not read
         "ix_executions_list",
@@ -119,6 +121,15 @@ executions = Table(
         "search_text",
     ),
     _partial("ix_executions_deleted", "id", where="deleted_at IS NOT NULL"),  # left to be deleted
+    _partial(  # earlier and later runs of a suite, environment and branch
+        "ix_executions_series",
+        "project_id",
+        "test_suite",
+        "environment",
+        "branch",
+        "number",
+        where="results_stored > 0 AND deleted_at IS NULL",
+    ),
     _partial(  # the one execution of a run key
         "ix_executions_run_key",
         "run_key",
@@ -217,10 +228,16 @@ tests = Table(  # every test that a project ever ran, once
     Column("key", Text, nullable=False),
     Column("title", Text, nullable=False),  # as in the latest result, as is the file
     Column("file", Text, nullable=False),
-    Column("names_hash", BigInteger, nullable=False),  # of title and file, to see whether they have changed
+    Column("node_id", Text, nullable=False, server_default=""),  # empty if it was not sent, as is the owner
+    Column("owner", Text, nullable=False, server_default=""),
+    Column("tags", Text, nullable=False, server_default="[]"),  # a JSON list
+    Column("search_text", Text, nullable=False, server_default=""),  # see ``test_registry.search_text``
+    Column("names_hash", BigInteger, nullable=False),  # of these names, to see whether they have changed
     Column("first_seen", BigInteger, nullable=False),
     Column("last_seen", BigInteger, nullable=False),  # at most an hour before the latest result
     UniqueConstraint("project_id", "key_hash"),
+    Index("ix_tests_file", "project_id", text("substr(file, 1, 200)")),  # PostgreSQL limits an entry
+    _partial("ix_tests_owner", "project_id", "owner", "id", where="owner <> ''"),
 )
 
 results = Table(  # one attempt of a test in a shard; no foreign keys, since each row would look them up
@@ -249,9 +266,11 @@ results = Table(  # one attempt of a test in a shard; no foreign keys, since eac
         "execution",
         "status",
         "sequence",
+        "is_superseded",
         where="status <> 0",
     ),
-    _partial("ix_results_flaky", "execution", "sequence", where="is_flaky"),
+    _partial("ix_results_flaky", "execution", "sequence", "test_id", where="is_flaky"),
+    _partial("ix_results_outcome", "execution", "outcome", "sequence", where="outcome IS NOT NULL"),
     _partial(  # the slowest tests of an execution, see SLOW; most are faster
         "ix_results_duration",
         "execution",
@@ -267,7 +286,28 @@ result_details = Table(  # of a result that did not pass: what lists show, so th
     Column("execution", BigInteger, primary_key=True, autoincrement=False),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("error", Text),
-    Column("shown", Text),  # of a failed test
+    Column("shown", Text),  # of a failed test, as are the next: of a superseded result they are NULL
+    Column("cause", BigInteger),  # the fingerprint
+    # The number of the execution in which the test began to fail, NULL if there was none to compare with.
+    Column("failing_since", BigInteger),
+    Column("failing_runs", Integer),  # consecutive runs that failed, with this one
+    _partial("ix_result_details_cause", "execution", "cause", "sequence", where="cause IS NOT NULL"),
+    _partial("ix_result_details_new", "execution", "sequence", where="failing_since = execution"),
+    sqlite_with_rowid=False,
+)
+
+failure_causes = Table(  # of the verdicts of an execution, see ``domain.failure_causes``
+    "failure_causes",
+    metadata,
+    Column("execution", BigInteger, primary_key=True, autoincrement=False),
+    Column("fingerprint", BigInteger, primary_key=True, autoincrement=False),
+    Column("project_id", BigInteger, nullable=False),
+    Column("exception", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("failures", BigInteger, nullable=False),
+    Index("ix_failure_causes_largest", "execution", "failures", "fingerprint"),
+    Index("ix_failure_causes_history", "project_id", "fingerprint", "execution"),  # when it was first seen
     sqlite_with_rowid=False,
 )
 

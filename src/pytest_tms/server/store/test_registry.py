@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
+import msgspec
 from sqlalchemy import Connection, bindparam, update
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -20,12 +21,37 @@ UNSEEN = 7 * 24 * 3_600_000
 """Milliseconds for which a test without results is kept, so that none is deleted while it is being used."""
 
 
+MAX_SEARCHED = 2_000
+"""Characters of a title that are searched."""
+NO_TAGS = "[]"
+"""The tags of a test that has none."""
+
+
 class TestIdentity(NamedTuple):
-    """How a result names its test: its key over all runs, its title and its file."""
+    """How a result names its test: its key over all runs, and its names, which may change.
+
+    ``node_id`` and ``owner`` are empty if they were not sent, ``tags`` is a JSON list.
+    """
 
     key: str
     title: str
     file: str
+    node_id: str = ""
+    owner: str = ""
+    tags: str = NO_TAGS
+
+
+def search_text(names: TestIdentity) -> str:
+    """Return the text by which a test is found, in lower case: key, title, file, owner and tags, a line each.
+
+    What the key contains is not repeated.
+    """
+    key = names.key.lower()
+    others = [each for each in (names.title[:MAX_SEARCHED].lower(), names.file.lower()) if each not in key]
+    tags = msgspec.json.decode(names.tags, type=list[str]) if names.tags != NO_TAGS else []
+    return "\n".join(
+        each for each in (key, *others, *(each.lower() for each in (names.owner, *tags))) if each
+    )
 
 
 def identify(connection: Connection, project_id: int, names: Sequence[TestIdentity], now: int) -> list[int]:
@@ -90,8 +116,7 @@ def _add(
                 "project_id": project_id,
                 "key_hash": hashed,
                 "key": names.key,
-                "title": names.title,
-                "file": names.file,
+                **_columns(names),
                 "names_hash": names_hash,
                 "first_seen": now,
                 "last_seen": now,
@@ -107,16 +132,13 @@ def _update(connection: Connection, changed: Sequence[tuple[int, TestIdentity]],
         update(tables.tests)
         .where(table.id == bindparam("test_id"))
         .values(
-            title=bindparam("new_title"),
-            file=bindparam("new_file"),
-            names_hash=bindparam("new_names_hash"),
-            last_seen=bindparam("now"),
+            {table[name]: bindparam(f"new_{name}") for name in (*_NAMES, "names_hash")}
+            | {table.last_seen: bindparam("now")}
         ),
         [
             {
                 "test_id": test_id,
-                "new_title": names.title,
-                "new_file": names.file,
+                **{f"new_{name}": value for name, value in _columns(names).items()},
                 "new_names_hash": _names_hash(names),
                 "now": now,
             }
@@ -125,5 +147,13 @@ def _update(connection: Connection, changed: Sequence[tuple[int, TestIdentity]],
     )
 
 
+_NAMES = ("title", "file", "node_id", "owner", "tags", "search_text")
+
+
+def _columns(names: TestIdentity) -> dict[str, str]:
+    texts = (names.title, names.file, names.node_id, names.owner, names.tags, search_text(names))
+    return dict(zip(_NAMES, texts, strict=True))
+
+
 def _names_hash(names: TestIdentity) -> int:
-    return zlib.crc32(f"{names.title}\0{names.file}".encode())
+    return zlib.crc32("\0".join(names[1:]).encode())

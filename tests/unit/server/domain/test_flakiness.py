@@ -1,0 +1,49 @@
+"""Rates with their confidence, infrastructure failures, and the branches that a run is compared with."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_tms.server.domain.flakiness import is_infrastructure_failure, wilson
+from pytest_tms.server.domain.series import base_branches
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (3, 20, 0.0524, 0.3604), (10, 10, 0.7225, 1.0), (0, 0, 0.0, 1.0)],
+)
+def test_the_interval_is_that_of_wilson(successes: int, trials: int, low: float, high: float) -> None:
+    found = wilson(successes, trials)
+    assert found.low == pytest.approx(low, abs=0.0001)
+    assert found.high == pytest.approx(high, abs=0.0001)
+    assert found.of == trials
+
+
+@given(st.integers(0, 10_000), st.integers(0, 10_000))
+def test_the_rate_is_within_its_interval(one: int, other: int) -> None:
+    found = wilson(min(one, other), max(one, other))
+    assert 0 <= found.low <= found.rate <= found.high <= 1
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(2, 1), (-1, 1)])
+def test_impossible_counts_are_refused(successes: int, trials: int) -> None:
+    with pytest.raises(ValueError, match="successes"):
+        wilson(successes, trials)
+
+
+@pytest.mark.parametrize(
+    ("total", "failed", "expected"),
+    [(100, 80, True), (100, 79, False), (5, 4, True), (4, 4, False), (0, 0, False)],
+)
+def test_a_run_in_which_most_tests_fail_is_an_infrastructure_failure(
+    total: int, failed: int, expected: bool
+) -> None:
+    assert is_infrastructure_failure(total, failed) is expected
+
+
+def test_a_branch_is_compared_with_the_base_that_its_metadata_names() -> None:
+    assert base_branches({"baseBranch": " dev ", "defaultBranch": "main"}, "x") == ["dev", "main", "master"]
+    assert base_branches({"baseBranch": 3}, "main") == ["master"]
+    assert base_branches({}, "") == []
