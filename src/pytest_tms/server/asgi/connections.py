@@ -47,14 +47,16 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self._idle_since = self.loop.time()
         self._start_timer(HEAD_TIMEOUT)
+        # Closed connections stay in the set until the loop's next iteration, and many are made in one.
         if len(self.connections) > MAX_CONNECTIONS:
-            idle = [
-                (each._idle_since, number, each)
-                for number, each in enumerate(self.connections)
-                if isinstance(each, Connection) and each._idle_since is not None
+            opened = [
+                each
+                for each in self.connections
+                if isinstance(each, Connection) and not each.transport.is_closing()
             ]
-            if idle:
-                min(idle)[2]._close()
+            idle = [each for each in opened if each._idle_since is not None and each is not self]
+            if len(opened) > MAX_CONNECTIONS and idle:
+                min(idle, key=lambda each: each._idle_since or 0.0)._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timeout."""
