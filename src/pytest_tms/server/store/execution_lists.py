@@ -108,6 +108,14 @@ def find(
     return _read(connection, numbers[:limit]), following
 
 
+def by_number(connection: Connection, numbers: Collection[int]) -> dict[int, ListedExecution]:
+    """Return executions by their numbers, without those that do not exist or are being deleted."""
+    if not numbers:
+        return {}
+    query = _listed().where(_TABLE.number.in_(sorted(numbers)), _TABLE.deleted_at.is_(None))
+    return {row.number: _execution(row) for row in connection.execute(query)}
+
+
 def projects(connection: Connection, limit: int) -> list[str]:
     """Return the names of projects in alphabetical order."""
     name = tables.projects.c.name

@@ -253,7 +253,7 @@ def _causes(
     first_seen = select(func.min(earlier.c.execution)).where(
         earlier.c.project_id == table.project_id, earlier.c.fingerprint == table.fingerprint
     )
-    previous = _previous(connection, execution)
+    previous = series.previous(connection, execution)
     was_there = exists().where(earlier.c.execution == previous, earlier.c.fingerprint == table.fingerprint)
     query = (
         select(
@@ -293,8 +293,3 @@ def _failures(execution: int) -> list[ColumnElement[bool]]:
         table.status != tables.constant(0),
         table.is_superseded.is_(False),
     ]
-
-
-def _previous(connection: Connection, execution: int) -> int:
-    table = tables.executions.c
-    return int(connection.scalar(select(table.previous).where(table.number == execution)) or 0)

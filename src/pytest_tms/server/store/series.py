@@ -48,6 +48,11 @@ def up_to(connection: Connection, number: int, limit: int) -> list[int]:
     return _usable(connection, _runs(*row).where(_TABLE.number <= number), limit)
 
 
+def previous(connection: Connection, number: int) -> int:
+    """Return the number of the run that an execution is compared with, 0 if there is none."""
+    return int(connection.scalar(select(_TABLE.previous).where(_TABLE.number == number)) or 0)
+
+
 def is_infrastructure_failure() -> ColumnElement[bool]:
     """Return the condition that most tests of an execution failed."""
     return and_(

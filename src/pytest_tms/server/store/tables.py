@@ -275,6 +275,7 @@ results = Table(  # one attempt of a test in a shard; no foreign keys, since eac
         "ix_results_duration",
         "execution",
         "duration",
+        "sequence",
         where="duration >= 100",
     ),
     sqlite_with_rowid=False,  # stored in the order of the primary key

@@ -41,6 +41,8 @@ def upgrade() -> None:
     )
     op.drop_index("ix_results_flaky", "results")
     _partial("ix_results_flaky", "results", ["execution", "sequence", "test_id"], "is_flaky")
+    op.drop_index("ix_results_duration", "results")
+    _partial("ix_results_duration", "results", ["execution", "duration", "sequence"], "duration >= 100")
     _partial("ix_results_outcome", "results", ["execution", "outcome", "sequence"], "outcome IS NOT NULL")
     _extend_tests()
     op.add_column("executions", sa.Column("previous", sa.BigInteger()))

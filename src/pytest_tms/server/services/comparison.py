@@ -1,0 +1,155 @@
+"""Comparison of runs: what is new since the previous run of a suite, and the difference of any two runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from pytest_tms.server.domain.executions import Execution
+from pytest_tms.server.store import comparisons, execution_lists, series, test_history, test_lists
+from pytest_tms.server.store.execution_lists import ListedExecution
+from pytest_tms.server.store.test_history import RegisteredTest
+from pytest_tms.server.store.test_lists import ListedTest
+
+LISTED = 20
+"""Tests of each kind that a comparison lists unless its caller wants more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedTests:
+    """Tests that differ in one way: their number and the first of them.
+
+    ``is_complete`` is False if a run has more than the comparison reads; then the number is at least that.
+    """
+
+    count: int
+    tests: Sequence[ListedTest]
+    is_complete: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class SincePrevious:
+    """A run compared with the previous run of its suite, environment and branch.
+
+    ``is_base_branch`` is True if that is a run of the base branch, because its own branch has no earlier one.
+    Tests are those of this run, except that ``fixed`` tests passed in it and failed in the previous one.
+    Failures know since when they fail: see ``ListedTest.failing_since`` and ``first_runs``.
+    """
+
+    previous: ListedExecution
+    is_base_branch: bool
+    new_failures: ComparedTests
+    still_failing: ComparedTests
+    fixed: ComparedTests
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowerTest:
+    """A passed test that takes longer than before: over twice as long, and over a second (milliseconds)."""
+
+    test: RegisteredTest
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunComparison:
+    """The difference of two runs: from ``before`` to ``after``.
+
+    ``removed`` tests are only in the run before: they are listed with their results there.
+    """
+
+    before: ListedExecution
+    after: ListedExecution
+    newly_failing: ComparedTests
+    fixed: ComparedTests
+    still_failing: ComparedTests
+    added: ComparedTests
+    removed: ComparedTests
+    slower: Sequence[SlowerTest]
+    slower_count: int
+
+
+def since_previous(
+    connection: Connection, execution: Execution, *, limit: int = LISTED
+) -> SincePrevious | None:
+    """Compare a run with its previous one; return None if there is none or it has no results yet."""
+    number = series.previous(connection, execution.number)
+    found = execution_lists.by_number(connection, [number, execution.number])
+    if number not in found or execution.number not in found:
+        return None
+    failed = comparisons.failed(connection, execution.number)
+    new = set(comparisons.new_failures(connection, execution.number, comparisons.MAX_FAILURES))
+    is_complete = len(failed) < comparisons.MAX_FAILURES
+
+    def listed(sequences: Sequence[int]) -> ComparedTests:
+        return _listed(connection, execution.number, sequences, limit, is_complete)
+
+    return SincePrevious(
+        previous=found[number],
+        is_base_branch=found[number].branch != found[execution.number].branch,
+        new_failures=listed([each for each in failed.values() if each in new]),
+        still_failing=listed([each for each in failed.values() if each not in new]),
+        fixed=_fixed(connection, number, execution.number, limit),
+    )
+
+
+def first_runs(connection: Connection, tests: Sequence[ListedTest]) -> dict[int, ListedExecution]:
+    """Return the runs in which failures began, by the number in ``failing_since``: with commit and time."""
+    return execution_lists.by_number(connection, {each.failing_since for each in tests if each.failing_since})
+
+
+def compare(
+    connection: Connection, before: Execution, after: Execution, *, limit: int = LISTED
+) -> RunComparison:
+    """Compare two runs of one project, the later one with the earlier one."""
+    runs = execution_lists.by_number(connection, [before.number, after.number])
+    old, new = (comparisons.failed(connection, each.number) for each in (before, after))
+    is_complete = max(len(old), len(new)) < comparisons.MAX_FAILURES
+    then = comparisons.verdicts(connection, before.number, new)
+    failed_then = {test_id for test_id, (status, _) in then.items() if status == "failed"}
+    still = [sequence for test_id, sequence in new.items() if test_id in failed_then]
+    newly = [sequence for test_id, sequence in new.items() if test_id not in failed_then]
+    earlier, later = (comparisons.test_ids(connection, each.number) for each in (before, after))
+    slower = comparisons.slower(connection, before.number, after.number)
+    tests = test_history.get_tests(connection, [each.test_id for each in slower[:limit]])
+    by_id = {each.id: each for each in tests}
+    return RunComparison(
+        before=runs[before.number],
+        after=runs[after.number],
+        newly_failing=_listed(connection, after.number, newly, limit, is_complete),
+        still_failing=_listed(connection, after.number, still, limit, is_complete),
+        fixed=_fixed(connection, before.number, after.number, limit),
+        added=_only_in(connection, after.number, later - earlier, limit),
+        removed=_only_in(connection, before.number, earlier - later, limit),
+        slower=[
+            SlowerTest(test=by_id[each.test_id], before=each.before, after=each.after)
+            for each in slower[:limit]
+            if each.test_id in by_id
+        ],
+        slower_count=len(slower),
+    )
+
+
+def _fixed(connection: Connection, before: int, after: int, limit: int) -> ComparedTests:
+    """Return the tests that failed in the run before and passed in the run after."""
+    failed = comparisons.failed(connection, before)
+    now = comparisons.verdicts(connection, after, failed)
+    passed = [now[test_id][1] for test_id in failed if test_id in now and now[test_id][0] == "passed"]
+    return _listed(connection, after, passed, limit, len(failed) < comparisons.MAX_FAILURES)
+
+
+def _only_in(connection: Connection, execution: int, test_ids: set[int], limit: int) -> ComparedTests:
+    found = comparisons.verdicts(connection, execution, sorted(test_ids)[:limit])
+    sequences = [sequence for _, sequence in found.values()]
+    tests = test_lists.by_sequence(connection, execution, sorted(sequences))
+    return ComparedTests(count=len(test_ids), tests=tests)
+
+
+def _listed(
+    connection: Connection, execution: int, sequences: Sequence[int], limit: int, is_complete: bool
+) -> ComparedTests:
+    tests = test_lists.by_sequence(connection, execution, sequences[:limit])
+    return ComparedTests(count=len(sequences), tests=tests, is_complete=is_complete)
