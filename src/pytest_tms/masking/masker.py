@@ -32,6 +32,8 @@ KEPT = ENUMERATIONS | TIMES | IDS
 """Fields of messages whose strings are never masked."""
 NODE_IDS = frozenset(("nodeId", "node_id", "running", "notRunTests", "not_run_tests"))
 """Fields that hold the node id of a test, or a list of them: masked inside of the brackets alone."""
+SOURCE = frozenset(("path", "function"))
+"""Fields of ``frames``, which are source code: never masked."""
 FREE = frozenset(("metadata", "parameters", "properties"))
 """Objects with names of the user: each string in them is masked, also under a name of the protocol."""
 
@@ -110,6 +112,8 @@ class Masker:
         """Mask the field ``name`` of a message that is itself in the field ``parent``."""
         if name in FREE:
             return self._values(value)
+        if parent == "frames" and name in SOURCE:
+            return value if isinstance(value, str) else self._message(value, name)
         if name in KEPT:
             return value if isinstance(value, str) or name in IDS else self._message(value, name)
         if isinstance(value, list) and name in NODE_IDS:

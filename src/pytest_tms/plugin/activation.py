@@ -15,7 +15,7 @@ from pytest_tms.plugin.inactive import Inactive
 from pytest_tms.plugin.offline_option import restore_test_path
 from pytest_tms.plugin.results.attachment_store import AttachmentStore
 from pytest_tms.plugin.results.attachments import REPORTING, STORE
-from pytest_tms.plugin.results.enrichment import Enricher
+from pytest_tms.plugin.results.enrichment import Enricher, ExceptionHook
 from pytest_tms.plugin.results.recorded_properties import RecordedProperties
 from pytest_tms.plugin.results.reported_attachments import report_attachments
 from pytest_tms.plugin.results.retry_plugins import UnloggedFailures
@@ -50,6 +50,7 @@ def activate(config: pytest.Config) -> None:
     if worker is None:
         _start_session(config, settings, shard, enricher, errors)
     manager.register(errors.protect(enricher), "tms-enricher")
+    manager.register(ExceptionHook(enricher), "tms-exceptions")
     if worker is not None:
         from pytest_tms.plugin.xdist.worker_reports import WorkerReports
 

@@ -46,6 +46,30 @@ class Section(ClientMessage, frozen=True, kw_only=True):
     text: Text
 
 
+class Frame(ClientMessage, frozen=True, kw_only=True):
+    """A frame of a traceback.
+
+    ``path`` is relative to the root folder of the tests if it is below it. ``is_own`` distinguishes the code
+    of the project from that of libraries.
+    """
+
+    path: Text
+    line: Count | None = None
+    function: Text | None = None
+    is_own: bool = False
+
+
+class Phases(ClientMessage, frozen=True, kw_only=True):
+    """Milliseconds of the phases of a test: fixtures are set up and torn down in the first and the last."""
+
+    setup: Milliseconds | None = None
+    call: Milliseconds | None = None
+    teardown: Milliseconds | None = None
+
+
+Frames = Annotated[list[Frame], msgspec.Meta(max_length=50)]
+
+
 class Attempt(ClientMessage, frozen=True, kw_only=True):
     """One attempt of a test that ran more than once; the last one is the test itself.
 
@@ -62,6 +86,9 @@ class Attempt(ClientMessage, frozen=True, kw_only=True):
     stderr: Text | None = None
     log: Text | None = None
     sections: list[Section] | None = None
+    phases: Phases | None = None
+    exception_type: Text | None = None
+    frames: Frames | None = None
 
 
 class Subtest(ClientMessage, frozen=True, kw_only=True):
@@ -81,7 +108,8 @@ class TestResult(ClientMessage, frozen=True, kw_only=True):
     (the reason if a test was skipped), of at most 1000 characters; ``longrepr`` is the traceback.
     ``outcome`` is pytest's outcome (passed, failed, error, skipped, xfailed, xpassed, crashed), ``timeout``,
     or the outcome that another plugin set. ``node_id`` identifies the test over runs.
-    ``sections`` are the texts that plugins added to the report.
+    ``sections`` are the texts that plugins added to the report. ``exception_type`` and ``frames`` describe
+    the exception of a failed test; the first frame is the outermost.
     """
 
     __test__ = False
@@ -108,6 +136,9 @@ class TestResult(ClientMessage, frozen=True, kw_only=True):
     artifacts: list[Artifact] | None = None
     attempts: list[Attempt] | None = None
     subtests: list[Subtest] | None = None
+    phases: Phases | None = None
+    exception_type: Text | None = None
+    frames: Frames | None = None
 
 
 class ArtifactNames(ClientMessage, frozen=True, kw_only=True):

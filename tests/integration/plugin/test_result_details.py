@@ -251,6 +251,90 @@ def test_settings_that_are_no_unicode_are_written_as_escapes(tms: TmsServer, tmp
     assert len(ran.stored) == 1
 
 
+FAILURES = """
+import json, time, unittest, pytest
+import shop
+
+def test_passes(): pass
+
+def test_library():
+    shop.parse("{")
+
+@pytest.fixture
+def database():
+    try:
+        {}["url"]
+    except KeyError as error:
+        raise ConnectionError("no database") from error
+
+def test_setup(database): pass
+
+@pytest.fixture
+def slow():
+    time.sleep(0.02)
+    yield
+    time.sleep(0.01)
+    assert 0, "late"
+
+def test_teardown(slow): pass
+
+class TestUnit(unittest.TestCase):
+    def test_equal(self):
+        self.assertEqual(1, 2)
+
+def test_skipped(): pytest.skip("not today")
+
+@pytest.mark.xfail
+def test_expected(): assert 0
+"""
+SHOP = """
+import json
+
+def parse(text):
+    return json.loads(text)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "style"), [("alone", "long"), ("alone", "native"), ("alone", "no"), ("workers", "short")]
+)
+def test_a_failure_has_its_exception_and_frames_in_every_style(
+    mode: str, style: str, tms: TmsServer, tmp_path: Path
+) -> None:
+    files = {"test_it.py": FAILURES, "shop/__init__.py": SHOP, "conftest.py": ""}
+    ran = reported_runs.run(tms, tmp_path, files, f"--tb={style}", *reported_runs.MODES[mode])
+    stored = {test["title"]: test for test in ran.stored}
+    assert {name: test.get("exceptionType") for name, test in stored.items()} == {
+        "test_passes": None,
+        "test_library": "json.decoder.JSONDecodeError",
+        "test_setup": "ConnectionError",
+        "test_teardown": "AssertionError",
+        "TestUnit::test_equal": "AssertionError",
+        "test_skipped": None,
+        "test_expected": None,
+    }
+    own = {
+        name: [(each["path"], each["function"]) for each in test["frames"] if each.get("isOwn")]
+        for name, test in stored.items()
+        if "frames" in test
+    }
+    assert own == {
+        "test_library": [("test_it.py", "test_library"), ("shop/__init__.py", "parse")],
+        "test_setup": [("test_it.py", "database")],
+        "test_teardown": [("test_it.py", "slow")],
+        "TestUnit::test_equal": [("test_it.py", "test_equal")],
+    }
+    first, second, *others = stored["test_library"]["frames"]
+    assert (first["line"], second["line"]) == (8, 5)
+    assert {Path(each["path"]).parent.name for each in others} == {"json"}
+    for name, test in stored.items():
+        phases = test["phases"]
+        assert set(phases) == {"setup", "teardown"} | ({"call"} - {name.replace("test_setup", "call")})
+        assert abs(sum(phases.values()) - test["duration"]) <= 2
+    assert stored["test_teardown"]["phases"]["setup"] >= 20
+    assert stored["test_teardown"]["phases"]["teardown"] >= 10
+
+
 ATTEMPTS = """
 import pathlib, time
 
@@ -286,6 +370,16 @@ def test_each_attempt_has_its_own_files_and_duration(
     assert all(duration >= 49 // number for number, duration in enumerate(durations, 1))
     assert durations[-1] == test["duration"]
     assert test["properties"] == {"try": 3}
+    assert "exceptionType" not in test
+    first = test["attempts"][0]
+    if environment == "rerunfailures":  # the others do not log every attempt
+        assert [attempt.get("exceptionType") for attempt in test["attempts"]] == ["AssertionError"] * 2 + [
+            None
+        ]
+        assert first["frames"] == [
+            {"path": "test_it.py", "line": 11, "function": "test_flaky", "isOwn": True}
+        ]
+        assert first["phases"].keys() == {"setup", "call", "teardown"}
     names = [[file["name"] for file in attempt.get("artifacts") or ()] for attempt in test["attempts"]]
     # pytest-retry has one teardown for its later attempts, so their files cannot be told apart.
     one_teardown = [["try1.txt"], [], ["try2.txt", "try3.txt"]]

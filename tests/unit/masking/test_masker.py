@@ -45,6 +45,18 @@ def masked_id(masker: Masker, node_id: str) -> str:
     return str(test["nodeId"])
 
 
+def test_frames_are_source_code_and_their_exception_is_text() -> None:
+    frames = [wire.Frame(path="shop/checkout.py", line=3, function="checkout", is_own=True)]
+    attempt = wire.Attempt(outcome="failed", frames=frames)
+    files = [wire.Artifact(name="a.png", kind="screenshot", path="out/checkout/a.png")]
+    line = line_of(frames=frames, attempts=[attempt], artifacts=files, exception_type="checkout.Error")
+    test = parsed(Masker(["checkout"]).line(line))
+    shown = {"path": "shop/checkout.py", "line": 3, "function": "checkout", "isOwn": True}
+    assert test["frames"] == test["attempts"][0]["frames"] == [shown]
+    assert test["artifacts"][0]["path"] == f"out/{MASK}/a.png"
+    assert test["exceptionType"] == f"{MASK}.Error"
+
+
 # Free text ----------------------------------------------------------------------------------------
 
 

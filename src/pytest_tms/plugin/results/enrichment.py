@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from pytest_tms.plugin.results.enrichment_transfer import add
+from pytest_tms.plugin.results.enrichment_transfer import FAILURE, add
+from pytest_tms.plugin.results.failure_frames import FailureReader
 from pytest_tms.plugin.results.markers import MarkerReader, Markers, merged, parameters
 from pytest_tms.plugin.results.retry_plugins import AttemptCounter
 from pytest_tms.plugin.xdist.sharding import appended_group, is_grouped
@@ -35,17 +36,29 @@ class Enricher:
         self._inherited = Markers([], {}, {})
         self._shared: dict[str, Any] = {}
         self._copies: dict[pytest.Item, int] = {}
+        self._failure_reader: FailureReader | None = None
+        self._failures: dict[tuple[str, str], dict[str, Any]] = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
         """Remember the test that runs now (the process that runs it)."""
         self._item, self._described, self._attempts, self._is_running = item, None, 0, True
+        if self._failures:  # phases that were not logged
+            self._failures.clear()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Forget the test that ran last, unless the session was interrupted in it."""
         if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             self._is_running = False
+
+    def after_pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """Keep the exception of a phase until its report is logged, which retry plugins do later."""
+        if call.excinfo is None or self._failure_reader is None:
+            return
+        failure = self._failure_reader.read(call.excinfo.value)
+        if failure is not None:
+            self._failures[item.nodeid, call.when] = failure
 
     def count_attempt(self, item: pytest.Item) -> None:
         """Count one more attempt of a test, which is being set up."""
@@ -68,6 +81,8 @@ class Enricher:
 
         Call it with every report: not every loop reports a setup.
         """
+        if self._failures:
+            self._add_failure(report)
         item = self._item
         # The location of the running test is one object, so ``is`` is faster than comparing node ids.
         if item is None or (report.location is not item.location and report.nodeid != item.nodeid):
@@ -79,10 +94,16 @@ class Enricher:
         if extra:
             add(report, extra)
 
+    def _add_failure(self, report: pytest.TestReport) -> None:
+        failure = self._failures.pop((report.nodeid, report.when), None)
+        if failure is not None and report.outcome not in ("passed", "skipped"):
+            add(report, {FAILURE: failure})
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Prepare for the tests of this session, once every conftest.py is loaded."""
         self._session = session
         self._is_grouped = is_grouped(session.config)
+        self._failure_reader = FailureReader(str(session.config.rootpath))
         self._count_attempts(session.config)
         if len({item.nodeid for item in session.items}) == len(session.items):
             return
@@ -171,3 +192,19 @@ class Enricher:
         if case is None or "title" in self._reader.read(its).names:
             return title
         return f"{title}[{clean(case.id)}]" if case.id else title
+
+
+class ExceptionHook:
+    """Passes the exceptions of tests to an ``Enricher``.
+
+    It is called for each phase of each test. So it only compares, and is not protected from errors, as the
+    method of the ``Enricher`` is.
+    """
+
+    def __init__(self, enricher: Enricher) -> None:
+        self._keep = enricher.after_pytest_runtest_makereport
+
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """Keep an exception. Not ``tryfirst``: at that point, pytest sets those of unittest."""
+        if call.excinfo is not None:
+            self._keep(item, call)

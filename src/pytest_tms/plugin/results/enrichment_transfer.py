@@ -13,6 +13,9 @@ import pytest
 ATTRIBUTE = "tms"
 """The attribute of a report that holds the enrichment, if there is any."""
 
+FAILURE = "failure"
+"""The key of the exception of a phase: ``FailureReader.read``."""
+
 DESCRIPTION = (
     "tags",
     "parameters",
@@ -24,7 +27,10 @@ DESCRIPTION = (
     "attempt",
     "group",
 )
-"""The keys that describe a test; ``artifacts``, ``properties`` and ``unlogged`` are of one attempt."""
+"""The keys that describe a test.
+
+``artifacts``, ``properties``, ``unlogged`` and ``FAILURE`` are of one attempt.
+"""
 
 
 def add(report: pytest.TestReport, values: dict[str, Any]) -> None:

@@ -25,7 +25,8 @@ Sections = list[tuple[str, str]]
 class Phase(msgspec.Struct):
     """One report, copied at once: retry plugins change a report after it was logged.
 
-    ``duration`` is in seconds, None if the report has no valid one; ``start`` may be anything.
+    ``duration`` is in seconds, None if the report has no valid one; ``start`` may be anything. ``failure`` is
+    as ``FailureReader.read`` returns it.
     """
 
     when: str
@@ -34,6 +35,7 @@ class Phase(msgspec.Struct):
     start: Any
     longrepr: Any
     wasxfail: str | None
+    failure: Any = None
 
 
 def is_failure(phase: Phase) -> bool:

@@ -25,7 +25,10 @@ from pytest_tms.plugin.results.observed_tests import (
 from pytest_tms.plugin.results.timestamps import TimestampWriter
 from pytest_tms.text import clean
 from pytest_tms.wire.base import TestStatus
-from pytest_tms.wire.results import Attempt, TestResult
+from pytest_tms.wire.results import Attempt, Frame, Phases, TestResult
+
+PHASES = ("setup", "call", "teardown")
+"""The phases whose durations are sent."""
 
 
 class AttemptVerdict(NamedTuple):
@@ -78,6 +81,8 @@ def build_result(
         artifacts=last.artifacts or None,
         attempts=[_attempt(attempt, clip, timestamps) for attempt in (*earlier, last)] if earlier else None,
         subtests=last.subtests or None,
+        phases=_phases(last),
+        **(_failure(decisive) if status == "failed" else {}),
         **split_output(last.sections, clip),
     )
 
@@ -183,6 +188,27 @@ def _duration(attempt: AttemptReports) -> int | None:
     return round(1000 * total)
 
 
+def _phases(attempt: AttemptReports) -> Phases | None:
+    """Return the milliseconds of each phase; None if none has a valid duration."""
+    totals: dict[str, float] = {}
+    for phase in attempt.phases:
+        if phase.when in PHASES and phase.duration is not None:
+            totals[phase.when] = totals.get(phase.when, 0.0) + phase.duration
+    return Phases(**{when: round(1000 * total) for when, total in totals.items()}) if totals else None
+
+
+def _failure(phase: Phase) -> dict[str, Any]:
+    """Return the exception of a phase as fields of the result; empty if it was not read."""
+    failure = phase.failure
+    if not failure:
+        return {}
+    frames = [
+        Frame(path=path, line=line, function=function, is_own=is_own)
+        for path, line, function, is_own in failure["frames"]
+    ]
+    return {"exception_type": failure["type"], "frames": frames or None}
+
+
 def _attempt(attempt: AttemptReports, clip: Clip, timestamps: TimestampWriter) -> Attempt:
     outcome, decisive, status = attempt_verdict(attempt)
     return Attempt(
@@ -192,6 +218,8 @@ def _attempt(attempt: AttemptReports, clip: Clip, timestamps: TimestampWriter) -
         longrepr=clip(_traceback(attempt)) or None if status == "failed" else None,
         started_at=timestamps.iso(attempt.phases[0].start) if attempt.phases else None,
         artifacts=attempt.artifacts or None,
+        phases=_phases(attempt),
+        **(_failure(decisive) if status == "failed" else {}),
         **split_output(attempt.sections, clip),
     )
 

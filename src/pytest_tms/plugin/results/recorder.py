@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from pytest_tms.plugin.results.captured_output import Clip, split_output
-from pytest_tms.plugin.results.enrichment_transfer import ATTRIBUTE, DESCRIPTION
+from pytest_tms.plugin.results.enrichment_transfer import ATTRIBUTE, DESCRIPTION, FAILURE
 from pytest_tms.plugin.results.json_values import MAX_SECONDS
 from pytest_tms.plugin.results.naming import file_and_title, identity_in_shard, ungrouped
 from pytest_tms.plugin.results.observed_tests import (
@@ -34,7 +34,7 @@ from pytest_tms.plugin.results.outcomes import (
 from pytest_tms.plugin.results.recorded_properties import split_properties
 from pytest_tms.plugin.results.subtests import build_subtest
 from pytest_tms.plugin.results.timestamps import TimestampWriter
-from pytest_tms.wire.results import TestResult
+from pytest_tms.wire.results import Phases, TestResult
 
 PASSED_FIELDS = {"tags", "parameters", "marks", "id", "title", "owner", "group"}
 """Keys of an enrichment with which ``_passed`` builds the result."""
@@ -139,6 +139,7 @@ class Recorder:
             parameters=extra.get("parameters") if extra else None,
             owner=extra.get("owner") if extra else None,
             properties=collect_properties(extra, {}) if extra else None,
+            phases=Phases(setup=round(1000 * begin), call=round(1000 * body), teardown=round(1000 * end)),
         )
         if last["sections"]:
             return msgspec.structs.replace(result, **split_output(sections_of(teardown), self._clip))
@@ -159,6 +160,7 @@ class Recorder:
             test.current.subtests.append(build_subtest(report, context, worker, self._clip))
             return None
         phase = phase_of(report)
+        phase.failure = extra.get(FAILURE)
         when, outcome = phase.when, phase.outcome
         if when == "setup" and test.current.phases:  # the retry plugin did not log the teardown
             self._next_attempt(test)

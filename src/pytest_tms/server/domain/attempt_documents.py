@@ -10,7 +10,18 @@ MAX_DOCUMENT = 8_000
 """Characters of the document of an earlier attempt; a longer one loses its output, then more."""
 MAX_TRACEBACK = 4_000
 """Characters that are kept of the end of a traceback in a document that is too long."""
-_LONG = ("stdout", "stderr", "log", "attempts", "subtests", "artifacts", "properties", "parameters", "tags")
+_LONG = (
+    "stdout",
+    "stderr",
+    "log",
+    "attempts",
+    "subtests",
+    "artifacts",
+    "properties",
+    "parameters",
+    "tags",
+    "frames",
+)
 _SHORT = (
     "title",
     "file",
