@@ -29,6 +29,9 @@ BIG = (
     "results",
     "result_details",
     "result_documents",
+    "blobs",
+    "artifact_usage",
+    "stray_objects",
     "events",
     "idempotent_responses",
     "deliveries",
@@ -74,6 +77,11 @@ def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
         "INSERT INTO result_details (execution, sequence, error) "
         f"SELECT 0, i + 1, 'wrong' FROM {series} WHERE i % 100 < 2",
         f"INSERT INTO result_documents (execution, first, documents) SELECT 0, i + 1, {documents} FROM {series}",
+        f"INSERT INTO blobs (sha256, object, size, content_type) SELECT i, i, 1, 'text/plain' FROM {series}",
+        "INSERT INTO artifacts (execution_id, sha256, name, size, content_type, created_at) "
+        f"SELECT '{EXECUTION}', i, 'a.txt', 1, 'text/plain', {now} FROM {series}",
+        f"INSERT INTO artifact_usage (execution_id, bytes) SELECT 'exec_' || i, 1 FROM {series}",
+        f"INSERT INTO stray_objects (object, delete_at) SELECT 'stray ' || i, {now + 10**9} FROM {series}",
         "INSERT INTO events (execution_id, event, received_at, document) "
         f"SELECT '{EXECUTION}', 'execution.progress', {now}, '{{}}' FROM {series}",
         "INSERT INTO idempotent_responses (token_hash, key, request_hash, response, created_at) "

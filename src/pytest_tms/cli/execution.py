@@ -43,16 +43,28 @@ def execution() -> None:
     show_default=True,
     help="Number of shards that will report.",
 )
+@click.option(
+    "--run-key",
+    metavar="KEY",
+    default="",
+    help="Key of the CI run: jobs with the same one share an execution, which the first of them creates.",
+)
 @url_option
 @json_option
-def create(shards: int, url: str, as_json: bool, **options: Any) -> None:
+def create(shards: int, run_key: str, url: str, as_json: bool, **options: Any) -> None:
     """Create an execution and print it as variables.
 
     Prints TMS_EXECUTION_ID and TMS_WEBHOOK_TOKEN, one per line, for $GITHUB_ENV, a dotenv report, or export.
     The token authenticates events of this execution and is shown only once: keep it out of logs.
     """
+    request = new_request(options, shards, run_key)
     with connect(url) as client:
-        created = client.create_execution(new_request(options, shards))
+        if run_key and not _has_capability(client, "run-key"):
+            raise ValueError(
+                f"{client.base_url} cannot share an execution by a run key: create it once without --run-key "
+                "and pass its variables to the other jobs"
+            )
+        created = client.create_execution(request)
     if as_json:
         print_json(created)
         return
@@ -83,7 +95,7 @@ def show(execution_id: str, as_markdown: bool, url: str, as_json: bool) -> None:
         status = client.get_execution(execution_id)
         if as_markdown:
             # A TMS that does not list tests still has the counts and the shards.
-            tests = client.iter_tests(execution_id) if _lists_tests(client) else ()
+            tests = client.iter_tests(execution_id) if _has_capability(client, "tests") else ()
             _write(write_export("markdown", status, lambda _: tests), None)
             return
     if as_json:
@@ -128,7 +140,7 @@ def export(execution_id: str, format_name: str, output: Path | None, url: str) -
     The HTML file opens without a server. Works with every TMS that has the capability `tests`.
     """
     with connect(url) as client:
-        if not _lists_tests(client):
+        if not _has_capability(client, "tests"):
             raise ValueError(
                 f"{client.base_url} does not list the tests of an execution (it has no capability `tests`), "
                 "so they cannot be exported: use a TMS that has it, for example `tms serve`"
@@ -279,12 +291,12 @@ def delete(execution_id: str, yes: bool, url: str, as_json: bool) -> None:
         click.echo(f"{execution_id} is deleted")
 
 
-def _lists_tests(client: TmsClient) -> bool:
-    """Return whether the TMS announces that it lists the tests of an execution."""
+def _has_capability(client: TmsClient, name: str) -> bool:
+    """Return whether the TMS announces an addition to the API."""
     from pytest_tms.errors import NotFound, NotTms
 
     try:
-        return "tests" in client.describe_service().capabilities
+        return name in client.describe_service().capabilities
     except (NotFound, NotTms):  # it implements the API document only
         return False
 

@@ -216,7 +216,7 @@ def request_options(function: Function) -> Function:
     return function
 
 
-def new_request(options: Mapping[str, Any], shards: int) -> wire.ExecutionRequest:
+def new_request(options: Mapping[str, Any], shards: int, run_key: str = "") -> wire.ExecutionRequest:
     """Return the request for an execution from ``request_options``, the environment and the CI system.
 
     Raises ValueError if a value is not valid.
@@ -240,4 +240,5 @@ def new_request(options: Mapping[str, Any], shards: int) -> wire.ExecutionReques
         trigger_source=settings.trigger,  # type: ignore[arg-type]  # checked against the choices
         configuration=wire.Configuration(parallel=shards > 1, shards=shards, timeout=timeout),
         metadata={**build_metadata(Path.cwd(), project=settings.project), **meta} or None,
+        run_key=run_key or None,
     )

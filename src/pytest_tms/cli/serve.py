@@ -35,6 +35,7 @@ def serve(
     from pytest_tms.server import listeners, serving
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store.database import Database
+    from pytest_tms.server.store.object_store import ObjectStore
     from pytest_tms.server.webhooks.encryption import SecretEncryption
 
     if local:  # the settings of the environment are for a server that others use
@@ -58,6 +59,7 @@ def serve(
     database = Database(settings.database)
     database.upgrade(settings.data_dir)
     SecretEncryption(settings.keys, settings.data_dir).check(database)
+    ObjectStore(settings.artifacts_url, settings.data_dir)  # here, since a worker that cannot is restarted
     try:
         sock = listeners.listen(settings, any_port=local)
     except OSError as error:

@@ -13,6 +13,7 @@ from pytest_tms.masking.environment import secrets_in
 from pytest_tms.masking.masker import Masker
 from pytest_tms.plugin.activation import delivery_problem
 from pytest_tms.plugin.offline_option import restore_test_path
+from pytest_tms.plugin.session.opening import find_run_key
 from pytest_tms.plugin.xdist.sharding import parse_shard
 from pytest_tms.settings.resolution import Resolved, ini_reader, is_on, resolve
 from pytest_tms.settings.spelling import misspelt, unused
@@ -69,6 +70,8 @@ def _read(config: pytest.Config, found: dict[str, Any]) -> None:
     found["notes"] = unused(os.environ, ini_names)
     for name in ("suite", "environment", "execution"):
         found[name] = getattr(settings, name)
+    if not settings.execution:
+        found["run_key"] = find_run_key(settings)
     parse_shard(settings.shard)
     Masker((), settings.mask)
     if not is_on(config.getoption, os.environ, read_ini):

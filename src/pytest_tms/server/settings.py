@@ -272,6 +272,8 @@ class ServerSettings:
             value = given.get(setting.name)
             if value is None and (text := environ.get(setting.variable)):
                 value = setting.parse(setting.variable, text)
+            elif isinstance(value, str) and value:
+                value = setting.parse(f"--{setting.name.replace('_', '-')}", value)
             if value not in (None, "", ()):
                 values[setting.name] = value
         settings = cls(**values)

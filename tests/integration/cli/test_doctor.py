@@ -117,6 +117,8 @@ def test_the_first_line_is_the_verdict(folder: Path, tms: TmsServer) -> None:
     on = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token}
     works = f"Reporting works: results go to {tms.url} (suite all, environment dev)"
     assert verdict(**on) == works
+    keyed = verdict("--tms-shard", "1/2", "--tms-run-key", "pipeline 7", **on)
+    assert keyed == works.replace("dev)", "dev, shared by the jobs with the run key pipeline 7)")
     assert verdict() == "Reporting is off: there is no URL; set --tms-url, TMS_URL or tms_url"
     assert verdict(TMS_URL="") == "Reporting is off: TMS_URL is empty; set --tms-url, TMS_URL or tms_url"
     assert verdict("--no-tms", **on) == "Reporting is off: --no-tms is given; leave it out to report"

@@ -53,6 +53,21 @@ def test_create_takes_the_environment_s_settings(command: Command, tms: TmsServe
     assert (made["configuration"]["testSuite"], made["configuration"]["environment"]) == ("api", "production")
 
 
+def test_create_with_a_run_key_returns_the_execution_of_the_key(command: Command) -> None:
+    first = variables(command("create", "--shards", "2", "--run-key", "pipeline 7"))
+    assert variables(command("create", "--shards", "2", "--run-key", "pipeline 7")) == first
+    assert variables(command("create", "--shards", "2", "--run-key", "pipeline 8")) != first
+
+
+def test_create_with_a_run_key_is_refused_where_the_tms_has_none(
+    command: Command, foreign: ForeignTms
+) -> None:
+    foreign.add_response(404, {"error": {"code": "NOT_FOUND", "message": "no"}})
+    done = command("create", "--run-key", "pipeline 7", TMS_URL=foreign.url)
+    assert done.returncode == 1
+    assert "cannot share an execution by a run key: create it once without --run-key" in done.stderr
+
+
 def test_a_run_can_be_attached_to_what_create_made(
     command: Command, tms: TmsServer, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,9 +75,7 @@ def test_files_are_uploaded_by_the_setting(
 def test_files_of_a_failed_attempt_are_uploaded(pytester: pytest.Pytester, tms: TmsServer) -> None:
     pytester.makepyfile(
         test_it="""
-        import pytest
         runs = []
-        @pytest.hookimpl(tryfirst=True)
         def test_flaky(tms):
             runs.append(1)
             tms.attach(f"attempt {len(runs)}".encode(), name="log.txt")

@@ -258,6 +258,23 @@ def test_an_unusable_store_is_refused_without_its_url() -> None:
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        (
+            "ftp://me:secret@host",
+            "--artifacts-url is not the URL of an object store: use s3://, gs:// or az://",
+        ),
+        ("s3://", "the object store for artifacts cannot be opened (GenericError): write its URL as s3://"),
+    ],
+)
+def test_the_server_does_not_start_with_an_unusable_store(tmp_path: Path, url: str, message: str) -> None:
+    done = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path), "--artifacts-url", url)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"tms: {message}")
+    assert "secret" not in done.stderr
+
+
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of a server that speaks the protocol of S3, with a bucket; the environment has its credentials."""

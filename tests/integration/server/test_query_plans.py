@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from itertools import combinations
 from typing import Any
 from urllib.parse import urlencode
@@ -13,8 +14,10 @@ import pytest
 from sqlalchemy import event
 
 from pytest_tms.server.jobs.retention import RetentionJob
+from pytest_tms.server.services.artifacts import delete_stray
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.object_store import ObjectStore
 from tests.helpers.api import Api, expect_success, result, scratch_database
 from tests.helpers.filled_databases import BIG, EXECUTION, IDLE, PAUSED, fill, serving
 from tests.helpers.processes import wait_for
@@ -104,9 +107,9 @@ def issued(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Issu
         wait_for(lambda: any("shards.silent_at <= " in each for each in found))
         wait_for(lambda: any("executions.idle_since <= " in each for each in found))
         wait_for(lambda: any("idempotent_responses.created_at BETWEEN" in each for each in found))
-        RetentionJob(
-            ServerSettings.read({"TMS_SERVER_RETENTION": "results=90d, events=7d"}, data_dir=folder), database
-        ).run()
+        retention = {"TMS_SERVER_RETENTION": "results=90d, artifacts=30d, events=7d"}
+        RetentionJob(ServerSettings.read(retention, data_dir=folder), database).run()
+        delete_stray(database, ObjectStore("", folder))
     event.remove(database.engine, "before_cursor_execute", note)
     return found
 
@@ -138,6 +141,11 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         "/tests?status=skipped",
     ):
         expect_success(api.request("GET", f"/executions/{EXECUTION}{path}"), 200)
+    for content in (b"a file", b"another"):
+        file = f"/executions/{EXECUTION}/artifacts/{sha256(content).hexdigest()}"
+        assert api.request("HEAD", file).status_code == 404
+        assert [api.request("PUT", file, content).status_code for _ in range(2)] == [201, 200]
+        assert api.page(f"/files/{EXECUTION}/{sha256(content).hexdigest()}/a").status_code == 200
     for query in LISTS:
         expect_success(api.request("GET", f"/executions{query}"), 200)
     for query in ("", "?status=pending", "?status=delivered", "?status=failed", "?cursor=10"):

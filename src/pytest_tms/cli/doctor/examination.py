@@ -61,6 +61,8 @@ def examine(arguments: tuple[str, ...], findings: Findings) -> str:
     target = f"suite {found['suite']}, environment {found['environment']}"
     if found["execution"]:
         target = f"execution {found['execution']}"
+    elif found["run_key"]:
+        target += f", shared by the jobs with the run key {found['run_key']}"
     return f"works: results go to {shown(found['url'])} ({shown(target)})"
 
 

@@ -44,8 +44,10 @@ class ObjectStore:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 self._store = LocalStore(folder, automatic_cleanup=True)
         except (BaseError, ValueError) as error:
-            scheme = url.partition(":")[0]
-            raise ValueError(f"the store for artifacts ({scheme}) cannot be used: {_reason(error)}") from None
+            raise ValueError(
+                f"the object store for artifacts cannot be opened ({_reason(error)}): write its URL as "
+                "s3://bucket/folder, gs://bucket/folder or az://container/folder"
+            ) from None
 
     @contextlib.contextmanager
     def temporary_file(self) -> Iterator[IO[bytes]]:
