@@ -29,7 +29,6 @@ BIG = (
     "results",
     "result_details",
     "result_documents",
-    "blobs",
     "artifact_usage",
     "stray_objects",
     "events",
