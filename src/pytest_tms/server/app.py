@@ -26,6 +26,7 @@ from pytest_tms.server.jobs.deadlines import DeadlineJob
 from pytest_tms.server.jobs.expiry import ExpiryJob
 from pytest_tms.server.jobs.retention import RetentionJob
 from pytest_tms.server.pages.page_session import page_guard
+from pytest_tms.server.services.change_feed import ChangeFeed
 from pytest_tms.server.services.rate_limits import RateLimits
 from pytest_tms.server.services.token_usage import TokenUsage
 from pytest_tms.server.settings import ServerSettings
@@ -48,6 +49,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
     test_payloads = TestPayloads(egress_policy)
     rate_limits = RateLimits(rates.parse(settings.rate_limits), settings.redis_url)
     token_usage = TokenUsage(database)
+    change_feed = ChangeFeed(database)
     objects = ObjectStore(settings.artifacts_url, settings.data_dir)
     api = Router(
         path="/api",
@@ -84,6 +86,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             "objects": Provide(lambda: objects, sync_to_thread=False),
             "rate_limits": Provide(lambda: rate_limits, sync_to_thread=False),
             "token_usage": Provide(lambda: token_usage, sync_to_thread=False),
+            "change_feed": Provide(lambda: change_feed, sync_to_thread=False),
             "caller": Provide(authenticated_caller, sync_to_thread=False),
             "encryption": Provide(lambda: encryption, sync_to_thread=False),
             "egress_policy": Provide(lambda: egress_policy, sync_to_thread=False),
@@ -94,6 +97,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
         on_shutdown=[database.close],
         lifespan=[
             _handler_threads,
+            change_feed.running,
             delivery_worker.running,
             DeadlineJob(settings, database, delivery_worker).running,
             ExpiryJob(database).running,

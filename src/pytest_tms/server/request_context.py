@@ -19,11 +19,13 @@ class RequestContext:
     """One request.
 
     The middleware creates it, authentication sets ``caller``, and rate limiting sets ``meter`` if the call is
-    limited. ``is_head`` is whether the method of a request that is handled as GET is HEAD.
+    limited. ``is_head`` is whether the method of a request that is handled as GET is HEAD. ``is_stream`` is
+    whether its response has begun and has no end of its own.
     """
 
     request_id: str
     is_head: bool = False
+    is_stream: bool = False
     caller: Caller | None = None
     meter: Meter | None = None
 
@@ -36,6 +38,12 @@ def request_context(scope: Scope) -> RequestContext:
     """Return the context of a request."""
     found: RequestContext = scope["state"][_KEY]
     return found
+
+
+def is_stream(scope: Scope) -> bool:
+    """Return whether the response to a request is a stream that has begun."""
+    found: RequestContext | None = scope.get("state", {}).get(_KEY)
+    return found is not None and found.is_stream
 
 
 def anonymous_caller(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:

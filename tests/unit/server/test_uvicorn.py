@@ -28,6 +28,8 @@ async def application(scope: object, receive: object, send: object) -> None:
         ("handle_events", ["self"]),
         ("on_response_complete", ["self"]),
         ("send_400_response", ["self", "msg"]),
+        ("shutdown", ["self"]),
+        ("pause_writing", ["self"]),
     ],
 )
 def test_an_overridden_method_has_the_same_parameters(method: str, parameters: list[str]) -> None:
@@ -50,7 +52,7 @@ def test_a_protocol_has_the_attributes_that_are_read() -> None:
 
 def test_a_cycle_has_the_attributes_that_are_read_and_set() -> None:
     source = inspect.getsource(RequestResponseCycle.__init__)
-    for name in ("response_complete", "disconnected", "message_event"):
+    for name in ("scope", "response_complete", "disconnected", "message_event"):
         assert f"self.{name} = " in source
 
 

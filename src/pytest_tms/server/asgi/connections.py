@@ -10,14 +10,17 @@ import asyncio
 import re
 import sys
 from http import HTTPStatus
+from typing import cast
 
 import h11
+from litestar.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from pytest_tms.errors import ApiError
 from pytest_tms.server import error_responses
 from pytest_tms.server.asgi.headers import SECURITY_HEADERS, HeadersTooLarge
 from pytest_tms.server.domain.ids import new_id
+from pytest_tms.server.request_context import is_stream
 
 HEAD_TIMEOUT = 10.0
 """Seconds in which the whole head of a request has to arrive."""
@@ -104,6 +107,26 @@ class Connection(H11Protocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._start_timer(LINGER_TIMEOUT)
+
+    def shutdown(self) -> None:
+        """Close the connection if it is idle or has a stream, else after its response."""
+        super().shutdown()
+        self._end_stream()
+
+    def pause_writing(self) -> None:
+        """Wait for a client that reads slowly; drop it if it does not read its stream."""
+        super().pause_writing()
+        if self._end_stream():
+            self.transport.abort()
+
+    def _end_stream(self) -> bool:
+        """Disconnect a client that receives a stream, and return whether it did."""
+        if not self._is_in_progress or not is_stream(cast("Scope", self.cycle.scope)):
+            return False
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        self.transport.close()
+        return True
 
     @property
     def _is_in_progress(self) -> bool:

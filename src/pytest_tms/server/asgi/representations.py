@@ -12,6 +12,7 @@ from litestar.types import HTTPResponseStartEvent, HTTPScope, Message, Send
 
 from pytest_tms.server.asgi.headers import value
 from pytest_tms.server.domain.content_negotiation import weights
+from pytest_tms.server.request_context import request_context
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -49,6 +50,7 @@ class Representation:
             self._start = message
             self._chunks, self._size = [], 0
             if value(message["headers"], b"content-type").startswith(STREAMS):
+                request_context(self._scope).is_stream = True
                 await self._send_head()
         elif message["type"] != "http.response.body" or self._start is None:
             await self._send(message)

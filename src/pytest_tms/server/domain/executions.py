@@ -126,7 +126,7 @@ class Execution:
     """One execution. ``summed`` adds up its shards' results, ``given`` came with ``execution.completed``.
 
     ``number`` is the one by which its results name it, ``project_id`` its project's; both are 0 until it is
-    stored.
+    stored. ``version`` increases with every change that pages show.
     ``root`` is the server's address as its creator reached it, ``deadline_at`` the end of its timeout, which
     its creator set if ``timeout_given``. ``longest`` is the longest time of a shard in milliseconds.
     ``cancelled_by_user`` says that a person cancelled it, not its runner. ``tests_expected`` and ``not_run``
@@ -139,6 +139,7 @@ class Execution:
     id: str
     number: int = 0
     project_id: int = 0
+    version: int = 0
     status: wire.ExecutionState = "created"
     test_suite: str
     environment: str

@@ -24,6 +24,7 @@ from pytest_tms.server.pages import (
     login,
     report,
     runs,
+    streams,
     webhooks,
 )
 from pytest_tms.server.pages.page_session import current_session, form
@@ -61,6 +62,8 @@ def routes(guard: Guard) -> list[Router]:
             delete.delete_execution,
             *webhooks.HANDLERS,
             audit.show_audit,
+            streams.execution_stream,
+            streams.list_stream,
         ],
         guards=[guard],
         dependencies={

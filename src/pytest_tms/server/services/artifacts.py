@@ -13,7 +13,7 @@ from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.domain.stored_files import SHA256, StorageLimits, StoredFile
-from pytest_tms.server.store import artifacts, executions
+from pytest_tms.server.store import artifacts, executions, versions
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.object_store import ObjectStore
 
@@ -156,6 +156,7 @@ def _add(
         return known, False
     if not artifacts.add(connection, execution_id, file, limits.execution):
         raise _execution_full(limits)
+    versions.increase(connection, execution_id)
     return file, True
 
 

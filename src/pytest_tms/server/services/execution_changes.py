@@ -48,7 +48,10 @@ def save_execution(
     delivery worker after the commit.
     """
     after = _with_missing_tests(connection, after.idled(now, has_changed=bool(shards)), now)
-    executions.save(connection, after)
+    is_shown = replace(after, deadline_at=before.deadline_at) != before
+    executions.save(
+        connection, after, is_shown=is_shown or any(shard_before != shard for shard_before, shard in shards)
+    )
     return after, announce(connection, urls, before, after, shards)
 
 

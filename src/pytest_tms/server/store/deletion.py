@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Table, and_, delete, exists, func, select, up
 
 from pytest_tms.server.domain import states
 from pytest_tms.server.domain.ids import first_id
-from pytest_tms.server.store import tables
+from pytest_tms.server.store import tables, versions
 
 _EXECUTION = tables.executions.c
 
@@ -67,16 +67,13 @@ PARTS = (
 def mark(connection: Connection, execution_ids: Collection[str], now: int) -> list[str]:
     """Hide those of some executions that have ended, so that they can be deleted; return their ids."""
     values = {"deleted_at": now, "deadline_at": None, "run_key": None, "idle_since": None}
-    found = connection.scalars(
-        update(tables.executions)
-        .where(
-            _EXECUTION.id.in_(execution_ids),
-            _EXECUTION.deleted_at.is_(None),
-            _EXECUTION.status.in_(states.ENDED),
-        )
-        .values(**values)
-        .returning(_EXECUTION.id)
-    ).all()
+    query = update(tables.executions).where(
+        _EXECUTION.id.in_(execution_ids),
+        _EXECUTION.deleted_at.is_(None),
+        _EXECUTION.status.in_(states.ENDED),
+    )
+    query = query.values(**values).returning(_EXECUTION.id)
+    found = connection.scalars(versions.with_next_version(connection, query)).all()
     is_own = tables.shards.c.execution_id.in_(found)  # nobody looks for its silent shards any more
     connection.execute(update(tables.shards).where(is_own).values(silent_at=None))
     return list(found)

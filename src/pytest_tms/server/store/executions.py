@@ -13,7 +13,7 @@ from pytest_tms import wire
 from pytest_tms.errors import NotFound
 from pytest_tms.server.domain.builds import build_fields, search_text
 from pytest_tms.server.domain.executions import Execution, Shard
-from pytest_tms.server.store import projects, tables
+from pytest_tms.server.store import projects, tables, versions
 
 COUNTS = wire.Counts.__struct_fields__
 
@@ -47,7 +47,10 @@ def create(connection: Connection, execution: Execution) -> bool:
         )
         .returning(table.c.id)
     )
-    return inserted.one_or_none() is not None
+    if inserted.one_or_none() is None:
+        return False
+    versions.notify(connection, execution.id)
+    return True
 
 
 def lock_by_run_key(
@@ -80,13 +83,11 @@ def lock(connection: Connection, execution_id: str) -> Execution:
     return _one(connection, select(tables.executions).with_for_update(), execution_id)
 
 
-def save(connection: Connection, execution: Execution) -> None:
-    """Update a locked execution."""
-    connection.execute(
-        update(tables.executions)
-        .where(tables.executions.c.id == execution.id)
-        .values(**_execution_row(execution))
-    )
+def save(connection: Connection, execution: Execution, *, is_shown: bool = True) -> None:
+    """Update a locked execution; ``is_shown`` is whether pages show anything of what has changed."""
+    query = update(tables.executions).where(tables.executions.c.id == execution.id)
+    query = query.values(**_execution_row(execution))
+    connection.execute(versions.with_next_version(connection, query) if is_shown else query)
 
 
 def shards(
@@ -152,7 +153,9 @@ def set_in_flight(
     query = update(tables.shards).where(*_is(execution_id, shard_id), table.status == "running")
     if runner is not None:
         query = query.where(or_(table.runner.is_(None), table.runner == runner))
-    connection.execute(query.values(in_flight=_text(tests)))
+    in_flight = _text(tests)
+    if connection.execute(query.where(table.in_flight != in_flight).values(in_flight=in_flight)).rowcount:
+        versions.increase(connection, execution_id)
 
 
 def newest_attempt(connection: Connection, execution_id: str) -> int | None:
@@ -228,7 +231,7 @@ def _one(connection: Connection, query: Select[Any], execution_id: str) -> Execu
 def _execution(row: Row[Any]) -> Execution:
     columns = row._mapping  # SQLAlchemy's public name for it
     return Execution(
-        **{name: columns[name] for name in (*_PLAIN_EXECUTION, "number", "project_id")},
+        **{name: columns[name] for name in (*_PLAIN_EXECUTION, "number", "project_id", "version")},
         configuration=msgspec.json.decode(columns["configuration"]),
         metadata=msgspec.json.decode(columns["metadata"]),
         extra=msgspec.json.decode(columns["extra"]),

@@ -104,6 +104,7 @@ executions = Table(
     Column("idle_since", BigInteger),  # set while it waits for shards that may still begin
     # The number of the run that it is compared with, 0 if there is none; NULL before its first result.
     Column("previous", BigInteger),
+    Column("version", BigInteger, nullable=False, server_default="0"),  # of what pages show, see ``versions``
     Index("ix_executions_number", "number", unique=True),
     Index(  # lists: every filter is in it, so that rows that are left out are not read
         "ix_executions_list",
