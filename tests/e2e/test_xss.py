@@ -140,7 +140,7 @@ def test_no_field_of_anybody_runs_on_any_page(api: Api, browser: Browser, vector
     paths = [path.format(execution_id, hook=hook["webhookId"]) for path in PAGES]
     paths += [
         f"{paths[1]}?after={strange}",
-        f"/reports/{strange}",
+        f"/runs/{strange}",
         f"/webhooks/{strange}",
         f"/login?to=/{strange}",
     ]
@@ -162,7 +162,9 @@ def test_no_field_of_anybody_runs_on_any_page(api: Api, browser: Browser, vector
         for summary in tab.locator("summary").all():
             summary.click()
         assert tab.evaluate("[window.owned, window.violations]") == [None, []], path
-        assert tab.locator("script, iframe, object, embed, img, base").count() == 0, path
+        assert (
+            tab.locator("script:not([src^='/static/tms.']), iframe, object, embed, img, base").count() == 0
+        ), path
         assert tab.evaluate("document.scrollingElement.scrollWidth") <= 360, path
         assert tab.url.startswith(api.root)
         seen += tab.locator("body").inner_text()

@@ -176,12 +176,12 @@ def test_pages_link_uploaded_files(api: Api, execution: str) -> None:
     missing = {**shown, "name": "missing.png", "sha256": "0" * 64}
     api.submit({"executionId": execution}, tests=[result("t", "failed", artifacts=[shown, missing])])
     link = f"/files/{execution}/{sha256(PNG)}/login.png"
-    report = api.page(f"/reports/{execution}").text
+    report = api.page(f"/runs/{execution}").text
     assert f'<img src="{link}"' in report
     assert 'loading="lazy"' in report
     assert "missing.png" in report
     assert "0" * 64 not in report
-    assert link in api.page(f"/artifacts/{execution}").text
+    assert link in api.page(f"/runs/{execution}/files").text
     assert api.page(link).content == PNG
 
 

@@ -190,7 +190,7 @@ def test_the_page_shows_the_log_and_leads_to_what_is_still_there(api: Api) -> No
     (older,) = re.findall(r'href="(/audit\?before=\d+)"', first)
     second = api.page(older).text
     assert "tok_paged" not in second
-    assert f'<a href="/reports/{execution}">{execution}</a>' in second
+    assert f'<a href="/runs/{execution}">{execution}</a>' in second
     assert "webhook.deleted" in second
     assert "host: example.com" in second
     assert f'href="/webhooks/{made}">' in second.partition("webhook.created")[2]

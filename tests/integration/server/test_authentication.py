@@ -16,6 +16,7 @@ import requests
 from litestar.connection import ASGIConnection
 
 from pytest_tms.server.domain import api_tokens, clock
+from pytest_tms.server.pages.assets import assets
 from pytest_tms.server.pages.direct_requests import is_direct
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
@@ -27,10 +28,10 @@ from tests.integration.server.test_tokens import stored, written
 BEYOND = ("--host", "0.0.0.0")
 PAGES = {
     "/",
-    "/reports/{}",
-    "/logs/{}",
-    "/artifacts/{}",
-    "/cancel/{}",
+    "/runs/{}",
+    "/runs/{}/events",
+    "/runs/{}/files",
+    "/runs/{}/cancel",
     "/webhooks",
     "/webhooks/wh_nope",
     "/audit",
@@ -82,7 +83,7 @@ def closed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             yield api
 
 
-@pytest.mark.parametrize("path", sorted({*PAGES, "/reports/{}?after=1", "/reports/{}/shard-1"}))
+@pytest.mark.parametrize("path", sorted({*PAGES, "/runs/{}?after=1"}))
 def test_who_is_not_logged_in_sees_the_login_and_learns_nothing(closed: Api, path: str) -> None:
     seen = set()
     for execution_id in (closed.create()["executionId"], "exec_nope"):
@@ -93,17 +94,17 @@ def test_who_is_not_logged_in_sees_the_login_and_learns_nothing(closed: Api, pat
         assert f'name="to" value="{asked}"' in answer.text
         seen.add(re.sub(r'value="\w{64}"', "", answer.text.replace(execution_id, "")))
     assert len(seen) == 1
-    assert closed.page("/static/tms.css").status_code == 200
+    assert closed.page(assets().stylesheet.path).status_code == 200
 
 
 def test_a_login_leads_to_the_page_that_was_asked_for_until_the_logout(closed: Api) -> None:
-    visit, path = Visit(closed.root), f"/reports/{closed.create()['executionId']}"
+    visit, path = Visit(closed.root), f"/runs/{closed.create()['executionId']}"
     assert LOGIN in visit.see(f"{path}?after=0").text
     answer = visit.send("/login", token=f" {closed.token} ", to=f"{path}?after=0")
     assert answer.status_code == 303
     assert answer.headers["Location"] == f"{path}?after=0"
     assert "Waiting for the first shard" in visit.see(path).text
-    assert visit.see("/login?to=/logs/x").url == f"{closed.root}/logs/x"  # is logged in already
+    assert visit.see("/login?to=/runs/x/events").url == f"{closed.root}/runs/x/events"  # is logged in already
     copied = dict(visit.session.cookies)
     visit.see(path)
     assert visit.send("/logout").headers["Location"] == "/login"
@@ -125,7 +126,7 @@ def test_a_wrong_token_is_told_in_one_sentence_and_sets_no_cookie(closed: Api, w
     assert answer.status_code == 401
     assert said in answer.text
     assert "Set-Cookie" not in answer.headers
-    assert visit.see("/reports/x").status_code == 401
+    assert visit.see("/runs/x").status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -158,19 +159,19 @@ def test_a_cookie_that_somebody_planted_is_not_logged_in_by_its_victim(closed: A
     visit = Visit(closed.root)
     visit.session.cookies.set("tms", "planted", domain="127.0.0.1")
     assert visit.login(closed.token).status_code == 303
-    planted = requests.get(f"{closed.root}/reports/x", cookies={"tms": "planted"}, timeout=60)
+    planted = requests.get(f"{closed.root}/runs/x", cookies={"tms": "planted"}, timeout=60)
     assert planted.status_code == 401
 
 
 def test_a_login_ends_at_once_with_its_token(closed: Api) -> None:
     text, visit = stored(closed), Visit(closed.root)
     assert visit.login(text).status_code == 303
-    assert visit.see("/reports/x").status_code == 404
+    assert visit.see("/runs/x").status_code == 404
     with written(closed) as connection:
         found = tokens.find(connection, api_tokens.hash_token(text))
         assert found
         tokens.revoke(connection, found.id, clock.now())
-    assert visit.see("/reports/x").status_code == 401
+    assert visit.see("/runs/x").status_code == 401
     assert visit.login(text).status_code == 401
     assert visit.login(stored(closed, expires_at=clock.now() - 1)).status_code == 401
 
@@ -183,17 +184,17 @@ def test_a_login_and_a_logout_hold_on_every_replica(closed: Api, tmp_path: Path)
         visit = Visit(closed.root)
         visit.login(closed.token)
         visit.root = replica.root
-        assert visit.see("/reports/x").status_code == 404
+        assert visit.see("/runs/x").status_code == 404
         visit.send("/logout")
         visit.root = closed.root
-        assert visit.see("/reports/x").status_code == 401
+        assert visit.see("/runs/x").status_code == 401
 
 
 @pytest.mark.parametrize(
     ("scope", "opens"),
     [
-        ("executions:read", {"/", "/reports/{}", "/logs/{}", "/artifacts/{}"}),
-        ("executions:write", {"/cancel/{}"}),
+        ("executions:read", {"/", "/runs/{}", "/runs/{}/events", "/runs/{}/files"}),
+        ("executions:write", {"/runs/{}/cancel"}),
         ("webhooks:write", {"/webhooks", "/webhooks/wh_nope"}),
         ("admin", PAGES),
     ],
@@ -210,7 +211,7 @@ def test_a_page_needs_its_scope(closed: Api, scope: str, opens: set[str]) -> Non
 
 def test_an_action_needs_its_scope(closed: Api) -> None:
     execution = closed.create()
-    report, cancel = f"/reports/{execution['executionId']}", f"/cancel/{execution['executionId']}"
+    report, cancel = f"/runs/{execution['executionId']}", f"/runs/{execution['executionId']}/cancel"
     visit = Visit(closed.root)
     visit.login(stored(closed, "executions:read"))
     assert cancel not in visit.see(report).text
@@ -246,7 +247,7 @@ def test_a_token_that_is_bound_to_environments_shows_no_others(closed: Api) -> N
     ]
     visit = Visit(closed.root)
     visit.login(stored(closed, environments=("staging",)))
-    for path in ("/reports/{}", "/logs/{}", "/artifacts/{}", "/cancel/{}"):
+    for path in ("/runs/{}", "/runs/{}/events", "/runs/{}/files", "/runs/{}/cancel"):
         assert visit.see(path.format(mine["executionId"])).status_code == 200, path
         assert visit.see(path.format(other["executionId"])).status_code == 403, path
     assert visit.see(f"/webhooks/{hooks[0]}").status_code == 200
@@ -257,7 +258,7 @@ def test_a_token_that_is_bound_to_environments_shows_no_others(closed: Api) -> N
     listed = visit.see("/webhooks").text
     assert hooks[0] in listed
     assert hooks[1] not in listed
-    assert visit.send(f"/cancel/{other['executionId']}").status_code == 403
+    assert visit.send(f"/runs/{other['executionId']}/cancel").status_code == 403
     assert visit.send(f"/webhooks/{hooks[1]}/pause").status_code == 403
     assert closed.status(other)["status"] == "created"
 
@@ -267,7 +268,7 @@ def test_what_visitors_do_stands_in_the_audit_log_with_their_token(closed: Api) 
     visit = Visit(closed.root)
     visit.login(closed.token)
     visit.see("/")
-    visit.send(f"/cancel/{execution['executionId']}")
+    visit.send(f"/runs/{execution['executionId']}/cancel")
     with written(closed) as connection:
         me = tokens.find(connection, api_tokens.hash_token(closed.token))
         entries, _ = audit.page(connection, limit=50)
@@ -298,7 +299,7 @@ def test_what_has_ended_is_not_cancelled(closed: Api) -> None:
     visit = Visit(closed.root)
     visit.login(closed.token)
     visit.see("/")
-    answer = visit.send(f"/cancel/{execution['executionId']}")
+    answer = visit.send(f"/runs/{execution['executionId']}/cancel")
     assert answer.status_code == 409
     assert "The execution is completed and cannot be cancelled: none of its shards still" in answer.text
 
@@ -325,18 +326,18 @@ def test_a_form_that_another_page_sends_does_nothing(
 ) -> None:
     visit = Visit(closed.root)
     visit.login(closed.token)
-    visit.see("/reports/x")
+    visit.see("/runs/x")
     if "Content-Type" in headers:  # what a form of another site may say, without asking first
         fields = {"csrf_token": "0" * 64}
     assert visit.send("/logout", headers, **fields).status_code == 403
-    assert visit.see("/reports/x").status_code == 404  # is logged in still
+    assert visit.see("/runs/x").status_code == 404  # is logged in still
 
 
 @pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "same-origin"}, {"Origin": "{root}"}])
 def test_a_form_of_our_own_page_is_taken(closed: Api, headers: dict[str, str]) -> None:
     visit = Visit(closed.root)
     visit.login(closed.token)
-    visit.see("/reports/x")
+    visit.see("/runs/x")
     own = {name: value.format(root=closed.root) for name, value in headers.items()}
     assert visit.send("/logout", own).status_code == 303
 
@@ -345,7 +346,7 @@ def test_the_csrf_token_of_one_visit_is_none_for_another(closed: Api) -> None:
     one, other = Visit(closed.root), Visit(closed.root)
     one.login(closed.token)
     other.login(closed.token)
-    one.see("/reports/x")
+    one.see("/runs/x")
     other.csrf_token = one.csrf_token
     assert other.send("/logout").status_code == 403
 
@@ -364,19 +365,19 @@ def test_behind_a_proxy_with_tls_pages_are_closed_and_the_cookie_is_for_https_al
     start(tmp_path, "--port", str(port), "--public-url", "https://tms.example")
     root, proxied = f"http://127.0.0.1:{port}", {"Host": "tms.example"}
     wait_for(lambda: answers(f"{root}/api"))
-    form = requests.get(f"{root}/reports/x", headers=proxied, timeout=60)
+    form = requests.get(f"{root}/runs/x", headers=proxied, timeout=60)
     assert form.status_code == 401
     cookie, _, attributes = form.headers["Set-Cookie"].partition("; ")
     assert cookie.startswith("__Host-tms=")
     assert "Secure" in attributes.split("; ")
     assert "Domain" not in attributes
-    fields = {"csrf_token": re.findall(r'name="csrf_token" value="(\w+)"', form.text)[0], "to": "/reports/x"}
+    fields = {"csrf_token": re.findall(r'name="csrf_token" value="(\w+)"', form.text)[0], "to": "/runs/x"}
     fields["token"] = first_token(tmp_path)
     sent = {**proxied, "Cookie": cookie, "Origin": "https://tms.example"}
     done = requests.post(f"{root}/login", fields, headers=sent, allow_redirects=False, timeout=60)
     assert done.status_code == 303
     logged_in = {**proxied, "Cookie": done.headers["Set-Cookie"].partition("; ")[0]}
-    assert requests.get(f"{root}/reports/x", headers=logged_in, timeout=60).status_code == 404
+    assert requests.get(f"{root}/runs/x", headers=logged_in, timeout=60).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -391,7 +392,7 @@ def test_behind_a_proxy_with_tls_pages_are_closed_and_the_cookie_is_for_https_al
 def test_the_local_server_is_open_under_its_own_name_alone(
     sqlite_api: Api, headers: dict[str, str], status: int
 ) -> None:
-    assert Visit(sqlite_api.root).see("/reports/x", headers).status_code == status
+    assert Visit(sqlite_api.root).see("/runs/x", headers).status_code == status
 
 
 FORWARDING = [
@@ -414,9 +415,9 @@ def test_what_a_proxy_passed_on_needs_a_login_even_under_a_local_name(sqlite_api
         answer = visit.see(path.format(execution["executionId"]), forwarded)
         assert (answer.status_code, LOGIN in answer.text) == (401, True), path
     visit.see(
-        f"/cancel/{execution['executionId']}"
+        f"/runs/{execution['executionId']}/cancel"
     )  # the csrf_token of a form, as the machine's own user has it
-    assert visit.send(f"/cancel/{execution['executionId']}", forwarded).status_code == 401
+    assert visit.send(f"/runs/{execution['executionId']}/cancel", forwarded).status_code == 401
     assert sqlite_api.status(execution)["status"] == "created"
 
 

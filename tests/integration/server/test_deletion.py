@@ -164,18 +164,18 @@ def test_the_deletion_is_in_the_audit_log(api: Api, admin: str) -> None:
 
 def test_the_report_has_a_button_behind_a_confirmation(api: Api) -> None:
     execution = api.create()
-    path = f"/delete/{execution['executionId']}"
-    assert path not in api.page(f"/reports/{execution['executionId']}").text
-    assert api.page(path).url.endswith(f"/reports/{execution['executionId']}")
+    path = f"/runs/{execution['executionId']}/delete"
+    assert path not in api.page(f"/runs/{execution['executionId']}").text
+    assert api.page(path).url.endswith(f"/runs/{execution['executionId']}")
     api.submit(execution, tests=[result("a")])
-    assert path in api.page(f"/reports/{execution['executionId']}").text
+    assert path in api.page(f"/runs/{execution['executionId']}").text
     form = api.page(path).text
     token = form.split('name="csrf_token" value="')[1].split('"')[0]
     sent = api.session.post(f"{api.root}{path}", data={"csrf_token": "wrong"})
     assert sent.status_code == 403
     sent = api.session.post(f"{api.root}{path}", data={"csrf_token": token})
     assert sent.url == f"{api.root}/"
-    assert api.page(f"/reports/{execution['executionId']}").status_code == 404
+    assert api.page(f"/runs/{execution['executionId']}").status_code == 404
 
 
 def old(database: Database, days: int, branch: str, number: int) -> str:

@@ -182,7 +182,7 @@ def test_heartbeats_are_not_in_the_log(api: Api) -> None:
     execution = api.create()
     api.send(execution, "execution.started")
     api.send(execution, "execution.progress", status="running", running=[], shards=["1"], interval=5000)
-    log = f"/logs/{execution['executionId']}"
+    log = f"/runs/{execution['executionId']}/events"
     assert "execution.progress" not in api.page(log).text
     api.send(execution, "execution.progress", shardId="1", collected=7)
     assert api.page(log).text.count("&#34;execution.progress&#34;") == 1

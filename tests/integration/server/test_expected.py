@@ -47,7 +47,7 @@ def test_tests_that_did_not_run_are_counted_and_named(api: Api) -> None:
     assert shard["notRunReason"] == "maxfail 1 was reached"
     assert shard["notRunTests"] == NOT_RUN
     assert shard["exitStatus"] == 1
-    report = api.page(f"/reports/{execution['executionId']}").text
+    report = api.page(f"/runs/{execution['executionId']}").text
     for text in (report, api.page("/").text):
         assert "1 test failed, stopped early: 38 of 45 did not run" in text
     assert "maxfail 1 was reached" in report
@@ -63,7 +63,7 @@ def test_tests_that_did_not_run_are_counted_and_named(api: Api) -> None:
 def test_a_run_that_stopped_without_a_failure_never_looks_whole(api: Api) -> None:
     execution = api.create()
     api.submit(execution, status="completed", tests=[result("a"), result("b")], collected=600, notRun=598)
-    report = api.page(f"/reports/{execution['executionId']}").text
+    report = api.page(f"/runs/{execution['executionId']}").text
     assert "Stopped early: 598 of 600 did not run" in report
     assert "All tests passed" not in report
     assert 'class="verdict passed"' not in report
@@ -77,7 +77,7 @@ def test_a_whole_run_says_nothing_of_tests_that_did_not_run(api: Api) -> None:
     api.submit(execution, tests=[result("a")], collected=1, notRun=0, exitStatus=0)
     progress = api.status(execution)["progress"]
     assert (progress["testsExpected"], progress["testsNotRun"]) == (1, 0)
-    shown = show(api, execution) + api.page(f"/reports/{execution['executionId']}").text
+    shown = show(api, execution) + api.page(f"/runs/{execution['executionId']}").text
     assert "did not run" not in shown
     assert "exit status" not in shown
     assert "All tests passed" in shown
@@ -112,7 +112,7 @@ def test_a_run_under_way_says_what_runs_and_when_it_will_end(api: Api) -> None:
     assert status["progress"]["testsNotRun"] is None
     end = wire.parse_time(status["progress"]["estimatedEnd"])
     assert end >= wire.parse_time(status["progress"]["startedAt"])
-    assert "x::b" in api.page(f"/reports/{execution['executionId']}").text
+    assert "x::b" in api.page(f"/runs/{execution['executionId']}").text
     assert "running now: x::c" in show(api, execution)
     api.send(
         execution, "execution.progress", shardId="1", runner="a", tests=[result("b", nodeId="x::b")]
@@ -154,7 +154,7 @@ def test_a_shard_that_died_names_the_tests_in_flight_and_counts_the_rest(api: Ap
     assert [test["nodeId"] for test in shard["inFlight"]] == ["x::hangs"]
     assert (shard["notRun"], shard["exitStatus"], shard["reason"]) == (8, -9, "pytest was killed")
     assert (status["progress"]["testsExpected"], status["progress"]["testsNotRun"]) == (9, 8)
-    report, shown = api.page(f"/reports/{execution['executionId']}").text, show(api, execution)
+    report, shown = api.page(f"/runs/{execution['executionId']}").text, show(api, execution)
     for text in (report, shown):
         assert "x::hangs" in text
         assert "stopped early: 8 of 9 did not run" in text
@@ -167,7 +167,7 @@ def test_an_exit_status_that_the_tests_do_not_explain_is_shown(api: Api) -> None
     api.submit(execution, tests=[result()], exitStatus=1)  # as pytest-cov's --cov-fail-under
     assert api.status(execution)["status"] == "completed"
     assert "exit status 1" in show(api, execution)
-    assert "exit status 1" in api.page(f"/reports/{execution['executionId']}").text
+    assert "exit status 1" in api.page(f"/runs/{execution['executionId']}").text
 
 
 def test_a_runner_may_send_its_whole_number_with_the_first_of_its_shards(api: Api) -> None:
@@ -200,7 +200,7 @@ def test_names_are_bounded_and_any_text_is_kept(api: Api) -> None:
     status = api.status(execution)
     assert status["progress"]["testsExpected"] == 2**53 - 1
     assert 0 < len(json.dumps(status["shardResults"][0]["notRunTests"])) < 1_000_000
-    assert api.page(f"/reports/{execution['executionId']}").status_code == 200
+    assert api.page(f"/runs/{execution['executionId']}").status_code == 200
     data = {
         "shardId": "1",
         "running": ["\x00", {"nodeId": "n", "startedAt": "yesterday"}],
@@ -237,8 +237,10 @@ def test_an_execution_that_has_ended_is_cancelled_while_a_shard_still_reports(ap
     path = f"/executions/{execution['executionId']}"
     api.send(execution, "execution.progress", shardId="1", runner="a")
     api.send(execution, "execution.completed", results=counts(passed=1))
-    assert "/cancel/" in api.page(f"/reports/{execution['executionId']}").text
-    assert api.page(f"/cancel/{execution['executionId']}").url.endswith(f"/cancel/{execution['executionId']}")
+    assert "/cancel" in api.page(f"/runs/{execution['executionId']}").text
+    assert api.page(f"/runs/{execution['executionId']}/cancel").url.endswith(
+        f"/runs/{execution['executionId']}/cancel"
+    )
     answer = expect_success(api.request("DELETE", path), 200)
     assert answer["status"] == "cancelled"
     assert expect_success(api.request("DELETE", path), 200) == answer
@@ -251,4 +253,4 @@ def test_an_execution_that_has_ended_is_cancelled_while_a_shard_still_reports(ap
         "completed"
         in expect_error(api.request("DELETE", f"/executions/{ended['executionId']}"), 409)["message"]
     )
-    assert "/cancel/" not in api.page(f"/reports/{ended['executionId']}").text
+    assert "/cancel" not in api.page(f"/runs/{ended['executionId']}").text

@@ -77,7 +77,7 @@ def test_the_api_and_the_page_export_every_test(
         assert found[: len(failed)] == failed
     else:
         assert found == expected
-    page = sqlite_api.page(f"/reports/{execution_id}/export.{PAGES[name]}")
+    page = sqlite_api.page(f"/runs/{execution_id}/export.{PAGES[name]}")
     assert page.status_code == 200
     assert page.content == answer.content
     assert page.headers["Content-Disposition"] == answer.headers["Content-Disposition"]
@@ -85,9 +85,9 @@ def test_the_api_and_the_page_export_every_test(
 
 
 def test_the_report_links_to_the_page_of_every_format(sqlite_api: Api, execution: dict[str, Any]) -> None:
-    report = sqlite_api.page(f"/reports/{execution['executionId']}").text
+    report = sqlite_api.page(f"/runs/{execution['executionId']}").text
     for extension in PAGES.values():
-        assert f'href="/reports/{execution["executionId"]}/export.{extension}"' in report
+        assert f'href="/runs/{execution["executionId"]}/export.{extension}"' in report
 
 
 @pytest.mark.parametrize("query", ["", "?format=", "?format=pdf", "?format=JSON"])
@@ -101,12 +101,12 @@ def test_an_unknown_format_is_refused_with_those_that_exist(
 
 def test_an_export_of_nothing_is_not_found(sqlite_api: Api) -> None:
     expect_error(sqlite_api.request("GET", "/executions/exec_nope/export?format=json"), 404)
-    assert sqlite_api.page("/reports/exec_nope/export.json").status_code == 404
+    assert sqlite_api.page("/runs/exec_nope/export.json").status_code == 404
 
 
 def test_a_shard_of_that_name_still_leads_to_the_report(sqlite_api: Api, execution: dict[str, Any]) -> None:
-    answer = sqlite_api.page(f"/reports/{execution['executionId']}/shard-1")
-    assert answer.url.endswith(f"/reports/{execution['executionId']}")
+    answer = sqlite_api.page(f"/runs/{execution['executionId']}/shard-1")
+    assert answer.url.endswith(f"/runs/{execution['executionId']}")
 
 
 def test_an_execution_without_tests_is_exported(sqlite_api: Api) -> None:
@@ -122,7 +122,7 @@ def test_an_export_page_needs_the_login_of_the_pages(tmp_path: Path) -> None:
         made = api.create()
         for extension in PAGES.values():
             answer = api.session.get(
-                f"{api.root}/reports/{made['executionId']}/export.{extension}",
+                f"{api.root}/runs/{made['executionId']}/export.{extension}",
                 headers={"Accept": "text/html"},
                 allow_redirects=False,
                 timeout=60,

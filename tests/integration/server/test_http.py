@@ -18,6 +18,7 @@ import requests
 
 from pytest_tms.client import calls
 from pytest_tms.server.app import create_app
+from pytest_tms.server.pages.assets import assets
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
 from tests.helpers.api import Api, expect_error, expect_success, invalid_fields, result, running
@@ -29,6 +30,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+STYLESHEET = assets().stylesheet.path
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 AXIOS = "application/json, text/plain, */*"
 
@@ -77,8 +79,8 @@ def documented(answer: HTTPResponse) -> dict[str, Any]:
     "path",
     [
         "/api/", "/api/openapi.json", "/api/executions/{}", "/api/executions/{}/tests", "/api/webhooks",
-        "/api/executions/exec_nope", "/api/nope", "/", "/login", "/reports/{}", "/reports/none", "/webhooks", "/nope",
-        "/static/tms.css", "/static/nope.css",
+        "/api/executions/exec_nope", "/api/nope", "/", "/login", "/runs/{}", "/runs/none", "/webhooks", "/nope",
+        STYLESHEET, "/static/tms.css",
     ],
 )  # fmt: skip
 def test_a_head_is_answered_as_a_get_without_its_body(sqlite_api: Api, path: str) -> None:
@@ -115,7 +117,7 @@ def test_a_connection_goes_on_after_a_head(sqlite_api: Api) -> None:
         ("HTTP://LOCALHOST:8765/api/", 200),
         ("https://127.0.0.1/api/", 200),
         ("http://127.0.0.1/api/executions/exec_nope?x=/http://", 401),
-        ("http://127.0.0.1/static/tms.css", 200),
+        (f"http://127.0.0.1{STYLESHEET}", 200),
         ("http://127.0.0.1", 200),
         ("http://127.0.0.1?before=x", 200),
         ("http://127.0.0.1/api%2Fnope", 404),
@@ -258,6 +260,8 @@ UNKNOWN = [
     "/executions",
     "/reports",
     "/reports/a/b/c",
+    "/runs/a/b/c",
+    "/static/tms.css",
     "/apis",
     "/static/nope",
     "/%00",
@@ -290,19 +294,13 @@ def test_under_api_every_error_is_json(sqlite_api: Api, path: str) -> None:
 
 def test_every_error_of_a_page_is_json_for_clients_that_ask_for_it(sqlite_api: Api) -> None:
     json_only = {"Accept": "application/json"}
-    expect_error(
-        sqlite_api.session.get(f"{sqlite_api.root}/reports/none", headers=json_only, timeout=60), 404
-    )
-    expect_error(
-        sqlite_api.session.put(f"{sqlite_api.root}/reports/none", headers=json_only, timeout=60), 405
-    )
+    expect_error(sqlite_api.session.get(f"{sqlite_api.root}/runs/none", headers=json_only, timeout=60), 404)
+    expect_error(sqlite_api.session.put(f"{sqlite_api.root}/runs/none", headers=json_only, timeout=60), 405)
     expect_error(sqlite_api.session.post(f"{sqlite_api.root}/logout", headers=json_only, timeout=60), 403)
 
 
 def test_a_wrong_method_on_a_page_is_a_page_that_says_which_are_possible(sqlite_api: Api) -> None:
-    answer = sqlite_api.session.put(
-        f"{sqlite_api.root}/reports/none", headers={"Accept": BROWSER}, timeout=60
-    )
+    answer = sqlite_api.session.put(f"{sqlite_api.root}/runs/none", headers={"Accept": BROWSER}, timeout=60)
     assert answer.status_code == 405
     assert set(answer.headers["Allow"].split(", ")) >= {"GET", "HEAD"}
     assert "<h1>Method not allowed</h1>" in answer.text
@@ -333,7 +331,7 @@ def test_what_is_refused_before_the_application_is_a_page_for_browsers_too(
 # ETag and 304 -------------------------------------------------------------------------------
 
 READ = ["/api/", "/api/openapi.json", "/api/executions/{}", "/api/executions/{}/tests", "/api/webhooks",
-        "/static/tms.css", "/reports/{}"]  # fmt: skip
+        STYLESHEET, "/runs/{}"]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", READ)
@@ -386,7 +384,6 @@ def test_a_client_may_keep_what_it_asks_about_again_and_nothing_else(sqlite_api:
     for path in (
         "/api/openapi.json",
         f"/api/executions/{sqlite_api.create()['executionId']}",
-        "/static/tms.css",
     ):
         assert (
             sqlite_api.request("GET", f"{sqlite_api.root}{path}").headers["Cache-Control"]
@@ -455,8 +452,8 @@ def test_a_large_answer_a_page_and_the_stylesheet_are_compressed(sqlite_api: Api
     sqlite_api.page("/")
     for path in (
         f"/api/executions/{execution['executionId']}/tests?limit=200",
-        f"/reports/{execution['executionId']}",
-        "/static/tms.css",
+        f"/runs/{execution['executionId']}",
+        STYLESHEET,
         "/api/openapi.json",
     ):
         for coding, unpack in (("gzip", gzip.decompress), ("zstd", zstd.decompress)):
@@ -485,7 +482,7 @@ def test_what_is_small_is_not_compressed(sqlite_api: Api) -> None:
 def test_a_page_is_not_compressed_if_another_site_leads_to_it(sqlite_api: Api) -> None:
     execution = sqlite_api.create()
     sqlite_api.submit(execution, tests=[result(f"t{n}", "failed") for n in range(40)])
-    path = f"/reports/{execution['executionId']}"
+    path = f"/runs/{execution['executionId']}"
     sqlite_api.page("/")
     assert (
         "Content-Encoding"

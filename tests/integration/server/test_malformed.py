@@ -82,7 +82,7 @@ def test_a_hundred_levels_are_taken_and_given_back_and_one_more_is_named(api: Ap
         return api.request("POST", "/results", body)
 
     expect_success(submit(100), 201)
-    assert api.page(f"/reports/{execution['executionId']}").status_code == 200
+    assert api.page(f"/runs/{execution['executionId']}").status_code == 200
     assert len(api.tests(execution)) == 2
     (problem,) = expect_error(submit(101), 422)["details"]
     assert problem == {"field": "tests[1]", "message": "Must be nested at most 100 levels deep"}
@@ -153,7 +153,7 @@ def test_what_is_wrong_in_an_unknown_field_of_a_test_never_breaks_an_answer(api:
     page = api.request("GET", f"/executions/{execution['executionId']}/tests")
     assert page.status_code == 200
     assert page.content.count(unknown) == (answer.status_code == 201)
-    assert api.page(f"/reports/{execution['executionId']}").status_code == 200
+    assert api.page(f"/runs/{execution['executionId']}").status_code == 200
 
 
 def test_a_number_out_of_range_beside_a_bad_field_is_a_bad_request(api: Api) -> None:

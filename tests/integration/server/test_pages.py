@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pytest_tms.server.pages.assets import assets
 from tests.helpers.api import Api, result
 
 HOSTILE = {
@@ -47,6 +48,16 @@ class Page(HTMLParser):
 
     def links(self) -> list[str]:
         return [attributes.get("href") or "" for tag, attributes in self.elements if tag in ("a", "link")]
+
+    def strange(self) -> list[tuple[str, dict[str, str | None]]]:
+        """Elements that no page has: frames, scripts that are not ours, forms that lead elsewhere."""
+        return [
+            (tag, attributes)
+            for tag, attributes in self.elements
+            if tag in ("iframe", "object", "embed", "base")
+            or (tag == "script" and not (attributes.get("src") or "").startswith("/static/tms."))
+            or (tag == "form" and not (attributes.get("action") or "/").startswith("/"))
+        ]
 
 
 def page(api: Api, path: str) -> Page:
@@ -95,22 +106,21 @@ def hostile(api: Api, text: str) -> dict[str, Any]:
 def test_no_text_of_a_runner_becomes_markup(api: Api, text: str) -> None:
     bad = hostile(api, text)["executionId"]
     good = hostile(api, "harmless")["executionId"]
-    for name in ("reports", "logs", "artifacts"):
-        shown, expected = page(api, f"/{name}/{bad}"), page(api, f"/{name}/{good}")
+    for name in ("", "/events", "/files"):
+        shown, expected = page(api, f"/runs/{bad}{name}"), page(api, f"/runs/{good}{name}")
         assert [tag for tag, _ in shown.elements] == [tag for tag, _ in expected.elements]
         assert [sorted(attributes) for _, attributes in shown.elements] == [
             sorted(attributes) for _, attributes in expected.elements
         ]
-        assert not {"script", "iframe", "object", "embed", "base", "form"} & {
-            tag for tag, _ in shown.elements
-        }
-        assert all(link.startswith("/") for link in shown.links())
+        assert not shown.strange()
+        assert all(link.startswith(("/", "#")) for link in shown.links())
     home = page(api, "/")
-    assert not {"script", "iframe", "object", "embed", "base", "img", "b"} & {tag for tag, _ in home.elements}
-    assert all(link.startswith("/") for link in home.links())
+    assert not home.strange()
+    assert not {"img", "b"} & {tag for tag, _ in home.elements}
+    assert all(link.startswith(("/", "#")) for link in home.links())
     if len(text) < 20_000:  # of more metadata than that, a list shows nothing
         assert text[:100].strip() in home.words.replace("\ufffd", "\x00")
-    assert text[:100].strip() in page(api, f"/reports/{bad}").words.replace("\ufffd", "\x00")
+    assert text[:100].strip() in page(api, f"/runs/{bad}").words.replace("\ufffd", "\x00")
 
 
 def test_every_page_comes_with_headers_that_let_no_script_in(api: Api) -> None:
@@ -119,11 +129,11 @@ def test_every_page_comes_with_headers_that_let_no_script_in(api: Api) -> None:
         "/",
         "/login",
         "/webhooks",
-        f"/cancel/{execution_id}",
-        f"/reports/{execution_id}",
-        f"/logs/{execution_id}",
-        f"/artifacts/{execution_id}",
-        "/reports/none",
+        f"/runs/{execution_id}/cancel",
+        f"/runs/{execution_id}",
+        f"/runs/{execution_id}/events",
+        f"/runs/{execution_id}/files",
+        "/runs/none",
     ):
         headers = api.page(path).headers
         policy = headers["Content-Security-Policy"]
@@ -158,7 +168,7 @@ def test_a_report_begins_with_its_verdict(api: Api, given: list[str], end: str |
         api.send(execution, "execution.progress", shardId="1", tests=tests)
     if end:
         api.send(execution, end)
-    text = api.page(f"/reports/{execution['executionId']}").text
+    text = api.page(f"/runs/{execution['executionId']}").text
     heading = re.search(r"<h1>(.*?)</h1>", text)
     assert heading
     assert html.unescape(heading[1]) == verdict
@@ -173,7 +183,7 @@ def test_a_report_says_what_ran_and_shows_how_a_test_failed(api: Api) -> None:
         stdout="said", retries=2, tags=["@smoke"], duration=2500,
     )  # fmt: skip
     api.submit(execution, "7", tests=[failing, result("test_slow", duration=61_000)])
-    words = page(api, f"/reports/{execution['executionId']}").words
+    words = page(api, f"/runs/{execution['executionId']}").words
     for shown in (
         "my-branch",
         "0123456789ab",
@@ -192,7 +202,7 @@ def test_a_report_says_what_ran_and_shows_how_a_test_failed(api: Api) -> None:
 def test_failures_are_paged_without_a_gap(api: Api) -> None:
     execution = api.create()
     api.submit(execution, tests=[result(f"t{n:03}", "failed" if n % 2 else "passed") for n in range(250)])
-    path = f"/reports/{execution['executionId']}"
+    path = f"/runs/{execution['executionId']}"
     seen: list[str] = []
     while path:
         shown = page(api, path)
@@ -212,10 +222,10 @@ def test_events_and_artifacts_are_paged_without_a_gap(sqlite_api: Api) -> None:
     for number in range(210):
         api.send(execution, "shard.started", shardId=f"s{number:03}")
     for name, pattern, expected in (
-        ("logs", r">(s\d{3})<", [f"s{n:03}" for n in range(210)]),
-        ("artifacts", r">(log-\d{3})<", [f"log-{n:03}" for n in range(45)]),
+        ("events", r">(s\d{3})<", [f"s{n:03}" for n in range(210)]),
+        ("files", r">(log-\d{3})<", [f"log-{n:03}" for n in range(45)]),
     ):
-        path = f"/{name}/{execution['executionId']}"
+        path = f"/runs/{execution['executionId']}/{name}"
         seen: list[str] = []
         while path:
             seen += re.findall(pattern, api.page(path).text)
@@ -233,18 +243,18 @@ def test_the_start_page_lists_executions_the_newest_first_without_a_gap(api: Api
     seen: list[str] = []
     while len(seen) < len(made):
         shown = page(api, path)
-        rows = [link for link in shown.links() if link.startswith("/reports/")]
+        rows = [link for link in shown.links() if link.startswith("/runs/")]
         assert 0 < len(rows) <= 50
         seen += rows
         path = next((link for link in shown.links() if "before=" in link), "")
-    assert seen[: len(made)] == [f"/reports/{execution_id}" for execution_id in reversed(made)]
+    assert seen[: len(made)] == [f"/runs/{execution_id}" for execution_id in reversed(made)]
 
 
 def test_a_long_event_is_cut_on_the_log_page(api: Api) -> None:
     execution = api.create()
     for number in range(3):
         api.send(execution, "execution.progress", shardId=f"s{number}", note="x" * 1_000_000)
-    answer = api.page(f"/logs/{execution['executionId']}")
+    answer = api.page(f"/runs/{execution['executionId']}/events")
     assert answer.text.count("more characters") == 3
     assert len(answer.content) < 30_000
 
@@ -264,8 +274,8 @@ def test_no_page_has_a_list_without_end(sqlite_api: Api) -> None:
         assert shown.count("li") <= MOST_ROWS + 50
         assert shown.count("tr") <= 2 * MOST_ROWS + 12
         assert len(answer.content) < 5_000_000
-    assert "50 more shards are not shown" in page(api, f"/reports/{execution['executionId']}").words
-    assert "more are not shown" in page(api, f"/artifacts/{execution['executionId']}").words
+    assert "50 more shards are not shown" in page(api, f"/runs/{execution['executionId']}").words
+    assert "more are not shown" in page(api, f"/runs/{execution['executionId']}/files").words
 
 
 @pytest.mark.parametrize("name", ["reports", "logs", "artifacts"])
@@ -278,8 +288,8 @@ def test_an_unknown_execution_is_a_page_that_says_so(api: Api, name: str) -> Non
 
 def test_a_report_loads_nothing_from_elsewhere_and_everything_it_loads_is_there(api: Api) -> None:
     execution_id = api.create()["executionId"]
-    links = page(api, f"/reports/{execution_id}").links()
-    assert "/static/tms.css" in links
+    links = page(api, f"/runs/{execution_id}").links()
+    assert assets().stylesheet.path in links
     for link in links:
         assert api.page(link).status_code == 200, link
 
@@ -293,9 +303,38 @@ def test_only_static_files_are_served_as_such(api: Api, path: str) -> None:
 
 def test_a_report_follows_its_run_until_it_ends(api: Api) -> None:
     execution = api.create()
-    path = f"/reports/{execution['executionId']}"
+    path = f"/runs/{execution['executionId']}"
     refreshes = [attributes for tag, attributes in page(api, path).elements if tag == "meta"]
     assert {"http-equiv": "refresh", "content": "3"} in refreshes
     api.submit(execution, tests=[result("test_a", "passed")])
     ended = [attributes for tag, attributes in page(api, path).elements if tag == "meta"]
     assert all(attributes.get("http-equiv") != "refresh" for attributes in ended)
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ("/reports/{}", "/runs/{}"),
+        ("/reports/{}?after=0", "/runs/{}?after=0"),
+        ("/reports/{}/shard-a%2Fb", "/runs/{}"),
+        ("/reports/{}/export.json", "/runs/{}/export.json"),
+        ("/logs/{}", "/runs/{}/events"),
+        ("/artifacts/{}", "/runs/{}/files"),
+        ("/cancel/{}", "/runs/{}/cancel"),
+    ],
+)
+def test_an_earlier_address_of_a_run_leads_to_it(sqlite_api: Api, before: str, now: str) -> None:
+    execution_id = sqlite_api.create()["executionId"]
+    answer = sqlite_api.page(before.format(execution_id))
+    assert answer.status_code == 200
+    assert answer.url == sqlite_api.root + now.format(execution_id)
+
+
+def test_static_files_are_stored_by_browsers_permanently_and_compressed(sqlite_api: Api) -> None:
+    for asset in (assets().stylesheet, *assets().icons.values()):
+        answer = sqlite_api.page(asset.path)
+        assert answer.content == asset.content
+        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["Content-Type"].startswith(asset.media_type)
+    assert sqlite_api.page(assets().stylesheet.path).headers["Content-Encoding"] in ("gzip", "zstd")
+    assert sqlite_api.page("/static/tms.000000000000.css").status_code == 404

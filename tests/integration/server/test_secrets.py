@@ -79,8 +79,8 @@ def test_planted_secrets_are_found_nowhere(planted: tuple[Api, dict[str, str]]) 
         connection.execute(text("ALTER TABLE away RENAME TO webhooks"))
     for each in (
         "/",
-        f"/reports/{execution['executionId']}",
-        f"/logs/{execution['executionId']}",
+        f"/runs/{execution['executionId']}",
+        f"/runs/{execution['executionId']}/events",
         path,
         "/audit",
     ):

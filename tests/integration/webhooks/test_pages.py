@@ -60,7 +60,7 @@ def test_the_owner_sees_why_deliveries_failed_and_sends_them_again(
     assert re.search(rf"{name} execution\.completed failing since \d{{4}}", words(hooks, "/webhooks"))
     shown = page(hooks, path)
     assert "it responded with 500 1" in " ".join(shown.words.split())
-    assert f"/reports/{execution['executionId']}" in shown.links()
+    assert f"/runs/{execution['executionId']}" in shown.links()
     assert "No deliveries." in words(hooks, f"{path}?status=delivered")
     del subscribers.behave[name]
     visit = Visit(hooks.root)

@@ -11,8 +11,8 @@ Headers = Iterable[tuple[bytes, bytes]]
 SECURITY_HEADERS: Sequence[tuple[bytes, bytes]] = (
     (
         b"content-security-policy",
-        b"default-src 'none'; style-src 'self'; img-src 'self' data:; script-src 'self'; connect-src 'self'; "
-        b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+        b"default-src 'none'; style-src 'self'; img-src 'self' data:; media-src 'self'; script-src 'self'; "
+        b"connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),  # with no-referrer, browsers would send no Origin either

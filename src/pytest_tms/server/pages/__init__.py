@@ -1,20 +1,19 @@
-"""HTML pages, rendered by the server: one module per page, one stylesheet, no script."""
+"""HTML pages, rendered by the server: one module per page, one stylesheet, one script."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from anyio import CapacityLimiter
-from litestar import Request, Response, Router
+from litestar import Router
 from litestar.di import Provide
-from litestar.exceptions import HTTPException, InternalServerException, NotFoundException
-from litestar.static_files import create_static_files_router
+from litestar.exceptions import HTTPException
 from litestar.types import Guard
 
 from pytest_tms.errors import ApiError
 from pytest_tms.server.pages import (
     artifacts,
+    assets,
     audit,
     cancel,
     delete,
@@ -22,6 +21,7 @@ from pytest_tms.server.pages import (
     exports,
     files,
     login,
+    redirects,
     report,
     runs,
     streams,
@@ -29,7 +29,6 @@ from pytest_tms.server.pages import (
 )
 from pytest_tms.server.pages.page_session import current_session, form
 
-HERE = Path(__file__).parent
 MAX_FORM = 16 * 1024
 """Bytes of the largest form body."""
 EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
@@ -51,7 +50,6 @@ def routes(guard: Guard) -> list[Router]:
             login.logout,
             runs.home,
             report.report,
-            report.shard,
             *exports.HANDLERS,
             events.logs,
             artifacts.show_artifacts,
@@ -64,6 +62,7 @@ def routes(guard: Guard) -> list[Router]:
             audit.show_audit,
             streams.execution_stream,
             streams.list_stream,
+            *redirects.HANDLERS,
         ],
         guards=[guard],
         dependencies={
@@ -73,14 +72,4 @@ def routes(guard: Guard) -> list[Router]:
         },
         request_max_body_size=MAX_FORM,
     )
-    static = create_static_files_router(
-        path="/static",
-        directories=[HERE / "static"],
-        exception_handlers={ValueError: _no_file, InternalServerException: _no_file},
-    )
-    return [pages, static]
-
-
-def _no_file(request: Request[Any, Any, Any], _: Exception) -> Response[Any]:
-    """Return a 404 for a name that no file can have: with a NUL, too long, or below a file."""
-    return login.handle_http_error(request, NotFoundException())
+    return [pages, Router(path="/", route_handlers=[assets.static_file])]

@@ -17,7 +17,7 @@ FILES = 200
 """Files shown on one page."""
 
 
-@get("/artifacts/{execution_id:str}", sync_to_thread=True)
+@get("/runs/{execution_id:str}/files", sync_to_thread=True)
 def show_artifacts(
     database: Database, page_session: PageSession, execution_id: str, after: str = "", file: str = ""
 ) -> Response[str]:

@@ -12,7 +12,7 @@ from pytest_tms.server.store.database import Database
 
 ENTRIES = 100
 """Entries on one page."""
-PATHS = {"exec": "/reports/", "wh": "/webhooks/"}
+PATHS = {"exec": "/runs/", "wh": "/webhooks/"}
 """The paths of the pages of executions and webhooks, by the prefix of their ids."""
 
 

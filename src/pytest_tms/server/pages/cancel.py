@@ -20,7 +20,7 @@ from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 
 
-@get("/cancel/{execution_id:str}", opt={"scope": WRITES}, sync_to_thread=True)
+@get("/runs/{execution_id:str}/cancel", opt={"scope": WRITES}, sync_to_thread=True)
 def cancel_form(
     database: Database, settings: ServerSettings, page_session: PageSession, execution_id: str
 ) -> Response[Any]:
@@ -33,7 +33,7 @@ def cancel_form(
     return page(page_session, "cancel.html", tab="cancel", execution=execution)
 
 
-@post("/cancel/{execution_id:str}", opt={"scope": WRITES}, sync_to_thread=True)
+@post("/runs/{execution_id:str}/cancel", opt={"scope": WRITES}, sync_to_thread=True)
 def cancel_execution(
     database: Database,
     settings: ServerSettings,
@@ -48,4 +48,4 @@ def cancel_execution(
 
 
 def _report(execution_id: str) -> Response[Any]:
-    return Redirect(f"/reports/{quote(execution_id, safe='')}", status_code=303)
+    return Redirect(f"/runs/{quote(execution_id, safe='')}", status_code=303)

@@ -16,17 +16,17 @@ from pytest_tms.server.store import executions
 from pytest_tms.server.store.database import Database
 
 
-@get("/delete/{execution_id:str}", opt={"scope": ADMIN}, sync_to_thread=True)
+@get("/runs/{execution_id:str}/delete", opt={"scope": ADMIN}, sync_to_thread=True)
 def delete_form(database: Database, page_session: PageSession, execution_id: str) -> Response[Any]:
     """Return the confirmation page; redirect to the report if the execution has not ended."""
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
     if execution.status not in states.ENDED:
-        return Redirect(f"/reports/{quote(execution_id, safe='')}", status_code=303)
+        return Redirect(f"/runs/{quote(execution_id, safe='')}", status_code=303)
     return page(page_session, "delete.html", tab="delete", execution=execution)
 
 
-@post("/delete/{execution_id:str}", opt={"scope": ADMIN}, sync_to_thread=True)
+@post("/runs/{execution_id:str}/delete", opt={"scope": ADMIN}, sync_to_thread=True)
 def delete_execution(database: Database, page_session: PageSession, execution_id: str) -> Response[Any]:
     """Delete the execution, and return to the list."""
     mark_deleted(database, page_session.caller, execution_id)

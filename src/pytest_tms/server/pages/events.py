@@ -19,7 +19,7 @@ MAX_SHOWN = 5000
 """Characters that the page shows of one event."""
 
 
-@get("/logs/{execution_id:str}", sync_to_thread=True)
+@get("/runs/{execution_id:str}/events", sync_to_thread=True)
 def logs(database: Database, page_session: PageSession, execution_id: str, after: str = "0") -> Response[str]:
     """Return the log page, the events in the order of arrival."""
     start = int(after) if after.isdecimal() and len(after) < 19 else 0

@@ -16,7 +16,7 @@ SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
 
 
 def _handler(chosen: Format) -> HTTPRouteHandler:
-    @get(f"/reports/{{execution_id:str}}/export.{chosen.extension}", sync_to_thread=True)
+    @get(f"/runs/{{execution_id:str}}/export.{chosen.extension}", sync_to_thread=True)
     def export(database: Database, urls: Urls, execution_id: str) -> Stream:
         """Return an execution as a file to download."""
         file = export_execution(database, urls, execution_id, chosen.name)
@@ -33,4 +33,4 @@ def _handler(chosen: Format) -> HTTPRouteHandler:
 
 
 HANDLERS = [_handler(each) for each in FORMATS.values()]
-"""One for each format: `/reports/{id}/export.json` and so on."""
+"""One for each format: `/runs/{id}/export.json` and so on."""

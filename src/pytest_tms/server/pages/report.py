@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from litestar import Response, get
-from litestar.response import Redirect
 
 from pytest_tms import wire
 from pytest_tms.server.domain import clock, states
@@ -61,7 +59,7 @@ class TestsWithoutResult:
     more: int
 
 
-@get("/reports/{execution_id:str}")
+@get("/runs/{execution_id:str}")
 async def report(
     database: Database,
     settings: ServerSettings,
@@ -118,12 +116,6 @@ def _report(
         slowest=slowest,
         longest=max((test.duration for test in slowest), default=0),
     )
-
-
-@get("/reports/{execution_id:str}/{shard:str}", sync_to_thread=False)
-def shard(execution_id: str, shard: str) -> Redirect:
-    """Redirect the link to a shard, which payloads contain, to the report."""
-    return Redirect(f"/reports/{quote(execution_id, safe='')}")
 
 
 def unfinished(shards: list[Shard], missing: Mapping[str, int]) -> list[TestsWithoutResult]:

@@ -11,8 +11,23 @@ from litestar import Response
 from litestar.enums import MediaType
 
 from pytest_tms import wire
+from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.page_details import MAX_NAME, truncate
-from pytest_tms.server.pages.page_session import PageSession
+from pytest_tms.server.pages.assets import assets
+from pytest_tms.server.pages.page_session import ADMIN, READS, WEBHOOKS, PageSession
+
+SITE_PAGES = (
+    ("runs", "Runs", "/", READS),
+    ("webhooks", "Webhooks", "/webhooks", WEBHOOKS),
+    ("audit", "Audit", "/audit", ADMIN),
+)
+"""The pages in the header: the name, the label, the path, and the scope that a user needs."""
+SYMBOLS = {"passed": "✓", "failed": "✗", "running": "●", "cancelled": "■", "none": "○"}
+"""The symbols of verdicts in the titles of pages, by kind."""
+FAVICONS = {"passed": "passed", "failed": "failed", "running": "running"}
+"""The icons of pages about runs, by the kind of the verdict; ``none`` for the others."""
+RELATIVE = (("min", 60, 3600), ("h", 3600, 86_400), ("day", 86_400, 30 * 86_400))
+"""Units of relative times: the name, its seconds, and the seconds up to which it is used."""
 
 
 def page(page_session: PageSession, template: str, status: int = 200, **values: Any) -> Response[str]:
@@ -45,6 +60,30 @@ def time(milliseconds: int | None) -> str:
     return wire.moment(milliseconds).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def iso(milliseconds: int) -> str:
+    """Return a time as ISO 8601 in UTC, from milliseconds since 1970."""
+    return clock.timestamp(milliseconds)
+
+
+def relative(milliseconds: int, now: int | None = None) -> str:
+    """Return how long ago a time was, or in how long it will be: 3 min ago, in 2 h; after a month, its date.
+
+    Parameters:
+        milliseconds: the time, since 1970.
+        now: the same of the present; None for that of the clock.
+    """
+    passed = (clock.now() if now is None else now) - milliseconds
+    seconds = abs(passed) // 1000
+    if seconds < 60:
+        return "just now" if passed >= 0 else "in less than a minute"
+    for unit, length, limit in RELATIVE:
+        if seconds < limit:
+            number = seconds // length
+            name = unit + "s" * (number != 1) if unit == "day" else unit
+            return f"{number} {name} ago" if passed >= 0 else f"in {number} {name}"
+    return wire.moment(milliseconds).strftime("%Y-%m-%d")
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -54,5 +93,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(duration=duration, name=partial(truncate, length=MAX_NAME), time=time)
+    environment.filters.update(
+        duration=duration, iso=iso, name=partial(truncate, length=MAX_NAME), relative=relative, time=time
+    )
+    environment.globals.update(assets=assets(), favicons=FAVICONS, site_pages=SITE_PAGES, symbols=SYMBOLS)
     return environment
