@@ -60,7 +60,7 @@ def new_failures(connection: Connection, execution: int, limit: int) -> list[int
     detail = tables.result_details.c
     query = (
         select(detail.sequence)
-        .where(detail.execution == execution, detail.failing_since == detail.execution)
+        .where(detail.execution == execution, detail.failing_since == execution)
         .order_by(detail.sequence)
         .limit(limit)
     )

@@ -270,8 +270,23 @@ results = Table(  # one attempt of a test in a shard; no foreign keys, since eac
         "is_superseded",
         where="status <> 0",
     ),
-    _partial("ix_results_flaky", "execution", "sequence", "test_id", where="is_flaky"),
-    _partial("ix_results_outcome", "execution", "outcome", "sequence", where="outcome IS NOT NULL"),
+    _partial(
+        "ix_results_flaky",
+        "execution",
+        "is_flaky",
+        "sequence",
+        "test_id",
+        "is_superseded",
+        where="is_flaky",
+    ),
+    _partial(
+        "ix_results_outcome",
+        "execution",
+        "outcome",
+        "sequence",
+        "is_superseded",
+        where="outcome IS NOT NULL",
+    ),
     _partial(  # the slowest tests of an execution, see SLOW; most are faster
         "ix_results_duration",
         "execution",
@@ -294,7 +309,13 @@ result_details = Table(  # of a result that did not pass: what lists show, so th
     Column("failing_since", BigInteger),
     Column("failing_runs", Integer),  # consecutive runs that failed, with this one
     _partial("ix_result_details_cause", "execution", "cause", "sequence", where="cause IS NOT NULL"),
-    _partial("ix_result_details_new", "execution", "sequence", where="failing_since = execution"),
+    _partial(  # new failures
+        "ix_result_details_since",
+        "execution",
+        "failing_since",
+        "sequence",
+        where="failing_since IS NOT NULL",
+    ),
     sqlite_with_rowid=False,
 )
 

@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    and_,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+)
 
 from pytest_tms import wire
 from pytest_tms.server.domain.column_values import without_nul
@@ -62,6 +72,17 @@ class TestFilter:
     is_flaky: bool = False
     sort: Sort = "arrival"
 
+    @property
+    def has_index(self) -> bool:
+        """Whether an index has the results in question, so that no others are read."""
+        is_failure = self.status not in ("", "passed") or self.outcome not in ("", "passed")
+        return bool(is_failure or self.is_flaky or self.is_new or self.cause or self.file)
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it excludes tests, so that few of the slowest may match."""
+        return self != TestFilter(sort=self.sort)
+
 
 class ListedTest(NamedTuple):
     """The verdict of a test in a shard of an execution; times and durations are milliseconds.
@@ -106,12 +127,16 @@ def find(
     """
     position = None if after is None else _decoded(after, wanted.sort)
     conditions = _conditions(connection, execution, wanted)
+    sequence = _sequence(wanted)
     if wanted.sort == "arrival":
         low = 0 if position is None else position[1]
-        conditions.append(_RESULT.sequence.between(low + 1, low + RANGE))
-        order = (_RESULT.sequence.label("value"), _RESULT.sequence)
-        found = _search(connection, wanted, conditions, order, limit + 1)
-        if len(found) <= limit and _last(connection, execution) > low + RANGE:
+        # SQLite would search the primary key for a range. The plus sign hides the column from that.
+        number = literal_column(f"+{sequence}", BigInteger) if wanted.has_index else sequence
+        conditions.append(number > low)
+        if not wanted.has_index:
+            conditions.append(number <= low + RANGE)
+        found = _search(connection, wanted, conditions, (sequence.label("value"), sequence), limit + 1)
+        if not wanted.has_index and len(found) <= limit and _last(connection, execution) > low + RANGE:
             return by_sequence(connection, execution, [each[1] for each in found]), str(low + RANGE)
     elif wanted.sort == "duration":
         found = _by_duration(connection, wanted, conditions, position, limit + 1)
@@ -182,11 +207,16 @@ def _search(
     is_descending: bool = False,
 ) -> list[Found]:
     """Return the first results in an order; of a search, those found by names and those found by errors."""
-    by_names = select(*order).select_from(tables.results)
-    if wanted.q or wanted.tag or wanted.file or wanted.sort == "name":
-        by_names = by_names.join(tables.tests, _TEST.id == _RESULT.test_id)
+    by_names = select(*order)
     if wanted.cause or wanted.is_new:
-        by_names = by_names.join(tables.result_details, _is_of_result())
+        by_names = by_names.select_from(tables.result_details).join(tables.results, _is_of_result())
+    elif wanted.file:
+        by_names = by_names.select_from(tables.tests).join(tables.results, _TEST.id == _RESULT.test_id)
+    else:
+        by_names = by_names.select_from(tables.results)
+    has_tests = bool(wanted.file) and not (wanted.cause or wanted.is_new)
+    if not has_tests and (wanted.q or wanted.tag or wanted.file or wanted.sort == "name"):
+        by_names = by_names.join(tables.tests, _TEST.id == _RESULT.test_id)
     query = by_names.where(*conditions)
     queries = [query]
     if wanted.q:
@@ -202,7 +232,8 @@ def _search(
         queries.append(by_errors.where(_RESULT.status != tables.constant(0), is_found))
     found: set[Found] = set()
     for each in queries:
-        columns = [column.desc() if is_descending else column for column in order]
+        sorted_by = order[1:] if wanted.sort == "arrival" else order
+        columns = [column.desc() if is_descending else column for column in sorted_by]
         found.update((row[0], row[1]) for row in connection.execute(each.order_by(*columns).limit(limit)))
     return sorted(found, reverse=is_descending)[:limit]
 
@@ -218,16 +249,25 @@ def _by_duration(
     order = (_RESULT.duration.label("value"), _RESULT.sequence)
     after = [] if position is None else [tuple_(_RESULT.duration, _RESULT.sequence) < position]
     found: list[Found] = []
-    slow = _RESULT.duration >= tables.constant(SLOW)
-    for part in (slow, _RESULT.duration < tables.constant(SLOW)):
+    if wanted.is_narrow:  # most of the slowest may not match
+        parts: list[list[ColumnElement[bool]]] = [[]]
+    else:
+        slow = tables.constant(SLOW)
+        parts = [[_RESULT.duration >= slow], [_RESULT.duration < slow]]
+    for part in parts:
         if len(found) < limit:
-            some = [*conditions, *after, part]
+            some = [*conditions, *after, *part]
             found += _search(connection, wanted, some, order, limit - len(found), is_descending=True)
     return found
 
 
 def _conditions(connection: Connection, execution: int, wanted: TestFilter) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = [_RESULT.execution == execution, _RESULT.is_superseded.is_(False)]
+    is_by_details = wanted.cause or wanted.is_new  # which only verdicts have
+    found: list[ColumnElement[bool]] = (
+        [_DETAIL.execution == execution]
+        if is_by_details
+        else [_RESULT.execution == execution, _RESULT.is_superseded.is_(False)]
+    )
     if wanted.status:
         if wanted.status not in STATUSES:
             raise ValueError(f"Invalid status {wanted.status[:100]!r}: use passed, failed or skipped.")
@@ -237,7 +277,8 @@ def _conditions(connection: Connection, execution: int, wanted: TestFilter) -> l
     elif wanted.outcome:
         found += [_RESULT.outcome == without_nul(wanted.outcome), _RESULT.outcome.is_not(None)]
     if wanted.is_flaky:
-        found.append(_RESULT.is_flaky if connection.dialect.name == "sqlite" else _RESULT.is_flaky.is_(True))
+        # As the condition of the index has it, and as its column is searched.
+        found += [literal_column("results.is_flaky"), _RESULT.is_flaky.is_(True)]
     if wanted.shard:
         found.append(_RESULT.shard_id == without_nul(wanted.shard))
     if wanted.worker:
@@ -245,7 +286,7 @@ def _conditions(connection: Connection, execution: int, wanted: TestFilter) -> l
     if wanted.cause:
         found += [_DETAIL.cause == number_of(wanted.cause), _DETAIL.cause.is_not(None)]
     if wanted.is_new:
-        found.append(_DETAIL.failing_since == _DETAIL.execution)
+        found += [_DETAIL.failing_since == execution, _DETAIL.failing_since.is_not(None)]
     if wanted.tag:
         found.append(_contains(connection, _TEST.tags, msgspec.json.encode(without_nul(wanted.tag)).decode()))
     if wanted.file:
@@ -255,6 +296,11 @@ def _conditions(connection: Connection, execution: int, wanted: TestFilter) -> l
         prefix = func.substr(_TEST.file, tables.constant(1), length) == file[:MAX_FILE_PREFIX]
         found += [_TEST.project_id == (connection.scalar(project) or 0), prefix, _TEST.file == file]
     return found
+
+
+def _sequence(wanted: TestFilter) -> ColumnElement[int]:
+    """Return the column of the number of a result in the index that is followed."""
+    return _DETAIL.sequence if wanted.cause or wanted.is_new else _RESULT.sequence
 
 
 def _is_of_result() -> ColumnElement[bool]:

@@ -30,7 +30,10 @@ def upgrade() -> None:
         "ix_result_details_cause", "result_details", ["execution", "cause", "sequence"], "cause IS NOT NULL"
     )
     _partial(
-        "ix_result_details_new", "result_details", ["execution", "sequence"], "failing_since = execution"
+        "ix_result_details_since",
+        "result_details",
+        ["execution", "failing_since", "sequence"],
+        "failing_since IS NOT NULL",
     )
     op.drop_index("ix_results_status", "results")
     _partial(
@@ -40,10 +43,20 @@ def upgrade() -> None:
         "status <> 0",
     )
     op.drop_index("ix_results_flaky", "results")
-    _partial("ix_results_flaky", "results", ["execution", "sequence", "test_id"], "is_flaky")
+    _partial(
+        "ix_results_flaky",
+        "results",
+        ["execution", "is_flaky", "sequence", "test_id", "is_superseded"],
+        "is_flaky",
+    )
     op.drop_index("ix_results_duration", "results")
     _partial("ix_results_duration", "results", ["execution", "duration", "sequence"], "duration >= 100")
-    _partial("ix_results_outcome", "results", ["execution", "outcome", "sequence"], "outcome IS NOT NULL")
+    _partial(
+        "ix_results_outcome",
+        "results",
+        ["execution", "outcome", "sequence", "is_superseded"],
+        "outcome IS NOT NULL",
+    )
     _extend_tests()
     op.add_column("executions", sa.Column("previous", sa.BigInteger()))
     _partial(
