@@ -58,6 +58,10 @@ def report(token: str) -> str:
                 artifacts=wire.ArtifactNames(screenshots=["login.png"]),
             )
         )
+        assert_type(client.list_failures(created.execution_id, limit=10), wire.FailurePage)
+        assert_type(client.compare_executions(created.execution_id, "exec_1"), wire.ExecutionComparison)
+        assert_type(client.list_registered_tests(q="login", flaky=True), wire.RegisteredTestPage)
+        assert_type(client.get_test_history("17", branch="main"), wire.TestHistory)
         assert_type(submitted.summary.tests_processed, int)
         return created.report_url
 

@@ -168,6 +168,92 @@ class TmsClient:
         }
         return self._call(calls.LIST_EXECUTIONS, params=params)
 
+    def list_failures(
+        self, execution_id: str, *, cursor: str | None = None, limit: int = 100
+    ) -> wire.FailurePage:
+        """Return a page of the causes of an execution's failures, those with most failures first.
+
+        Needs the capability ``history``. ``limit`` is at most 200; ``cursor`` is that of the page before.
+
+        Raises:
+            NotFound: there is no such execution.
+        """
+        params = {"cursor": cursor, "limit": str(limit)}
+        return self._call(calls.LIST_FAILURES, params=params, execution_id=execution_id)
+
+    def compare_executions(
+        self, execution_id: str, other: str | None = None, *, limit: int = 100
+    ) -> wire.ExecutionComparison:
+        """Compare an execution with ``other``, an earlier one; needs the capability ``history``.
+
+        Unless given, the other is the previous execution of the same suite, environment and branch. ``limit``
+        is the number of tests of each list, at most 200.
+
+        Raises:
+            NotFound: there is no such execution.
+            Unprocessable: no other is given, and there is no previous one.
+        """
+        params = {"with": other, "limit": str(limit)}
+        return self._call(calls.COMPARE_EXECUTIONS, params=params, execution_id=execution_id)
+
+    def list_registered_tests(
+        self,
+        *,
+        q: str | None = None,
+        test_suite: str | None = None,
+        environment: str | None = None,
+        branch: str | None = None,
+        owner: str | None = None,
+        flaky: bool = False,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> wire.RegisteredTestPage:
+        """Return a page of the tests of all executions; needs the capability ``history``.
+
+        With ``test_suite``, ``environment`` or ``branch``, they are those of the latest such execution. With
+        ``flaky``, they are sorted by flakiness. A page may have fewer than ``limit`` and still a cursor.
+
+        Raises:
+            Unprocessable: a filter is not valid.
+        """
+        params = {
+            "q": q,
+            "testSuite": test_suite,
+            "environment": environment,
+            "branch": branch,
+            "owner": owner,
+            "flaky": "true" if flaky else None,
+            "cursor": cursor,
+            "limit": str(limit),
+        }
+        return self._call(calls.LIST_REGISTERED_TESTS, params=params)
+
+    def get_test_history(
+        self,
+        test_key: str,
+        *,
+        test_suite: str | None = None,
+        environment: str | None = None,
+        branch: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> wire.TestHistory:
+        """Return a page of the results of a test, the newest first; needs the capability ``history``.
+
+        ``test_key`` is the ``key`` of ``list_registered_tests``.
+
+        Raises:
+            NotFound: there is no such test.
+        """
+        params = {
+            "testSuite": test_suite,
+            "environment": environment,
+            "branch": branch,
+            "cursor": cursor,
+            "limit": str(limit),
+        }
+        return self._call(calls.GET_TEST_HISTORY, params=params, test_key=test_key)
+
     def delete_execution(self, execution_id: str) -> wire.ExecutionDeleted:
         """Delete an execution that has ended, with all its results; needs a token with the scope ``admin``.
 

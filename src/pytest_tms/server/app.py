@@ -13,7 +13,17 @@ from litestar.di import Provide
 
 from pytest_tms.client import calls
 from pytest_tms.server import pages
-from pytest_tms.server.api import about, artifacts, events, executions, exports, results, routes, webhooks
+from pytest_tms.server.api import (
+    about,
+    artifacts,
+    events,
+    executions,
+    exports,
+    history,
+    results,
+    routes,
+    webhooks,
+)
 from pytest_tms.server.api.authentication import authenticated_caller, authentication_guard
 from pytest_tms.server.api.dependencies import idempotent_request, request_urls
 from pytest_tms.server.api.rate_limits import rate_limit_guard
@@ -68,6 +78,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             artifacts.get_artifact,
             artifacts.upload_artifact,
             events.send_event,
+            *history.HANDLERS,
             *webhooks.HANDLERS,
         ],
         guards=[

@@ -21,11 +21,22 @@ if TYPE_CHECKING:
     from pytest_tms.wire.base import *  # noqa: F403
     from pytest_tms.wire.events import *  # noqa: F403
     from pytest_tms.wire.executions import *  # noqa: F403
+    from pytest_tms.wire.history import *  # noqa: F403
     from pytest_tms.wire.results import *  # noqa: F403
     from pytest_tms.wire.webhook_events import *  # noqa: F403
     from pytest_tms.wire.webhooks import *  # noqa: F403
 else:  # type checkers would take every name for one that __getattr__ knows
-    _MODULES = ("base", "results", "executions", "events", "webhooks", "webhook_events", "about", "artifacts")
+    _MODULES = (
+        "base",
+        "results",
+        "executions",
+        "events",
+        "webhooks",
+        "webhook_events",
+        "about",
+        "artifacts",
+        "history",
+    )
 
     def __getattr__(name):
         """Return a message, and load the modules up to the one that defines it."""

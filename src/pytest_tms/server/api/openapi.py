@@ -69,6 +69,14 @@ HASH = {
     "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     "example": examples.HASH,
 }
+TEST_KEY = {
+    "name": "test_key",
+    "in": "path",
+    "required": True,
+    "description": texts.FIELDS["key"],
+    "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"},
+    "example": "17",
+}
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -136,6 +144,8 @@ def _operation(call: Call[Any, Any]) -> dict[str, Any]:
     ]
     if "sha256" in _names(call):
         parameters.append(HASH)
+    if "test_key" in _names(call):
+        parameters.append(TEST_KEY)
     if call.method == "POST" and call.takes is not type(None):
         parameters.append(IDEMPOTENCY_KEY)
     parameters += [
@@ -260,7 +270,7 @@ def _tag(call: Call[Any, Any]) -> str:
     if call == calls.SUBMIT_RESULTS:
         return "Results"
     first = call.path.strip("/").partition("/")[0]
-    return {"executions": "Executions", "webhooks": "Webhooks"}.get(first, "Service")
+    return {"executions": "Executions", "tests": "Tests", "webhooks": "Webhooks"}.get(first, "Service")
 
 
 def _headers(call: Call[Any, Any], error: type[ApiError] | None) -> dict[str, Any]:

@@ -96,6 +96,36 @@ REQUESTS: dict[str, msgspec.Struct] = {
 }
 """The body of each call that has one, by its operation id."""
 
+_EARLIER = "exec_01k3v8x2c4d6e8f0g2h4j6k8m0"
+_COMPARED = wire.ComparedTest(
+    key="17",
+    node_id="tests/test_cart.py::test_open",
+    title="test_open",
+    file="tests/test_cart.py",
+    shard_id="1",
+    status="failed",
+    error="TimeoutError: waited 30 s for 'cart'",
+    since=wire.FailingSince(execution_id=_EARLIER, created_at=NOW, commit="4f2a9c1", runs=3),
+)
+_REGISTERED = wire.RegisteredTest(
+    key="17",
+    node_id="tests/test_cart.py::test_open",
+    title="test_open",
+    file="tests/test_cart.py",
+    owner="shop",
+    tags=["@smoke"],
+    first_seen=NOW,
+    last_seen=NOW,
+    last_status="failed",
+    runs=50,
+    pass_rate=0.94,
+    flake_rate=0.04,
+    flake_rate_low=0.011,
+    flake_rate_high=0.1346,
+    median_duration=1_200,
+    slow_duration=2_100,
+)
+
 ANSWERS: dict[str, msgspec.Struct] = {
     "describe_service": wire.ServiceInfo(
         service="pytest-tms",
@@ -163,6 +193,51 @@ ANSWERS: dict[str, msgspec.Struct] = {
                 trigger_source="scheduled",
                 configuration=_STORED,
                 metadata=_METADATA,
+            )
+        ],
+        cursor="512",
+    ),
+    "list_failures": wire.FailurePage(
+        execution_id=EXECUTION,
+        causes=[
+            wire.FailureCause(
+                fingerprint="c70c5bc545560baf",
+                exception="TimeoutError",
+                message="waited # s for '…'",
+                location="tests/pages.py in open_cart",
+                count=12,
+                is_new=False,
+                first_seen=NOW,
+                tests=[_COMPARED],
+            )
+        ],
+        cursor="12-c70c5bc545560baf",
+    ),
+    "compare_executions": wire.ExecutionComparison(
+        execution_id=EXECUTION,
+        compared_with=_EARLIER,
+        counts=wire.ComparisonCounts(newly_failing=1, slower=1),
+        newly_failing=[_COMPARED],
+        slower=[wire.SlowerTest(key="17", title="test_search", before=800, after=2_400)],
+    ),
+    "list_registered_tests": wire.RegisteredTestPage(tests=[_REGISTERED], cursor="17"),
+    "get_test_history": wire.TestHistory(
+        test=_REGISTERED,
+        results=[
+            wire.HistoryResult(
+                execution_id=EXECUTION,
+                created_at=NOW,
+                test_suite="smoke",
+                environment="staging",
+                branch="main",
+                commit="4f2a9c1",
+                shard_id="1",
+                status="failed",
+                outcome="failed",
+                duration=1_200,
+                error="TimeoutError: waited 30 s for 'cart'",
+                cause="c70c5bc545560baf",
+                failing_runs=3,
             )
         ],
         cursor="512",

@@ -13,6 +13,7 @@ same shape, with the id of the request.
 TAGS = {
     "Service": "The server itself.",
     "Executions": "Test executions: create, read, cancel.",
+    "Tests": "Tests over all executions.",
     "Results": "The results of a shard, sent when it has ended.",
     "Events": "Reports of a runner while its execution runs.",
     "Webhooks": "Subscriptions: the server sends events of executions to your URL.",
@@ -27,6 +28,14 @@ CALLS = {
     "token, however many arrive at once: the first one creates it.",
     "list_executions": "Returns executions without their shards. A page may have fewer than `limit`, even none, and still "
     "a `cursor`: there are more until it is null.",
+    "list_failures": "Returns the causes of failures: those with the same exception, normalised message and last frame of "
+    "the user's code. The first of each cause's tests are listed.",
+    "compare_executions": "Returns the tests that changed from an earlier execution to this one. Each list has at most "
+    "`limit` tests; `counts` has their numbers.",
+    "list_registered_tests": "Returns the tests that have run, with the rates of their latest 50 results. A page may have "
+    "fewer than `limit`, even none, and still a `cursor`: there are more until it is null.",
+    "get_test_history": "Returns the results of a test over all executions, the newest first. All results of one execution "
+    "are on one page, which may have more than `limit`.",
     "delete_execution": "Deletes an execution that has ended, with its results, events, files and deliveries. Nothing shows "
     "it from then on. This cannot be undone.",
     "get_execution": "Returns the state, the counts and the shards of an execution.",
@@ -82,6 +91,18 @@ ENUMERATIONS = {
 
 SCHEMAS = {
     "Artifact": "A file that a test left.",
+    "ComparedTest": "A test of a comparison, or of a cause.",
+    "ComparisonCounts": "The number of tests of each list of a comparison.",
+    "ExecutionComparison": "What changed from an earlier execution to this one.",
+    "FailingSince": "When a test began to fail.",
+    "FailureCause": "Failures with the same exception, normalised message and location.",
+    "FailurePage": "A page of causes.",
+    "HistoryResult": "A result of a test in an execution.",
+    "RegisteredTest": "A test over all executions. Its rates and durations are those of its latest 50 results, without "
+    "skipped ones and those of executions in which 80 % of the tests failed.",
+    "RegisteredTestPage": "A page of tests.",
+    "SlowerTest": "A passed test that takes over twice as long as before, and over a second.",
+    "TestHistory": "A test and a page of its results.",
     "ArtifactNames": "The names of a shard's files, by kind.",
     "Attempt": "One try of a test that was run more than once. The last try is the test itself.",
     "Configuration": "How an execution is to run. Unknown fields are stored and returned.",
@@ -152,6 +173,41 @@ _COUNTS = {
     "flaky": "Tests that passed after a failed attempt; they are among `passed`.",
 }
 FIELDS = {
+    "added": "Tests that only this execution has.",
+    "cause": "The fingerprint of the failure's cause; null if the test did not fail.",
+    "causes": "The causes, those with most failures first.",
+    "comparedWith": "The id of the earlier execution.",
+    "counts": "The number of tests of each list.",
+    "exception": "The name of the exception's type; empty if it is not known.",
+    "failingRuns": "How many consecutive runs have failed, with this one; null if the test did not fail.",
+    "fingerprint": "16 hexadecimal digits, the same for the same cause in every execution.",
+    "firstSeen": "When the first result arrived.",
+    "fixed": "Tests that failed in the earlier execution and passed in this one.",
+    "flakeRate": "How often the test was flaky, from 0 to 1; null without results.",
+    "flakeRateHigh": "The upper bound of the 95 % confidence interval of `flakeRate`.",
+    "flakeRateLow": "The lower bound of the 95 % confidence interval of `flakeRate`.",
+    "isComplete": "False if an execution has more failures than are compared: then there are at least so many.",
+    "isFlaky": "Whether the test passed after a failed attempt.",
+    "isNew": "Whether the previous execution had no failure of this cause; null if there is no previous one.",
+    "key": "Identifies a test over all executions.",
+    "lastSeen": "When the latest result arrived, at most an hour late.",
+    "lastStatus": "How the test last ended; null if none of its results can be seen.",
+    "location": "The last frame of the user's code, as path and function; empty if it is not known.",
+    "medianDuration": "The median of the durations of passed results, in milliseconds.",
+    "newlyFailing": "Tests that failed in this execution and not in the earlier one.",
+    "passRate": "How often the test passed, from 0 to 1; null without results.",
+    "removed": "Tests that only the earlier execution has.",
+    "runs": "How many runs are counted.",
+    "since": "When the test began to fail; null if it is not known.",
+    "slowDuration": "The 95th percentile of the durations of passed results, in milliseconds.",
+    "slower": "Tests that take over twice as long, and over a second.",
+    "stillFailing": "Tests that failed in both executions.",
+    "test": "The test.",
+    "before": "Milliseconds in the earlier execution.",
+    "after": "Milliseconds in this execution.",
+    "count": "How many failures there are.",
+    "branch": "The branch of the execution.",
+    "commit": "The commit of the execution.",
     **_COUNTS,
     "artifacts": "Files, or pages about them.",
     "artifactsUploaded": "The number of files that the server stored: 0, because a submission has only their names.",

@@ -7,6 +7,7 @@ CAPABILITIES = (
     "executions",
     "expected",
     "gzip",
+    "history",
     "idempotency",
     "live-tests",
     "replay",

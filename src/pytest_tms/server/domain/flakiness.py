@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from pytest_tms import wire
 
 INFRASTRUCTURE_PERCENT = 80
 """Percentage of failed tests from which on a run is an infrastructure failure: it changes no statistics."""
@@ -45,3 +49,64 @@ def wilson(successes: int, trials: int) -> Rate:
     low = 0.0 if successes == 0 else max(0.0, centre - margin)
     high = 1.0 if successes == trials else min(1.0, centre + margin)
     return Rate(rate, low, high, trials)
+
+
+class Observation(NamedTuple):
+    """One result of a test in one run, as far as it says something about its flakiness.
+
+    ``series`` identifies suite and environment, ``commit`` is empty if it is not known. ``duration`` is
+    milliseconds. Results of an infrastructure failure say nothing.
+    """
+
+    status: wire.TestStatus
+    is_flaky: bool
+    duration: int
+    commit: str = ""
+    series: tuple[str, str] = ("", "")
+    is_infrastructure_failure: bool = False
+
+
+class Statistics(NamedTuple):
+    """How often a test passed, and how often it was flaky, of the runs in which it passed or failed.
+
+    ``typical`` and ``slow`` are the 50th and the 95th percentile of the durations of passed results, in
+    milliseconds; None if there are none.
+    """
+
+    passed: Rate
+    flaky: Rate
+    typical: int | None
+    slow: int | None
+
+
+def statistics(observations: Sequence[Observation]) -> Statistics:
+    """Return the statistics of a test.
+
+    A result is flaky if it passed after a failed attempt, or if it failed and another one of the same commit,
+    suite and environment passed.
+    """
+    told = [each for each in observations if each.status != "skipped" and not each.is_infrastructure_failure]
+    passed_commits: set[tuple[tuple[str, str], str]] = set()
+    failures: defaultdict[tuple[tuple[str, str], str], int] = defaultdict(int)
+    for each in told:
+        if each.commit and each.status == "passed":
+            passed_commits.add((each.series, each.commit))
+        elif each.commit:
+            failures[each.series, each.commit] += 1
+    both = passed_commits & failures.keys()
+    flaky = sum(each.is_flaky for each in told) + sum(failures[name] for name in both)
+    passed = sum(each.status == "passed" for each in told)
+    durations = sorted(each.duration for each in told if each.status == "passed")
+    return Statistics(
+        passed=wilson(passed, len(told)),
+        flaky=wilson(flaky, len(told)),
+        typical=percentile(durations, 50),
+        slow=percentile(durations, 95),
+    )
+
+
+def percentile(values: Sequence[int], percent: int) -> int | None:
+    """Return the value that so many percent of sorted ``values`` do not exceed, None if there are none."""
+    if not values:
+        return None
+    return values[max(0, math.ceil(len(values) * percent / 100) - 1)]

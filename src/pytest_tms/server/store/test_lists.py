@@ -221,13 +221,13 @@ def _search(
     queries = [query]
     if wanted.q:
         text = without_nul(wanted.q.lower())
-        queries = [query.where(_contains(connection, _TEST.search_text, text))]
+        queries = [query.where(contains(connection, _TEST.search_text, text))]
         by_errors = query
         if not (wanted.cause or wanted.is_new):
             by_errors = by_errors.join(tables.result_details, _is_of_result())
         is_found = or_(  # SQLite converts only ASCII to lower case
-            _contains(connection, func.lower(_DETAIL.error), text),
-            _contains(connection, _DETAIL.error, without_nul(wanted.q)),
+            contains(connection, func.lower(_DETAIL.error), text),
+            contains(connection, _DETAIL.error, without_nul(wanted.q)),
         )
         queries.append(by_errors.where(_RESULT.status != tables.constant(0), is_found))
     found: set[Found] = set()
@@ -277,8 +277,7 @@ def _conditions(connection: Connection, execution: int, wanted: TestFilter) -> l
     elif wanted.outcome:
         found += [_RESULT.outcome == without_nul(wanted.outcome), _RESULT.outcome.is_not(None)]
     if wanted.is_flaky:
-        # As the condition of the index has it, and as its column is searched.
-        found += [literal_column("results.is_flaky"), _RESULT.is_flaky.is_(True)]
+        found += is_flaky()
     if wanted.shard:
         found.append(_RESULT.shard_id == without_nul(wanted.shard))
     if wanted.worker:
@@ -288,7 +287,7 @@ def _conditions(connection: Connection, execution: int, wanted: TestFilter) -> l
     if wanted.is_new:
         found += [_DETAIL.failing_since == execution, _DETAIL.failing_since.is_not(None)]
     if wanted.tag:
-        found.append(_contains(connection, _TEST.tags, msgspec.json.encode(without_nul(wanted.tag)).decode()))
+        found.append(contains(connection, _TEST.tags, msgspec.json.encode(without_nul(wanted.tag)).decode()))
     if wanted.file:
         project = select(tables.executions.c.project_id).where(tables.executions.c.number == execution)
         file = without_nul(wanted.file)
@@ -307,7 +306,15 @@ def _is_of_result() -> ColumnElement[bool]:
     return and_(_DETAIL.execution == _RESULT.execution, _DETAIL.sequence == _RESULT.sequence)
 
 
-def _contains(connection: Connection, column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
+def is_flaky() -> list[ColumnElement[bool]]:
+    """Return the conditions that select flaky results by their index.
+
+    The first is the condition of the index, the second is for its column.
+    """
+    return [literal_column("results.is_flaky"), _RESULT.is_flaky.is_(True)]
+
+
+def contains(connection: Connection, column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
     """Return the condition that a text is in a column, letter by letter."""
     position = func.strpos if connection.dialect.name == "postgresql" else func.instr
     return position(column, text) > 0

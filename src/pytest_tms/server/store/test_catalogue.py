@@ -1,0 +1,203 @@
+"""The tests of a project over all runs: found by name, owner, suite, environment, branch and flakiness."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, func, select
+
+from pytest_tms.server.domain.column_values import without_nul
+from pytest_tms.server.domain.flakiness import Observation, is_infrastructure_failure
+from pytest_tms.server.store import bulk, comparisons, execution_lists, tables, test_lists
+from pytest_tms.server.store.execution_lists import ExecutionFilter, ListedExecution
+from pytest_tms.server.store.results import STATUSES
+from pytest_tms.server.store.test_lists import TestFilter
+
+RANGE = 100_000
+"""Tests that one page of the catalogue searches; the next page continues there."""
+RUNS = 100
+"""Latest runs in which flaky tests are searched."""
+MAX_FLAKY = 20_000
+"""Flaky results that are counted."""
+MAX_FAILED = 500
+"""Failures of a run that are looked for in other runs of its commit."""
+
+_TEST = tables.tests.c
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueFilter:
+    """Which tests a catalogue has; what is empty or False excludes none.
+
+    ``q`` is a part of the key, title, file, owner or tags, without regard to case. With ``suite``,
+    ``environment`` or ``branch`` the tests are those of the latest run with these values. ``environments``
+    are those allowed.
+    """
+
+    environments: Collection[str] = ()
+    q: str = ""
+    suite: str = ""
+    environment: str = ""
+    branch: str = ""
+    owner: str = ""
+    is_flaky: bool = False
+
+    @property
+    def runs(self) -> ExecutionFilter:
+        """The filter of the runs in question."""
+        return ExecutionFilter(
+            environments=self.environments,
+            suite=self.suite,
+            environment=self.environment,
+            branch=self.branch,
+        )
+
+
+def find(
+    connection: Connection, wanted: CatalogueFilter, *, after: int, limit: int
+) -> tuple[list[int], int | None]:
+    """Return the ids of tests, and the cursor of the next page or None; ``after`` is 0 on the first page.
+
+    A page may have fewer than ``limit`` and yet a cursor. Flaky tests are sorted: the most flaky first.
+    """
+    if wanted.is_flaky:
+        ranked = [test_id for test_id, _ in flaky(connection, runs(connection, wanted.runs))]
+        if wanted.q or wanted.owner:
+            ranked = _matching(connection, ranked, wanted)
+        end = after + limit
+        return ranked[after:end], end if len(ranked) > end else None
+    if wanted.suite or wanted.environment or wanted.branch or wanted.environments:
+        return _of_latest_run(connection, wanted, after, limit)
+    query = (
+        select(_TEST.id)
+        .where(_TEST.id > after, _TEST.id <= after + RANGE, *_names(connection, wanted))
+        .order_by(_TEST.id)
+        .limit(limit + 1)
+    )
+    found = list(connection.scalars(query))
+    if len(found) > limit:
+        return found[:limit], found[limit - 1]
+    last = int(connection.scalar(select(func.max(_TEST.id))) or 0)
+    return found, after + RANGE if last > after + RANGE else None
+
+
+def runs(connection: Connection, wanted: ExecutionFilter, limit: int = RUNS) -> list[ListedExecution]:
+    """Return the latest runs with results, without infrastructure failures, the newest first."""
+    found, _ = execution_lists.find(connection, wanted, before=None, limit=limit)
+    return [
+        each
+        for each in found
+        if each.results.total and not is_infrastructure_failure(each.results.total, each.results.failed)
+    ]
+
+
+def flaky(connection: Connection, some: Sequence[ListedExecution]) -> list[tuple[int, int]]:
+    """Return (test id, number of flaky results) of tests in some runs, the most flaky first.
+
+    A result is flaky if it passed after a failed attempt, or failed while it passed in another run of the
+    same commit, suite and environment.
+    """
+    result = tables.results.c
+    counted: Counter[int] = Counter()
+    for run in some:
+        query = (
+            select(result.test_id)
+            .where(result.execution == run.number, *test_lists.is_flaky(), result.is_superseded.is_(False))
+            .order_by(result.sequence)
+            .limit(MAX_FLAKY // RUNS)
+        )
+        counted.update(connection.scalars(query))
+    by_commit: defaultdict[tuple[str, str, str], list[ListedExecution]] = defaultdict(list)
+    for run in some:
+        if run.commit:
+            by_commit[run.commit, run.test_suite, run.environment].append(run)
+    for same in by_commit.values():
+        for run in same if len(same) > 1 else ():
+            failed = comparisons.failed(connection, run.number, MAX_FAILED)
+            passed: set[int] = set()
+            for other in same:
+                if other is not run and failed:
+                    verdicts = comparisons.verdicts(connection, other.number, failed)
+                    passed |= {test_id for test_id, (status, _) in verdicts.items() if status == "passed"}
+            counted.update(passed)
+    return sorted(counted.items(), key=lambda each: (-each[1], each[0]))
+
+
+def observations(
+    connection: Connection, test_ids: Collection[int], environments: Collection[str], limit: int
+) -> dict[int, list[tuple[int, Observation]]]:
+    """Return (time of the run, observation) of the latest results of tests, the newest first, by test id."""
+    result = tables.results.c
+    rows: dict[int, list[tuple[int, int, bool, int]]] = {}
+    for test_id in test_ids:
+        query = (
+            select(result.execution, result.status, result.is_flaky, result.duration)
+            .where(result.test_id == test_id, result.is_superseded.is_(False))
+            .order_by(result.execution.desc())
+            .limit(limit)
+        )
+        rows[test_id] = [(row[0], row[1], bool(row[2]), row[3]) for row in connection.execute(query)]
+    numbers = sorted({each[0] for some in rows.values() for each in some})
+    found: dict[int, tuple[str, str, str, int, int, int]] = {}
+    statement = (
+        'SELECT number, test_suite, environment, "commit", total, failed, created_at FROM executions '
+        "WHERE deleted_at IS NULL AND number > {} AND number IN {}"
+    )
+    for row in bulk.select(connection, statement, (-1,), numbers):
+        if not environments or row[2] in environments:
+            found[row[0]] = (row[1], row[2], row[3], row[4], row[5], row[6])
+    return {
+        test_id: [
+            (found[number][5], _observation(found[number], code, is_flaky, duration))
+            for number, code, is_flaky, duration in some
+            if number in found
+        ]
+        for test_id, some in rows.items()
+    }
+
+
+def _observation(
+    run: tuple[str, str, str, int, int, int], code: int, is_flaky: bool, duration: int
+) -> Observation:
+    suite, environment, commit, total, failed, _ = run
+    return Observation(
+        status=STATUSES[code],
+        is_flaky=is_flaky,
+        duration=duration,
+        commit=commit,
+        series=(suite, environment),
+        is_infrastructure_failure=is_infrastructure_failure(total, failed),
+    )
+
+
+def _of_latest_run(
+    connection: Connection, wanted: CatalogueFilter, after: int, limit: int
+) -> tuple[list[int], int | None]:
+    """Return tests of the latest run with results; the cursor is the number of a result of it."""
+    found, _ = execution_lists.find(connection, wanted.runs, before=None, limit=10)
+    latest = next((each for each in found if each.results.total), None)
+    if latest is None:
+        return [], None
+    cursor = str(after) if after else None
+    rows, following = test_lists.find(
+        connection, latest.number, TestFilter(q=wanted.q), after=cursor, limit=limit
+    )
+    test_ids = [row.test_id for row in rows if wanted.owner in ("", row.owner)]
+    return list(dict.fromkeys(test_ids)), None if following is None else int(following)
+
+
+def _matching(connection: Connection, test_ids: Sequence[int], wanted: CatalogueFilter) -> list[int]:
+    query = select(_TEST.id).where(_TEST.id.in_(test_ids[:MAX_FLAKY]), *_names(connection, wanted))
+    found = set(connection.scalars(query))
+    return [test_id for test_id in test_ids if test_id in found]
+
+
+def _names(connection: Connection, wanted: CatalogueFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.q:
+        found.append(test_lists.contains(connection, _TEST.search_text, without_nul(wanted.q.lower())))
+    if wanted.owner:
+        found.append(_TEST.owner == without_nul(wanted.owner))
+    return found

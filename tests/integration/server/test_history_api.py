@@ -1,0 +1,162 @@
+"""The capability history: causes of failures, comparisons and tests over all executions."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from pytest_tms import TmsClient
+from tests.helpers.api import Api, expect_error, expect_success, invalid_fields, result
+
+
+class Suite:
+    """Runs of a suite of a project that no other test has."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self.name = uuid.uuid4().hex[:8]
+
+    def run(self, *tests: dict[str, Any], environment: str = "dev", **metadata: str) -> str:
+        execution = self.api.create(
+            testSuite="all",
+            environment=environment,
+            metadata={"project": self.name, "branch": f"main-{self.name}", **metadata},
+        )
+        self.api.submit(execution, tests=list(tests))
+        return str(execution["executionId"])
+
+    def test(self, title: str, status: str = "passed", **fields: Any) -> dict[str, Any]:
+        return {
+            **result(f"{title}_{self.name}", status),
+            "nodeId": f"tests/test_{self.name}.py::{title}",
+            **fields,
+        }
+
+    def get(self, path: str) -> dict[str, Any]:
+        return expect_success(self.api.request("GET", path), 200)
+
+
+@pytest.fixture
+def suite(api: Api) -> Suite:
+    return Suite(api)
+
+
+def titles(found: list[dict[str, Any]]) -> list[str]:
+    """The names of the tests' functions."""
+    return [each["nodeId"].rpartition("::")[2] for each in found]
+
+
+def test_the_capability_is_announced(api: Api) -> None:
+    assert "history" in api.create()["capabilities"]
+    assert "history" in expect_success(api.request("GET", "/"), 200)["capabilities"]
+
+
+def test_failures_are_listed_by_cause(suite: Suite) -> None:
+    known = suite.test("known", "failed", error="ValueError: order 1 of 'x'")
+    first = suite.run(known, commit="c1")
+    many = [suite.test(f"t{n}", "failed", error=f"ValueError: order {n} of 'y'") for n in range(7)]
+    second = suite.run(known, *many, suite.test("other", "failed", error="KeyError: 'z'"))
+    page = suite.get(f"/executions/{second}/failures?limit=1")
+    (cause,) = page["causes"]
+    assert (cause["exception"], cause["message"], cause["count"]) == ("ValueError", "order # of '…'", 8)
+    assert cause["isNew"] is False
+    assert cause["firstSeen"] is not None
+    assert titles(cause["tests"]) == ["known", "t0", "t1", "t2", "t3"]
+    assert cause["tests"][0]["since"]["executionId"] == first
+    assert (cause["tests"][0]["since"]["commit"], cause["tests"][0]["since"]["runs"]) == ("c1", 2)
+    rest = suite.get(f"/executions/{second}/failures?cursor={page['cursor']}")
+    assert [(each["message"], each["isNew"]) for each in rest["causes"]] == [("'…'", True)]
+    assert rest["cursor"] is None
+
+
+def test_an_execution_is_compared_with_the_previous_or_any_other(suite: Suite) -> None:
+    first = suite.run(suite.test("a", "failed"), suite.test("b", "failed"), suite.test("gone"))
+    second = suite.run(suite.test("a", "failed"), suite.test("b"), suite.test("new", "failed"))
+    for query in ("", f"?with={first}"):
+        found = suite.get(f"/executions/{second}/compare{query}")
+        assert found["comparedWith"] == first
+        names = ("newlyFailing", "fixed", "stillFailing", "added", "removed")
+        assert [titles(found[name]) for name in names] == [["new"], ["b"], ["a"], ["new"], ["gone"]]
+        assert found["counts"] == {**dict.fromkeys(names, 1), "slower": 0}
+        assert found["isComplete"] is True
+    problem = suite.api.request("GET", f"/executions/{first}/compare")
+    assert set(invalid_fields(problem)) == {"with"}
+    expect_error(suite.api.request("GET", f"/executions/{first}/compare?with=exec_none"), 404)
+
+
+def test_the_history_of_a_test(suite: Suite) -> None:
+    suite.run(suite.test("a", owner="Ada", tags=["@x"]), commit="c1")
+    suite.run(suite.test("a", "failed", error="ValueError: 3"), commit="c2")
+    suite.run(suite.test("a", retries=1), commit="c3")
+    suite.run(suite.test("a"), commit="c4", branch="other")
+    (found,) = suite.get(f"/tests?q={suite.name}")["tests"]
+    assert (found["lastStatus"], found["runs"], found["passRate"], found["flakeRate"]) == (
+        "passed",
+        4,
+        0.75,
+        0.25,
+    )
+    assert found["flakeRateLow"] < 0.25 < found["flakeRateHigh"]
+    history = suite.get(f"/tests/{found['key']}/history?limit=2")
+    assert history["test"] == found
+    assert [each["commit"] for each in history["results"]] == ["c4", "c3"]
+    rest = suite.get(f"/tests/{found['key']}/history?cursor={history['cursor']}")
+    assert [(each["commit"], each["status"]) for each in rest["results"]] == [
+        ("c2", "failed"),
+        ("c1", "passed"),
+    ]
+    assert rest["results"][0]["failingRuns"] == 1
+    other = suite.get(f"/tests/{found['key']}/history?branch=other&testSuite=all&environment=dev")
+    assert [each["commit"] for each in other["results"]] == ["c4"]
+    expect_error(suite.api.request("GET", "/tests/999999999/history"), 404)
+    expect_error(suite.api.request("GET", "/tests/x/history"), 404)
+
+
+def test_the_catalogue_has_filters_and_pages(suite: Suite) -> None:
+    branch = f"main-{suite.name}"
+    suite.run(suite.test("a", owner=suite.name), suite.test("b"), suite.test("flaky", retries=1))
+    suite.run(suite.test("a", "failed"), suite.test("c"), commit=suite.name)
+    suite.run(suite.test("a"), suite.test("c"), commit=suite.name)
+    suite.run(*[suite.test("c", "failed") for _ in range(9)], branch="infra")
+    found = suite.get(f"/tests?branch={branch}")["tests"]
+    assert titles(found) == ["a", "c"]
+    flaky = suite.get(f"/tests?flaky=true&q={suite.name}")["tests"]
+    assert sorted(titles(flaky)) == ["a", "flaky"]
+    assert flaky[0]["flakeRate"] > 0
+    first = suite.get(f"/tests?branch={branch}&limit=1")
+    second = suite.get(f"/tests?branch={branch}&limit=1&cursor={first['cursor']}")
+    assert titles([*first["tests"], *second["tests"]]) == ["a", "c"]
+    assert titles(suite.get(f"/tests?q={suite.name}&owner=nobody")["tests"]) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/tests?flaky=maybe&limit=0", ["limit"]),
+        ("/tests?flaky=maybe", ["flaky"]),
+        ("/tests?q=&owner=%00", ["q", "owner"]),
+        ("/tests?x=1", ["x"]),
+        ("/tests?cursor=a", ["cursor"]),
+        ("/tests/1/history?branch=", ["branch"]),
+        ("/executions/{}/failures?cursor=5", ["cursor"]),
+        ("/executions/{}/failures?cursor=5-ABCDEF0123456789", ["cursor"]),
+        ("/executions/{}/failures?limit=201", ["limit"]),
+        ("/executions/{}/compare?with=", ["with"]),
+    ],
+)
+def test_wrong_parameters_are_listed(suite: Suite, path: str, fields: list[str]) -> None:
+    execution = suite.run(suite.test("a"))
+    assert set(invalid_fields(suite.api.request("GET", path.format(execution)))) == set(fields)
+
+
+def test_the_client_has_every_call(suite: Suite) -> None:
+    first = suite.run(suite.test("a"))
+    second = suite.run(suite.test("a", "failed", error="ValueError: 3"))
+    with TmsClient(suite.api.url, suite.api.token) as client:
+        assert client.compare_executions(second).compared_with == first
+        assert client.compare_executions(second, first).counts.newly_failing == 1
+        assert client.list_failures(second).causes[0].message == "#"
+        (found,) = client.list_registered_tests(q=suite.name).tests
+        assert [each.status for each in client.get_test_history(found.key).results] == ["failed", "passed"]
