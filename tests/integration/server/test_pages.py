@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import secrets
 from html.parser import HTMLParser
 from typing import Any
 
@@ -60,6 +61,15 @@ class Page(HTMLParser):
         ]
 
 
+def structure(shown: Page) -> list[tuple[str, list[str]]]:
+    """The elements with the names of their attributes, without those of the command that runs failures again.
+
+    That command leaves out node ids which a shell or a terminal would interpret.
+    """
+    command = {"button", "noscript", "details", "summary", "pre", "svg", "path"}
+    return [(tag, sorted(attributes)) for tag, attributes in shown.elements if tag not in command]
+
+
 def page(api: Api, path: str) -> Page:
     answer = api.page(path)
     assert answer.status_code == 200, answer.text[:2000]
@@ -73,7 +83,14 @@ def hostile(api: Api, text: str) -> dict[str, Any]:
     execution = api.create(
         provider=short,
         configuration={"shards": 2, "browsers": [some], some: some},
-        metadata={"branch": some, "commit": some, "buildNumber": some, "triggeredBy": some, some: some},
+        metadata={
+            "project": secrets.token_hex(6),
+            "branch": some,
+            "commit": some,
+            "buildNumber": some,
+            "triggeredBy": some,
+            some: some,
+        },
         **{some: some},
     )
     test = {
@@ -106,12 +123,9 @@ def hostile(api: Api, text: str) -> dict[str, Any]:
 def test_no_text_of_a_runner_becomes_markup(api: Api, text: str) -> None:
     bad = hostile(api, text)["executionId"]
     good = hostile(api, "harmless")["executionId"]
-    for name in ("", "/events", "/files"):
+    for name in ("", "/tests", "/timeline", "/events", "/files"):
         shown, expected = page(api, f"/runs/{bad}{name}"), page(api, f"/runs/{good}{name}")
-        assert [tag for tag, _ in shown.elements] == [tag for tag, _ in expected.elements]
-        assert [sorted(attributes) for _, attributes in shown.elements] == [
-            sorted(attributes) for _, attributes in expected.elements
-        ]
+        assert structure(shown) == structure(expected)
         assert not shown.strange()
         assert all(link.startswith(("/", "#")) for link in shown.links())
     home = page(api, "/")
@@ -162,7 +176,7 @@ def test_every_page_comes_with_headers_that_let_no_script_in(api: Api) -> None:
     ],
 )
 def test_a_report_begins_with_its_verdict(api: Api, given: list[str], end: str | None, verdict: str) -> None:
-    execution = api.create()
+    execution = api.create(metadata={"project": secrets.token_hex(6)})
     tests = [result(f"t{number}", status) for number, status in enumerate(given)]
     if tests:
         api.send(execution, "execution.progress", shardId="1", tests=tests)
@@ -174,45 +188,6 @@ def test_a_report_begins_with_its_verdict(api: Api, given: list[str], end: str |
     assert html.unescape(heading[1]) == verdict
 
 
-def test_a_report_says_what_ran_and_shows_how_a_test_failed(api: Api) -> None:
-    execution = api.create(
-        metadata={"branch": "my-branch", "commit": "0123456789abcdef", "triggeredBy": "me"}
-    )
-    failing = result(
-        "test_pay", "failed", file="tests/test_pay.py", error="assert 1 == 2", longrepr="def test_pay():",
-        stdout="said", retries=2, tags=["@smoke"], duration=2500,
-    )  # fmt: skip
-    api.submit(execution, "7", tests=[failing, result("test_slow", duration=61_000)])
-    words = page(api, f"/runs/{execution['executionId']}").words
-    for shown in (
-        "my-branch",
-        "0123456789ab",
-        "me",
-        "test_pay",
-        "tests/test_pay.py",
-        "assert 1 == 2",
-        "@smoke",
-    ):
-        assert shown in words
-    for shown in ("def test_pay():", "said", "3 attempts", "2.5 s", "1 min 1 s", "test_slow", "shard 7"):
-        assert shown in words
-    assert "0123456789abcdef" not in words
-
-
-def test_failures_are_paged_without_a_gap(api: Api) -> None:
-    execution = api.create()
-    api.submit(execution, tests=[result(f"t{n:03}", "failed" if n % 2 else "passed") for n in range(250)])
-    path = f"/runs/{execution['executionId']}"
-    seen: list[str] = []
-    while path:
-        shown = page(api, path)
-        titles = re.findall(r"<h3>(t\d+)</h3>", api.page(path).text)
-        assert 0 < len(titles) <= 50
-        seen += titles
-        path = next((link for link in shown.links() if "after=" in link), "")
-    assert seen == [f"t{n:03}" for n in range(1, 250, 2)]
-
-
 @pytest.mark.slow
 def test_events_and_artifacts_are_paged_without_a_gap(sqlite_api: Api) -> None:
     api = sqlite_api
@@ -222,14 +197,16 @@ def test_events_and_artifacts_are_paged_without_a_gap(sqlite_api: Api) -> None:
     for number in range(210):
         api.send(execution, "shard.started", shardId=f"s{number:03}")
     for name, pattern, expected in (
-        ("events", r">(s\d{3})<", [f"s{n:03}" for n in range(210)]),
+        ("events", r"shard (s\d{3})<", [f"s{n:03}" for n in range(210)]),
         ("files", r">(log-\d{3})<", [f"log-{n:03}" for n in range(45)]),
     ):
         path = f"/runs/{execution['executionId']}/{name}"
         seen: list[str] = []
         while path:
             seen += re.findall(pattern, api.page(path).text)
-            path = next((link for link in page(api, path).links() if "after=" in link), "")
+            path = next(
+                (link for link in page(api, path).links() if "after=" in link or "submission=" in link), ""
+            )
         assert seen == expected
 
 
@@ -305,7 +282,7 @@ def test_a_report_follows_its_run_until_it_ends(api: Api) -> None:
     execution = api.create()
     path = f"/runs/{execution['executionId']}"
     refreshes = [attributes for tag, attributes in page(api, path).elements if tag == "meta"]
-    assert {"http-equiv": "refresh", "content": "3"} in refreshes
+    assert {"http-equiv": "refresh", "content": "10"} in refreshes
     api.submit(execution, tests=[result("test_a", "passed")])
     ended = [attributes for tag, attributes in page(api, path).elements if tag == "meta"]
     assert all(attributes.get("http-equiv") != "refresh" for attributes in ended)

@@ -7,8 +7,10 @@ from typing import Literal, NamedTuple
 from pytest_tms import wire
 from pytest_tms.text import stopped_early
 
-VerdictKind = Literal["passed", "failed", "running", "cancelled", "none"]
-"""``none`` is an execution that neither passed nor failed, as one whose tests were all skipped."""
+VerdictKind = Literal["passed", "failed", "running", "cancelled", "skipped", "none"]
+"""``skipped`` and ``none`` are executions that neither passed nor failed."""
+SYMBOLS: dict[VerdictKind, str] = {"passed": "✓", "failed": "✗", "running": "●", "cancelled": "■"}
+"""Symbols for titles of pages, by kind; a circle for the others."""
 
 
 class Verdict(NamedTuple):
@@ -16,6 +18,16 @@ class Verdict(NamedTuple):
 
     kind: VerdictKind
     title: str
+
+    @property
+    def symbol(self) -> str:
+        """The symbol of the kind, for the title of a page."""
+        return SYMBOLS.get(self.kind, "○")
+
+    @property
+    def favicon(self) -> str:
+        """The name of the icon of a page: passed, failed, running or none."""
+        return self.kind if self.kind in ("passed", "failed", "running") else "none"
 
 
 def verdict(
@@ -48,7 +60,7 @@ def verdict(
         if not counts.total:
             return Verdict("none", "No tests ran")
         if not counts.passed:
-            return Verdict("none", "All tests were skipped")
+            return Verdict("skipped", "All tests were skipped")
         title = "All tests passed"
         if counts.flaky:
             title += f", {counts.flaky:,} of them flaky"

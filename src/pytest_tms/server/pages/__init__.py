@@ -12,7 +12,6 @@ from litestar.types import Guard
 
 from pytest_tms.errors import ApiError
 from pytest_tms.server.pages import (
-    artifacts,
     assets,
     audit,
     cancel,
@@ -21,10 +20,13 @@ from pytest_tms.server.pages import (
     exports,
     files,
     login,
+    overview,
     redirects,
-    report,
+    run_files,
+    run_tests,
     runs,
     streams,
+    timeline,
     webhooks,
 )
 from pytest_tms.server.pages.page_session import current_session, form
@@ -41,7 +43,7 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
 
 def routes(guard: Guard) -> list[Router]:
     """Return the routers of the pages, protected by ``guard``, and of their static files."""
-    report_limit = CapacityLimiter(report.MAX_RENDERINGS)
+    report_limit = CapacityLimiter(overview.MAX_RENDERINGS)
     pages = Router(
         path="/",
         route_handlers=[
@@ -49,10 +51,12 @@ def routes(guard: Guard) -> list[Router]:
             login.login,
             login.logout,
             runs.home,
-            report.report,
+            overview.overview,
+            run_tests.run_tests,
+            timeline.timeline,
             *exports.HANDLERS,
-            events.logs,
-            artifacts.show_artifacts,
+            events.show_events,
+            run_files.show_files,
             files.file,
             cancel.cancel_form,
             cancel.cancel_execution,

@@ -11,6 +11,7 @@ from litestar.response import Redirect
 from pytest_tms.server.domain import clock, states
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.pages.page_session import WRITES, PageSession
+from pytest_tms.server.pages.run_facts import crumbs
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.services.executions import cancel_execution as cancel
 from pytest_tms.server.services.executions import is_reporting
@@ -30,7 +31,7 @@ def cancel_form(
         still = is_reporting(connection, settings, execution, clock.now())
     if execution.status == "cancelled" or not states.is_cancellable(execution.status, reports=still):
         return _report(execution_id)
-    return page(page_session, "cancel.html", tab="cancel", execution=execution)
+    return page(page_session, "cancel.html", tab="cancel", execution=execution, crumbs=crumbs(execution))
 
 
 @post("/runs/{execution_id:str}/cancel", opt={"scope": WRITES}, sync_to_thread=True)

@@ -10,6 +10,7 @@ from litestar.response import Redirect
 
 from pytest_tms.server.domain import states
 from pytest_tms.server.pages.page_session import ADMIN, PageSession
+from pytest_tms.server.pages.run_facts import crumbs
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.services.deletion import mark_deleted
 from pytest_tms.server.store import executions
@@ -23,7 +24,7 @@ def delete_form(database: Database, page_session: PageSession, execution_id: str
         execution = executions.get(connection, execution_id)
     if execution.status not in states.ENDED:
         return Redirect(f"/runs/{quote(execution_id, safe='')}", status_code=303)
-    return page(page_session, "delete.html", tab="delete", execution=execution)
+    return page(page_session, "delete.html", tab="delete", execution=execution, crumbs=crumbs(execution))
 
 
 @post("/runs/{execution_id:str}/delete", opt={"scope": ADMIN}, sync_to_thread=True)

@@ -1,13 +1,18 @@
-"""The log page of an execution: the events that its runners sent."""
+"""The events of a run, as its runners sent them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from litestar import Response, get
 
+from pytest_tms.server.domain import states
+from pytest_tms.server.domain.event_summaries import event_summary
+from pytest_tms.server.domain.verdicts import verdict
 from pytest_tms.server.pages.page_session import PageSession
+from pytest_tms.server.pages.run_facts import crumbs
+from pytest_tms.server.pages.run_links import run_path
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.store import executions, page_queries
 from pytest_tms.server.store.database import Database
@@ -19,27 +24,47 @@ MAX_SHOWN = 5000
 """Characters that the page shows of one event."""
 
 
+class ReadableEvent(NamedTuple):
+    """An event with its shard, what it says in words, and its document with indentation."""
+
+    event: ShownEvent
+    shard: str
+    summary: str
+    document: str
+
+
 @get("/runs/{execution_id:str}/events", sync_to_thread=True)
-def logs(database: Database, page_session: PageSession, execution_id: str, after: str = "0") -> Response[str]:
-    """Return the log page, the events in the order of arrival."""
+def show_events(
+    database: Database, page_session: PageSession, execution_id: str, after: str = "0"
+) -> Response[str]:
+    """Return the events of a run in the order of arrival."""
     start = int(after) if after.isdecimal() and len(after) < 19 else 0
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
         rows = page_queries.events(connection, execution_id, after=start, limit=EVENTS + 1, length=MAX_SHOWN)
+    heading = verdict(execution.status, execution.results, execution.not_run, execution.tests_expected)
     return page(
         page_session,
-        "logs.html",
-        tab="logs",
+        "events.html",
+        tab="events",
+        live=run_path(execution_id, "stream") if execution.status not in states.ENDED else "",
+        favicon=heading.favicon,
+        verdict=heading,
         execution=execution,
-        events=[(event, *_read(event)) for event in rows[:EVENTS]],
+        crumbs=crumbs(execution),
+        events=[_readable(event) for event in rows[:EVENTS]],
+        own=run_path(execution_id, "events"),
         following=rows[EVENTS - 1].id if len(rows) > EVENTS else None,
-        first_page=start == 0,
+        is_first=start == 0,
     )
 
 
-def _read(event: ShownEvent) -> tuple[Any, str]:
-    """Return the shard of an event and its indented document; a document that is too long is not indented."""
+def _readable(event: ShownEvent) -> ReadableEvent:
+    """Return an event as it is shown; of one that is too long, only the beginning of its document."""
     if event.length > MAX_SHOWN:
-        return "", f"{event.text}\n… and {event.length - MAX_SHOWN:,} more characters"
-    data = msgspec.json.decode(event.text).get("data") or {}
-    return data.get("shardId") or "", msgspec.json.format(event.text, indent=2)
+        more = f"\n… and {event.length - MAX_SHOWN:,} more characters"
+        return ReadableEvent(event, "", f"{event.length:,} characters", event.text + more)
+    data: Any = msgspec.json.decode(event.text).get("data") or {}
+    return ReadableEvent(
+        event, str(data.get("shardId") or ""), event_summary(data), msgspec.json.format(event.text, indent=2)
+    )

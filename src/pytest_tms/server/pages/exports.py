@@ -1,4 +1,4 @@
-"""Exports of an execution as files, for the links of its report page."""
+"""Exports of a run as files, for the links of its overview."""
 
 from __future__ import annotations
 

@@ -15,6 +15,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from pytest_tms.server.domain.stored_files import StoredFile
 from pytest_tms.server.store import tables
 
+MAX_SEARCHED = 2_000
+"""Files that one page of a search reads."""
+
 _FILE = tuple(tables.artifacts.c[name] for name in ("sha256", "name", "size", "content_type", "created_at"))
 
 
@@ -39,6 +42,34 @@ def page(connection: Connection, execution_id: str, *, after: str, limit: int) -
         .limit(limit)
     )
     return [StoredFile(**row._mapping) for row in rows]
+
+
+def search(
+    connection: Connection, execution_id: str, *, text: str, kind: str, after: str, limit: int
+) -> tuple[list[StoredFile], str | None]:
+    """Return files of an execution in the order of their hashes, and the cursor of the next page or None.
+
+    ``text`` is a part of the name without regard to case; ``kind`` is image, video, text or other; both may
+    be empty. A page reads at most ``MAX_SEARCHED`` files: if few match, it has fewer than ``limit`` and yet
+    a cursor.
+    """
+    if not text and not kind:
+        found = page(connection, execution_id, after=after, limit=limit + 1)
+        return found[:limit], found[limit - 1].sha256 if len(found) > limit else None
+    rows = page(connection, execution_id, after=after, limit=MAX_SEARCHED + 1)
+    matching = [
+        file
+        for file in rows[:MAX_SEARCHED]
+        if text.lower() in file.name.lower() and kind in ("", _kind(file.content_type))
+    ]
+    if len(matching) > limit:
+        return matching[:limit], matching[limit - 1].sha256
+    return matching, rows[MAX_SEARCHED - 1].sha256 if len(rows) > MAX_SEARCHED else None
+
+
+def _kind(content_type: str) -> str:
+    first = content_type.partition("/")[0]
+    return first if first in ("image", "video", "text") else "other"
 
 
 def uploaded(connection: Connection, execution_id: str, hashes: Collection[str]) -> dict[str, StoredFile]:

@@ -75,6 +75,16 @@ def page(
     return found[:limit], found[limit - 1].number if len(found) > limit else None
 
 
+def actor_of(connection: Connection, action: str, target: str, at: int) -> Actor | None:
+    """Return who did something at a time in milliseconds since 1970; None if it is not in the log."""
+    row = connection.execute(
+        select(_ROW.actor, _ROW.name)
+        .where(_ROW.action == action, _ROW.at == at, _ROW.target == target)
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else Actor(id=row.actor, name=row.name)
+
+
 def delete_expired(connection: Connection, now: int) -> None:
     """Delete failed authentications that are older than ``FAILURE_RETENTION``."""
     connection.execute(

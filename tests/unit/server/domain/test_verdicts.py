@@ -25,7 +25,7 @@ def counts(passed: int = 0, failed: int = 0, skipped: int = 0, flaky: int = 0) -
         ("completed", counts(), {}, ("none", "No tests ran")),
         ("completed", counts(3), {}, ("passed", "All tests passed")),
         ("completed", counts(3, flaky=2), {}, ("passed", "All tests passed, 2 of them flaky")),
-        ("completed", counts(skipped=3), {}, ("none", "All tests were skipped")),
+        ("completed", counts(skipped=3), {}, ("skipped", "All tests were skipped")),
         ("completed", counts(0, 1200), {}, ("failed", "1,200 tests failed")),
         ("completed", counts(3, 7), {"new": 2, "known": 5}, ("failed", "7 tests failed: 2 new, 5 known")),
         ("completed", counts(3, 7), {"new": 7, "known": 0}, ("failed", "7 tests failed: all new since the previous run")),
