@@ -5,7 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from bench import deliveries, distance, ingest, instructions, memory, overhead, prune, queries
+from bench import (
+    deliveries,
+    distance,
+    executions,
+    ingest,
+    instructions,
+    memory,
+    overhead,
+    prune,
+    queries,
+    uploads,
+)
 from bench.runs import KINDS
 
 
@@ -17,7 +28,7 @@ def main() -> None:
     parser.add_argument("--submitted", type=int, default=100_000, help="tests a submission (default 100,000)")
     parser.add_argument("--events", type=int, default=4_000, help="webhook deliveries (default 4,000)")
     parser.add_argument(
-        "--kept", type=int, default=100_000, help="events of a paused webhook (default 100,000)"
+        "--kept", type=int, default=100_000, help="events of a paused webhook, executions (default 100,000)"
     )
     parser.add_argument(
         "--pruned", type=int, default=1_000_000, help="results that are pruned (default 1,000,000)"
@@ -49,6 +60,8 @@ def main() -> None:
             lambda: ingest.again(given.submitted, given.rounds),
         ],
         "queries": lambda given: [lambda: queries.measure(given.kept)],
+        "executions": lambda given: [lambda: executions.measure(given.kept)],
+        "uploads": lambda given: [lambda: uploads.measure(given.rounds)],
         "prune": lambda given: [lambda: prune.measure(given.pruned)],
         "deliveries": lambda given: [lambda: deliveries.measure(given.events)],
     }
