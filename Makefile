@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: setup demo test test-all coverage lint migration lowest nightly bench nox clean
+.PHONY: setup demo test test-all coverage lint migration screenshots lowest nightly bench nox clean
 
 setup: $(VENV)/.ready
 
@@ -53,6 +53,10 @@ migration: setup
 	$(BIN)/python tools/new_migration.py "$(m)"
 	$(BIN)/ruff check --quiet --fix src/pytest_tms/server/store/migrations/versions
 	$(BIN)/ruff format --quiet src/pytest_tms/server/store/migrations/versions
+
+# A picture of every page in both themes and three widths, in screenshots/. Needs Chromium.
+screenshots: setup
+	$(BIN)/python -m tools.screenshots
 
 # Test with the lowest supported version of every direct dependency.
 lowest: setup

@@ -161,6 +161,8 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         f"/runs/{EXECUTION}/events?after=10",
         f"/runs/{EXECUTION}/files",
         f"/runs/{EXECUTION}/files?after=sub_5",
+        "/tokens",
+        "/tokens?after=tok_1",
         "/webhooks",
         f"/webhooks/{PAUSED}",
         f"/webhooks/{PAUSED}?status=failed",

@@ -114,3 +114,27 @@ def test_an_unknown_webhook_is_a_404_page(hooks: Api, path: str) -> None:
     answer = hooks.page(path)
     assert answer.status_code == 404
     assert "<h1>Not found</h1>" in answer.text
+
+
+def test_a_delivery_has_a_page_with_its_payload_and_is_sent_again(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
+    address = f"{name}?key=hunter3"
+    subscribers.behave[address] = responds_with(500)
+    webhook = subscribe(hooks, subscribers.url(address), events=ENDED, retryPolicy=NEVER)
+    execution = run(hooks)
+    wait_for(lambda: deliveries(hooks, webhook, "failed"))
+    path = next(
+        link for link in page(hooks, f"/webhooks/{webhook['webhookId']}").links() if "deliveries" in link
+    )
+    shown = words(hooks, path)
+    assert "it responded with 500" in shown
+    assert f'"executionId": "{execution["executionId"]}"' in shown
+    assert "hunter3" not in shown
+    del subscribers.behave[address]
+    visit = Visit(hooks.root)
+    visit.see(path)
+    assert visit.send(f"{path}/replay").headers["Location"] == path
+    wait_for(lambda: deliveries(hooks, webhook, "delivered"))
+    assert "delivered" in words(hooks, path)
+    assert hooks.page(f"/webhooks/{webhook['webhookId']}/deliveries/del_nope").status_code == 404

@@ -27,6 +27,7 @@ from pytest_tms.server.pages import (
     runs,
     streams,
     timeline,
+    tokens,
     webhooks,
 )
 from pytest_tms.server.pages.page_session import current_session, form
@@ -54,6 +55,7 @@ def routes(guard: Guard) -> list[Router]:
             overview.overview,
             run_tests.run_tests,
             timeline.timeline,
+            runs.compare_selected,
             *exports.HANDLERS,
             events.show_events,
             run_files.show_files,
@@ -64,6 +66,7 @@ def routes(guard: Guard) -> list[Router]:
             delete.delete_execution,
             *webhooks.HANDLERS,
             audit.show_audit,
+            *tokens.HANDLERS,
             streams.execution_stream,
             streams.list_stream,
             *redirects.HANDLERS,

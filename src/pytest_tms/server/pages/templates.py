@@ -20,6 +20,7 @@ SITE_PAGES = (
     ("runs", "Runs", "/", READS),
     ("webhooks", "Webhooks", "/webhooks", WEBHOOKS),
     ("audit", "Audit", "/audit", ADMIN),
+    ("tokens", "Tokens", "/tokens", ADMIN),
 )
 """The pages in the header: the name, the label, the path, and the scope that a user needs."""
 SYMBOLS = {"passed": "✓", "failed": "✗", "running": "●", "cancelled": "■", "none": "○"}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from litestar import Response, get, post
 from litestar.response import Redirect
 
@@ -23,6 +24,8 @@ LISTED = 50
 """Webhooks on one page."""
 DELIVERIES = 100
 """Deliveries on one page."""
+MAX_PAYLOAD = 50_000
+"""Characters of a payload that a page shows."""
 STATUSES = ("pending", "delivered", "failed")
 
 
@@ -89,6 +92,44 @@ def show_webhook(
     )
 
 
+@get("/webhooks/{webhook_id:str}/deliveries/{delivery_id:str}", opt={"scope": WEBHOOKS}, sync_to_thread=True)
+def show_delivery(
+    database: Database, page_session: PageSession, webhook_id: str, delivery_id: str
+) -> Response[str]:
+    """Return the page of a delivery: its payload, the latest response, and when it is sent next."""
+    with database.read() as connection:
+        webhook = webhooks.get(connection, webhook_id)
+        delivery = deliveries.get(connection, webhook_id, delivery_id.replace("\x00", ""))
+    payload = msgspec.json.format(delivery.body, indent=2)
+    return page(
+        page_session,
+        "delivery.html",
+        webhook=Shown(webhook),
+        delivery=delivery,
+        payload=payload[:MAX_PAYLOAD],
+        left_out=max(0, len(payload) - MAX_PAYLOAD),
+    )
+
+
+@post(
+    "/webhooks/{webhook_id:str}/deliveries/{delivery_id:str}/replay",
+    opt={"scope": WEBHOOKS},
+    sync_to_thread=True,
+)
+def replay_delivery(
+    database: Database,
+    delivery_worker: DeliveryWorker,
+    page_session: PageSession,
+    webhook_id: str,
+    delivery_id: str,
+) -> Response[Any]:
+    """Send one delivery again."""
+    chosen = delivery_id.replace("\x00", "")
+    replay_deliveries(database, delivery_worker, webhook_id, chosen, caller=page_session.caller)
+    path = f"/webhooks/{quote(webhook_id, safe='')}/deliveries/{quote(delivery_id, safe='')}"
+    return Redirect(path, status_code=303)
+
+
 @post("/webhooks/{webhook_id:str}/replay", opt={"scope": WEBHOOKS}, sync_to_thread=True)
 def replay_failed(
     database: Database, delivery_worker: DeliveryWorker, page_session: PageSession, webhook_id: str
@@ -129,4 +170,12 @@ def _redirect(webhook_id: str) -> Response[Any]:
     return Redirect(f"/webhooks/{quote(webhook_id, safe='')}", status_code=303)
 
 
-HANDLERS = (list_webhooks, show_webhook, replay_failed, pause, activate)
+HANDLERS = (
+    list_webhooks,
+    show_webhook,
+    show_delivery,
+    replay_delivery,
+    replay_failed,
+    pause,
+    activate,
+)

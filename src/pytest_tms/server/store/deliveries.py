@@ -99,6 +99,19 @@ def page(
     return rows[:limit], rows[limit - 1].number if len(rows) > limit else None
 
 
+def get(connection: Connection, webhook_id: str, delivery_id: str) -> Row[Any]:
+    """Return a delivery of a webhook, with its body.
+
+    Raises:
+        NotFound: The webhook has no such delivery.
+    """
+    query = select(tables.deliveries).where(_ROW.id == delivery_id, _ROW.webhook_id == webhook_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFound(f"The webhook has no delivery {delivery_id[:100]}.")
+    return row
+
+
 def replay(connection: Connection, webhook_id: str, delivery_id: str | None, now: int) -> int:
     """Make one delivery pending again, or all failed ones if ``delivery_id`` is None; return how many.
 

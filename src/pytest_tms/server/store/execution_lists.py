@@ -129,6 +129,12 @@ def documents(connection: Connection, numbers: Collection[int]) -> dict[int, tup
     return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
 
+def metadata(connection: Connection, numbers: Collection[int]) -> dict[int, str]:
+    """Return the metadata of executions as JSON text, by their numbers."""
+    query = select(_TABLE.number, _TABLE.metadata).where(_TABLE.number.in_(numbers))
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
 def _conditions(connection: Connection, wanted: ExecutionFilter) -> list[ColumnElement[bool]] | None:
     """Return the conditions of a filter, None if there is no such project."""
     found: list[ColumnElement[bool]] = [_TABLE.deleted_at.is_(None)]

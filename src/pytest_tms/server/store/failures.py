@@ -121,6 +121,17 @@ def count(
         bulk.execute(connection, statement, (execution,), [number for number, _ in fewer])
 
 
+def largest(connection: Connection, executions: Collection[int]) -> dict[int, str]:
+    """Return the most frequent cause of each execution with failures: the exception and the message."""
+    if not executions:
+        return {}
+    table, numbers = tables.failure_causes.c, tables.executions.c.number
+    text = table.exception + ": " + table.message
+    cause = select(text).where(table.execution == numbers).order_by(table.failures.desc()).limit(1)
+    query = select(numbers, cause.scalar_subquery()).where(numbers.in_(executions))
+    return {row[0]: row[1].removeprefix(": ") for row in connection.execute(query) if row[1] is not None}
+
+
 def remove(connection: Connection, execution: int, sequences: Collection[int]) -> Counter[int]:
     """Clear the causes of results that are verdicts no longer, and return how many had each."""
     if not sequences:

@@ -61,6 +61,12 @@ def every(connection: Connection) -> list[ApiToken]:
     return [_token(row) for row in connection.execute(select(tables.tokens).order_by(_ROW.id))]
 
 
+def page(connection: Connection, *, after: str, limit: int) -> list[ApiToken]:
+    """Return tokens with ids after ``after``, the oldest first."""
+    query = select(tables.tokens).where(_ROW.id > after).order_by(_ROW.id).limit(limit)
+    return [_token(row) for row in connection.execute(query)]
+
+
 def save_rotated(connection: Connection, token: ApiToken, hashed: str) -> None:
     """Store a token that was rotated, and the hash of its new text."""
     connection.execute(

@@ -1,0 +1,136 @@
+"""A server whose pages have something to show, and the addresses of those pages."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.helpers.api import Api, expect_success, result
+from tests.helpers.processes import environ_outside_pytest
+from tests.integration.server.test_pages import Page
+
+SUITE = """
+import logging, sys
+import pytest
+
+@pytest.fixture
+def basket(request):
+    return {"items": 2, "net": "10.00"}
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("country, vat", [("DE", "1.90"), ("AT", "2.00"), ("FR", "2.00")])
+def test_vat(basket, country, vat):
+    found = {"net": basket["net"], "vat": "1.90", "total": "11.90"}
+    assert found == {"net": "10.00", "vat": vat, "total": f"{10 + float(vat):.2f}"}
+
+def pay(amount):
+    raise TimeoutError(f"payment provider did not answer within 30 s (order {amount})")
+
+@pytest.mark.parametrize("card", ["visa", "amex", "maestro"])
+def test_pays_by_card(basket, card, tms, tmp_path):
+    print("basket 8841 has 2 items")
+    print("\\x1b[31mno answer\\x1b[0m after 30 s", file=sys.stderr)
+    logging.getLogger("shop").warning("POST /charges card=%s", card)
+    file = tmp_path / "response.json"
+    file.write_text('{"error": "timeout"}')
+    tms.attach(file)
+    pay(8841 + len(card))
+
+@pytest.mark.flaky(reruns=2)
+def test_badge_counts_items(tmp_path_factory):
+    file = tmp_path_factory.getbasetemp().parent / "badge-seen"
+    seen = file.exists()
+    file.touch()
+    assert seen, "the badge shows 1, not 2"
+
+@pytest.mark.skip(reason="needs a label printer")
+def test_prints_a_label():
+    pass
+
+@pytest.mark.xfail(reason="rounding, TC-12")
+def test_rounds_half_up():
+    assert round(2.5) == 3
+
+@pytest.mark.parametrize("number", range(40))
+def test_finds_an_article(number):
+    assert number >= 0
+
+@pytest.fixture
+def broken():
+    raise ConnectionError("database shop_test does not exist")
+
+def test_needs_a_database(broken):
+    pass
+"""
+SKIPPED = re.compile(r"^/(static|files|logout)|/export\.")
+"""Addresses that are not pages."""
+MAX_PAGES = 60
+
+
+def fill(api: Api, folder: Path) -> str:
+    """Run a suite of pytest twice and create runs and a webhook; return the id of the failed run."""
+    (folder / "test_shop.py").write_text(SUITE)
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = smoke: quick\n")
+    reporting = {"TMS_URL": api.url, "TMS_API_TOKEN": api.token}
+    found = ""
+    for _ in range(2):
+        command = [sys.executable, "-m", "pytest", "--tms-suite", "smoke", "-p", "no:cacheprovider", "-q"]
+        done = subprocess.run(
+            [*command, f"--basetemp={folder / 'temp'}"],
+            cwd=folder,
+            env=environ_outside_pytest(reporting),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        links = re.findall(r"/(exec_\w+)", done.stdout)
+        assert links, done.stdout[-3000:]
+        found = links[-1]
+    build = {
+        "branch": "main",
+        "commit": "a1b2c3d4e5f60718293a4b5c6d7e8f9012345678",
+        "author": "ada",
+        "repository": "https://github.com/example/shop",
+        "pullRequest": 812,
+        "ciUrl": "https://github.com/example/shop/actions/runs/456",
+    }
+    passed = api.create(testSuite="regression", environment="staging", metadata=build)
+    api.submit(passed, tests=[result(f"test_{n}", duration=300 + n) for n in range(30)])
+    going = api.create(testSuite="smoke", environment="dev", metadata=build, configuration={"shards": 2})
+    api.send(going, "shard.started", shardId="1", collected=40)
+    tests = [result("test_a", duration=1200), result("test_b", "failed", error="assert 1 == 2")]
+    api.send(going, "execution.progress", shardId="1", tests=tests, running=["test_shop.py::test_c"])
+    webhook = {"url": "https://hooks.example.com/tms?key=secret", "events": ["execution.completed"]}
+    made = expect_success(api.request("POST", "/webhooks", webhook), 201)
+    expect_success(api.request("PATCH", f"/webhooks/{made['webhookId']}", {"status": "paused"}), 200)
+    ended = api.create(testSuite="smoke", environment="dev", metadata={"branch": "topic", "author": "lin"})
+    api.submit(ended, tests=[result("a", "skipped", error="needs a label printer")])
+    return found
+
+
+def pages(api: Api, *starts: str) -> dict[str, str]:
+    """Return one address of each kind of page that links lead to, by a name for the kind."""
+    waiting = [*starts, "/", "/?branch=none", "/nope", "/login"]
+    found: dict[str, str] = {}
+    while waiting and len(found) < MAX_PAGES:
+        path = waiting.pop(0)
+        name = _kind(path)
+        if name in found or SKIPPED.search(path):
+            continue
+        found[name] = path
+        for link in Page(api.page(path).text).links():
+            if link.startswith("/") and _kind(link) not in found:
+                waiting.append(link.partition("#")[0])
+    return found
+
+
+def _kind(path: str) -> str:
+    """Return a name for the kind of page: the path without ids, and the names of the query's fields."""
+    parts = urlsplit(path)
+    plain = re.sub(r"(?<=/)(exec|wh|msg|tok)_\w+", "one", parts.path)
+    plain = re.sub(r"(?<=/)\d+", "one", plain).strip("/").replace("/", "-")
+    fields = sorted({field.partition("=")[0] for field in parts.query.split("&") if field})
+    return "-".join([plain or "runs", *fields])
