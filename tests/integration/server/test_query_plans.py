@@ -59,6 +59,22 @@ LISTS = (
 )
 """Lists of executions: by each filter, each two, and all."""
 
+TESTS = (
+    "",
+    "after=10",
+    "view=files",
+    "view=files&status=failed&after=10-5",
+    "view=files&flaky=1",
+    "status=failed",
+    "outcome=xfailed",
+    "q=test&sort=name",
+    "sort=duration",
+    "flaky=1",
+    "new=1",
+    "cause=0123456789abcdef",
+)
+"""Lists of tests of an execution."""
+
 Issued = dict[str, Any]
 """Statements with the parameters of one use."""
 
@@ -156,13 +172,18 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         "/?before=5",
         "/?project=default&suite=all&environment=dev&branch=b&status=failed&author=a&date=2026-01-01&text=x",
         f"/runs/{EXECUTION}",
-        f"/runs/{EXECUTION}?after=10",
+        f"/runs/{EXECUTION}?by=file",
+        f"/runs/{EXECUTION}?after=10-0123456789abcdef",
+        *(f"/runs/{EXECUTION}/tests?{query}" for query in TESTS),
+        f"/runs/{EXECUTION}/timeline",
+        f"/runs/{EXECUTION}/timeline?from=0&to=5000",
         f"/runs/{EXECUTION}/events",
         f"/runs/{EXECUTION}/events?after=10",
         f"/runs/{EXECUTION}/files",
-        f"/runs/{EXECUTION}/files?after=sub_5",
         "/tokens",
         "/tokens?after=tok_1",
+        f"/runs/{EXECUTION}/files?submission=sub_5",
+        f"/runs/{EXECUTION}/files?q=a&kind=image&after={'0' * 64}",
         "/webhooks",
         f"/webhooks/{PAUSED}",
         f"/webhooks/{PAUSED}?status=failed",

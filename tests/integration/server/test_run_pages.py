@@ -298,6 +298,47 @@ def test_the_slowest_tests_are_compared_with_their_past(api: Api) -> None:
     assert "same 900 ms ±0" in text
 
 
+@pytest.mark.slow
+def test_no_page_of_a_large_run_has_more_than_2000_elements(sqlite_api: Api) -> None:
+    api = sqlite_api
+    project = secrets.token_hex(6)
+    for _ in range(2):
+        execution = api.create(configuration={"shards": 60}, metadata={"project": project, "branch": "main"})
+        for shard in range(60):
+            tests = [
+                failed(
+                    f"test_{shard}_{n}", f"Error{chr(97 + n)}: no", file=f"tests/test_{shard}_{n % 5}.py", duration=200,
+                    startedAt=START.replace(":00.000", f":{n:02}.000"), worker=f"gw{shard}", tags=["@a", "@b", "@c"],
+                    longrepr="E   x\n" * 90, retries=n % 3,
+                )
+                for n in range(25)
+            ]  # fmt: skip
+            tests += [result(f"flaky_{shard}_{n}", retries=1) for n in range(5)]
+            tests += [
+                result(f"skipped_{shard}_{n}", "skipped", error=f"reason {shard} {n}") for n in range(5)
+            ]
+            api.submit(
+                execution,
+                str(shard),
+                tests=tests,
+                collected=60,
+                notRun=25,
+                notRunTests=[f"late_{n}" for n in range(25)],
+            )
+    for rest in (
+        "",
+        "?by=file",
+        "/tests",
+        "/tests?status=failed",
+        "/tests?view=files",
+        "/timeline",
+        "/files",
+        "/events",
+    ):
+        shown = page(api, path_of(execution, rest))
+        assert len(shown.elements) < 2000, rest
+
+
 # --- tests ---
 
 
