@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from pytest_tms import wire
 from pytest_tms.server.domain import rates
+from pytest_tms.server.domain.link_patterns import LinkPatterns
 from pytest_tms.server.domain.retention import Retention, parse_retention
 from pytest_tms.server.domain.stored_files import StorageLimits
 
@@ -97,6 +98,13 @@ def _retention(variable: str, text: str) -> Retention:
         return parse_retention(text)
     except ValueError as error:
         raise ValueError(f"{variable} is {text!r}: {error}") from None
+
+
+def _link_patterns(variable: str, text: str) -> LinkPatterns:
+    try:
+        return LinkPatterns(text)
+    except ValueError as error:
+        raise ValueError(f"{variable}: {error}") from None
 
 
 def _object_store_url(variable: str, text: str) -> str:
@@ -249,6 +257,12 @@ class ServerSettings:
         "keep-branch=main:365d`",
         _retention,
         shown_default="for ever",
+    )
+    link_patterns: LinkPatterns = _setting(  # noqa: RUF009  # it is immutable
+        LinkPatterns(),
+        "regular expressions of ids that pages link, with their URLs, separated by spaces, for example "
+        "`TC-\\d+=https://tests.example.com/{0}`",
+        _link_patterns,
     )
     allow_insecure_webhooks: bool = _setting(
         False, "`1` allows webhooks to plain http URLs and to the machine of the server", _flag

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pytest_tms.server.domain.link_patterns import LinkPatterns
 from pytest_tms.server.domain.retention import parse_retention
 from pytest_tms.server.settings import ServerSettings, table
 
@@ -37,6 +38,10 @@ VALUES: dict[str, tuple[str, Any]] = {
     "shard_silence": ("0", 0),
     "run_key_wait": ("5", 5),
     "retention": ("results=90d", parse_retention("results=90d")),
+    "link_patterns": (
+        r"TC-\d+=https://tests.example.com/{0}",
+        LinkPatterns(r"TC-\d+=https://tests.example.com/{0}"),
+    ),
     "progress_interval": ("1", 1),
     "webhook_rate": ("0", 0),
     "allow_insecure_webhooks": ("1", True),

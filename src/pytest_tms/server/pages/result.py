@@ -1,0 +1,401 @@
+"""The page of one result: its error, traceback, attempts, output, files and past results."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+import msgspec
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from litestar import Response, get
+
+from pytest_tms import wire
+from pytest_tms.errors import NotFound
+from pytest_tms.server.domain import result_views
+from pytest_tms.server.domain.executions import Execution
+from pytest_tms.server.domain.link_patterns import LinkPatterns, TextPart
+from pytest_tms.server.domain.page_details import MAX_NAME
+from pytest_tms.server.domain.repository_links import Repository, commit_url, repository_of, web_url
+from pytest_tms.server.domain.rerun_commands import rerun_command
+from pytest_tms.server.domain.stored_files import CONTENT_SECURITY_POLICY, IMAGES, SHA256, StoredFile
+from pytest_tms.server.pages.files import file_url
+from pytest_tms.server.pages.page_session import PageSession
+from pytest_tms.server.pages.templates import page
+from pytest_tms.server.settings import ServerSettings
+from pytest_tms.server.store import (
+    artifacts,
+    execution_lists,
+    executions,
+    failures,
+    single_results,
+    test_history,
+)
+from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.single_results import StoredResult
+
+MAX_TABS = 30
+"""Attempts that have a tab."""
+MAX_FILES = 40
+"""Files of one attempt."""
+MAX_IMAGES = 12
+"""Files of one attempt that are shown and not only linked."""
+MAX_VALUES = 60
+"""Parameters or properties."""
+MAX_VALUE = 2_000
+"""Characters of one of them."""
+MAX_SUBTESTS = 60
+"""Subtests, those that failed first."""
+MAX_OPEN_SUBTESTS = 5
+"""Subtests that failed and are open."""
+HISTORY = 50
+"""Past results."""
+
+
+class Tab(NamedTuple):
+    """An attempt of a test; ``number`` is that in its URL, ``run`` the attempt of the shard."""
+
+    number: int
+    status: str
+    run: int
+
+
+class ShownFile(NamedTuple):
+    """A file of an attempt; ``url`` is empty if it was not uploaded, ``kind`` says how it is shown."""
+
+    name: str
+    kind: str
+    url: str
+    size: int | None
+    command: str
+
+
+class Attempt(NamedTuple):
+    """One attempt as the page shows it; ``query`` selects it in a URL."""
+
+    tab: Tab
+    outcome: str
+    duration: int | None
+    error: str
+    traceback: result_views.TracebackView
+    outputs: list[result_views.OutputView]
+    files: list[ShownFile]
+    more_files: int
+    phases: list[tuple[str, float]]
+    exception_type: str
+    query: str
+
+
+@get("/runs/{execution_id:str}/tests/{test_id:str}")
+async def result(
+    database: Database,
+    settings: ServerSettings,
+    page_session: PageSession,
+    report_limit: CapacityLimiter,
+    execution_id: str,
+    test_id: str,
+    shard: str = "",
+    attempt: str = "",
+    compare: str = "",
+) -> Response[str]:
+    """Return the page of a test in an execution.
+
+    ``shard`` is the one that ran it: without it, the first in which the test failed. ``attempt`` counts from
+    1 (the last one by default), ``compare`` is another attempt that is shown beside it.
+    """
+    wanted = _Wanted(execution_id, test_id, shard, _number(attempt), _number(compare))
+    return await run_sync(_result, database, settings, page_session, wanted, limiter=report_limit)
+
+
+@get("/runs/{execution_id:str}/tests/{test_id:str}/output/{name:str}")
+async def output(
+    database: Database,
+    report_limit: CapacityLimiter,
+    execution_id: str,
+    test_id: str,
+    name: str,
+    shard: str = "",
+    attempt: str = "",
+    view: str = "",
+) -> Response[str]:
+    """Return a whole text of an attempt: stdout, stderr, log, longrepr or section-N; ``view=1`` shows it."""
+    wanted = _Wanted(execution_id, test_id, shard, _number(attempt), 0)
+    text = await run_sync(_whole, database, wanted, name, limiter=report_limit)
+    kind = "inline" if view == "1" else "attachment"
+    headers = {
+        "Content-Disposition": f'{kind}; filename="{quote(name, safe="")}.txt"',
+        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(
+        text.encode("utf-8", "replace").decode(), media_type="text/plain; charset=utf-8", headers=headers
+    )
+
+
+class _Wanted(NamedTuple):
+    execution_id: str
+    test: str
+    shard: str
+    attempt: int
+    compare: int
+
+
+class _Loaded(NamedTuple):
+    """A result with its attempts: those of earlier runs of its shard, then the tries of the last run."""
+
+    current: StoredResult
+    document: wire.TestResult
+    earlier: list[StoredResult]
+    tabs: list[Tab]
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 0
+
+
+def _load(connection: Any, execution: Execution, wanted: _Wanted) -> _Loaded:
+    if not (wanted.test.isascii() and wanted.test.isdecimal() and len(wanted.test) < 19):
+        raise NotFound("there is no such test")
+    found = single_results.of_test(connection, execution.number, int(wanted.test))
+    verdicts = [each for each in found if not each.is_superseded and wanted.shard in ("", each.shard_id)]
+    if not verdicts:
+        raise NotFound("this run has no result of this test")
+    failed = [each for each in verdicts if each.status == "failed"]
+    current = failed[0] if failed else max(verdicts, key=lambda each: each.sequence)
+    earlier = [each for each in found if each.shard_id == current.shard_id and each.is_superseded]
+    earlier = earlier[-MAX_TABS:]
+    documents = single_results.documents(connection, execution.number, [current])
+    document = result_views.decode(documents[current.sequence])
+    tabs = [Tab(number, each.outcome, each.attempt) for number, each in enumerate(earlier, 1)]
+    tries: Sequence[wire.TestResult | wire.Attempt] = document.attempts or [document]
+    for each in tries[-MAX_TABS:]:
+        outcome = (each.outcome or current.outcome)[:MAX_NAME]
+        tabs.append(Tab(len(tabs) + 1, outcome, current.attempt))
+    return _Loaded(current, document, earlier, tabs)
+
+
+def _tried(
+    connection: Any, execution: Execution, loaded: _Loaded, number: int
+) -> wire.TestResult | wire.Attempt:
+    """Return the content of an attempt; the last one has the fields of the test."""
+    if number == len(loaded.tabs):
+        return loaded.document
+    if number <= len(loaded.earlier):
+        row = loaded.earlier[number - 1]
+        return result_views.decode(
+            single_results.documents(connection, execution.number, [row])[row.sequence]
+        )
+    tries = (loaded.document.attempts or [])[-MAX_TABS:]
+    return tries[number - len(loaded.earlier) - 1]
+
+
+def _whole(database: Database, wanted: _Wanted, name: str) -> str:
+    with database.read() as connection:
+        execution = executions.get(connection, wanted.execution_id)
+        loaded = _load(connection, execution, wanted)
+        number = wanted.attempt or len(loaded.tabs)
+        if number > len(loaded.tabs):
+            raise NotFound("this test has no such attempt")
+        text = result_views.whole_output(_tried(connection, execution, loaded, number), name)
+    if text is None:
+        raise NotFound("this attempt has no such output")
+    return text
+
+
+def _result(
+    database: Database, settings: ServerSettings, page_session: PageSession, wanted: _Wanted
+) -> Response[str]:
+    with database.read() as connection:
+        execution = executions.get(connection, wanted.execution_id)
+        loaded = _load(connection, execution, wanted)
+        count = len(loaded.tabs)
+        number = wanted.attempt or count
+        if number > count or wanted.compare > count:
+            raise NotFound("this test has no such attempt")
+        numbers = [number]
+        if wanted.compare and wanted.compare != number:
+            numbers = sorted({number, wanted.compare})
+        tried = {each: _tried(connection, execution, loaded, each) for each in numbers}
+        files = [file for each in tried.values() for file in islice(each.artifacts or (), MAX_FILES)]
+        uploaded = artifacts.uploaded(
+            connection, execution.id, [file.sha256 for file in files if file.sha256 and _has_hash(file)]
+        )
+        current = loaded.current
+        neighbours = failures.neighbours(connection, execution.number, current.sequence)
+        history, _ = test_history.history(
+            connection,
+            int(wanted.test),
+            test_history.HistoryFilter(
+                environments=page_session.environments,
+                suite=execution.test_suite,
+                environment=execution.environment,
+            ),
+            limit=HISTORY,
+        )
+        since = (
+            execution_lists.by_number(connection, {current.failing_since}).get(current.failing_since)
+            if current.failing_since
+            else None
+        )
+    own = f"/runs/{quote(execution.id, safe='')}/tests/{wanted.test}"
+    query = {"shard": current.shard_id} if wanted.shard else {}
+    document = loaded.document
+    node_id = document.node_id or "::".join(part for part in (document.file, document.title) if part)
+    rerun = rerun_command([node_id])
+    history = history[:HISTORY]
+    root = settings.public_url or execution.root
+    link = root + _address(own, {"shard": current.shard_id}, number, count)
+    return page(
+        page_session,
+        "result.html",
+        execution=execution,
+        live=f"/runs/{execution.id}/stream" if execution.status in ("created", "running") else "",
+        favicon={"failed": "failed", "passed": "passed"}.get(current.status, "none"),
+        own=own,
+        shard_query=f"?{urlencode(query)}" if query else "",
+        test=document,
+        test_id=int(wanted.test),
+        current=current,
+        node_id=node_id,
+        rerun=rerun.text if rerun else "",
+        tabs=[(tab, _address(own, query, tab.number, count)) for tab in loaded.tabs],
+        comparing=len(numbers) > 1,
+        side_by_side=_side_by_side(own, query, number, count),
+        selected=number,
+        attempts=[
+            _attempt(execution, own, query, loaded.tabs[each - 1], tried[each], uploaded) for each in numbers
+        ],
+        neighbours=neighbours,
+        place_of=lambda each: _place(execution, each),
+        link=link,
+        history=list(reversed(history)),
+        flaky=sum(each.is_flaky for each in history),
+        failing=sum(each.status == "failed" for each in history),
+        longest=max((each.duration for each in history), default=0),
+        median=_median([each.duration for each in history if each.status == "passed"]),
+        is_new=current.failing_since == execution.number,
+        since=since,
+        source=_Source(execution.metadata),
+        ids=_ids(settings.link_patterns, document),
+        tags=[(tag, settings.link_patterns.url(tag.removeprefix("@"))) for tag in (document.tags or [])[:20]],
+        parameters=_values(document.parameters or {}, settings.link_patterns),
+        properties=_values(document.properties or {}, settings.link_patterns),
+        subtests=_subtests(document.subtests or []),
+        subtests_total=len(document.subtests or []),
+        max_open=MAX_OPEN_SUBTESTS,
+    )
+
+
+class _Source:
+    """Links from lines of source to the repository at the commit of an execution."""
+
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        commit = metadata.get("commit")
+        self._repository: Repository | None = repository_of(metadata) if commit_url(metadata) else None
+        self._commit = commit if isinstance(commit, str) else ""
+
+    def __call__(self, path: str, line: int | None, is_own: bool = True) -> str:
+        """Return the URL of a line; empty if it is not in the repository, or that is not known."""
+        parts = path.split("/")
+        if self._repository is None or not is_own or path.startswith("/") or ".." in parts or ":" in path:
+            return ""
+        return self._repository.line(self._commit, path, line)
+
+
+def _attempt(
+    execution: Execution,
+    own: str,
+    query: Mapping[str, str],
+    tab: Tab,
+    tried: wire.TestResult | wire.Attempt,
+    uploaded: Mapping[str, StoredFile],
+) -> Attempt:
+    files = [_file(execution, each, uploaded) for each in islice(tried.artifacts or (), MAX_FILES)]
+    phases = tried.phases
+    named = [(name, getattr(phases, name)) for name in wire.Phases.__struct_fields__] if phases else []
+    return Attempt(
+        tab=tab,
+        outcome=(tried.outcome or tab.status)[:MAX_NAME],
+        duration=None if tried.duration is None else round(tried.duration),
+        error=tried.error or "",
+        traceback=result_views.traceback_view(tried),
+        outputs=result_views.outputs(tried),
+        files=files,
+        more_files=max(0, len(tried.artifacts or ()) - MAX_FILES),
+        phases=[(name, value) for name, value in named if value is not None],
+        exception_type=(tried.exception_type or "")[:MAX_NAME],
+        query=urlencode({**query, "attempt": tab.number}),
+    )
+
+
+def _has_hash(file: wire.Artifact) -> bool:
+    return bool(file.sha256 and SHA256.fullmatch(file.sha256))
+
+
+def _file(execution: Execution, file: wire.Artifact, uploaded: Mapping[str, StoredFile]) -> ShownFile:
+    stored = uploaded.get(file.sha256 or "") if _has_hash(file) else None
+    name = file.name[:MAX_NAME] or "file"
+    last = name.replace("\\", "/").rpartition("/")[2] or name
+    command = ""
+    if stored is None:
+        return ShownFile(name, "", "", file.size, "")
+    content_type = stored.content_type
+    kind = "image" if content_type in IMAGES else content_type.partition("/")[0]
+    if file.kind == "trace" or (last.startswith("trace") and last.endswith(".zip")):
+        kind, command = "trace", f"playwright show-trace {shlex.quote(last)}" if last.isprintable() else ""
+    return ShownFile(name, kind, file_url(execution.id, stored.sha256, name), stored.size, command)
+
+
+def _place(execution: Execution, place: failures.Place) -> str:
+    query = urlencode({"shard": place.shard_id})
+    return f"/runs/{quote(execution.id, safe='')}/tests/{place.test_id}?{query}"
+
+
+def _address(own: str, query: Mapping[str, str], number: int, count: int) -> str:
+    more = {} if number == count else {"attempt": str(number)}
+    text = urlencode({**query, **more})
+    return f"{own}?{text}" if text else own
+
+
+def _side_by_side(own: str, query: Mapping[str, str], number: int, count: int) -> str:
+    if count < 2:
+        return ""
+    other = number - 1 if number > 1 else 2
+    return f"{own}?{urlencode({**query, 'attempt': number, 'compare': other})}"
+
+
+def _ids(patterns: LinkPatterns, document: wire.TestResult) -> list[TextPart]:
+    value = (document.properties or {}).get("id")
+    return patterns.parts(str(value)[:MAX_NAME]) if isinstance(value, (str, int)) else []
+
+
+def _values(values: Mapping[str, Any], patterns: LinkPatterns) -> list[tuple[str, list[TextPart]]]:
+    """Return names and values in parts, of which URLs and ids are links."""
+    found = []
+    for name, value in islice(values.items(), MAX_VALUES):
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        url = web_url(text)
+        parts = [TextPart(text, url)] if url else patterns.parts(text[:MAX_VALUE])
+        found.append((name[:MAX_NAME], parts))
+    return found
+
+
+def _subtests(
+    subtests: Sequence[wire.Subtest],
+) -> list[tuple[wire.Subtest, result_views.TracebackView | None]]:
+    """Return subtests, those that failed first; the first of them with their tracebacks."""
+    failed = [each for each in subtests if each.status == "failed"]
+    others = [each for each in subtests if each.status != "failed"]
+    shown = [*failed, *others][:MAX_SUBTESTS]
+    found = []
+    for position, each in enumerate(shown):
+        is_open = each.status == "failed" and position < MAX_OPEN_SUBTESTS
+        found.append((each, result_views.traceback_view(each) if is_open else None))
+    return found
+
+
+def _median(values: Sequence[int]) -> int | None:
+    return sorted(values)[len(values) // 2] if values else None
