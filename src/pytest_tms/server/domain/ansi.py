@@ -47,7 +47,7 @@ _ENDS = {
 
 
 class Span(NamedTuple):
-    """A part of a text, and its classes separated by spaces: ``ansi-red``, ``ansi-on-blue``, ``ansi-bold``."""
+    """A part of a text, and its classes separated by spaces: ``ansi-red``, ``ansi-on-blue``."""
 
     text: str
     classes: str

@@ -115,7 +115,7 @@ def _marked(old: str, new: str, budget: int) -> tuple[tuple[tuple[Part, ...], tu
     else:
         blocks, cost = _ends(left, right), 0
     equal = sum(len(word) for a, _, size in blocks for word in left[a : a + size] if not word.isspace())
-    if 4 * equal < len(old) + len(new) - 2 * signs or len(blocks) > MAX_BLOCKS:
+    if 8 * equal < len(old) + len(new) - 2 * signs or len(blocks) > MAX_BLOCKS:
         return ((Part(old),), (Part(new),)), cost  # nearly everything differs: marks would say nothing
     parts: tuple[list[Part], list[Part]] = ([Part(old[:signs])], [Part(new[:signs])])
     i = j = 0

@@ -224,6 +224,10 @@ def _long_lines(pending: Sequence[str], line: int) -> list[SourceLine]:
                 shown.kind if shown.kind == "current" else "source", shown.text, number
             )
         number -= 1
+    for position, shown in enumerate(found):  # blank lines before the source are not of the file
+        if shown.number is not None and shown.text:
+            break
+        found[position] = SourceLine("text", shown.text)
     start = 0
     while start < len(found) and not found[start].text and found[start].kind == "text":
         start += 1
