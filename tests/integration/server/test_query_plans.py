@@ -179,6 +179,7 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         f"/runs/{EXECUTION}/timeline?from=0&to=5000",
         f"/runs/{EXECUTION}/events",
         f"/runs/{EXECUTION}/events?after=10",
+        f"/runs/{EXECUTION}/tests/1",
         f"/runs/{EXECUTION}/files",
         "/tokens",
         "/tokens?after=tok_1",

@@ -130,9 +130,7 @@ async def output(
         "Content-Security-Policy": CONTENT_SECURITY_POLICY,
         "X-Content-Type-Options": "nosniff",
     }
-    return Response(
-        text.encode("utf-8", "replace").decode(), media_type="text/plain; charset=utf-8", headers=headers
-    )
+    return Response(text.encode("utf-8", "replace").decode(), media_type="text/plain", headers=headers)
 
 
 class _Wanted(NamedTuple):
