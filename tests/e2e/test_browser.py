@@ -24,10 +24,13 @@ PAGES = (
     "/runs/{}",
     "/runs/{}/events",
     "/runs/{}/files",
+    "/runs/{}/tests",
+    "/runs/{}/timeline",
     "/runs/{}/cancel",
     "/webhooks",
     "/webhooks/{hook}",
     "/audit",
+    "/tokens",
 )
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 

@@ -144,6 +144,8 @@ def test_no_field_of_anybody_runs_on_any_page(api: Api, browser: Browser, vector
         f"/webhooks/{strange}",
         f"/login?to=/{strange}",
     ]
+    listed = expect_success(api.request("GET", f"/webhooks/{hook['webhookId']}/deliveries"), 200)
+    paths.append(f"/webhooks/{hook['webhookId']}/deliveries/{listed['deliveries'][0]['deliveryId']}")
     context = browser.new_context(viewport={"width": 360, "height": 740})
     context.add_init_script(WATCH)
     tab = context.new_page()
