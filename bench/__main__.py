@@ -13,6 +13,7 @@ from bench import (
     instructions,
     memory,
     overhead,
+    page_events,
     pages,
     prune,
     queries,
@@ -35,6 +36,8 @@ def main() -> None:
         "--pruned", type=int, default=1_000_000, help="results that are pruned (default 1,000,000)"
     )
     parser.add_argument("--run", type=int, default=100_000, help="tests of a run on pages (default 100,000)")
+    parser.add_argument("--shards", type=int, default=50, help="shards that post results (default 50)")
+    parser.add_argument("--pages", type=int, default=20, help="open pages (default 20)")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default 5)")
     parser.add_argument("--kinds", nargs="+", choices=[*KINDS], default=["passing"], help="kinds of tests")
     parser.add_argument("--workers", nargs="+", type=int, default=[0, 2], help="numbers of xdist's workers")
@@ -64,10 +67,10 @@ def main() -> None:
         "queries": lambda given: [lambda: queries.measure(given.kept)],
         "executions": lambda given: [lambda: executions.measure(given.kept)],
         "uploads": lambda given: [lambda: uploads.measure(given.rounds)],
-        "pages": lambda given: [
-            lambda tests=tests: pages.measure(tests, given.rounds)  # type: ignore[misc]
-            for tests in sorted({1_000, given.run})
-        ],
+        "pages": lambda given: (
+            [lambda tests=tests: pages.measure(tests, given.rounds) for tests in sorted({1_000, given.run})]
+            + [lambda: page_events.measure(given.shards, given.pages)]
+        ),
         "prune": lambda given: [lambda: prune.measure(given.pruned)],
         "deliveries": lambda given: [lambda: deliveries.measure(given.events)],
     }

@@ -1,11 +1,15 @@
 """The script of the pages in a real browser: updates in place, polling, times, copies and keys.
 
-The tests write the page themselves, and the events come from a real server.
+Most tests write the page themselves, and the events come from a real server.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +21,7 @@ import pytest_tms.server.pages
 from pytest_tms.server.asgi.headers import SECURITY_HEADERS
 from tests.e2e.test_browser import FLAGS
 from tests.helpers.api import Api, result
+from tests.helpers.processes import environ_outside_pytest, wait_for
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page, Route
@@ -247,3 +252,48 @@ def test_keys_move_over_rows_search_and_show_themselves(page: LivePage, context:
     tab.get_by_text("All keys").wait_for()
     tab.keyboard.press("Escape")
     tab.get_by_text("All keys").wait_for(state="hidden")
+
+
+SUITE = """
+import pathlib, time
+
+def test_first():
+    assert 1 == 2, "went wrong"
+
+def test_second():
+    while not pathlib.Path("go").exists():
+        time.sleep(0.02)
+
+def test_third():
+    assert 1 == 3
+"""
+
+
+@pytest.mark.slow
+def test_a_running_pytest_updates_the_open_pages(
+    sqlite_api: Api, context: BrowserContext, tmp_path: Path
+) -> None:
+    (tmp_path / "test_live.py").write_text(SUITE)
+    listed = context.new_page()
+    listed.goto(f"{sqlite_api.root}/?suite=smoke&text=live-branch")
+    execution = sqlite_api.create(testSuite="smoke", metadata={"branch": "live-branch"})
+    path = f"/runs/{execution['executionId']}"
+    listed.locator(f"a[href='{path}']").first.wait_for()
+    tab = context.new_page()
+    tab.goto(f"{sqlite_api.root}{path}")
+    tab.evaluate("window.isSame = true")
+    environ = {**environ_outside_pytest(os.environ), "TMS_API_TOKEN": sqlite_api.token}
+    options = ["--tms-url", sqlite_api.url, "--tms-execution", execution["executionId"]]
+    command = [sys.executable, "-m", "pytest", "-p", "no:randomly", *options]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=subprocess.DEVNULL)
+    try:
+        tab.get_by_text("went wrong").filter(visible=True).first.wait_for(timeout=60_000)
+        first_title = tab.title()
+        (tmp_path / "go").touch()
+        tab.get_by_role("heading", name=re.compile("2 (tests )?failed")).first.wait_for(timeout=60_000)
+        assert process.wait(timeout=60) == 1
+        wait_for(lambda: tab.evaluate("document.title") != first_title)
+        assert tab.evaluate("window.isSame")  # it was not loaded anew
+    finally:
+        process.kill()
+        process.wait()

@@ -284,7 +284,7 @@ def test_a_report_follows_its_run_until_it_ends(api: Api) -> None:
     execution = api.create()
     path = f"/runs/{execution['executionId']}"
     refreshes = [attributes for tag, attributes in page(api, path).elements if tag == "meta"]
-    assert {"http-equiv": "refresh", "content": "10"} in refreshes
+    assert {"http-equiv": "refresh", "content": "5"} in refreshes
     api.submit(execution, tests=[result("test_a", "passed")])
     ended = [attributes for tag, attributes in page(api, path).elements if tag == "meta"]
     assert all(attributes.get("http-equiv") != "refresh" for attributes in ended)

@@ -191,6 +191,8 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         f"/webhooks/{IDLE}?status=delivered&before=10",
     ):
         assert api.page(path).status_code == 200, path
+    for path in ("/stream", f"/runs/{EXECUTION}/stream"):
+        assert api.session.head(f"{api.root}{path}", timeout=60).status_code == 200
     expect_success(api.request("PATCH", f"/webhooks/{webhook}", {"status": "paused"}), 200)
     expect_success(api.request("POST", f"/webhooks/{webhook}/replay", {}), 200)
     replayed = expect_success(api.request("GET", f"/webhooks/{webhook}/deliveries"), 200)["deliveries"][0][

@@ -20,7 +20,7 @@ from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.domain.verdicts import Verdict, verdict
 from pytest_tms.server.pages.page_session import PageSession
 from pytest_tms.server.pages.templates import page
-from pytest_tms.server.store import execution_lists, failures
+from pytest_tms.server.store import execution_lists, failures, versions
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.execution_lists import ExecutionFilter, ListedExecution
 
@@ -64,6 +64,8 @@ def home(
     with database.read() as connection:
         found, following = execution_lists.find(connection, wanted, before=start, limit=EXECUTIONS)
         projects = execution_lists.projects(connection, EXECUTIONS)
+        subject = versions.Subject(None, page_session.environments)
+        list_version = versions.read(connection, [subject])[subject]
         causes = failures.largest(connection, [row.number for row in found if row.results.failed])
         metadata = execution_lists.metadata(connection, [row.number for row in found])
     rows = [_row(each, causes.get(each.number, ""), metadata[each.number]) for each in found]
@@ -76,6 +78,7 @@ def home(
         newest=f"/?{query}" if given else "/",
         older=None if following is None else f"/?{urlencode({**given, 'before': following})}",
         first_page=start is None,
+        list_version=list_version,
         given=given,
         states=get_args(wire.ExecutionState),
         has_projects=len(projects) > 1,

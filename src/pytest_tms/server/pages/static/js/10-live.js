@@ -18,6 +18,7 @@
   let heardAt = 0;
   let retryAt = 0;
   let version = versionOf(main);
+  let newest = version || ""; // of which an event told
   let etag = "";
   let isDue = false;
   let isLoading = false;
@@ -53,6 +54,7 @@
     isLoading = true;
     isDue = false;
     const begun = performance.now();
+    const seen = newest;
     try {
       const headers = etag ? { "If-None-Match": etag } : {};
       const response = await fetch(location.href, { headers, cache: "no-store" });
@@ -61,7 +63,7 @@
         if (!response.ok) throw new Error(String(response.status));
         const page = new DOMParser().parseFromString(await response.text(), "text/html");
         etag = response.headers.get("ETag") || "";
-        show(page);
+        show(page, seen);
       }
       failures = 0;
       status.textContent = "";
@@ -76,20 +78,21 @@
     if (isDue) request();
   }
 
-  function show(page) {
+  function show(page, seen) {
     const wanted = page.querySelector("main");
-    if (!wanted || !wanted.dataset.live) return location.reload();
+    if (!wanted) return location.reload();
     const focused = document.activeElement;
     const regions = (element) => [...element.querySelectorAll("[data-live-region]")];
     const ids = (element) => regions(element).map((region) => region.id).join(" ");
-    if (ids(main) === ids(wanted)) {
+    if (ids(main) && ids(main) === ids(wanted)) {
       const found = regions(wanted);
       regions(main).forEach((region, index) => morph(region, found[index]));
     } else {
       morphChildren(main, wanted);
     }
     if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
-    main.dataset.live = wanted.dataset.live;
+    // The page of a run that has ended names no stream. It is followed nevertheless: the run may be re-opened.
+    main.dataset.live = wanted.dataset.live || `${main.dataset.live.split("?")[0]}?version=${seen}`;
     version = versionOf(main);
     isRunning = isOfRun(page);
     document.title = page.title;
@@ -167,7 +170,8 @@
       if (opened !== source) return;
       isHeard = true;
       heardAt = performance.now();
-      if (version === null || (event.type === "changed" && event.data !== version)) request();
+      newest = event.data;
+      if (event.type === "changed" ? event.data !== version : version === null && event.type === "opened") request();
     };
     for (const name of ["opened", "changed", "heartbeat"]) source.addEventListener(name, hear);
     source.onerror = () => {
