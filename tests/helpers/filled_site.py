@@ -67,6 +67,8 @@ def test_needs_a_database(broken):
 """
 SKIPPED = re.compile(r"^/(static|files|logout)|/export\.")
 """Addresses that are not pages."""
+SHOWS_MORE = {"branch", "by", "output", "view"}
+"""Fields of queries that show another page; the others are filters."""
 MAX_PAGES = 60
 
 
@@ -128,9 +130,9 @@ def pages(api: Api, *starts: str) -> dict[str, str]:
 
 
 def _kind(path: str) -> str:
-    """Return a name for the kind of page: the path without ids, and the names of the query's fields."""
+    """Return a name for the kind of page: the path without ids, and the fields that show another page."""
     parts = urlsplit(path)
     plain = re.sub(r"(?<=/)(exec|wh|msg|tok)_\w+", "one", parts.path)
     plain = re.sub(r"(?<=/)\d+", "one", plain).strip("/").replace("/", "-")
-    fields = sorted({field.partition("=")[0] for field in parts.query.split("&") if field})
+    fields = sorted({field.partition("=")[0] for field in parts.query.split("&")} & SHOWS_MORE)
     return "-".join([plain or "runs", *fields])
