@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers.api import Api, Serve, running, scratch_database
 from tests.helpers.foreign_tms import ForeignTms, mocked, served
-from tests.helpers.processes import TmsServer, run_tms, serve
+from tests.helpers.processes import WITHOUT_UNNEEDED_PLUGINS, TmsServer, run_tms, serve
 
 pytest_plugins = ["pytester"]
 
@@ -23,6 +23,19 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("TMS_") or name in ("CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _runs_of_pytest_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every pytest that a test starts leave out the plugins that no test needs."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", WITHOUT_UNNEEDED_PLUGINS)
+
+
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Pytest's own fixture, which clears PYTEST_ADDOPTS."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", WITHOUT_UNNEEDED_PLUGINS)
+    return pytester
 
 
 @pytest.fixture(scope="session")

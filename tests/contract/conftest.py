@@ -1,10 +1,12 @@
-"""The integration document, read when the tests run, and requests that check the server against it.
+"""The API document and requests that check the server against it.
 
-The document lies beside the repository and is not part of it: without it these tests skip.
+Each test runs with `contract.md`, which describes the API in words and values of this project, and with the
+document itself if it is beside the repository, which it is not part of.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -19,17 +21,19 @@ from tests.helpers.api import running
 from tests.helpers.document import Document
 from tests.helpers.processes import TmsServer
 
-DOCUMENT = Path(__file__).parents[3] / "shared" / "tms-integration-api.md"
+OWN_DOCUMENT = Path(__file__).parent / "contract.md"
+SHARED_DOCUMENT = Path(__file__).parents[3] / "shared" / "tms-integration-api.md"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Place = Callable[..., str]
 
 
-@pytest.fixture(scope="session")
-def document() -> Document:
-    """The document; skips the test if it is missing."""
-    if not DOCUMENT.is_file():
+@pytest.fixture(scope="session", params=[OWN_DOCUMENT, SHARED_DOCUMENT], ids=["own", "shared"])
+def document(request: pytest.FixtureRequest) -> Document:
+    """A description of the API; skips the test for the one that is missing."""
+    path: Path = request.param
+    if path == SHARED_DOCUMENT and not path.is_file():
         pytest.skip("the integration document is not beside the repository")
-    return Document.read(DOCUMENT)
+    return Document.read(path)
 
 
 @dataclass(frozen=True)
@@ -101,12 +105,14 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 def placed(document: Document, api: Api) -> Place:
     """Put real values where an example has placeholders, and change nothing else."""
 
+    created = json.loads(document.block("Create Test Execution", "json", "Response"))
+    api_token = document.block("Authentication", "http").split()[-1]
+
     def place(example: str, *, execution: dict[str, Any] | None = None) -> str:
         example = example.replace(document.block("Base URL", "").strip(), api.url)
-        example = example.replace("YOUR_API_TOKEN", api.token)
-        if execution:
-            example = example.replace("exec_2025080412345", execution["executionId"])
-            example = example.replace("wh_token_abc123def456", execution["webhookToken"])
+        example = example.replace(api_token, api.token)
+        for name in ("executionId", "webhookToken") if execution else ():
+            example = example.replace(created[name], (execution or {})[name])
         return example
 
     return place

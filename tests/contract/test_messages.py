@@ -12,6 +12,7 @@ import requests
 
 from tests.contract.conftest import Api
 from tests.helpers.document import Document
+from tests.helpers.processes import TmsServer, run_tms
 
 ENDPOINTS = (
     "Create Test Execution",
@@ -146,6 +147,34 @@ class TestErrors:
         check(answer.json(), documented)
         for name in ("code", "message", "details"):
             assert answer.json()["error"][name] == documented["error"][name]
+
+    def test_every_status_code_of_the_table_is_sent(
+        self, document: Document, api: Api, limited: Api, tms: TmsServer
+    ) -> None:
+        """Except 500, which no request should cause, and 503, which only an overloaded server sends."""
+        execution = api.create()
+        path = f"/executions/{execution['executionId']}"
+        method, create = document.endpoint("Create Test Execution")
+        body = next(variants(document, "Create Test Execution"))
+        options = ("--name", "reader", "--scope", "executions:read", "--data-dir", str(tms.data_dir))
+        reader = run_tms("token", "create", *options, "--json")
+        sent = {
+            api.request("GET", path).status_code,
+            api.request(method, create, body).status_code,
+            api.session.post(
+                api.url + create, b"{", headers={"Authorization": f"Bearer {api.token}"}, timeout=30
+            ).status_code,
+            api.request("GET", path, token="unknown").status_code,
+            api.request(method, create, body, token=json.loads(reader.stdout)["token"]).status_code,
+            api.request("GET", "/executions/exec_unknown").status_code,
+            api.request(method, create, {}).status_code,
+        }
+        api.send(execution, {"event": "execution.completed", "data": {"status": "completed"}})
+        sent.add(api.request("DELETE", path).status_code)
+        refused = (limited.request(method, create, {}).status_code for _ in range(200))
+        sent.add(next(status for status in refused if status == 429))
+        listed = set(map(int, re.findall(r"^\| (\d{3}) \|", document.text, re.MULTILINE)))
+        assert listed - {500, 503} == sent
 
     @pytest.mark.parametrize("heading", ENDPOINTS)
     @pytest.mark.parametrize("token", ["", "unknown"], ids=["without a token", "with an unknown token"])

@@ -228,7 +228,13 @@ def finish(process: subprocess.Popen[str]) -> str:
     return output
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("GitHub Actions", "GitLab CI") else pytest.mark.slow)
+        for name in PROVIDERS
+    ],
+)
 def test_the_jobs_of_a_workflow_share_an_execution_also_if_they_run_again(
     name: str, tms: TmsServer, tmp_path: Path
 ) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import os
 import re
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,11 @@ T = TypeVar("T")
 TMS = [sys.executable, "-c", "from pytest_tms.cli import main; main()"]
 """The command `tms`, by this interpreter."""
 
+
+WITHOUT_UNNEEDED_PLUGINS = " ".join(
+    f"-p no:{name}" for name in ("anyio", "faker", "hypothesispytest", "platformdirs")
+)
+"""Options of pytest that leave out plugins of the development environment: they take most of a short run."""
 
 TOKEN = re.compile(r"tms_\w{36}")
 """The line with the token that a server prints at its first start on a terminal."""
@@ -63,9 +71,30 @@ class TmsServer:
 
 
 def run_tms(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the command `tms` to its end."""
-    return subprocess.run(
-        [*TMS, *arguments], capture_output=True, text=True, env={**os.environ, **environ}, check=False
+    """Run the command `tms` to its end: in this process, which takes a tenth of the time, or a server in another."""
+    if "serve" in arguments:
+        return subprocess.run(
+            [*TMS, *arguments], capture_output=True, text=True, env={**os.environ, **environ}, check=False
+        )
+    from pytest_tms.cli import main
+
+    output = {name: io.BytesIO() for name in ("stdout", "stderr")}
+    with pytest.MonkeyPatch.context() as patched, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # a process releases what it holds at its end
+        patched.setattr(sys, "argv", ["tms", *arguments])
+        patched.setattr(sys, "stdin", io.StringIO())
+        streams = [io.TextIOWrapper(written, "utf-8", write_through=True) for written in output.values()]
+        for name, stream in zip(output, streams, strict=True):
+            patched.setattr(sys, name, stream)
+        for name, value in environ.items():
+            patched.setenv(name, value)
+        with pytest.raises(SystemExit) as left:
+            main()
+        gc.collect()
+    texts = {name: written.getvalue().decode().replace("\r\n", "\n") for name, written in output.items()}
+    code = left.value.code
+    return subprocess.CompletedProcess(
+        [*TMS, *arguments], code if isinstance(code, int) else int(code is not None), **texts
     )
 
 

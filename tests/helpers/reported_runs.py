@@ -22,11 +22,6 @@ from tests.helpers.processes import TmsServer
 MODES = {"alone": (), "workers": ("-n", "2")}
 """The options of each way in which a case runs."""
 
-UNNEEDED = [
-    word for name in ("anyio", "faker", "hypothesispytest", "platformdirs") for word in ("-p", f"no:{name}")
-]
-"""Plugins of the development environment that are not needed here and take two thirds of a short run."""
-
 
 @dataclass(frozen=True)
 class Test:
@@ -156,9 +151,11 @@ def run(
     command = [python(environment), "-m", "pytest", f"--junitxml={xml}", f"--report-log={log}"]
     settings = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token, "PYTHONDONTWRITEBYTECODE": "1"}
     settings["PYTEST_DEBUG_TEMPROOT"] = str(folder)  # any other run may clear a shared one
-    if environment == "main":
-        command += UNNEEDED
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYTEST_") or name == "PYTEST_ADDOPTS"
+    }
     environ = {**inherited, **settings, **(extra or {})}
     done = subprocess.run(
         [*command, *options],

@@ -161,7 +161,7 @@ def pytest_unconfigure():
 
     def looks(*options: str) -> int:
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", *reported_runs.UNNEEDED, "-p", "no:reportlog", *options],
+            [sys.executable, "-m", "pytest", "-p", "no:reportlog", *options],
             cwd=tmp_path,
             env={**environ_outside_pytest(os.environ), "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token},
             capture_output=True,

@@ -183,7 +183,10 @@ def old(database: Database, days: int, branch: str, number: int) -> str:
     at = clock.now() - days * DAY
     name = f"{first_id('exec', at)[:-4]}{number:04}"
     with database.write() as connection:
-        connection.execute(text("DELETE FROM shards WHERE execution_id = :old"), {"old": f"exec_{number}"})
+        for table in ("shards", "artifact_usage"):
+            connection.execute(
+                text(f"DELETE FROM {table} WHERE execution_id = :old"), {"old": f"exec_{number}"}
+            )
         connection.execute(
             text(
                 "UPDATE executions SET id = :name, created_at = :at, branch = :branch, results_stored = 3 "
@@ -226,6 +229,8 @@ def test_events_are_deleted_by_their_own_age(database: Database) -> None:
 
 def test_files_are_deleted_by_their_own_age(database: Database) -> None:
     with database.write() as connection:
+        for table in ("artifacts", "artifact_usage"):
+            connection.execute(text(f"DELETE FROM {table}"))
         for number, days in enumerate((1, 29, 31, 90)):
             file = StoredFile(
                 sha256=f"{number:064}",

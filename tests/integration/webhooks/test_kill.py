@@ -27,6 +27,7 @@ KILLS = max(3, EVENTS // 200)
 ORDER = ["execution.started", "shard.started", "shard.completed", "execution.completed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("database", "workers"),
     [
