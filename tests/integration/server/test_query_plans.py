@@ -266,8 +266,8 @@ def plan(database: Database, statement: str, parameters: Any) -> Sequence[str]:
             for number in range(len(parameters)):
                 statement = statement.replace("%s", f"%(p{number})s", 1)
             parameters = {f"p{number}": value for number, value in enumerate(parameters)}
-        names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
-        numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", statement)
+        names = list(dict.fromkeys(re.findall(r"%\(([^()]+)\)s", statement)))
+        numbered = re.sub(r"%\(([^()]+)\)s", lambda found: f"${names.index(found[1]) + 1}", statement)
         values = ", ".join(_literal(parameters[name]) for name in names)
         call = f"EXECUTE one ({values})" if names else "EXECUTE one"
         lines: list[str] = []
