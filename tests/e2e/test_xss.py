@@ -13,6 +13,7 @@ from tests.e2e.test_browser import PAGES, browser  # noqa: F401  # a fixture
 from tests.helpers.api import Api, expect_success, running
 from tests.helpers.processes import wait_for
 from tests.helpers.subscribers import ReceivedRequest, subscribing
+from tests.integration.server.test_result_page import number_of
 from tests.integration.webhooks.conftest import deliveries
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ document.addEventListener("securitypolicyviolation", event => window.violations.
 """
 SHOWN = {
     "branch", "commit", "buildNumber", "triggeredBy", "provider", "title", "file", "error", "longrepr", "stdout",
-    "tags", "shardId", "logs",
+    "owner", "framePath", "function", "section", "sectionText", "worker", "subtest", "tags", "shardId", "logs",
 }  # fmt: skip
 """Fields of a runner that some page shows."""
 
@@ -83,7 +84,14 @@ def execution(api: Api, text: Any) -> str:
         "parameters": {text["key"]: text["value"]},
         "properties": {text["key"]: text["value"]},
         "artifacts": [{name: text[name] for name in ("name", "kind", "path")}],
-        "attempts": [{name: text[name] for name in ("outcome", "error", "longrepr", "startedAt")}],
+        "attempts": [
+            {name: text[name] for name in ("outcome", "error", "longrepr", "startedAt", "stdout")}
+            for _ in range(2)
+        ],
+        "owner": text["owner"],
+        "exceptionType": text["exceptionType"],
+        "frames": [{"path": text["framePath"], "line": 1, "function": text["function"], "isOwn": True}],
+        "sections": [{"name": text["section"], "text": text["sectionText"]}],
         "subtests": [{"title": text["subtest"], "status": "failed", "error": text["error"]}],
     }
     shard = text["shardId"]
@@ -138,6 +146,8 @@ def test_no_field_of_anybody_runs_on_any_page(api: Api, browser: Browser, vector
     )
     strange = quote(text["strange"], safe="")
     paths = [path.format(execution_id, hook=hook["webhookId"]) for path in PAGES]
+    one = f"/runs/{execution_id}/tests/{number_of(api, {'executionId': execution_id}, '')}"
+    paths += [one, f"{one}?attempt=1", f"{one}?attempt=1&compare=2", f"{one}?shard={strange}"]
     paths += [
         f"{paths[1]}?after={strange}",
         f"/runs/{strange}",
@@ -161,8 +171,7 @@ def test_no_field_of_anybody_runs_on_any_page(api: Api, browser: Browser, vector
     seen = ""
     for path in paths:
         tab.goto(f"{api.root}{path}")
-        for summary in tab.locator("summary").all():
-            summary.click()
+        tab.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
         assert tab.evaluate("[window.owned, window.violations]") == [None, []], path
         assert (
             tab.locator("script:not([src^='/static/tms.']), iframe, object, embed, img, base").count() == 0

@@ -305,9 +305,9 @@ def test_a_real_run_in_every_style(style: str, tms: TmsServer, tmp_path: Path) -
         if len(found) == 2:
             break
     assert "Expecting property name" in found["test_library"].words
+    assert "test_it.py:5" in found["test_library"].words
+    assert "library frame" in found["test_library"].words
     if style not in ("line", "no"):
-        assert "test_it.py:5" in found["test_library"].words
-        assert "library frame" in found["test_library"].words
         assert "two tree" in found["test_dicts"].words
     if style in ("long", "short"):
         assert found["test_dicts"].count("mark") >= 1

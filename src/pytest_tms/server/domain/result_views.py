@@ -102,6 +102,8 @@ def traceback_view(tried: Tried | wire.Subtest) -> TracebackView:
     if missing:
         note = TracebackPart("text", f"… {missing:,} characters are not shown …")
         parts = [*parts, note, *parse_traceback(tail, getattr(tried, "frames", None) or ())]
+    if not any(part.kind == "frame" for part in parts):  # the styles line and no
+        parts = [*parts, *_sent_frames(getattr(tried, "frames", None) or ())]
     error_lines = _last_error(parts)
     shown = error_lines or ansi.plain(tried.error or "").split("\n")
     lines = _bounded(diff_lines([line[:MAX_LINE] for line in shown[:MAX_ERROR_LINES]]))
@@ -156,6 +158,21 @@ def _ends(text: str) -> tuple[str, str, int]:
     head = head[: head.rfind("\n")] if "\n" in head else head
     tail = tail[tail.find("\n") + 1 :] if "\n" in tail[:-1] else tail
     return head, tail, len(text) - len(head) - len(tail)
+
+
+def _sent_frames(frames: Sequence[wire.Frame]) -> list[TracebackPart]:
+    """Return frames that the runner sent, without source."""
+    return [
+        TracebackPart(
+            "frame",
+            f"{each.path}:{each.line}",
+            path=each.path,
+            line=each.line,
+            function=each.function or "",
+            is_own=each.is_own,
+        )
+        for each in frames
+    ]
 
 
 def _last_error(parts: Sequence[TracebackPart]) -> list[str]:

@@ -37,6 +37,8 @@ from pytest_tms.server.store import (
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.single_results import StoredResult
 
+OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed", "crashed")
+"""The outcomes that have an icon and a colour."""
 MAX_TABS = 30
 """Attempts that have a tab."""
 MAX_FILES = 40
@@ -56,11 +58,11 @@ HISTORY = 50
 
 
 class Tab(NamedTuple):
-    """An attempt of a test; ``number`` is that in its URL, ``run`` the attempt of the shard."""
+    """An attempt of a test; ``number`` is that in its URL, ``kind`` an outcome for which there is an icon."""
 
     number: int
-    status: str
-    run: int
+    outcome: str
+    kind: str
 
 
 class ShownFile(NamedTuple):
@@ -167,12 +169,20 @@ def _load(connection: Any, execution: Execution, wanted: _Wanted) -> _Loaded:
     earlier = earlier[-MAX_TABS:]
     documents = single_results.documents(connection, execution.number, [current])
     document = result_views.decode(documents[current.sequence])
-    tabs = [Tab(number, each.outcome, each.attempt) for number, each in enumerate(earlier, 1)]
+    tabs = [
+        Tab(number, each.outcome[:MAX_NAME], _kind(each.outcome, each.status))
+        for number, each in enumerate(earlier, 1)
+    ]
     tries: Sequence[wire.TestResult | wire.Attempt] = document.attempts or [document]
     for each in tries[-MAX_TABS:]:
         outcome = (each.outcome or current.outcome)[:MAX_NAME]
-        tabs.append(Tab(len(tabs) + 1, outcome, current.attempt))
+        tabs.append(Tab(len(tabs) + 1, outcome, _kind(outcome, "none")))
     return _Loaded(current, document, earlier, tabs)
+
+
+def _kind(outcome: str, status: str) -> str:
+    """Return an outcome if it is one of pytest's, else a status: plugins may set any other text."""
+    return outcome if outcome in OUTCOMES else status
 
 
 def _tried(
@@ -257,6 +267,7 @@ def _result(
         test=document,
         test_id=int(wanted.test),
         current=current,
+        kind=_kind(current.outcome, current.status),
         node_id=node_id,
         rerun=rerun.text if rerun else "",
         tabs=[(tab, _address(own, query, tab.number, count)) for tab in loaded.tabs],
@@ -316,7 +327,7 @@ def _attempt(
     named = [(name, getattr(phases, name)) for name in wire.Phases.__struct_fields__] if phases else []
     return Attempt(
         tab=tab,
-        outcome=(tried.outcome or tab.status)[:MAX_NAME],
+        outcome=(tried.outcome or tab.outcome)[:MAX_NAME],
         duration=None if tried.duration is None else round(tried.duration),
         error=tried.error or "",
         traceback=result_views.traceback_view(tried),
