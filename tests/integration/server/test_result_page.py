@@ -156,7 +156,7 @@ def test_previous_and_next_failure_are_links(linking: Api) -> None:
 def test_files_are_shown_by_their_type(linking: Api) -> None:
     execution = linking.create()
     png = b"\x89PNG\r\n\x1a\n" + b"0" * 40
-    files = {"shot.png": png, "trace.zip": b"PK\x03\x04" + b"0" * 40}
+    files = {"shot.png": png, "run.txt": b"what <b>ran</b>\n" * 9, "trace.zip": b"PK\x03\x04" + b"0" * 40}
     listed = []
     for name, content in files.items():
         digest = sha256(content).hexdigest()
@@ -172,6 +172,7 @@ def test_files_are_shown_by_their_type(linking: Api) -> None:
     assert images == [f"/files/{execution['executionId']}/{sha256(png).hexdigest()}/shot.png"]
     assert "playwright show-trace trace.zip" in shown.words
     assert "not uploaded" in shown.words
+    assert "what <b>ran</b>" in shown.words
 
 
 def test_subtests_that_failed_come_first_and_are_open(linking: Api) -> None:

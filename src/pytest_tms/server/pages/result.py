@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -14,7 +15,8 @@ from anyio.to_thread import run_sync
 from litestar import Response, get
 
 from pytest_tms import wire
-from pytest_tms.errors import NotFound
+from pytest_tms.content_types import TEXT
+from pytest_tms.errors import ApiError, NotFound
 from pytest_tms.server.domain import result_views
 from pytest_tms.server.domain.executions import Execution
 from pytest_tms.server.domain.link_patterns import LinkPatterns, TextPart
@@ -25,6 +27,7 @@ from pytest_tms.server.domain.stored_files import CONTENT_SECURITY_POLICY, IMAGE
 from pytest_tms.server.pages.files import file_url
 from pytest_tms.server.pages.page_session import PageSession
 from pytest_tms.server.pages.templates import page
+from pytest_tms.server.services.artifacts import get_artifact
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import (
     artifacts,
@@ -35,6 +38,7 @@ from pytest_tms.server.store import (
     test_history,
 )
 from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.object_store import ObjectStore
 from pytest_tms.server.store.single_results import StoredResult
 
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed", "crashed")
@@ -45,6 +49,12 @@ MAX_FILES = 40
 """Files of one attempt."""
 MAX_IMAGES = 12
 """Files of one attempt that are shown and not only linked."""
+MAX_TEXT_FILES = 5
+"""Text files that are shown and not only linked."""
+MAX_TEXT_FILE = 16 << 10
+"""Bytes of such a file."""
+MAX_TAGS = 20
+"""Tags."""
 MAX_VALUES = 60
 """Parameters or properties."""
 MAX_VALUE = 2_000
@@ -73,6 +83,7 @@ class ShownFile(NamedTuple):
     url: str
     size: int | None
     command: str
+    sha256: str = ""
 
 
 class Attempt(NamedTuple):
@@ -96,6 +107,7 @@ async def result(
     database: Database,
     settings: ServerSettings,
     page_session: PageSession,
+    objects: ObjectStore,
     report_limit: CapacityLimiter,
     execution_id: str,
     test_id: str,
@@ -109,7 +121,10 @@ async def result(
     1 (the last one by default), ``compare`` is another attempt that is shown beside it.
     """
     wanted = _Wanted(execution_id, test_id, shard, _number(attempt), _number(compare))
-    return await run_sync(_result, database, settings, page_session, wanted, limiter=report_limit)
+    values = await run_sync(_values_of, database, settings, page_session, wanted, limiter=report_limit)
+    texts = await _texts(database, objects, execution_id, values["attempts"])
+    render = partial(page, page_session, "result.html", texts=texts, **values)
+    return await run_sync(render, limiter=report_limit)
 
 
 @get("/runs/{execution_id:str}/tests/{test_id:str}/output/{name:str}")
@@ -213,9 +228,26 @@ def _whole(database: Database, wanted: _Wanted, name: str) -> str:
     return text
 
 
-def _result(
+async def _texts(
+    database: Database, objects: ObjectStore, execution_id: str, attempts: Sequence[Attempt]
+) -> dict[str, str]:
+    """Return the contents of the first small text files, by their hashes."""
+    found: dict[str, str] = {}
+    files = [file for attempt in attempts for file in attempt.files if file.kind == "text"]
+    for file in [each for each in files if (each.size or 0) <= MAX_TEXT_FILE][:MAX_TEXT_FILES]:
+        try:
+            stored = await run_sync(get_artifact, database, execution_id, file.sha256)
+            chunks = [chunk async for chunk in objects.read(stored.object, 0, stored.size)]
+        except (FileNotFoundError, ApiError):  # deleted meanwhile, or the store does not respond: linked only
+            continue
+        found[file.sha256] = b"".join(chunks).decode("utf-8", "replace")
+    return found
+
+
+def _values_of(
     database: Database, settings: ServerSettings, page_session: PageSession, wanted: _Wanted
-) -> Response[str]:
+) -> dict[str, Any]:
+    """Return what the template writes."""
     with database.read() as connection:
         execution = executions.get(connection, wanted.execution_id)
         loaded = _load(connection, execution, wanted)
@@ -256,46 +288,46 @@ def _result(
     history = history[:HISTORY]
     root = settings.public_url or execution.root
     link = root + _address(own, {"shard": current.shard_id}, number, count)
-    return page(
-        page_session,
-        "result.html",
-        execution=execution,
-        live=f"/runs/{execution.id}/stream" if execution.status in ("created", "running") else "",
-        favicon={"failed": "failed", "passed": "passed"}.get(current.status, "none"),
-        own=own,
-        shard_query=f"?{urlencode(query)}" if query else "",
-        test=document,
-        test_id=int(wanted.test),
-        current=current,
-        kind=_kind(current.outcome, current.status),
-        node_id=node_id,
-        rerun=rerun.text if rerun else "",
-        tabs=[(tab, _address(own, query, tab.number, count)) for tab in loaded.tabs],
-        comparing=len(numbers) > 1,
-        side_by_side=_side_by_side(own, query, number, count),
-        selected=number,
-        attempts=[
+    return {
+        "execution": execution,
+        "live": f"/runs/{execution.id}/stream" if execution.status in ("created", "running") else "",
+        "favicon": {"failed": "failed", "passed": "passed"}.get(current.status, "none"),
+        "own": own,
+        "shard_query": f"?{urlencode(query)}" if query else "",
+        "test": document,
+        "test_id": int(wanted.test),
+        "current": current,
+        "kind": _kind(current.outcome, current.status),
+        "node_id": node_id,
+        "rerun": rerun.text if rerun else "",
+        "tabs": [(tab, _address(own, query, tab.number, count)) for tab in loaded.tabs],
+        "comparing": len(numbers) > 1,
+        "side_by_side": _side_by_side(own, query, number, count),
+        "selected": number,
+        "attempts": [
             _attempt(execution, own, query, loaded.tabs[each - 1], tried[each], uploaded) for each in numbers
         ],
-        neighbours=neighbours,
-        place_of=lambda each: _place(execution, each),
-        link=link,
-        history=list(reversed(history)),
-        flaky=sum(each.is_flaky for each in history),
-        failing=sum(each.status == "failed" for each in history),
-        longest=max((each.duration for each in history), default=0),
-        median=_median([each.duration for each in history if each.status == "passed"]),
-        is_new=current.failing_since == execution.number,
-        since=since,
-        source=_Source(execution.metadata),
-        ids=_ids(settings.link_patterns, document),
-        tags=[(tag, settings.link_patterns.url(tag.removeprefix("@"))) for tag in (document.tags or [])[:20]],
-        parameters=_values(document.parameters or {}, settings.link_patterns),
-        properties=_values(document.properties or {}, settings.link_patterns),
-        subtests=_subtests(document.subtests or []),
-        subtests_total=len(document.subtests or []),
-        max_open=MAX_OPEN_SUBTESTS,
-    )
+        "neighbours": neighbours,
+        "place_of": lambda each: _place(execution, each),
+        "link": link,
+        "history": list(reversed(history)),
+        "flaky": sum(each.is_flaky for each in history),
+        "failing": sum(each.status == "failed" for each in history),
+        "longest": max((each.duration for each in history), default=0),
+        "median": _median([each.duration for each in history if each.status == "passed"]),
+        "is_new": current.failing_since == execution.number,
+        "since": since,
+        "source": _Source(execution.metadata),
+        "ids": _ids(settings.link_patterns, document),
+        "tags": [
+            (tag, settings.link_patterns.url(tag.removeprefix("@"))) for tag in (document.tags or [])[:20]
+        ],
+        "parameters": _values(document.parameters or {}, settings.link_patterns),
+        "properties": _values(document.properties or {}, settings.link_patterns),
+        "subtests": _subtests(document.subtests or []),
+        "subtests_total": len(document.subtests or []),
+        "max_open": MAX_OPEN_SUBTESTS,
+    }
 
 
 class _Source:
@@ -353,9 +385,12 @@ def _file(execution: Execution, file: wire.Artifact, uploaded: Mapping[str, Stor
         return ShownFile(name, "", "", file.size, "")
     content_type = stored.content_type
     kind = "image" if content_type in IMAGES else content_type.partition("/")[0]
+    if kind == "text" and content_type != TEXT:
+        kind = "other"
     if file.kind == "trace" or (last.startswith("trace") and last.endswith(".zip")):
         kind, command = "trace", f"playwright show-trace {shlex.quote(last)}" if last.isprintable() else ""
-    return ShownFile(name, kind, file_url(execution.id, stored.sha256, name), stored.size, command)
+    url = file_url(execution.id, stored.sha256, name)
+    return ShownFile(name, kind, url, stored.size, command, stored.sha256)
 
 
 def _place(execution: Execution, place: failures.Place) -> str:
@@ -379,6 +414,11 @@ def _side_by_side(own: str, query: Mapping[str, str], number: int, count: int) -
 def _ids(patterns: LinkPatterns, document: wire.TestResult) -> list[TextPart]:
     value = (document.properties or {}).get("id")
     return patterns.parts(str(value)[:MAX_NAME]) if isinstance(value, (str, int)) else []
+
+
+def _tags(patterns: LinkPatterns, document: wire.TestResult) -> list[tuple[str, str]]:
+    """Return tags with their URLs, which are empty for tags that are not ids."""
+    return [(tag[:MAX_NAME], patterns.url(tag.removeprefix("@"))) for tag in (document.tags or [])[:MAX_TAGS]]
 
 
 def _values(values: Mapping[str, Any], patterns: LinkPatterns) -> list[tuple[str, list[TextPart]]]:
