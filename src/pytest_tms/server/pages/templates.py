@@ -18,6 +18,8 @@ from pytest_tms.server.pages.page_session import ADMIN, READS, WEBHOOKS, PageSes
 
 SITE_PAGES = (
     ("runs", "Runs", "/", READS),
+    ("tests", "Tests", "/tests", READS),
+    ("trends", "Trends", "/trends", READS),
     ("webhooks", "Webhooks", "/webhooks", WEBHOOKS),
     ("audit", "Audit", "/audit", ADMIN),
     ("tokens", "Tokens", "/tokens", ADMIN),

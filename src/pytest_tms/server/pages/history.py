@@ -1,0 +1,225 @@
+"""Pages about more than one run: the tests, the history of one test, comparisons and trends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from litestar import Request, Response, get
+
+from pytest_tms.errors import Forbidden, NotFound
+from pytest_tms.server.domain import charts
+from pytest_tms.server.pages.page_session import PageSession
+from pytest_tms.server.pages.templates import page
+from pytest_tms.server.services import comparison, test_history
+from pytest_tms.server.services.trends import find_trends
+from pytest_tms.server.store import execution_lists, executions, series
+from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.execution_lists import ExecutionFilter
+from pytest_tms.server.store.test_catalogue import CatalogueFilter
+from pytest_tms.server.store.test_history import HistoryEntry, HistoryFilter
+
+TESTS = 50
+"""Tests on one page of the catalogue."""
+RESULTS = 50
+"""Results on one page of a test's history."""
+COMPARED = 50
+"""Tests of each list of a comparison."""
+GROUPS = 20
+"""Branches and environments of which the latest result is shown."""
+MAX_FILTER = 200
+"""Characters of a filter that are used."""
+
+
+@get("/tests", sync_to_thread=True)
+def show_tests(
+    database: Database, request: Request[Any, Any, Any], page_session: PageSession, after: str = ""
+) -> Response[str]:
+    """Return the catalogue of tests that the user may see."""
+    given = _given(request.query_params, ("q", "suite", "environment", "branch", "owner", "flaky"))
+    wanted = CatalogueFilter(
+        environments=page_session.environments,
+        **{name: value for name, value in given.items() if name != "flaky"},
+        is_flaky="flaky" in given,
+    )
+    start = _number(after) or 0
+    with database.read() as connection:
+        found, following = test_history.list_tests(connection, wanted, after=start, limit=TESTS)
+    return page(
+        page_session,
+        "tests.html",
+        tests=[(each, _tags(each.test.tags)) for each in found],
+        given=given,
+        first=f"/tests?{urlencode(given)}" if start else "",
+        following="" if following is None else f"/tests?{urlencode({**given, 'after': following})}",
+    )
+
+
+@get("/tests/{test_id:str}", sync_to_thread=True)
+def show_test(
+    database: Database,
+    request: Request[Any, Any, Any],
+    page_session: PageSession,
+    test_id: str,
+    before: str = "",
+) -> Response[str]:
+    """Return the history of a test: its rates, durations, latest results and causes."""
+    given = _given(request.query_params, ("suite", "environment", "branch"))
+    wanted = HistoryFilter(environments=page_session.environments, **given)
+    start = _number(before)
+    with database.read() as connection:
+        test, results, following = test_history.get_history(
+            connection, test_id, wanted, before=start, limit=RESULTS
+        )
+        latest = results[0] if results and start is None else None
+        since = latest.failing_since if latest is not None and latest.status == "failed" else None
+        first = execution_lists.by_number(connection, [since]).get(since) if since else None
+    path = f"/tests/{test.test.id}"
+    return page(
+        page_session,
+        "test.html",
+        test=test,
+        tags=_tags(test.test.tags),
+        results=results,
+        given=given,
+        path=path,
+        chart=_chart(results),
+        lines=_lines(results, test.statistics.typical, test.statistics.slow),
+        groups=_groups(results),
+        causes=_causes(results),
+        latest=latest,
+        failing_since=first if first and _may_see(page_session, first.environment) else None,
+        newest=f"{path}?{urlencode(given)}" if start else "",
+        older="" if following is None else f"{path}?{urlencode({**given, 'before': following})}",
+    )
+
+
+@get("/runs/{execution_id:str}/compare", sync_to_thread=True)
+def show_comparison(
+    database: Database, request: Request[Any, Any, Any], page_session: PageSession, execution_id: str
+) -> Response[str]:
+    """Return what changed from another run, the previous one unless named, to this one."""
+    other = _given(request.query_params, ("with",)).get("with", "")
+    with database.read() as connection:
+        after = executions.get(connection, execution_id)
+        run = execution_lists.by_number(connection, [after.number])[after.number]
+        problem = ""
+        found = None
+        try:
+            if not other:
+                number = series.previous(connection, after.number)
+                previous = execution_lists.by_number(connection, [number]).get(number)
+                other = "" if previous is None else previous.id
+            if other:
+                before = executions.get(connection, other)
+                page_session.caller.require_access([before.environment])
+                found = comparison.compare(connection, before, after, limit=COMPARED)
+        except (NotFound, Forbidden) as error:
+            problem = error.message
+        lists = () if found is None else (found.newly_failing, found.still_failing)
+        runs = comparison.first_runs(connection, [test for some in lists for test in some.tests])
+    return page(
+        page_session,
+        "compare.html",
+        status=404 if problem else 200,
+        run=run,
+        other=other,
+        found=found,
+        problem=problem,
+        runs=runs,
+    )
+
+
+@get("/trends", sync_to_thread=True)
+def show_trends(
+    database: Database, request: Request[Any, Any, Any], page_session: PageSession
+) -> Response[str]:
+    """Return the trends of the latest runs that the user may see."""
+    given = _given(request.query_params, ("project", "suite", "environment", "branch"))
+    wanted = ExecutionFilter(
+        environments=page_session.environments,
+        project=given.get("project", ""),
+        suite=given.get("suite", ""),
+        environment=given.get("environment", ""),
+        branch=given.get("branch", ""),
+    )
+    with database.read() as connection:
+        found = find_trends(connection, wanted)
+    runs = list(reversed(found.runs))
+    rates = [each.results.passed / max(1, each.results.passed + each.results.failed) for each in runs]
+    kinds = [
+        "skipped" if each.number in found.infrastructure else "failed" if each.results.failed else "passed"
+        for each in runs
+    ]
+    durations = [each.runtime or 0 for each in runs]
+    return page(
+        page_session,
+        "trends.html",
+        given=given,
+        trends=found,
+        latest_rate=rates[-1] if rates else None,
+        rates=list(zip(charts.bars(rates, 1), kinds, strict=True)),
+        durations=[(bar, "running") for bar in charts.bars(durations)],
+        longest=max(durations, default=0),
+        rows=[(each, rate, kind) for each, rate, kind in zip(runs, rates, kinds, strict=True)][::-1],
+    )
+
+
+HANDLERS = (show_tests, show_test, show_comparison, show_trends)
+
+
+def _given(query: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """Return the filters that are set."""
+    found = {name: query.get(name, "").replace("\x00", "").strip()[:MAX_FILTER] for name in names}
+    return {name: value for name, value in found.items() if value}
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+
+
+def _tags(text: str) -> list[str]:
+    return msgspec.json.decode(text, type=list[str])[:10]
+
+
+def _may_see(page_session: PageSession, environment: str) -> bool:
+    return not page_session.environments or environment in page_session.environments
+
+
+def _chart(results: Sequence[HistoryEntry]) -> list[tuple[charts.Bar, str]]:
+    """Return a bar for the duration of each result, the oldest first, with its kind."""
+    shown = list(reversed(results))[-RESULTS:]
+    kinds = ["flaky" if each.is_flaky else each.status for each in shown]
+    return list(zip(charts.bars([each.duration for each in shown]), kinds, strict=True))
+
+
+def _lines(
+    results: Sequence[HistoryEntry], typical: int | None, slow: int | None
+) -> list[tuple[str, float, int]]:
+    """Return (name, vertical position, milliseconds) of the percentiles in the chart."""
+    highest = max((each.duration for each in results), default=0)
+    named = (("p50", typical), ("p95", slow))
+    return [(name, charts.level(value, highest), value) for name, value in named if value is not None]
+
+
+def _groups(results: Sequence[HistoryEntry]) -> list[tuple[HistoryEntry, list[str]]]:
+    """Return the latest result of each suite, environment and branch, with its last ten, the oldest first."""
+    found: dict[tuple[str, str, str], list[HistoryEntry]] = {}
+    for each in results:
+        found.setdefault((each.test_suite, each.environment, each.branch), []).append(each)
+    return [
+        (some[0], ["flaky" if each.is_flaky else each.status for each in some[:10]][::-1])
+        for some in list(found.values())[:GROUPS]
+    ]
+
+
+def _causes(results: Sequence[HistoryEntry]) -> list[tuple[HistoryEntry, int]]:
+    """Return the latest failure of each cause, and how many failures of it there are, most first."""
+    counted = Counter(each.cause for each in results if each.cause)
+    latest: dict[str | None, HistoryEntry] = {}
+    for each in results:
+        latest.setdefault(each.cause, each)
+    return [(latest[cause], number) for cause, number in counted.most_common(10)]
