@@ -29,6 +29,7 @@ BIG = (
     "results",
     "result_details",
     "result_documents",
+    "failure_causes",
     "artifact_usage",
     "stray_objects",
     "events",
@@ -73,8 +74,11 @@ def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
         "retries, failed_before, is_flaky, document, digest) "
         "SELECT 0, i + 1, i + 1, '1', 1, false, CASE i % 100 WHEN 0 THEN 1 WHEN 1 THEN 2 ELSE 0 END, i, 0, false, "
         f"i % 100 = 2, i + 1, 0 FROM {series}",
-        "INSERT INTO result_details (execution, sequence, error) "
-        f"SELECT 0, i + 1, 'wrong' FROM {series} WHERE i % 100 < 2",
+        "INSERT INTO result_details (execution, sequence, error, cause, failing_since, failing_runs) "
+        "SELECT 0, i + 1, 'wrong', CASE i % 100 WHEN 0 THEN i END, CASE i % 100 WHEN 0 THEN 0 END, 1 "
+        f"FROM {series} WHERE i % 100 < 2",
+        "INSERT INTO failure_causes (execution, fingerprint, project_id, exception, message, location, failures) "
+        f"SELECT 0, i, 1, 'E', 'wrong', '', 1 FROM {series}",
         f"INSERT INTO result_documents (execution, first, documents) SELECT 0, i + 1, {documents} FROM {series}",
         f"INSERT INTO blobs (sha256, object, size, content_type) SELECT i, i, 1, 'text/plain' FROM {series}",
         "INSERT INTO artifacts (execution_id, sha256, name, size, content_type, created_at) "

@@ -74,6 +74,34 @@ TESTS = (
     "cause=0123456789abcdef",
 )
 """Lists of tests of an execution."""
+TEST_LISTS = (
+    "",
+    "q=wrong",
+    "status=failed",
+    "status=passed",
+    "outcome=error",
+    "file=a.py",
+    "tag=%40a",
+    "shard=1",
+    "worker=gw0",
+    "cause=0000000000000001",
+    "new=1",
+    "flaky=1",
+    "sort=duration",
+    "sort=name",
+    "q=wrong&sort=duration&status=failed&cause=0000000000000001",
+)
+"""Lists of the tests of an execution: by each filter, in each order."""
+FOLLOWED = {
+    "results.outcome = ": "ix_results_outcome",
+    "AND results.is_flaky AND": "ix_results_flaky",
+    "results.duration >= ": "ix_results_duration",
+    "result_details.cause = ": "ix_result_details_cause",
+    "result_details.failing_since = ": "ix_result_details_since",
+    "failure_causes.failures DESC": "ix_failure_causes_largest",
+    "substr(tests.file, ": "ix_tests_file",
+}
+"""Statements about tests by a part of each, and an index that each uses."""
 
 Issued = dict[str, Any]
 """Statements with the parameters of one use."""
@@ -155,6 +183,9 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         "/tests?status=passed&cursor=10",
         "/tests?status=failed",
         "/tests?status=skipped",
+        "/failures",
+        "/failures?cursor=5-000000000000000a",
+        "/compare?with=exec_2",
     ):
         expect_success(api.request("GET", f"/executions/{EXECUTION}{path}"), 200)
     for content in (b"a file", b"another"):
@@ -185,6 +216,16 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         "/tokens?after=tok_1",
         f"/runs/{EXECUTION}/files?submission=sub_5",
         f"/runs/{EXECUTION}/files?q=a&kind=image&after={'0' * 64}",
+        f"/runs/{EXECUTION}/files?after=sub_5",
+        *(f"/runs/{EXECUTION}/tests?{query}" for query in TEST_LISTS),
+        f"/runs/{EXECUTION}/compare?with=exec_2",
+        "/tests",
+        "/tests?q=a&owner=b&after=5",
+        "/tests?branch=b",
+        "/tests?flaky=1",
+        "/tests/5",
+        "/tests/5?branch=b&before=5",
+        "/trends",
         "/webhooks",
         f"/webhooks/{PAUSED}",
         f"/webhooks/{PAUSED}?status=failed",
@@ -234,6 +275,16 @@ def test_lists_of_executions_search_their_own_index(database: Database, issued: 
         used = {name for line in lines for name in re.findall(r"ix_executions_\w+", line)}
         assert used == {"ix_executions_list"}, lines
         assert not any("TEMP B-TREE" in line for line in lines), lines
+
+
+@pytest.mark.parametrize(("part", "index"), FOLLOWED.items(), ids=FOLLOWED.values())
+def test_lists_of_tests_follow_their_indexes(
+    database: Database, issued: Issued, part: str, index: str
+) -> None:
+    statements = [each for each in issued if part in each and each.startswith("SELECT")]
+    assert statements
+    plans = {each: plan(database, each, issued[each]) for each in statements}
+    assert any(index in line for lines in plans.values() for line in lines), plans
 
 
 @pytest.mark.parametrize(("part", "index"), OUTBOX.items(), ids=OUTBOX.values())
