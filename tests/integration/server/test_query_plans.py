@@ -99,7 +99,6 @@ FOLLOWED = {
     "result_details.cause = ": "ix_result_details_cause",
     "result_details.failing_since = ": "ix_result_details_since",
     "failure_causes.failures DESC": "ix_failure_causes_largest",
-    "substr(tests.file, ": "ix_tests_file",
 }
 """Statements about tests by a part of each, and an index that each uses."""
 

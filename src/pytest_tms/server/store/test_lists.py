@@ -19,6 +19,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     and_,
+    bindparam,
     func,
     literal_column,
     or_,
@@ -76,7 +77,7 @@ class TestFilter:
     def has_index(self) -> bool:
         """Whether an index has the results in question, so that no others are read."""
         is_failure = self.status not in ("", "passed") or self.outcome not in ("", "passed")
-        return bool(is_failure or self.is_flaky or self.is_new or self.cause or self.file)
+        return bool(is_failure or self.is_flaky or self.is_new or self.cause)
 
     @property
     def is_narrow(self) -> bool:
@@ -132,9 +133,9 @@ def find(
         low = 0 if position is None else position[1]
         # SQLite would search the primary key for a range. The plus sign hides the column from that.
         number = literal_column(f"+{sequence}", BigInteger) if wanted.has_index else sequence
-        conditions.append(number > low)
+        conditions.append(number > bindparam("low", low))
         if not wanted.has_index:
-            conditions.append(number <= low + RANGE)
+            conditions.append(number <= bindparam("high", low + RANGE))
         found = _search(connection, wanted, conditions, (sequence.label("value"), sequence), limit + 1)
         if not wanted.has_index and len(found) <= limit and _last(connection, execution) > low + RANGE:
             return by_sequence(connection, execution, [each[1] for each in found]), str(low + RANGE)
