@@ -317,3 +317,21 @@ def test_static_files_are_stored_by_browsers_permanently_and_compressed(sqlite_a
         assert answer.headers["Content-Type"].startswith(asset.media_type)
     assert sqlite_api.page(assets().stylesheet.path).headers["Content-Encoding"] in ("gzip", "zstd")
     assert sqlite_api.page("/static/tms.000000000000.css").status_code == 404
+
+
+def test_two_selected_runs_are_compared(sqlite_api: Api) -> None:
+    before, after = (sqlite_api.create()["executionId"] for _ in range(2))
+    shown = page(sqlite_api, "/")
+    boxes = [
+        attributes for tag, attributes in shown.elements if tag == "input" and attributes["name"] == "run"
+    ]
+    assert {before, after} <= {attributes["value"] for attributes in boxes}
+    for query, location in (
+        (f"run={after}&run={before}", f"/runs/{after}/compare?with={before}"),
+        (f"run={after}", "/"),
+        ("run=a%2Fb&run=%00", "/runs/a%2Fb/compare?with=%00"),
+    ):
+        answer = sqlite_api.session.get(
+            f"{sqlite_api.root}/compare?{query}", allow_redirects=False, timeout=60
+        )
+        assert (answer.status_code, answer.headers["Location"]) == (303, location)

@@ -84,7 +84,6 @@ def home(
         has_projects=len(projects) > 1,
         projects=projects,
         root=urls.root,
-        may_compare=False,
     )
 
 
