@@ -38,7 +38,7 @@ window.violations = [];
 document.addEventListener("securitypolicyviolation", event => window.violations.push(event.violatedDirective));
 """
 SHOWN = {
-    "branch", "commit", "buildNumber", "triggeredBy", "provider", "title", "file", "error", "longrepr", "stdout",
+    "branch", "commit", "buildNumber", "triggeredBy", "title", "file", "error", "longrepr", "stdout",
     "owner", "framePath", "function", "section", "sectionText", "worker", "subtest", "tags", "shardId", "logs",
 }  # fmt: skip
 """Fields of a runner that some page shows."""
