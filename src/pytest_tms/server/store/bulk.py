@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -28,13 +29,16 @@ def insert(
 
 
 def select(
-    connection: Connection, statement: str, given: Sequence[Any], values: Iterable[Any]
+    connection: Connection, statement: str, given: Sequence[Any], values: Iterable[Any], *, index: str = ""
 ) -> Iterator[Any]:
     """Yield the rows of a statement for many values.
 
     ``statement`` has ``{}`` at each of the parameters ``given``, in their order, and then ``IN {}`` at the
-    values.
+    values. ``index`` is the one of ``FROM results`` that SQLite must use: without statistics it reads all
+    results of an execution to find a few tests.
     """
+    if index and connection.dialect.name == "sqlite":
+        statement = re.sub(r"FROM results( AS \w)?", rf"\g<0> INDEXED BY {index}", statement, count=1)
     for text, parameters in _batches(connection, statement, given, values):
         yield from connection.exec_driver_sql(text, parameters).all()
 

@@ -76,7 +76,9 @@ def verdicts(
         "WHERE execution = {} AND NOT is_superseded AND test_id IN {}"
     )
     found: dict[int, tuple[wire.TestStatus, int]] = {}
-    for test_id, code, sequence in bulk.select(connection, statement, (execution,), test_ids):
+    for test_id, code, sequence in bulk.select(
+        connection, statement, (execution,), test_ids, index="ix_results_test_id"
+    ):
         status = STATUSES[code]
         known = found.get(test_id)
         if known is None or _PRECEDENCE.index(status) < _PRECEDENCE.index(known[0]):

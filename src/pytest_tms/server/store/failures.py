@@ -181,7 +181,9 @@ def _streaks(
         "WHERE r.execution = {} AND NOT r.is_superseded AND r.status <> 2 AND r.test_id IN {}"
     )
     found: dict[int, Streak] = {}
-    for test_id, status, since, runs in bulk.select(connection, statement, (earlier,), test_ids):
+    for test_id, status, since, runs in bulk.select(
+        connection, statement, (earlier,), test_ids, index="ix_results_test_id"
+    ):
         if status == FAILED:
             found[test_id] = Streak(since or earlier, (runs or 1) + 1)
         else:

@@ -100,7 +100,9 @@ def recent(
         "WHERE execution = {} AND NOT is_superseded AND test_id IN {}"
     )
     for number in _runs(connection, execution, limit):
-        for test_id, code, is_flaky, duration in bulk.select(connection, statement, (number,), found):
+        for test_id, code, is_flaky, duration in bulk.select(
+            connection, statement, (number,), found, index="ix_results_test_id"
+        ):
             known = found[test_id].get(number)
             if known is None or (known.status != "failed" and STATUSES[code] == "failed"):
                 found[test_id][number] = RecentResult(number, STATUSES[code], bool(is_flaky), duration)
