@@ -9,6 +9,7 @@ import pytest
 
 from pytest_tms import TmsClient
 from tests.helpers.api import Api, expect_error, expect_success, invalid_fields, result
+from tests.integration.server.test_tokens import stored
 
 
 class Suite:
@@ -160,3 +161,20 @@ def test_the_client_has_every_call(suite: Suite) -> None:
         assert client.list_failures(second).causes[0].message == "#"
         (found,) = client.list_registered_tests(q=suite.name).tests
         assert [each.status for each in client.get_test_history(found.key).results] == ["failed", "passed"]
+
+
+def test_a_token_that_is_bound_to_environments_sees_only_their_results(suite: Suite) -> None:
+    dev = suite.run(suite.test("only"), suite.test("both"))
+    staging = suite.run(suite.test("both", "failed", error="ValueError: 3"), environment="staging")
+    found = suite.get(f"/tests?q={suite.name}")["tests"]
+    key = next(each["key"] for each in found if each["title"].startswith("only"))
+    bound = stored(suite.api, environments=("staging",))
+    listed = suite.api.request("GET", f"/tests?q={suite.name}", token=bound)
+    (both,) = expect_success(listed, 200)["tests"]
+    assert (both["runs"], both["lastStatus"]) == (1, "failed")
+    history = suite.api.request("GET", f"/tests/{both['key']}/history", token=bound)
+    assert [each["executionId"] for each in expect_success(history, 200)["results"]] == [staging]
+    expect_error(suite.api.request("GET", f"/tests/{key}/history", token=bound), 404)
+    expect_success(suite.api.request("GET", f"/executions/{staging}/failures", token=bound), 200)
+    for path in (f"{dev}/failures", f"{dev}/compare?with={staging}", f"{staging}/compare?with={dev}"):
+        expect_error(suite.api.request("GET", f"/executions/{path}", token=bound), 403)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -92,7 +92,7 @@ def since_previous(
         is_base_branch=found[number].branch != found[execution.number].branch,
         new_failures=listed([each for each in failed.values() if each in new]),
         still_failing=listed([each for each in failed.values() if each not in new]),
-        fixed=_fixed(connection, number, execution.number, limit),
+        fixed=_fixed(connection, comparisons.failed(connection, number), execution.number, limit),
     )
 
 
@@ -121,7 +121,7 @@ def compare(
         after=runs[after.number],
         newly_failing=_listed(connection, after.number, newly, limit, is_complete),
         still_failing=_listed(connection, after.number, still, limit, is_complete),
-        fixed=_fixed(connection, before.number, after.number, limit),
+        fixed=_fixed(connection, old, after.number, limit),
         added=_only_in(connection, after.number, later - earlier, limit),
         removed=_only_in(connection, before.number, earlier - later, limit),
         slower=[
@@ -133,9 +133,8 @@ def compare(
     )
 
 
-def _fixed(connection: Connection, before: int, after: int, limit: int) -> ComparedTests:
-    """Return the tests that failed in the run before and passed in the run after."""
-    failed = comparisons.failed(connection, before)
+def _fixed(connection: Connection, failed: Collection[int], after: int, limit: int) -> ComparedTests:
+    """Return the tests that ``failed`` in the run before and passed in the run after."""
     now = comparisons.verdicts(connection, after, failed)
     passed = [now[test_id][1] for test_id in failed if test_id in now and now[test_id][0] == "passed"]
     return _listed(connection, after, passed, limit, len(failed) < comparisons.MAX_FAILURES)

@@ -88,12 +88,8 @@ def verdicts(
 
 def test_ids(connection: Connection, execution: int) -> set[int]:
     """Return the tests of a run; of more than ``MAX_TESTS`` results, those of the first."""
-    query = (
-        select(_RESULT.test_id)
-        .where(_RESULT.execution == execution, _RESULT.sequence <= MAX_TESTS)
-        .order_by(_RESULT.sequence)
-    )
-    return set(connection.scalars(query))
+    statement = "SELECT test_id FROM results WHERE execution = {} AND sequence <= {}"
+    return bulk.numbers(connection, statement, (execution, MAX_TESTS))
 
 
 def slower(connection: Connection, before: int, after: int) -> list[SlowerTest]:
