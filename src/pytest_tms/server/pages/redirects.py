@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from litestar import Request, get
+from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
 
@@ -33,6 +34,8 @@ def part_of_report(request: Request[Any, Any, Any], run: str, part: str) -> Redi
 
 
 def _to(request: Request[Any, Any, Any], run: str, page: str) -> Redirect:
+    if run in (".", ".."):  # clients would resolve it to the address of another page
+        raise NotFoundException
     query = request.scope["query_string"].decode("latin-1")
     path = f"/runs/{quote(run, safe='')}{page}"
     return Redirect(f"{path}?{query}" if query else path, status_code=301)
