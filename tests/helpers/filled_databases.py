@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -18,7 +18,7 @@ from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import tokens
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.result_documents import zstd
-from tests.helpers.api import Api
+from tests.helpers.api import Api, scratch_database
 from tests.helpers.processes import wait_for
 
 BIG = (
@@ -112,6 +112,18 @@ def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
             connection.execute(text(f"SELECT setval('execution_numbers', {rows})"))
         for statement in statements:
             connection.exec_driver_sql(statement.replace("%", "%%") if "generate" in statement else statement)
+
+
+@contextmanager
+def filled_database(kind: str, folder: Path, rows: int, *, webhooks: int) -> Iterator[Database]:
+    """A database of this kind (``sqlite`` or ``postgresql``), with ``rows`` rows of each kind."""
+    with ExitStack() as stack:
+        postgresql = stack.enter_context(scratch_database()) if kind == "postgresql" else ""
+        database = Database(postgresql or f"sqlite:///{folder}/tms.sqlite3")
+        stack.callback(database.close)
+        database.upgrade(folder)
+        fill(database, rows, webhooks=webhooks)
+        yield database
 
 
 @contextmanager

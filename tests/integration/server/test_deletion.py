@@ -24,8 +24,8 @@ from pytest_tms.server.services.retention import find_expired, prune
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import artifacts, deletion, tables
 from pytest_tms.server.store.database import Database
-from tests.helpers.api import Api, expect_error, expect_success, result, scratch_database
-from tests.helpers.filled_databases import EXECUTION, fill, serving
+from tests.helpers.api import Api, expect_error, expect_success, result
+from tests.helpers.filled_databases import EXECUTION, filled_database, serving
 from tests.helpers.processes import run_tms, wait_for
 
 ROWS = 1000
@@ -47,23 +47,10 @@ LEFT = (
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """A database whose execution 0 has ROWS results, events, submissions and deliveries."""
-    if request.param == "sqlite":
-        database = Database(f"sqlite:///{tmp_path}/tms.sqlite3")
-        yield _filled(database, tmp_path)
-        database.close()
-        return
-    with scratch_database() as url:
-        database = Database(url)
-        yield _filled(database, tmp_path)
-        database.close()
-
-
-def _filled(database: Database, folder: Path) -> Database:
-    database.upgrade(folder)
-    fill(database, ROWS, webhooks=2)
-    with database.write() as connection:
-        connection.execute(text("UPDATE executions SET status = 'completed'"))
-    return database
+    with filled_database(request.param, tmp_path, ROWS, webhooks=2) as database:
+        with database.write() as connection:
+            connection.execute(text("UPDATE executions SET status = 'completed'"))
+        yield database
 
 
 def count(database: Database, table: str) -> int:

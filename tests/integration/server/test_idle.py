@@ -11,8 +11,7 @@ import pytest
 from sqlalchemy import event, text
 
 from pytest_tms.server.store.database import WRITES, Database
-from tests.helpers.api import scratch_database
-from tests.helpers.filled_databases import fill, serving
+from tests.helpers.filled_databases import filled_database, serving
 from tests.helpers.processes import wait_for
 
 TICKS = 3
@@ -23,24 +22,11 @@ LOOKS = {"the timekeeper": "shards.silent_at <= ", "the webhook worker": "AND de
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """A database with 200 webhooks that subscribe to everything, and an execution that is running."""
-    if request.param == "sqlite":
-        database = Database(f"sqlite:///{tmp_path}/tms.sqlite3")
-        yield _filled(database, tmp_path)
-        database.close()
-        return
-    with scratch_database() as url:
-        database = Database(url)
-        yield _filled(database, tmp_path)
-        database.close()
-
-
-def _filled(database: Database, folder: Path) -> Database:
-    database.upgrade(folder)
-    fill(database, 200, webhooks=200)
-    with database.write() as connection:
-        connection.execute(text("UPDATE webhooks SET events = '[\"execution.progress\"]'"))
-        connection.execute(text("UPDATE executions SET status = 'completed'"))
-    return database
+    with filled_database(request.param, tmp_path, 200, webhooks=200) as database:
+        with database.write() as connection:
+            connection.execute(text("UPDATE webhooks SET events = '[\"execution.progress\"]'"))
+            connection.execute(text("UPDATE executions SET status = 'completed'"))
+        yield database
 
 
 @pytest.mark.slow

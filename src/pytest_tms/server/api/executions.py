@@ -22,11 +22,10 @@ from pytest_tms.server.domain.metadata_limits import size_problems, unknown_fiel
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import executions
 from pytest_tms.server.services.deletion import mark_deleted
-from pytest_tms.server.services.execution_status import execution_status
+from pytest_tms.server.services.execution_status import execution_status, listed_execution
 from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.store.execution_lists import ListedExecution
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 from pytest_tms.server.webhooks.encryption import SecretEncryption
 
@@ -84,7 +83,7 @@ def list_executions(
         database, caller, execution_filter(query), before=page.cursor, limit=page.limit
     )
     return wire.ExecutionPage(
-        executions=[_listed(each, documents, urls) for each, documents in found],
+        executions=[listed_execution(each, documents, urls) for each, documents in found],
         cursor=None if following is None else str(following),
     )
 
@@ -163,35 +162,3 @@ def _hint(settings: ServerSettings, error: Unprocessable) -> str:
         if problem.message == f"Must be one of: {', '.join(_allowed(settings).get(problem.field, ()))}"
     ]
     return f"The operator of the TMS allows others with {' and '.join(found)}." if found else ""
-
-
-def _listed(execution: ListedExecution, documents: tuple[str, str, str], urls: Urls) -> wire.ListedExecution:
-    configuration, metadata, _ = (msgspec.json.decode(text) for text in documents)
-    return wire.ListedExecution(
-        execution_id=execution.id,
-        status=execution.status,
-        progress=wire.Progress(
-            started_at=clock.optional_timestamp(execution.started_at),
-            completed_at=clock.optional_timestamp(execution.ended_at),
-            duration=execution.runtime,
-            shards_completed=execution.shards_finished,
-            total_shards=execution.expected_shards,
-            tests_expected=execution.tests_expected,
-            tests_not_run=execution.not_run or None,
-        ),
-        results=execution.results,
-        artifacts=urls.links(execution.id),
-        reason=execution.reason,
-        created_at=clock.timestamp(execution.created_at),
-        project=execution.project,
-        test_suite=execution.test_suite,
-        environment=execution.environment,
-        provider=execution.provider,
-        trigger_source=execution.trigger_source,
-        configuration={
-            **configuration,
-            "testSuite": execution.test_suite,
-            "environment": execution.environment,
-        },
-        metadata=metadata,
-    )

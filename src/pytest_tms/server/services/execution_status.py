@@ -1,12 +1,15 @@
-"""An execution as a message of the API."""
+"""Executions as messages of the API."""
 
 from __future__ import annotations
 
+import msgspec
+
 from pytest_tms import wire
 from pytest_tms.server.domain import clock
-from pytest_tms.server.domain.executions import Shard
+from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services.executions import ExecutionSnapshot
+from pytest_tms.server.store.execution_lists import ListedExecution
 
 
 def execution_status(found: ExecutionSnapshot, urls: Urls) -> wire.ExecutionStatus:
@@ -15,15 +18,8 @@ def execution_status(found: ExecutionSnapshot, urls: Urls) -> wire.ExecutionStat
     return wire.ExecutionStatus(
         execution_id=execution.id,
         status=execution.status,
-        progress=wire.Progress(
-            started_at=clock.optional_timestamp(execution.started_at),
-            completed_at=clock.optional_timestamp(execution.ended_at),
-            duration=execution.runtime,
-            shards_completed=execution.shards_finished,
-            total_shards=execution.expected_shards,
-            tests_expected=expected.expected,
-            tests_not_run=expected.not_run,
-            estimated_end=clock.optional_timestamp(expected.ends_at),
+        progress=_progress(
+            execution, expected.expected, expected.not_run, clock.optional_timestamp(expected.ends_at)
         ),
         results=execution.results,
         shard_results=[_shard(shard, expected.missing.get(shard.shard_id)) for shard in shards],
@@ -39,6 +35,51 @@ def execution_status(found: ExecutionSnapshot, urls: Urls) -> wire.ExecutionStat
         metadata=execution.metadata,
         run_key=execution.run_key,
         declared_shards=list(execution.declared_shards),
+    )
+
+
+def listed_execution(
+    execution: ListedExecution, documents: tuple[str, str, str], urls: Urls
+) -> wire.ListedExecution:
+    """Return an execution as GET /executions lists it; ``documents`` are its configuration and metadata."""
+    configuration, metadata, _ = (msgspec.json.decode(text) for text in documents)
+    return wire.ListedExecution(
+        execution_id=execution.id,
+        status=execution.status,
+        progress=_progress(execution, execution.tests_expected, execution.not_run or None),
+        results=execution.results,
+        artifacts=urls.links(execution.id),
+        reason=execution.reason,
+        created_at=clock.timestamp(execution.created_at),
+        project=execution.project,
+        test_suite=execution.test_suite,
+        environment=execution.environment,
+        provider=execution.provider,
+        trigger_source=execution.trigger_source,
+        configuration={
+            **configuration,
+            "testSuite": execution.test_suite,
+            "environment": execution.environment,
+        },
+        metadata=metadata,
+    )
+
+
+def _progress(
+    execution: Execution | ListedExecution,
+    tests_expected: int | None,
+    tests_not_run: int | None,
+    estimated_end: str | None = None,
+) -> wire.Progress:
+    return wire.Progress(
+        started_at=clock.optional_timestamp(execution.started_at),
+        completed_at=clock.optional_timestamp(execution.ended_at),
+        duration=execution.runtime,
+        shards_completed=execution.shards_finished,
+        total_shards=execution.expected_shards,
+        tests_expected=tests_expected,
+        tests_not_run=tests_not_run,
+        estimated_end=estimated_end,
     )
 
 
