@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.helpers.api import Api, Serve, running, scratch_database
@@ -15,6 +16,10 @@ from tests.helpers.foreign_tms import ForeignTms, mocked, served
 from tests.helpers.processes import WITHOUT_UNNEEDED_PLUGINS, TmsServer, run_tms, serve
 
 pytest_plugins = ["pytester"]
+
+# A busy machine generates examples slowly.
+hypothesis.settings.register_profile("busy", suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 
 @pytest.fixture(autouse=True)

@@ -118,10 +118,18 @@ def serve(data_dir: Path, *options: str, **environ: str) -> tuple[subprocess.Pop
                 "PYTHONFAULTHANDLER": "1",
             },
         )
-    found = wait_for(
-        lambda: re.search(r"(https?://\S+/api)\ndata .*\n", log.read_text()) or process.poll() is not None
-    )
-    assert isinstance(found, re.Match), f"tms serve did not start: {log.read_text()}"
+    try:
+        found = wait_for(
+            lambda: (
+                re.search(r"(https?://\S+/api)\ndata .*\n", log.read_text()) or process.poll() is not None
+            ),
+            seconds=90,  # a busy machine starts it slowly
+        )
+        assert isinstance(found, re.Match), f"tms serve did not start: {log.read_text()}"
+    except AssertionError:
+        process.kill()
+        process.wait()
+        raise
     return process, found[1]
 
 
