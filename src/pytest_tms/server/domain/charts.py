@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 WIDTH, HEIGHT = 720, 120
 """The size of a chart, in units of its view box."""
-MAX_BAR = 12.0
+MAX_BAR = 60.0
 """The width of the widest bar."""
 
 
