@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tms.server.domain.flakiness import is_infrastructure_failure, wilson
+from pytest_tms.server.domain.flakiness import (
+    Observation,
+    is_infrastructure_failure,
+    percentile,
+    statistics,
+    wilson,
+)
 from pytest_tms.server.domain.series import base_branches
 
 
@@ -47,3 +53,34 @@ def test_a_branch_is_compared_with_the_base_that_its_metadata_names() -> None:
     assert base_branches({"baseBranch": " dev ", "defaultBranch": "main"}, "x") == ["dev", "main", "master"]
     assert base_branches({"baseBranch": 3}, "main") == ["master"]
     assert base_branches({}, "") == []
+
+
+def test_a_test_is_flaky_after_a_retry_or_with_both_results_of_one_commit() -> None:
+    found = statistics(
+        [
+            Observation("passed", True, 100),
+            Observation("failed", False, 200, "c1", ("all", "dev")),
+            Observation("passed", False, 300, "c1", ("all", "dev")),
+            Observation("failed", False, 400, "c2", ("all", "dev")),
+            Observation("passed", False, 500, "c2", ("all", "staging")),
+            Observation("failed", False, 600),
+            Observation("skipped", False, 0, "c1", ("all", "dev")),
+            Observation("failed", False, 700, "c1", ("all", "dev"), is_infrastructure_failure=True),
+        ]
+    )
+    assert (found.flaky.rate, found.flaky.of) == (2 / 6, 6)
+    assert found.passed.rate == 3 / 6
+    assert (found.typical, found.slow) == (300, 500)
+
+
+def test_without_results_nothing_is_known() -> None:
+    found = statistics([])
+    assert (found.passed.of, found.flaky.of, found.typical, found.slow) == (0, 0, None, None)
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1), st.integers(1, 100))
+def test_a_percentile_is_one_of_the_values(values: list[int], percent: int) -> None:
+    found = percentile(sorted(values), percent)
+    assert found is not None
+    assert found in values
+    assert sum(each <= found for each in values) * 100 >= len(values) * percent
