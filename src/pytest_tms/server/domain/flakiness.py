@@ -46,8 +46,8 @@ def wilson(successes: int, trials: int) -> Rate:
     scale = 1 + square / trials
     centre = (rate + square / (2 * trials)) / scale
     margin = CONFIDENCE / scale * math.sqrt(rate * (1 - rate) / trials + square / (4 * trials**2))
-    low = 0.0 if successes == 0 else max(0.0, centre - margin)
-    high = 1.0 if successes == trials else min(1.0, centre + margin)
+    low = 0.0 if successes == 0 else min(rate, max(0.0, centre - margin))
+    high = 1.0 if successes == trials else max(rate, min(1.0, centre + margin))
     return Rate(rate, low, high, trials)
 
 

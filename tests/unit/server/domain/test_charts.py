@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_tms.server.domain.charts import HEIGHT, WIDTH, bars, level
@@ -20,6 +20,7 @@ def test_values_beyond_the_scale_end_at_its_edge() -> None:
     assert bars([]) == []
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.floats(0, 1e15), max_size=300))
 def test_bars_are_within_the_chart(values: list[float]) -> None:
     found = bars(values)

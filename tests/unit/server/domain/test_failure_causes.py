@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_tms import wire
@@ -129,6 +129,7 @@ def test_a_fingerprint_is_stored_as_a_number() -> None:
             number_of(wrong)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.integers(min_value=0), st.integers(min_value=0), st.text("abc xyz:=<>", max_size=30))
 def test_numbers_do_not_change_the_cause(one: int, other: int, words: str) -> None:
     def found(number: int) -> FailureCause:
@@ -137,6 +138,7 @@ def test_numbers_do_not_change_the_cause(one: int, other: int, words: str) -> No
     assert found(one) == found(other)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(), st.text(), st.text(), st.text())
 def test_any_text_has_a_cause_within_its_limits(error: str, traceback: str, function: str, name: str) -> None:
     found = cause(error=error, traceback=traceback, function=function, exception=name)

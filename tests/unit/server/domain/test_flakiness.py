@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_tms.server.domain.flakiness import (
@@ -27,6 +27,7 @@ def test_the_interval_is_that_of_wilson(successes: int, trials: int, low: float,
     assert found.of == trials
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.integers(0, 10_000), st.integers(0, 10_000))
 def test_the_rate_is_within_its_interval(one: int, other: int) -> None:
     found = wilson(min(one, other), max(one, other))
@@ -78,6 +79,7 @@ def test_without_results_nothing_is_known() -> None:
     assert (found.passed.of, found.flaky.of, found.typical, found.slow) == (0, 0, None, None)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.integers(0, 1000), min_size=1), st.integers(1, 100))
 def test_a_percentile_is_one_of_the_values(values: list[int], percent: int) -> None:
     found = percentile(sorted(values), percent)
