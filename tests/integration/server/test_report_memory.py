@@ -1,7 +1,8 @@
-"""No page reads a document that it does not show whole: many viewers of the largest report take little memory."""
+"""Many viewers of the largest texts take little memory."""
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +19,7 @@ SIZE = 1_000_000
 
 
 @pytest.mark.slow
-def test_fifty_viewers_of_the_largest_report_take_under_300_mb(tmp_path: Path, start: Serve) -> None:
+def test_fifty_viewers_of_the_largest_results_take_under_300_mb(tmp_path: Path, start: Serve) -> None:
     folder = tmp_path / "data"
     with running(folder) as api:
         execution = api.create()["executionId"]
@@ -33,16 +34,20 @@ def test_fifty_viewers_of_the_largest_report_take_under_300_mb(tmp_path: Path, s
                 metadata={"note": "x" * 50_000},
             )
     process, url = start(folder)
-    paths = [f"{url.removesuffix('/api')}/{name}/{execution}" for name in ("reports", "artifacts", "logs")]
-    assert requests.get(paths[0], timeout=60).status_code == 200
+    root = f"{url.removesuffix('/api')}/runs/{execution}"
+    overview = requests.get(root, timeout=60).text
+    shown = sorted(set(re.findall(rf"/runs/{execution}/tests/\d+\?shard=\d+", overview)))
+    paths = [*(f"{url.removesuffix('/api')}{path}" for path in shown), root, f"{root}/tests", f"{root}/files"]
 
     def view(number: int) -> str:
-        return requests.get(paths[0] if number % 10 else paths[1], timeout=120).text
+        response = requests.get(paths[number % len(paths)], timeout=120)
+        assert response.status_code == 200
+        return response.text
 
     with ThreadPoolExecutor(VIEWERS) as pool:
-        shown = list(pool.map(view, range(VIEWERS + 5)))
+        pages = list(pool.map(view, range(VIEWERS + 5)))
     assert peak_memory(process.pid) < 300 << 20
-    report = shown[1]
-    assert report.count("begins xxx") == 3 * FAILURES
-    assert report.count("xxx ends") == 3 * FAILURES
-    assert "characters are not shown" in report
+    assert shown
+    assert "begins xxx" in pages[0]
+    assert "xxx ends" in pages[0]
+    assert max(map(len, pages)) < 1_000_000
