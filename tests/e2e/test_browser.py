@@ -149,7 +149,7 @@ def test_login_cancel_and_logout_work_by_keyboard_and_without_javascript(
     log_in(tab, closed.token)
     tab.get_by_role("heading", name="Waiting for the first shard").wait_for()
     tab.get_by_role("link", name="Cancel…").press("Enter")
-    tab.get_by_role("button", name="Cancel execution").press("Enter")
+    tab.get_by_role("button", name="Cancel run").press("Enter")
     tab.get_by_role("heading", name="Cancelled").wait_for()
     assert closed.status(execution)["status"] == "cancelled"
     assert tab.get_by_role("link", name="Cancel…").count() == 0
@@ -188,14 +188,16 @@ def test_a_report_is_read_by_keyboard_and_without_javascript(sqlite_api: Api, br
     context = browser.new_context(java_script_enabled=False)
     tab = context.new_page()
     tab.goto(f"{sqlite_api.root}/runs/{execution['executionId']}")
-    assert tab.get_by_text("trace 0", exact=True).is_hidden()
-    tab.locator("summary").first.focus()
-    tab.keyboard.press("Enter")
-    assert tab.get_by_text("trace 0", exact=True).is_visible()
-    tab.get_by_role("link", name="More failures").press("Enter")
-    tab.get_by_role("heading", name="t59").wait_for()
-    tab.get_by_role("link", name="Log").press("Enter")
-    tab.get_by_role("heading", name="Log").wait_for()
+    tab.get_by_role("link", name="All 60 tests with this cause").press("Enter")
+    tab.get_by_role("heading", name="Tests", exact=True).wait_for()
+    tab.get_by_role("link", name="t0", exact=True).press("Enter")
+    tab.get_by_role("heading", name="t0", exact=True).wait_for()
+    assert tab.get_by_text("trace 0", exact=True).first.is_visible()
+    tab.get_by_role("link", name="Next failure").press("Enter")
+    tab.get_by_role("heading", name="t1", exact=True).wait_for()
+    tab.get_by_role("link", name="Tests", exact=True).last.press("Enter")
+    tab.get_by_role("link", name="Events").press("Enter")
+    tab.get_by_role("heading", name="Events").wait_for()
     context.close()
 
 
