@@ -82,8 +82,8 @@ def test_an_execution_is_compared_with_the_previous_or_any_other(suite: Suite) -
         assert [titles(found[name]) for name in names] == [["new"], ["b"], ["a"], ["new"], ["gone"]]
         assert found["counts"] == {**dict.fromkeys(names, 1), "slower": 0}
         assert found["isComplete"] is True
-    problem = suite.api.request("GET", f"/executions/{first}/compare")
-    assert set(invalid_fields(problem)) == {"with"}
+    missing = expect_error(suite.api.request("GET", f"/executions/{first}/compare"), 404)
+    assert missing["message"].endswith("has no previous execution: name one in the parameter with.")
     expect_error(suite.api.request("GET", f"/executions/{first}/compare?with=exec_none"), 404)
 
 

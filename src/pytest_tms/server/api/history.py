@@ -10,7 +10,7 @@ import msgspec
 
 from pytest_tms import wire
 from pytest_tms.client import calls
-from pytest_tms.errors import Problem
+from pytest_tms.errors import NotFound, Problem
 from pytest_tms.server.api.paging import requested_page
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.domain import clock
@@ -41,7 +41,8 @@ def list_failures(
     """Return one page of the causes of an execution's failures, those with most failures first."""
     page = requested_page(None, limit, None, ())
     position = None if cursor is None else _CURSOR.fullmatch(cursor)
-    refuse([Problem("cursor", "Must be the cursor of an earlier page")] if cursor and not position else [])
+    if cursor is not None and position is None:
+        refuse([Problem("cursor", "Must be the cursor of an earlier page")])
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
         after = None if position is None else (int(position[1]), position[2])
@@ -94,8 +95,7 @@ def compare_executions(
             number = series.previous(connection, after.number)
             previous = execution_lists.by_number(connection, [number]).get(number)
             if previous is None:
-                refuse([Problem("with", "There is no previous execution: name the one to compare with")])
-            assert previous is not None  # noqa: S101  # for the type checker
+                raise NotFound(f"{execution_id} has no previous execution: name one in the parameter with.")
             other = previous.id
         before = executions.get(connection, other)
         caller.require_access([before.environment])
