@@ -63,8 +63,8 @@ def cause_of(test: wire.TestResult) -> FailureCause | None:
         traceback=test.longrepr or "",
         function=_function(test),
         outcome=test.outcome or "",
-        exception=getattr(test, "exception_type", None) or "",
-        frames=_sent_frames(getattr(test, "frames", None) or ()),
+        exception=test.exception_type or "",
+        frames=_sent_frames(test.frames or ()),
     )
 
 
