@@ -20,7 +20,7 @@ demo: setup
 	@cd examples/shop && TMS_SERVER_DATA_DIR="$(CURDIR)/.tms/demo" \
 	  "$(CURDIR)/$(BIN)/python" -m pytest --tms-url local --tms-suite smoke || test $$? -eq 1
 
-# The tests that take a few seconds at most: under five minutes on two processors.
+# The tests that take a few seconds at most.
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not nightly"
 
