@@ -24,6 +24,11 @@ def read_remote(folder: Path) -> str:
     return _run(folder, "config", "--get", "remote.origin.url")
 
 
+def read_prefix(folder: Path) -> str:
+    """Return the path of ``folder`` in its working copy, such as ``services/shop``; empty for its root."""
+    return _run(folder, "rev-parse", "--show-prefix").rstrip("/")
+
+
 def _run(folder: Path, *arguments: str) -> str:
     try:
         done = subprocess.run(  # noqa: S603  # constant arguments

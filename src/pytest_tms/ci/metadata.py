@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_tms.ci.detection import detect_build
-from pytest_tms.ci.git import read_branch, read_commit, read_remote
+from pytest_tms.ci.git import read_branch, read_commit, read_prefix, read_remote
+from pytest_tms.masking.urls import without_credentials
+
+REMOTES = ("https://", "http://", "ssh://", "git@")
+"""What the URL of a repository on another machine begins with; a path on this one is not sent."""
 
 
 def build_metadata(
@@ -15,7 +19,8 @@ def build_metadata(
 ) -> dict[str, str]:
     """Return an execution's metadata from CI; what CI does not provide is from git in ``folder``.
 
-    ``project`` is the configured name; without one, it is the name of the repository.
+    ``project`` is the configured name; without one, it is the name of the repository. ``repositoryUrl`` and
+    ``rootPath``, the path of the folder in the repository, are for links to the source.
     """
     build = detect_build(environ)
     metadata = build.metadata() if build else {}
@@ -24,8 +29,13 @@ def build_metadata(
     if "branch" not in metadata and (branch := read_branch(folder)):
         metadata["branch"] = branch
     repository = build.repository if build else ""
-    if name := project or repository_name(repository or read_remote(folder)):
+    remote = read_remote(folder)
+    if name := project or repository_name(repository or remote):
         metadata["project"] = name
+    if remote.startswith(REMOTES):
+        metadata["repositoryUrl"] = without_credentials(remote)
+        if path := read_prefix(folder):
+            metadata["rootPath"] = path
     return metadata
 
 

@@ -53,7 +53,12 @@ def of(api: Api, title: str, **fields: Any) -> Page:
 
 def test_a_result_has_its_error_frames_and_links_to_their_lines(linking: Api) -> None:
     execution = linking.create(
-        metadata={"repository": "https://github.com/acme/shop", "commit": "9f8e7d6c5b4a", "branch": "main"}
+        metadata={
+            "repository": "https://github.com/acme/shop",
+            "rootPath": "services/shop",
+            "commit": "9f8e7d6c5b4a",
+            "branch": "main",
+        }
     )
     longrepr = (
         'tests/test_card.py:8: in test_card\n    pay("visa")\nlib/site-packages/x/y.py:3: in send\n    go()\n'
@@ -76,7 +81,7 @@ def test_a_result_has_its_error_frames_and_links_to_their_lines(linking: Api) ->
     linking.submit(execution, tests=[result("test_card[a b]", "failed", **fields)])
     shown = page(linking, address(linking, execution, "test_card[a b]"))
     links = shown.links()
-    assert "https://github.com/acme/shop/blob/9f8e7d6c5b4a/tests/test_card.py#L8" in links
+    assert "https://github.com/acme/shop/blob/9f8e7d6c5b4a/services/shop/tests/test_card.py#L8" in links
     assert {"https://tests.example.com/TC-12", "https://tests.example.com/TC-7"} <= set(links)
     assert "https://example.com/1" in links
     assert not any("javascript" in link for link in links)

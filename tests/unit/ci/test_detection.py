@@ -605,3 +605,19 @@ def test_the_configured_project_wins_over_ci_and_ci_over_git(tmp_path: Path) -> 
     ci = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "team/shop"}
     assert build_metadata(tmp_path, ci)["project"] == "shop"
     assert build_metadata(tmp_path, ci, project="store")["project"] == "store"
+
+
+def test_git_names_the_repository_and_the_folder_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "services" / "shop"
+    folder.mkdir(parents=True)
+    url = "https://me:secret@git.example.com/team/shop.git"
+    for arguments in (["init", "--quiet"], ["remote", "add", "origin", url]):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    found = build_metadata(folder, {})
+    assert (found["repositoryUrl"], found["rootPath"]) == (
+        "https://git.example.com/team/shop.git",
+        "services/shop",
+    )
+    assert "rootPath" not in build_metadata(tmp_path, {})
+    subprocess.run(["git", "remote", "set-url", "origin", str(tmp_path)], cwd=tmp_path, check=True)
+    assert "repositoryUrl" not in build_metadata(folder, {})

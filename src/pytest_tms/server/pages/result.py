@@ -337,11 +337,15 @@ class _Source:
         commit = metadata.get("commit")
         self._repository: Repository | None = repository_of(metadata) if commit_url(metadata) else None
         self._commit = commit if isinstance(commit, str) else ""
+        root = metadata.get("rootPath")
+        self._root = f"{root.strip('/')}/" if isinstance(root, str) and root.strip("/") else ""
 
     def __call__(self, path: str, line: int | None, is_own: bool = True) -> str:
         """Return the URL of a line; empty if it is not in the repository, or that is not known."""
-        parts = path.split("/")
-        if self._repository is None or not is_own or path.startswith("/") or ".." in parts or ":" in path:
+        if self._repository is None or not is_own or path.startswith("/"):
+            return ""
+        path = self._root + path
+        if ".." in path.split("/") or ":" in path:
             return ""
         return self._repository.line(self._commit, path, line)
 
