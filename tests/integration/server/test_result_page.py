@@ -122,6 +122,8 @@ def test_attempts_are_tabs_with_their_own_output_and_error(linking: Api) -> None
     assert answer.headers["Content-Disposition"].startswith("attachment")
     assert "sandbox" in answer.headers["Content-Security-Policy"]
     assert linking.page(f"{own}/output/stdout?view=1").headers["Content-Disposition"].startswith("inline")
+    assert linking.page(f"{own}/output/stdout?attempt=2&find=SECOND").text == "     1  second output\n"
+    assert linking.page(f"{own}/output/stdout?find=nowhere").text == "No line has this text.\n"
 
 
 def test_runs_of_a_shard_that_a_newer_one_superseded_are_attempts(linking: Api) -> None:

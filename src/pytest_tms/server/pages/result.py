@@ -19,6 +19,7 @@ from pytest_tms.content_types import TEXT
 from pytest_tms.errors import ApiError, NotFound
 from pytest_tms.server.domain import result_views
 from pytest_tms.server.domain.executions import Execution
+from pytest_tms.server.domain.line_search import matching_lines
 from pytest_tms.server.domain.link_patterns import LinkPatterns, TextPart
 from pytest_tms.server.domain.page_details import MAX_NAME
 from pytest_tms.server.domain.repository_links import Repository, commit_url, repository_of, web_url
@@ -87,7 +88,7 @@ class ShownFile(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One attempt as the page shows it; ``query`` selects it in a URL."""
+    """One attempt as the page shows it; ``parameters`` select it in a URL."""
 
     tab: Tab
     outcome: str
@@ -99,7 +100,7 @@ class Attempt(NamedTuple):
     more_files: int
     phases: list[tuple[str, float]]
     exception_type: str
-    query: str
+    parameters: dict[str, str]
 
 
 @get("/runs/{execution_id:str}/tests/{test_id:str}")
@@ -137,10 +138,16 @@ async def output(
     shard: str = "",
     attempt: str = "",
     view: str = "",
+    find: str = "",
 ) -> Response[str]:
-    """Return a whole text of an attempt: stdout, stderr, log, longrepr or section-N; ``view=1`` shows it."""
+    """Return a whole text of an attempt: stdout, stderr, log, longrepr or section-N.
+
+    ``view=1`` shows it instead of a download, ``find`` selects its lines that contain a text.
+    """
     wanted = _Wanted(execution_id, test_id, shard, _number(attempt), 0)
     text = await run_sync(_whole, database, wanted, name, limiter=report_limit)
+    if find:
+        text = await run_sync(matching_lines, text, find, limiter=report_limit)
     kind = "inline" if view == "1" else "attachment"
     headers = {
         "Content-Disposition": f'{kind}; filename="{quote(name, safe="")}.txt"',
@@ -372,7 +379,7 @@ def _attempt(
         more_files=max(0, len(tried.artifacts or ()) - MAX_FILES),
         phases=[(name, value) for name, value in named if value is not None],
         exception_type=(tried.exception_type or "")[:MAX_NAME],
-        query=urlencode({**query, "attempt": tab.number}),
+        parameters={**query, "attempt": str(tab.number)},
     )
 
 
