@@ -105,7 +105,7 @@ def test_an_export_of_nothing_is_not_found(sqlite_api: Api) -> None:
 
 
 def test_a_shard_of_that_name_still_leads_to_the_report(sqlite_api: Api, execution: dict[str, Any]) -> None:
-    answer = sqlite_api.page(f"/runs/{execution['executionId']}/shard-1")
+    answer = sqlite_api.page(f"/reports/{execution['executionId']}/shard-1")
     assert answer.url.endswith(f"/runs/{execution['executionId']}")
 
 
