@@ -154,7 +154,7 @@ def run(
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("PYTEST_") or name == "PYTEST_ADDOPTS"
+        if not name.startswith("PYTEST_") or (name == "PYTEST_ADDOPTS" and environment == "main")
     }
     environ = {**inherited, **settings, **(extra or {})}
     done = subprocess.run(

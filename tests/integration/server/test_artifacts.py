@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -172,15 +173,17 @@ def test_a_submission_counts_its_files_that_are_uploaded(api: Api, execution: st
 
 def test_pages_link_uploaded_files(api: Api, execution: str) -> None:
     put(api, execution, PNG, "login.png")
-    shown = {"name": "login.png", "kind": "screenshot", "path": "/x/login.png", "sha256": sha256(PNG)}
-    missing = {**shown, "name": "missing.png", "sha256": "0" * 64}
-    api.submit({"executionId": execution}, tests=[result("t", "failed", artifacts=[shown, missing])])
+    stored = {"name": "login.png", "kind": "screenshot", "path": "/x/login.png", "sha256": sha256(PNG)}
+    missing = {**stored, "name": "missing.png", "sha256": "0" * 64}
+    api.submit({"executionId": execution}, tests=[result("t", "failed", artifacts=[stored, missing])])
     link = f"/files/{execution}/{sha256(PNG)}/login.png"
-    report = api.page(f"/runs/{execution}").text
-    assert f'<img src="{link}"' in report
-    assert 'loading="lazy"' in report
-    assert "missing.png" in report
-    assert "0" * 64 not in report
+    overview = api.page(f"/runs/{execution}").text
+    (path,) = set(re.findall(rf"/runs/{execution}/tests/\d+\?shard=1", overview))
+    shown = api.page(path).text
+    assert f'<img src="{link}"' in shown
+    assert 'loading="lazy"' in shown
+    assert "missing.png" in shown
+    assert "0" * 64 not in shown
     assert link in api.page(f"/runs/{execution}/files").text
     assert api.page(link).content == PNG
 

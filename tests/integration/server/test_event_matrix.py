@@ -79,6 +79,13 @@ def attempt(sqlite_api: Api, call: Call[Any, Any]) -> Iterator[Attempt]:
             expect_success(sqlite_api.request("PUT", path, FILE), 201)
         if call == calls.EXPORT_EXECUTION:
             path += "?format=json"
+        if call == calls.COMPARE_EXECUTIONS:
+            path += f"?with={sqlite_api.create()['executionId']}"
+        if call in (calls.LIST_REGISTERED_TESTS, calls.GET_TEST_HISTORY):
+            sqlite_api.submit(created, tests=[result(f"only {execution}")])
+            own = f"/tests?q={execution}"
+            (test,) = expect_success(sqlite_api.request("GET", own), 200)["tests"]
+            path = own if call == calls.LIST_REGISTERED_TESTS else path.replace("{test_key}", test["key"])
         return sqlite_api.request(call.method, path, body_of(call, execution), token=token)
 
     yield make
@@ -131,6 +138,10 @@ def test_each_call_refuses_a_token_of_another_environment(
     if call.name in LISTS:
         listed = next(iter(expect_success(answer, call.status).values()))
         assert all(each["environment"] == "staging" for each in listed)
+    elif call == calls.LIST_REGISTERED_TESTS:
+        assert expect_success(answer, 200)["tests"] == []
+    elif call == calls.GET_TEST_HISTORY:
+        expect_error(answer, 404)
     else:
         assert "is bound to staging" in expect_error(answer, 403)["message"]
 

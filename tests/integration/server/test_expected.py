@@ -49,7 +49,7 @@ def test_tests_that_did_not_run_are_counted_and_named(api: Api) -> None:
     assert shard["exitStatus"] == 1
     report = api.page(f"/runs/{execution['executionId']}").text
     for text in (report, api.page("/").text):
-        assert "1 test failed, stopped early: 38 of 45 did not run" in text
+        assert re.search(r"1 test failed(: [\w ]+)?, stopped early: 38 of 45 did not run", text)
     assert "maxfail 1 was reached" in report
     assert NOT_RUN[0] in report
     assert "18 more" in report

@@ -216,7 +216,7 @@ def test_the_start_page_lists_executions_the_newest_first_without_a_gap(api: Api
     api.submit({"executionId": made[-1]}, tests=[result("a", "failed"), result("b")])
     words = " ".join(page(api, "/").words.split())
     assert "1 test failed #" in words
-    assert "smoke · dev b119" in words
+    assert re.search(r"smoke · dev (· \S+ )?b119", words)  # with its project if the server has several
     assert "1 failed of 2 tests" in words
     path = "/"
     seen: list[str] = []
