@@ -21,6 +21,8 @@ POSTS = 15
 """Results of each shard."""
 INTERVAL = 1.0
 """Seconds between two results of one shard."""
+LAST_EVENT = 1.0
+"""Seconds for which the last event of each page is awaited; it may have preceded the last response."""
 
 
 def measure(shards: int, pages: int) -> str:
@@ -94,7 +96,10 @@ def _events(url: str, token: str, shards: int, pages: int) -> list[tuple[str, st
     with ThreadPoolExecutor(shards) as pool:
         list(pool.map(post, range(shards)))
     taken = time.perf_counter() - begun
-    time.sleep(1)  # for the last event
+    last = max(posted)
+    deadline = last + LAST_EVENT
+    while any(not times or times[-1] < last for times in arrived) and time.perf_counter() < deadline:
+        time.sleep(0.01)
     if not pages:
         return []
     waits = sorted(_waits(posted, arrived))

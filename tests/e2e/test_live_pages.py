@@ -254,14 +254,13 @@ def test_keys_move_over_rows_search_and_show_themselves(page: LivePage, context:
 
 
 SUITE = """
-import pathlib, time
+import pathlib
 
 def test_first():
     assert 1 == 2, "went wrong"
 
 def test_second():
-    while not pathlib.Path("go").exists():
-        time.sleep(0.02)
+    pathlib.Path("go").read_text()  # a FIFO: waits until it is written to
 
 def test_third():
     assert 1 == 3
@@ -273,6 +272,7 @@ def test_a_running_pytest_updates_the_open_pages(
     sqlite_api: Api, context: BrowserContext, tmp_path: Path
 ) -> None:
     (tmp_path / "test_live.py").write_text(SUITE)
+    os.mkfifo(tmp_path / "go")
     listed = context.new_page()
     listed.goto(f"{sqlite_api.root}/?suite=smoke&text=live-branch")
     execution = sqlite_api.create(testSuite="smoke", metadata={"branch": "live-branch"})
@@ -288,7 +288,7 @@ def test_a_running_pytest_updates_the_open_pages(
     try:
         tab.get_by_text("went wrong").filter(visible=True).first.wait_for(timeout=60_000)
         first_title = tab.title()
-        (tmp_path / "go").touch()
+        (tmp_path / "go").write_text("go")
         tab.get_by_role("heading", name=re.compile("2 (tests )?failed")).first.wait_for(timeout=60_000)
         assert process.wait(timeout=60) == 1
         wait_for(lambda: tab.evaluate("document.title") != first_title)

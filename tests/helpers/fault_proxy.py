@@ -32,10 +32,14 @@ HANG = 0.5
 
 
 class Proxy:
-    """Forwards to ``upstream``; ``plan`` has the faults of the next requests; later requests are forwarded."""
+    """Forwards to ``upstream``; ``plan`` has the faults of the next requests; later requests are forwarded.
+
+    ``is_used`` is set when the first request arrives.
+    """
 
     def __init__(self, upstream: str) -> None:
         self.plan: list[str] = []
+        self.is_used = threading.Event()
         self._upstream = urlsplit(upstream)
         outer = self
 
@@ -67,6 +71,7 @@ class Proxy:
         self._server.server_close()
 
     def _handle(self, request: BaseHTTPRequestHandler) -> None:
+        self.is_used.set()
         fault = self.plan.pop(0) if self.plan else "none"
         body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
         if fault == "reset before":

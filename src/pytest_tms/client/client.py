@@ -121,7 +121,7 @@ class TmsClient:
         Durations are in milliseconds, times in ISO 8601.
 
         Raises:
-            NotFound: there is no such execution.
+            NotFound: the execution does not exist.
         """
         return self._call(calls.GET_EXECUTION, execution_id=execution_id)
 
@@ -176,7 +176,7 @@ class TmsClient:
         Needs the capability ``history``. ``limit`` is at most 200; ``cursor`` is that of the page before.
 
         Raises:
-            NotFound: there is no such execution.
+            NotFound: the execution does not exist.
         """
         params = {"cursor": cursor, "limit": str(limit)}
         return self._call(calls.LIST_FAILURES, params=params, execution_id=execution_id)
@@ -190,8 +190,8 @@ class TmsClient:
         is the number of tests of each list, at most 200.
 
         Raises:
-            NotFound: there is no such execution.
-            Unprocessable: no other is given, and there is no previous one.
+            NotFound: an execution does not exist, or ``other`` is not given and no execution precedes it.
+            Unprocessable: ``limit`` is out of range.
         """
         params = {"with": other, "limit": str(limit)}
         return self._call(calls.COMPARE_EXECUTIONS, params=params, execution_id=execution_id)
@@ -243,7 +243,7 @@ class TmsClient:
         ``test_key`` is the ``key`` of ``list_registered_tests``.
 
         Raises:
-            NotFound: there is no such test.
+            NotFound: the test does not exist.
         """
         params = {
             "testSuite": test_suite,
@@ -258,7 +258,7 @@ class TmsClient:
         """Delete an execution that has ended, with all its results; needs a token with the scope ``admin``.
 
         Raises:
-            NotFound: there is no such execution.
+            NotFound: the execution does not exist.
             Conflict: it has not ended; cancel it first.
         """
         return self._call(calls.DELETE_EXECUTION, execution_id=execution_id)
@@ -267,7 +267,7 @@ class TmsClient:
         """Cancel an execution: "Cancel Execution" in the API document.
 
         Raises:
-            NotFound: there is no such execution.
+            NotFound: the execution does not exist.
             Conflict: it has already ended.
         """
         return self._call(calls.CANCEL_EXECUTION, execution_id=execution_id)
@@ -281,7 +281,7 @@ class TmsClient:
         milliseconds.
 
         Raises:
-            NotFound: there is no such execution.
+            NotFound: the execution does not exist.
             Unprocessable: fields are invalid; ``details`` lists all of them.
             TooLarge: the body is larger than the server accepts; submit fewer tests at a time.
         """
@@ -300,7 +300,7 @@ class TmsClient:
         ``limit`` is at most 200; ``cursor`` is that of the page before.
 
         Raises:
-            NotFound: there is no such execution.
+            NotFound: the execution does not exist.
         """
         params = {"status": status, "cursor": cursor, "limit": str(limit)}
         return self._call(calls.LIST_TESTS, params=params, execution_id=execution_id)
@@ -326,7 +326,7 @@ class TmsClient:
         event goes to the base URL, with the client's token.
 
         Raises:
-            NotFound: there is no such execution.
+            NotFound: the execution does not exist.
             Conflict: the state of the execution does not allow the event.
         """
         return self._call(
@@ -342,7 +342,7 @@ class TmsClient:
         """Return what is stored of a file of an execution; needs the capability ``artifacts``.
 
         Raises:
-            NotFound: it was not uploaded, or there is no such execution.
+            NotFound: it was not uploaded, or the execution does not exist.
         """
         return self._call(calls.GET_ARTIFACT, execution_id=execution_id, sha256=sha256)
 
@@ -365,7 +365,7 @@ class TmsClient:
         ``sha256`` is the hash of it in hexadecimal digits. ``name`` is the one that pages show.
 
         Raises:
-            NotFound: there is no such execution.
+            NotFound: the execution does not exist.
             Unprocessable: the content has another hash.
             TooLarge: it is larger than the server accepts.
             QuotaExceeded: the execution or the server has no room for it.
@@ -395,7 +395,7 @@ class TmsClient:
         """Return a webhook.
 
         Raises:
-            NotFound: there is no such webhook.
+            NotFound: the webhook does not exist.
         """
         return self._call(calls.GET_WEBHOOK, webhook_id=webhook_id)
 
@@ -403,7 +403,7 @@ class TmsClient:
         """Change a webhook. ``status`` pauses it, or activates one that is paused or disabled.
 
         Raises:
-            NotFound: there is no such webhook.
+            NotFound: the webhook does not exist.
             Unprocessable: a field is invalid.
         """
         return self._call(calls.UPDATE_WEBHOOK, change, webhook_id=webhook_id)
@@ -412,7 +412,7 @@ class TmsClient:
         """Delete a webhook and its deliveries.
 
         Raises:
-            NotFound: there is no such webhook.
+            NotFound: the webhook does not exist.
         """
         return self._call(calls.DELETE_WEBHOOK, webhook_id=webhook_id)
 
@@ -422,7 +422,7 @@ class TmsClient:
         """Replace the secret of a webhook. The previous one stays valid for 24 hours.
 
         Raises:
-            NotFound: there is no such webhook.
+            NotFound: the webhook does not exist.
         """
         rotation = rotation or wire.SecretRotation()
         return self._call(calls.ROTATE_WEBHOOK_SECRET, rotation, key=key, webhook_id=webhook_id)
@@ -431,7 +431,7 @@ class TmsClient:
         """Make the server send a test payload, within 15 s: "Validate Webhook" in the API document.
 
         Raises:
-            NotFound: there is no such webhook.
+            NotFound: the webhook does not exist.
         """
         return self._call(calls.VALIDATE_WEBHOOK, key=key, webhook_id=webhook_id)
 
@@ -448,7 +448,7 @@ class TmsClient:
         ``limit`` is at most 200; ``cursor`` is that of the page before.
 
         Raises:
-            NotFound: there is no such webhook.
+            NotFound: the webhook does not exist.
         """
         params = {"status": status, "cursor": cursor, "limit": str(limit)}
         return self._call(calls.LIST_DELIVERIES, params=params, webhook_id=webhook_id)
@@ -457,7 +457,7 @@ class TmsClient:
         """Send one delivery again, or without ``delivery_id`` all that failed. Return their number.
 
         Raises:
-            NotFound: there is no such webhook or delivery.
+            NotFound: the webhook or delivery does not exist.
         """
         request = wire.ReplayRequest(delivery_id=delivery_id)
         return self._call(calls.REPLAY_DELIVERIES, request, key=key, webhook_id=webhook_id).deliveries

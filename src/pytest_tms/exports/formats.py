@@ -53,7 +53,7 @@ def write_export(name: str, execution: ExecutionStatus, read_tests: ReadTests) -
     """Yield an execution and its tests in a format; ``read_tests`` is called when the first part is needed.
 
     Raises:
-        KeyError: There is no such format.
+        KeyError: The format does not exist.
     """
     chosen = FORMATS[name]
     write: Writer = getattr(import_module(f"pytest_tms.exports.{name}"), chosen.writer)

@@ -10,21 +10,22 @@ Responses tolerate missing ones, so that the client works with any server that i
 Modules that every test run loads import from the submodules: to define a message takes time.
 """
 
+# ruff: noqa: F403  # this package consists of the names of its modules
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_tms.wire.about import *  # noqa: F403
-    from pytest_tms.wire.artifacts import *  # noqa: F403
-    from pytest_tms.wire.base import *  # noqa: F403
-    from pytest_tms.wire.events import *  # noqa: F403
-    from pytest_tms.wire.executions import *  # noqa: F403
-    from pytest_tms.wire.history import *  # noqa: F403
-    from pytest_tms.wire.results import *  # noqa: F403
-    from pytest_tms.wire.webhook_events import *  # noqa: F403
-    from pytest_tms.wire.webhooks import *  # noqa: F403
+    from pytest_tms.wire.about import *
+    from pytest_tms.wire.artifacts import *
+    from pytest_tms.wire.base import *
+    from pytest_tms.wire.events import *
+    from pytest_tms.wire.executions import *
+    from pytest_tms.wire.history import *
+    from pytest_tms.wire.results import *
+    from pytest_tms.wire.webhook_events import *
+    from pytest_tms.wire.webhooks import *
 else:  # type checkers would take every name for one that __getattr__ knows
     _MODULES = (
         "base",

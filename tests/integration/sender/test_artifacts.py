@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,54 @@ def test_what_is_not_uploaded_in_time_is_sent_by_the_printed_command(
     assert (sent.returncode, sent.stderr) == (0, "")
     assert uploaded(tms, execution, FAILED)
     assert not os.path.exists(journal)  # noqa: PTH110
+
+
+@pytest.mark.slow
+def test_files_of_a_sender_that_is_killed_are_uploaded_by_the_next(
+    pytester: pytest.Pytester, tms: TmsServer
+) -> None:
+    pytester.makepyfile(
+        test_it="""
+        import os, pathlib, signal, subprocess
+
+        def senders():
+            listed = subprocess.run(["pgrep", "-f", "pytest_tms.sender"], capture_output=True, text=True)
+            for pid in listed.stdout.split():
+                try:
+                    if os.readlink(f"/proc/{pid}/cwd") == os.getcwd():
+                        yield int(pid)
+                except OSError:  # it has ended
+                    pass
+
+        def test_failed(tms):
+            tms.attach(b"before the sender dies", name="a.log")
+            assert 0
+
+        def test_kills_the_sender(tms):
+            pathlib.Path("sender runs").read_text()  # a FIFO: waits until it is written to
+            found = list(senders())
+            for pid in found:
+                os.kill(pid, signal.SIGKILL)
+            tms.attach(b"after it died", name="b.log")
+            assert found
+        """
+    )
+    fifo = pytester.path / "sender runs"
+    os.mkfifo(fifo)
+    with proxy(tms.url) as between:  # which forwards no PUT: the files wait when the sender dies
+
+        def tell() -> None:
+            between.is_used.wait(60)
+            fifo.write_text("yes")
+
+        thread = threading.Thread(target=tell, daemon=True)
+        thread.start()
+        result = run(pytester, between.url, "tms_deadline = 5", "tms_upload = all")
+        thread.join(60)
+    result.assert_outcomes(passed=1, failed=1)
+    execution = execution_of(result.stdout.str())
+    journal = re.findall(r"tms replay (\S+\.jsonl)", result.stdout.str())[0]
+    sent = run_tms("replay", journal, "--url", tms.url, TMS_API_TOKEN=tms.token)
+    assert (sent.returncode, sent.stderr) == (0, "")
+    assert uploaded(tms, execution, b"before the sender dies")
+    assert uploaded(tms, execution, b"after it died")

@@ -188,7 +188,7 @@ FIELDS = {
     "flakeRateLow": "The lower bound of the 95 % confidence interval of `flakeRate`.",
     "isComplete": "False if an execution has more failures than are compared: then there are at least so many.",
     "isFlaky": "Whether the test passed after a failed attempt.",
-    "isNew": "Whether the previous execution had no failure of this cause; null if there is no previous one.",
+    "isNew": "Whether the previous execution had no failure of this cause; null if no execution precedes it.",
     "key": "Identifies a test over all executions.",
     "lastSeen": "When the latest result arrived, at most an hour late.",
     "lastStatus": "How the test last ended; null if none of its results can be seen.",

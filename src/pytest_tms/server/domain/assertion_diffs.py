@@ -22,6 +22,7 @@ Kind = Literal["removed", "added", "pointer", "text"]
 
 _WORD = re.compile(r"\w+|\s+|[^\w\s]")
 _DIFF_LINE = re.compile(r"(?P<indent> *)(?P<sign>[-+?])(?: |$)")
+_SIGNS: dict[str, Kind] = {"-": "removed", "+": "added", "?": "pointer"}
 _START = re.compile(r"(?:[\w.]+: )?assert\b|AssertionError\b|\s*Full diff:")
 
 
@@ -87,7 +88,7 @@ def _kinds(lines: Sequence[str]) -> list[Kind]:
             kinds.append("text")
             continue
         indent = match["indent"]
-        kinds.append({"-": "removed", "+": "added"}.get(match["sign"], "pointer"))  # type: ignore[arg-type]
+        kinds.append(_SIGNS[match["sign"]])
     return kinds
 
 

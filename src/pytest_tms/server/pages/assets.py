@@ -77,11 +77,11 @@ def static_file(name: str) -> Response[bytes]:
     """Return a static file.
 
     Raises:
-        NotFound: There is none of this name, which may be that of another version.
+        NotFound: No file has this name. It may be that of another version.
     """
     found = assets().find(name)
     if found is None:
-        raise NotFound("There is no such file.")
+        raise NotFound("The file does not exist.")
     headers: dict[str, Any] = {"Cache-Control": IMMUTABLE}
     return Response(found.content, media_type=found.media_type, headers=headers)
 

@@ -180,11 +180,11 @@ def _number(text: str) -> int:
 
 def _load(connection: Any, execution: Execution, wanted: _Wanted) -> _Loaded:
     if not (wanted.test.isascii() and wanted.test.isdecimal() and len(wanted.test) < 19):
-        raise NotFound("there is no such test")
+        raise NotFound("The test does not exist.")
     found = single_results.of_test(connection, execution.number, int(wanted.test))
     verdicts = [each for each in found if not each.is_superseded and wanted.shard in ("", each.shard_id)]
     if not verdicts:
-        raise NotFound("this run has no result of this test")
+        raise NotFound("This run has no result of the test.")
     failed = [each for each in verdicts if each.status == "failed"]
     current = failed[0] if failed else max(verdicts, key=lambda each: each.sequence)
     earlier = [each for each in found if each.shard_id == current.shard_id and each.is_superseded]
@@ -228,10 +228,10 @@ def _whole(database: Database, wanted: _Wanted, name: str) -> str:
         loaded = _load(connection, execution, wanted)
         number = wanted.attempt or len(loaded.tabs)
         if number > len(loaded.tabs):
-            raise NotFound("this test has no such attempt")
+            raise NotFound("The test does not have this attempt.")
         text = result_views.whole_output(_tried(connection, execution, loaded, number), name)
     if text is None:
-        raise NotFound("this attempt has no such output")
+        raise NotFound("The attempt does not have this output.")
     return text
 
 
@@ -261,7 +261,7 @@ def _values_of(
         count = len(loaded.tabs)
         number = wanted.attempt or count
         if number > count or wanted.compare > count:
-            raise NotFound("this test has no such attempt")
+            raise NotFound("The test does not have this attempt.")
         numbers = [number]
         if wanted.compare and wanted.compare != number:
             numbers = sorted({number, wanted.compare})

@@ -39,7 +39,7 @@ async def execution_stream(
     """Return the stream of an execution, which has an event for each change of its pages.
 
     Raises:
-        NotFound: There is no such execution.
+        NotFound: The execution does not exist.
         ServiceUnavailable: There are too many streams.
     """
     return await _stream(database, change_feed, request, Subject(execution_id))

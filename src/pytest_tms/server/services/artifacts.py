@@ -29,7 +29,7 @@ def get_artifact(database: Database, execution_id: str, sha256: str) -> StoredFi
     """Return a file of an execution.
 
     Raises:
-        NotFound: There is no such execution, or it has no such file.
+        NotFound: The execution does not exist or does not have the file.
     """
     with database.read() as connection:
         found = artifacts.find(connection, execution_id, sha256) if SHA256.fullmatch(sha256) else None
@@ -45,7 +45,7 @@ def check_room(
     """Check whether a file may be uploaded, before its content is read.
 
     Raises:
-        NotFound: There is no such execution.
+        NotFound: The execution does not exist.
         Forbidden: The caller has no access to its environment.
         TooLarge: The file is too large.
         QuotaExceeded: There is no room for it.

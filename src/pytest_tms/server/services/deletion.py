@@ -36,7 +36,7 @@ def mark_deleted(
     """Hide an execution that has ended, and leave its rows to ``delete_marked``.
 
     Raises:
-        NotFound: There is no such execution.
+        NotFound: The execution does not exist.
         Conflict: It has not ended.
     """
     now = clock.now()

@@ -108,7 +108,7 @@ def accept_event(
     Repeated and late events are stored, and do not change what has ended. ``document`` is the event as sent.
 
     Raises:
-        NotFound: There is no such execution.
+        NotFound: The execution does not exist.
     """
     received = _read(event, document)
     data, now, runner = received.data, received.now, received.runner

@@ -159,7 +159,7 @@ def get_snapshot(database: Database, execution_id: str) -> ExecutionSnapshot:
     """Return an execution with its shards and their forecast.
 
     Raises:
-        NotFound: There is no such execution.
+        NotFound: The execution does not exist.
     """
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
@@ -188,7 +188,7 @@ def list_tests(
     """Return one page of an execution's tests as they were sent, and the cursor of the next page, if any.
 
     Raises:
-        NotFound: There is no such execution.
+        NotFound: The execution does not exist.
     """
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
@@ -206,7 +206,7 @@ def cancel_execution(
     """Cancel an execution, so that its runs stop. A cancelled execution stays as it is.
 
     Raises:
-        NotFound: There is no such execution.
+        NotFound: The execution does not exist.
         Conflict: It has ended otherwise, and none of its shards still reports.
     """
     now = clock.now()

@@ -32,7 +32,7 @@ def export_execution(database: Database, urls: Urls, execution_id: str, format_n
     Results that arrive meanwhile may be in it.
 
     Raises:
-        NotFound: There is no such execution.
+        NotFound: The execution does not exist.
     """
     status = execution_status(get_snapshot(database, execution_id), urls)
 

@@ -46,7 +46,7 @@ def submit_results(
     ``documents`` are the JSON texts of the ``tests``, ``fields`` all other fields of the submission as sent.
 
     Raises:
-        NotFound: There is no such execution.
+        NotFound: The execution does not exist.
         Forbidden: The caller has no access to its environment.
     """
     rows = result_rows(tests, documents)

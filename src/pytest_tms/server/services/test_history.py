@@ -52,7 +52,7 @@ def get_history(
     """Return a test, one page of its results, the newest first, and the cursor of the next page or None.
 
     Raises:
-        NotFound: There is no such test, or none of its results is in an environment that is allowed.
+        NotFound: The test does not exist, or none of its results is in an environment that is allowed.
     """
     number = int(key) if key.isascii() and key.isdecimal() and len(key) < 19 else 0
     test = test_history.get_test(connection, number)

@@ -46,7 +46,7 @@ def rotate_token(
     new text expires, None for the end that the token has.
 
     Raises:
-        NotFound: There is no such token.
+        NotFound: The token does not exist.
         Conflict: The token is revoked, or has expired and ``expires_in`` is None.
     """
     now, text = clock.now(), api_tokens.new_text()
@@ -63,7 +63,7 @@ def revoke_token(database: Database, actor: Actor, token_id: str) -> None:
     """Revoke a token permanently. A token that is revoked already stays as it is.
 
     Raises:
-        NotFound: There is no such token.
+        NotFound: The token does not exist.
     """
     now = clock.now()
     with database.write() as connection:
@@ -118,7 +118,7 @@ def check_access(
 
     Raises:
         Forbidden: The token is bound to other environments.
-        NotFound: There is no such execution or webhook.
+        NotFound: The execution or webhook does not exist.
     """
     if caller.token is None or not caller.token.environments:
         return

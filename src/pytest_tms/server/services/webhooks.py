@@ -89,7 +89,7 @@ def get_webhook(database: Database, webhook_id: str) -> Subscription:
     """Return a webhook.
 
     Raises:
-        NotFound: There is no such webhook.
+        NotFound: The webhook does not exist.
     """
     with database.read() as connection:
         return webhooks.get(connection, webhook_id)
@@ -111,7 +111,7 @@ def change_webhook(
     ``extra`` are the unknown fields of the request, ``fields`` the names of the known ones.
 
     Raises:
-        NotFound: There is no such webhook.
+        NotFound: The webhook does not exist.
         Forbidden: The caller has no access to the environments of its new filters.
         Unprocessable: Headers that keep their values are unknown.
     """
@@ -153,7 +153,7 @@ def set_status(
     """Pause or activate a webhook.
 
     Raises:
-        NotFound: There is no such webhook.
+        NotFound: The webhook does not exist.
     """
     now = clock.now()
     with database.write() as connection:
@@ -166,7 +166,7 @@ def delete_webhook(database: Database, webhook_id: str, caller: Caller) -> None:
     """Delete a webhook and its deliveries.
 
     Raises:
-        NotFound: There is no such webhook.
+        NotFound: The webhook does not exist.
     """
     with database.write() as connection:
         webhooks.remove(connection, webhook_id)
@@ -187,7 +187,7 @@ def rotate_secret(
     For 24 hours deliveries are signed with the new and the previous secret.
 
     Raises:
-        NotFound: There is no such webhook.
+        NotFound: The webhook does not exist.
     """
     now = clock.now()
     with database.write() as connection:
@@ -221,7 +221,7 @@ async def validate_webhook(
     waits for the endpoint.
 
     Raises:
-        NotFound: There is no such webhook.
+        NotFound: The webhook does not exist.
     """
 
     def begin() -> wire.WebhookValidation | Subscription:
@@ -255,7 +255,7 @@ def list_deliveries(
     """Return one page of a webhook's deliveries, the newest first, and the cursor of the next page, if any.
 
     Raises:
-        NotFound: There is no such webhook.
+        NotFound: The webhook does not exist.
     """
     with database.read() as connection:
         webhooks.get(connection, webhook_id)
@@ -274,7 +274,7 @@ def replay_deliveries(
     """Send one delivery again, or all that failed. A delivery keeps its id.
 
     Raises:
-        NotFound: There is no such webhook or delivery.
+        NotFound: The webhook or delivery does not exist.
         Conflict: The webhook is disabled.
     """
     now = clock.now()

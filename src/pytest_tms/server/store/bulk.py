@@ -24,7 +24,7 @@ def insert(
         _copy(connection, f"COPY {table} ({', '.join(columns)}) FROM STDIN", rows)
     else:
         places = ", ".join("?" * len(columns))
-        statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608
+        statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608  # names of our own tables
         connection.exec_driver_sql(statement, list(rows))
 
 

@@ -29,7 +29,7 @@ def is_pending(connection: Connection) -> bool:
 
 def move(connection: Connection) -> None:
     """Compute the causes of the next failures, or remove the table if there are none."""
-    position = connection.execute(text(f"SELECT execution, sequence FROM {TABLE}")).one()  # noqa: S608
+    position = connection.execute(text(f"SELECT execution, sequence FROM {TABLE}")).one()  # noqa: S608  # a constant name
     detail, result = tables.result_details.c, tables.results.c
     query = (
         select(detail.execution, detail.sequence, detail.error, detail.shown, detail.cause, result.test_id)
@@ -73,7 +73,7 @@ def move(connection: Connection) -> None:
             .values(cause=bindparam("fingerprint")),
             changes,
         )
-    statement = text(f"UPDATE {TABLE} SET execution = :execution, sequence = :sequence")  # noqa: S608
+    statement = text(f"UPDATE {TABLE} SET execution = :execution, sequence = :sequence")  # noqa: S608  # a constant name
     connection.execute(statement, {"execution": rows[-1].execution, "sequence": rows[-1].sequence})
 
 

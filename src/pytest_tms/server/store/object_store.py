@@ -84,7 +84,7 @@ class ObjectStore:
         """Yield the bytes of an object from ``start`` to before ``end``, in chunks.
 
         Raises:
-            FileNotFoundError: There is no such object.
+            FileNotFoundError: The object does not exist.
             ServiceUnavailable: The store does not respond.
         """
         if start == end:

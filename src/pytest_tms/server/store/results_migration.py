@@ -31,14 +31,14 @@ def is_pending(connection: Connection) -> bool:
 
 def move(connection: Connection) -> None:
     """Move the next results, or remove the table if there are none."""
-    query = text(f"SELECT * FROM {TABLE} ORDER BY execution_id, shard_id, id LIMIT :limit")  # noqa: S608
+    query = text(f"SELECT * FROM {TABLE} ORDER BY execution_id, shard_id, id LIMIT :limit")  # noqa: S608  # a constant name
     rows = connection.execute(query, {"limit": BATCH}).all()
     if not rows:
         connection.execute(text(f"DROP TABLE {TABLE}"))
         return
     for (execution_id, shard_id), some in groupby(rows, lambda row: (row.execution_id, row.shard_id)):
         _move_shard(connection, execution_id, shard_id, list(some))
-    statement = text(f"DELETE FROM {TABLE} WHERE id = :row_id")  # noqa: S608
+    statement = text(f"DELETE FROM {TABLE} WHERE id = :row_id")  # noqa: S608  # a constant name
     connection.execute(statement, [{"row_id": row.id} for row in rows])
 
 

@@ -47,7 +47,7 @@ def lock(connection: Connection, token_id: str) -> ApiToken:
     """Return the token with this id, locked until the transaction ends.
 
     Raises:
-        NotFound: There is no such token.
+        NotFound: The token does not exist.
     """
     query = select(tables.tokens).where(_ROW.id == token_id).with_for_update()
     row = connection.execute(query).one_or_none()

@@ -79,7 +79,7 @@ def _extend_tests() -> None:
         op.add_column("tests", column)
     newline = "chr(10)" if op.get_bind().dialect.name == "postgresql" else "char(10)"
     op.execute(
-        f"UPDATE tests SET search_text = lower(key || {newline} || substr(title, 1, 2000) || {newline} || file)"  # noqa: S608
+        f"UPDATE tests SET search_text = lower(key || {newline} || substr(title, 1, 2000) || {newline} || file)"  # noqa: S608  # a constant
     )
     op.create_index("ix_tests_file", "tests", ["project_id", sa.text("substr(file, 1, 200)")])
     _partial("ix_tests_owner", "tests", ["project_id", "owner", "id"], "owner <> ''")
