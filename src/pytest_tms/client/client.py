@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import socket
-import ssl
 import uuid
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -20,17 +18,16 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 import requests
-import urllib3.exceptions
 from requests.adapters import HTTPAdapter
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError, InvalidProxyURL, InvalidSchema
+from requests.exceptions import ChunkedEncodingError
 
 from pytest_tms import wire
 from pytest_tms.client import calls
 from pytest_tms.client.calls import Call
-from pytest_tms.client.retry_policy import new_retry, retry_after
-from pytest_tms.errors import BY_STATUS, ApiError, InFlight, InternalError, NotFound, NotTms, Unreachable
+from pytest_tms.client.responses import decode, describe_failure, error_of, origin_of
+from pytest_tms.client.retry_policy import new_retry
+from pytest_tms.errors import NotFound, Unreachable
 
-T = TypeVar("T")
 Takes = TypeVar("Takes")
 Gives = TypeVar("Gives")
 
@@ -353,7 +350,7 @@ class TmsClient:
         if response.status_code == NotFound.status:
             return False
         if response.status_code != calls.GET_ARTIFACT.status:
-            raise _failure(response, _origin(url))
+            raise error_of(response, origin_of(url))
         return True
 
     def upload_artifact(
@@ -375,7 +372,7 @@ class TmsClient:
             url += "?" + urlencode({"name": name}, errors="replace")
         headers = {**self._authorization(), "Content-Type": "application/octet-stream"}
         response = self.last_response = self._send("PUT", url, headers, content)
-        return _decode(response, _origin(url), wire.StoredArtifact)
+        return decode(response, origin_of(url), wire.StoredArtifact)
 
     def create_webhook(self, request: wire.WebhookRequest, *, key: str = "") -> wire.Webhook:
         """Register a webhook: "Register Webhook" in the API document.
@@ -487,7 +484,7 @@ class TmsClient:
                 content = gzip.compress(content, compresslevel=1)
                 headers["Content-Encoding"] = "gzip"
         response = self.last_response = self._send(call.method, url, headers, content)
-        return _decode(response, _origin(url), call.gives)
+        return decode(response, origin_of(url), call.gives)
 
     def _url(self, call: Call[Any, Any], path: Mapping[str, str]) -> str:
         return self.base_url + call.path.format(**{name: _segment(each) for name, each in path.items()})
@@ -501,14 +498,14 @@ class TmsClient:
         try:
             return self._exchange(method, url, headers, content)
         except requests.RequestException as error:
-            if (reason := _reason(error)) is not None:
-                raise Unreachable(f"{_origin(url)} does not answer: {reason}.") from error
+            if (reason := describe_failure(error)) is not None:
+                raise Unreachable(f"{origin_of(url)} does not answer: {reason}.") from error
         except ValueError:
             pass
         except OSError as error:  # requests does not wrap this one
-            raise Unreachable(f"{_origin(url)} cannot be called: {error}.") from error
+            raise Unreachable(f"{origin_of(url)} cannot be called: {error}.") from error
         # Not chained: the text of the error may contain the token.
-        raise Unreachable(f"{_origin(url)} cannot be called: the URL or the token is malformed.") from None
+        raise Unreachable(f"{origin_of(url)} cannot be called: the URL or the token is malformed.") from None
 
     def _exchange(
         self, method: str, url: str, headers: Mapping[str, str], content: bytes | UploadBody | None
@@ -563,92 +560,3 @@ def _segment(value: str) -> str:
     if value in (".", ".."):
         raise NotFound(f"There is nothing with the id {value!r}")
     return quote(value, safe="")
-
-
-def _failure(response: requests.Response, origin: str) -> NotTms | ApiError:
-    if response.status_code >= 400:
-        return _api_error(response, origin)
-    return NotTms(f"{origin} redirects elsewhere ({response.status_code}): check the base URL.")
-
-
-def _decode(response: requests.Response, origin: str, gives: type[T]) -> T:
-    if response.status_code >= 300:
-        raise _failure(response, origin)
-    try:
-        return calls.decoder(gives).decode(response.content or b"{}")
-    except msgspec.MsgspecError as error:
-        kind = response.headers.get("Content-Type", "no content type").partition(";")[0]
-        raise NotTms(
-            f"{origin} answered {response.status_code} with {kind}, not as a TMS does: "
-            f"check that the base URL includes /api."
-        ) from error
-
-
-def _api_error(response: requests.Response, origin: str) -> ApiError:
-    kind = BY_STATUS.get(response.status_code)
-    if kind is None:
-        kind = BY_STATUS[400] if response.status_code < 500 else InternalError
-    wait = retry_after(response.headers)
-    if kind.status == InFlight.status and wait is not None:
-        kind = InFlight
-    try:
-        body = calls.decoder(wire.ErrorResponse).decode(response.content).error
-    except msgspec.MsgspecError:
-        body = wire.ErrorBody(message=f"{origin} answered {response.status_code} {response.reason}.")
-    return kind(
-        body.message,
-        details=body.details,
-        hint=body.hint if isinstance(body.hint, str) else "",
-        request_id=body.request_id or response.headers.get("X-Request-Id", ""),
-        code=body.code,
-        retry_after=wait,
-    )
-
-
-def _reason(error: requests.RequestException) -> str | None:
-    """Return why there is no response, as the end of a sentence; None if the request itself is malformed."""
-    causes = list(_causes(error))
-
-    def has(kind: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
-        return any(isinstance(cause, kind) for cause in causes)
-
-    if isinstance(error, InvalidSchema) and "SOCKS" in str(error):
-        return "a SOCKS proxy needs pip install 'requests[socks]'"
-    if isinstance(error, InvalidProxyURL) or has(urllib3.exceptions.ProxySchemeUnknown):
-        return "the URL of the proxy in the environment is malformed"
-    if isinstance(error, ValueError):
-        return None
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its TLS certificate is not accepted: {cause.verify_message}"
-        if isinstance(cause, ssl.SSLError):
-            return f"the TLS handshake failed: {cause.reason or cause}"
-    last = next((cause for cause in reversed(causes) if isinstance(cause, OSError)), error)
-    system = getattr(last, "strerror", None) or str(last)
-    if has(urllib3.exceptions.ProxyError):
-        return f"the proxy failed: {system}"
-    if has(socket.gaierror):
-        return "the name does not resolve"
-    if has(ConnectionRefusedError):
-        return "the connection is refused"
-    if has(urllib3.exceptions.NewConnectionError):
-        return f"the connection failed: {system}"
-    if has(urllib3.exceptions.TimeoutError):
-        return "it timed out"
-    if isinstance(error, ContentDecodingError):
-        return "its response cannot be decompressed"
-    return "the connection was cut off"
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and those that it wraps, the innermost last."""
-    while error is not None:
-        yield error
-        wrapped = (each for each in error.args if isinstance(each, BaseException))
-        error = error.__cause__ or error.__context__ or next(wrapped, None)
-
-
-def _origin(url: str) -> str:
-    """Return the scheme, host and port of a URL, which are safe to show: no credentials, no query."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}" if rest else url

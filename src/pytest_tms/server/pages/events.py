@@ -7,13 +7,10 @@ from typing import Any, NamedTuple
 import msgspec
 from litestar import Response, get
 
-from pytest_tms.server.domain import states
 from pytest_tms.server.domain.event_summaries import event_summary
-from pytest_tms.server.domain.verdicts import verdict
 from pytest_tms.server.pages.page_session import PageSession
-from pytest_tms.server.pages.run_facts import crumbs
 from pytest_tms.server.pages.run_links import run_path
-from pytest_tms.server.pages.templates import page
+from pytest_tms.server.pages.run_page import run_page
 from pytest_tms.server.store import executions, page_queries
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.page_queries import ShownEvent
@@ -42,17 +39,11 @@ def show_events(
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
         rows = page_queries.events(connection, execution_id, after=start, limit=EVENTS + 1, length=MAX_SHOWN)
-    heading = verdict(execution.status, execution.results, execution.not_run, execution.tests_expected)
-    return page(
+    return run_page(
         page_session,
         "events.html",
-        tab="events",
-        live=run_path(execution_id, "stream"),
-        refresh=execution.status not in states.ENDED,
-        favicon=heading.favicon,
-        verdict=heading,
-        execution=execution,
-        crumbs=crumbs(execution),
+        execution,
+        "events",
         events=[_readable(event) for event in rows[:EVENTS]],
         own=run_path(execution_id, "events"),
         following=rows[EVENTS - 1].id if len(rows) > EVENTS else None,

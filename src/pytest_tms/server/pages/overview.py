@@ -23,9 +23,9 @@ from pytest_tms.server.domain.shard_charts import shard_chart
 from pytest_tms.server.domain.verdicts import verdict
 from pytest_tms.server.pages.page_session import PageSession
 from pytest_tms.server.pages.result_dots import Dots, result_dots
-from pytest_tms.server.pages.run_facts import crumbs, facts
+from pytest_tms.server.pages.run_facts import facts
 from pytest_tms.server.pages.run_links import run_path, test_path, tests_path
-from pytest_tms.server.pages.templates import page
+from pytest_tms.server.pages.run_page import run_page
 from pytest_tms.server.services import executions as execution_services
 from pytest_tms.server.services.comparison import SincePrevious, since_previous
 from pytest_tms.server.settings import ServerSettings
@@ -159,7 +159,7 @@ def _overview(
         is_reporting = execution_services.is_reporting(connection, settings, execution, now)
         comparison = since_previous(connection, execution, limit=0)
         canceller = _canceller(connection, execution)
-        found = _Found(connection, execution, is_by_file, after)
+        found = _OverviewResults(connection, execution, is_by_file, after)
     counts = execution.results
     is_live = execution.status not in states.ENDED
     expected = _expected(execution, shards)
@@ -177,17 +177,13 @@ def _overview(
         cancelled_by=canceller,
     )
     listed = sorted(shards, key=_importance)
-    return page(
+    return run_page(
         page_session,
         "overview.html",
-        tab="overview",
-        live=run_path(execution_id, "stream"),
-        refresh=is_live,
-        favicon=heading.favicon,
-        execution=execution,
+        execution,
+        "overview",
+        heading,
         branch=str(execution.metadata.get("branch") or ""),
-        crumbs=crumbs(execution),
-        verdict=heading,
         banners=_banners(execution, expected.reason if not_run else None),
         facts=facts(execution),
         exports=EXPORTS,
@@ -225,7 +221,7 @@ def _overview(
     )
 
 
-class _Found:
+class _OverviewResults:
     """What the overview reads of the results of an execution."""
 
     def __init__(

@@ -121,8 +121,8 @@ async def result(
     ``shard`` is the one that ran it: without it, the first in which the test failed. ``attempt`` counts from
     1 (the last one by default), ``compare`` is another attempt that is shown beside it.
     """
-    wanted = _Wanted(execution_id, test_id, shard, _number(attempt), _number(compare))
-    values = await run_sync(_values_of, database, settings, page_session, wanted, limiter=report_limit)
+    selection = _Selection(execution_id, test_id, shard, _number(attempt), _number(compare))
+    values = await run_sync(_values_of, database, settings, page_session, selection, limiter=report_limit)
     texts = await _texts(database, objects, execution_id, values["attempts"])
     render = partial(page, page_session, "result.html", texts=texts, **values)
     return await run_sync(render, limiter=report_limit)
@@ -144,8 +144,8 @@ async def output(
 
     ``view=1`` shows it instead of a download, ``find`` selects its lines that contain a text.
     """
-    wanted = _Wanted(execution_id, test_id, shard, _number(attempt), 0)
-    text = await run_sync(_whole, database, wanted, name, limiter=report_limit)
+    selection = _Selection(execution_id, test_id, shard, _number(attempt), 0)
+    text = await run_sync(_whole, database, selection, name, limiter=report_limit)
     if find:
         text = await run_sync(matching_lines, text, find, limiter=report_limit)
     kind = "inline" if view == "1" else "attachment"
@@ -157,7 +157,7 @@ async def output(
     return Response(text.encode("utf-8", "replace").decode(), media_type="text/plain", headers=headers)
 
 
-class _Wanted(NamedTuple):
+class _Selection(NamedTuple):
     execution_id: str
     test: str
     shard: str
@@ -165,7 +165,7 @@ class _Wanted(NamedTuple):
     compare: int
 
 
-class _Loaded(NamedTuple):
+class _LoadedResult(NamedTuple):
     """A result with its attempts: those of earlier runs of its shard, then the tries of the last run."""
 
     current: StoredResult
@@ -178,11 +178,11 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 0
 
 
-def _load(connection: Any, execution: Execution, wanted: _Wanted) -> _Loaded:
-    if not (wanted.test.isascii() and wanted.test.isdecimal() and len(wanted.test) < 19):
+def _load(connection: Any, execution: Execution, selection: _Selection) -> _LoadedResult:
+    if not (selection.test.isascii() and selection.test.isdecimal() and len(selection.test) < 19):
         raise NotFound("The test does not exist.")
-    found = single_results.of_test(connection, execution.number, int(wanted.test))
-    verdicts = [each for each in found if not each.is_superseded and wanted.shard in ("", each.shard_id)]
+    found = single_results.of_test(connection, execution.number, int(selection.test))
+    verdicts = [each for each in found if not each.is_superseded and selection.shard in ("", each.shard_id)]
     if not verdicts:
         raise NotFound("This run has no result of the test.")
     failed = [each for each in verdicts if each.status == "failed"]
@@ -199,7 +199,7 @@ def _load(connection: Any, execution: Execution, wanted: _Wanted) -> _Loaded:
     for each in tries[-MAX_TABS:]:
         outcome = (each.outcome or current.outcome)[:MAX_NAME]
         tabs.append(Tab(len(tabs) + 1, outcome, _kind(outcome, "none")))
-    return _Loaded(current, document, earlier, tabs)
+    return _LoadedResult(current, document, earlier, tabs)
 
 
 def _kind(outcome: str, status: str) -> str:
@@ -208,7 +208,7 @@ def _kind(outcome: str, status: str) -> str:
 
 
 def _tried(
-    connection: Any, execution: Execution, loaded: _Loaded, number: int
+    connection: Any, execution: Execution, loaded: _LoadedResult, number: int
 ) -> wire.TestResult | wire.Attempt:
     """Return the content of an attempt; the last one has the fields of the test."""
     if number == len(loaded.tabs):
@@ -222,11 +222,11 @@ def _tried(
     return tries[number - len(loaded.earlier) - 1]
 
 
-def _whole(database: Database, wanted: _Wanted, name: str) -> str:
+def _whole(database: Database, selection: _Selection, name: str) -> str:
     with database.read() as connection:
-        execution = executions.get(connection, wanted.execution_id)
-        loaded = _load(connection, execution, wanted)
-        number = wanted.attempt or len(loaded.tabs)
+        execution = executions.get(connection, selection.execution_id)
+        loaded = _load(connection, execution, selection)
+        number = selection.attempt or len(loaded.tabs)
         if number > len(loaded.tabs):
             raise NotFound("The test does not have this attempt.")
         text = result_views.whole_output(_tried(connection, execution, loaded, number), name)
@@ -252,19 +252,19 @@ async def _texts(
 
 
 def _values_of(
-    database: Database, settings: ServerSettings, page_session: PageSession, wanted: _Wanted
+    database: Database, settings: ServerSettings, page_session: PageSession, selection: _Selection
 ) -> dict[str, Any]:
     """Return what the template writes."""
     with database.read() as connection:
-        execution = executions.get(connection, wanted.execution_id)
-        loaded = _load(connection, execution, wanted)
+        execution = executions.get(connection, selection.execution_id)
+        loaded = _load(connection, execution, selection)
         count = len(loaded.tabs)
-        number = wanted.attempt or count
-        if number > count or wanted.compare > count:
+        number = selection.attempt or count
+        if number > count or selection.compare > count:
             raise NotFound("The test does not have this attempt.")
         numbers = [number]
-        if wanted.compare and wanted.compare != number:
-            numbers = sorted({number, wanted.compare})
+        if selection.compare and selection.compare != number:
+            numbers = sorted({number, selection.compare})
         tried = {each: _tried(connection, execution, loaded, each) for each in numbers}
         files = [file for each in tried.values() for file in islice(each.artifacts or (), MAX_FILES)]
         uploaded = artifacts.uploaded(
@@ -274,7 +274,7 @@ def _values_of(
         neighbours = failures.neighbours(connection, execution.number, current.sequence)
         history, _ = test_history.history(
             connection,
-            int(wanted.test),
+            int(selection.test),
             test_history.HistoryFilter(
                 environments=page_session.environments,
                 suite=execution.test_suite,
@@ -287,8 +287,8 @@ def _values_of(
             if current.failing_since
             else None
         )
-    own = f"/runs/{quote(execution.id, safe='')}/tests/{wanted.test}"
-    query = {"shard": current.shard_id} if wanted.shard else {}
+    own = f"/runs/{quote(execution.id, safe='')}/tests/{selection.test}"
+    query = {"shard": current.shard_id} if selection.shard else {}
     document = loaded.document
     node_id = document.node_id or "::".join(part for part in (document.file, document.title) if part)
     rerun = rerun_command([node_id])
@@ -302,7 +302,7 @@ def _values_of(
         "own": own,
         "shard_query": f"?{urlencode(query)}" if query else "",
         "test": document,
-        "test_id": int(wanted.test),
+        "test_id": int(selection.test),
         "current": current,
         "kind": _kind(current.outcome, current.status),
         "node_id": node_id,

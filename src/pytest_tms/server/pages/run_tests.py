@@ -9,15 +9,12 @@ from litestar import Request, Response, get
 from sqlalchemy import Connection
 
 from pytest_tms import wire
-from pytest_tms.server.domain import states
 from pytest_tms.server.domain.executions import Execution
 from pytest_tms.server.domain.failure_causes import number_of
-from pytest_tms.server.domain.verdicts import verdict
 from pytest_tms.server.pages.page_session import PageSession
 from pytest_tms.server.pages.result_dots import Dots, result_dots
-from pytest_tms.server.pages.run_facts import crumbs
-from pytest_tms.server.pages.run_links import run_path, test_path, tests_path
-from pytest_tms.server.pages.templates import page
+from pytest_tms.server.pages.run_links import test_path, tests_path
+from pytest_tms.server.pages.run_page import run_page
 from pytest_tms.server.store import executions, failures, run_summaries, test_history, test_lists
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.test_lists import ListedTest, Sort, TestFilter
@@ -84,17 +81,11 @@ def run_tests(
             files = []
             rows, following = _rows(connection, execution, given, after)
     view = {"view": "files"} if is_by_file else {}
-    heading = verdict(execution.status, execution.results, execution.not_run, execution.tests_expected)
-    return page(
+    return run_page(
         page_session,
         "run_tests.html",
-        tab="tests",
-        execution=execution,
-        crumbs=crumbs(execution),
-        verdict=heading,
-        favicon=heading.favicon,
-        live=run_path(execution_id, "stream"),
-        refresh=execution.status not in states.ENDED,
+        execution,
+        "tests",
         given=given,
         chips=_chips(execution_id, given, view, cause),
         view="files" if is_by_file else "list",

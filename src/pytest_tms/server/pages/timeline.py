@@ -9,14 +9,13 @@ from urllib.parse import urlencode
 from litestar import Request, Response, get
 from sqlalchemy import Connection
 
-from pytest_tms.server.domain import clock, states
+from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.executions import Execution
 from pytest_tms.server.domain.timelines import WIDTH, Bar, Timeline, layout
-from pytest_tms.server.domain.verdicts import verdict
 from pytest_tms.server.pages.page_session import PageSession
-from pytest_tms.server.pages.run_facts import crumbs
 from pytest_tms.server.pages.run_links import run_path, test_path, tests_path
-from pytest_tms.server.pages.templates import duration, page
+from pytest_tms.server.pages.run_page import run_page
+from pytest_tms.server.pages.templates import duration
 from pytest_tms.server.store import executions, run_summaries, test_lists
 from pytest_tms.server.store.database import Database
 
@@ -53,17 +52,11 @@ def timeline(
         part = _part(request.query_params)
         found = _timeline(connection, execution, origin, part)
         names = _names(connection, execution, found) if found else {}
-    heading = verdict(execution.status, execution.results, execution.not_run, execution.tests_expected)
-    return page(
+    return run_page(
         page_session,
         "timeline.html",
-        tab="timeline",
-        live=run_path(execution_id, "stream"),
-        refresh=execution.status not in states.ENDED,
-        favicon=heading.favicon,
-        verdict=heading,
-        execution=execution,
-        crumbs=crumbs(execution),
+        execution,
+        "timeline",
         lanes=[
             (lane, _label(lane.shard_id, lane.worker), [_shown(bar, origin, names) for bar in lane.bars])
             for lane in (found.lanes if found else ())
