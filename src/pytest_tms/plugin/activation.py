@@ -15,6 +15,7 @@ from pytest_tms.plugin.inactive import Inactive
 from pytest_tms.plugin.offline_option import restore_test_path
 from pytest_tms.plugin.results.attachment_store import AttachmentStore
 from pytest_tms.plugin.results.attachments import REPORTING, STORE
+from pytest_tms.plugin.results.code_owners import find_code_owners
 from pytest_tms.plugin.results.enrichment import Enricher, ExceptionHook
 from pytest_tms.plugin.results.recorded_properties import RecordedProperties
 from pytest_tms.plugin.results.reported_attachments import report_attachments
@@ -46,7 +47,7 @@ def activate(config: pytest.Config) -> None:
     if worker is None:
         errors.extend(resolved.problems)
     shard = parse_shard(settings.shard)
-    enricher = Enricher(settings.tags)
+    enricher = Enricher(settings.tags, find_code_owners(config.rootpath))
     if worker is None:
         _start_session(config, settings, shard, enricher, errors)
     manager.register(errors.protect(enricher), "tms-enricher")

@@ -118,8 +118,8 @@ def test_the_history_of_a_test(suite: Suite) -> None:
 def test_the_catalogue_has_filters_and_pages(suite: Suite) -> None:
     branch = f"main-{suite.name}"
     suite.run(suite.test("a", owner=suite.name), suite.test("b"), suite.test("flaky", retries=1))
-    suite.run(suite.test("a", "failed"), suite.test("c"), commit=suite.name)
-    suite.run(suite.test("a"), suite.test("c"), commit=suite.name)
+    suite.run(suite.test("a", "failed", owner=suite.name), suite.test("c"), commit=suite.name)
+    suite.run(suite.test("a", owner=suite.name), suite.test("c"), commit=suite.name)
     suite.run(*[suite.test("c", "failed") for _ in range(9)], branch="infra")
     found = suite.get(f"/tests?branch={branch}")["tests"]
     assert titles(found) == ["a", "c"]
@@ -130,6 +130,8 @@ def test_the_catalogue_has_filters_and_pages(suite: Suite) -> None:
     second = suite.get(f"/tests?branch={branch}&limit=1&cursor={first['cursor']}")
     assert titles([*first["tests"], *second["tests"]]) == ["a", "c"]
     assert titles(suite.get(f"/tests?q={suite.name}&owner=nobody")["tests"]) == []
+    assert titles(suite.get(f"/tests?owner={suite.name}")["tests"]) == ["a"]
+    assert titles(suite.get(f"/tests?flaky=true&owner={suite.name}")["tests"]) == ["a"]
 
 
 @pytest.mark.parametrize(

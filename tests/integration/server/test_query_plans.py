@@ -84,6 +84,7 @@ TEST_LISTS = (
     "tag=%40a",
     "shard=1",
     "worker=gw0",
+    "owner=Ada",
     "cause=0000000000000001",
     "new=1",
     "flaky=1",

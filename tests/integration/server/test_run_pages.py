@@ -494,3 +494,25 @@ def test_pages_of_an_unknown_run_say_so(sqlite_api: Api, name: str) -> None:
     answer = sqlite_api.page(f"/runs/exec_nope{name}")
     assert answer.status_code == 404
     assert "<h1>Not found</h1>" in answer.text
+
+
+def test_failures_are_counted_and_listed_by_owner(api: Api) -> None:
+    execution = create(api)
+    mine = [failed(f"test_{n}", owner="@shop/pay & <co>") for n in range(3)]
+    api.submit(
+        execution, tests=[*mine, failed("test_other", owner="@ada"), failed("test_none"), result("ok")]
+    )
+    text = read(api, path_of(execution))
+    assert "Failures by owner @shop/pay & <co> 3 @ada 1 no owner 1" in text.replace(
+        "no owner 1 @ada 1", "@ada 1 no owner 1"
+    )
+    link = next(each for each in overview(api, execution).links() if "owner=%40shop" in each)
+    assert sorted(titles(api, link)) == ["test_0", "test_1", "test_2"]
+    assert titles(api, path_of(execution, "/tests?owner=%40ada")) == ["test_other"]
+    assert titles(api, path_of(execution, "/tests?owner=nobody")) == []
+
+
+def test_owners_are_not_counted_if_no_failed_test_has_one(api: Api) -> None:
+    execution = create(api)
+    api.submit(execution, tests=[failed("test_none"), result("ok", owner="@ada")])
+    assert "Failures by owner" not in read(api, path_of(execution))

@@ -75,6 +75,8 @@ def titles(runs: StoredRuns, limit: int = 100, **wanted: Any) -> list[str]:
         ({"tag": "smoke"}, []),
         ({"shard": "2"}, ["extra"]),
         ({"worker": "gw1"}, ["pay"]),
+        ({"owner": "Ada"}, ["login"]),
+        ({"owner": "ada"}, []),
         ({"is_new": True}, ["ship"]),
         ({"is_flaky": True}, ["flake"]),
         ({"q": "LOGIN"}, ["login"]),

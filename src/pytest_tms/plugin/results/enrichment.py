@@ -7,10 +7,12 @@ transfers it to the controller, where the recorder removes it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_tms.plugin.results.code_owners import CodeOwners
 from pytest_tms.plugin.results.enrichment_transfer import FAILURE, add
 from pytest_tms.plugin.results.failure_frames import FailureReader
 from pytest_tms.plugin.results.markers import MarkerReader, Markers, merged, parameters
@@ -20,10 +22,14 @@ from pytest_tms.text import clean, text_of
 
 
 class Enricher:
-    """Describes the test that runs. ``tags`` are the patterns of the setting ``tms_tags``."""
+    """Describes the test that runs. ``tags`` are the patterns of the setting ``tms_tags``.
 
-    def __init__(self, tags: Sequence[str] = ()) -> None:
+    ``code_owners`` has the owners of tests without a marker that names one.
+    """
+
+    def __init__(self, tags: Sequence[str] = (), code_owners: CodeOwners | None = None) -> None:
         self._reader = MarkerReader(tags)
+        self._code_owners = code_owners
         self._session: pytest.Session | None = None
         self._items: dict[str, pytest.Item] | None = None
         self._registered: set[str] | None = None
@@ -99,6 +105,10 @@ class Enricher:
         if failure is not None and report.outcome not in ("passed", "skipped"):
             add(report, {FAILURE: failure})
 
+    def owner_of(self, path: Path) -> str:
+        """Return the owner of a file by CODEOWNERS; empty if there is none."""
+        return "" if self._code_owners is None else self._code_owners.owner_of(path)
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Prepare for the tests of this session, once every conftest.py is loaded."""
         self._session = session
@@ -159,8 +169,10 @@ class Enricher:
         return extra
 
     def _inherit(self, parent: pytest.Collector | None) -> None:
-        markers = list(parent.iter_markers()) if parent is not None else []
-        self._parent, self._inherited = parent, self._reader.read(markers)
+        inherited = self._reader.read(parent.iter_markers() if parent is not None else ())
+        if parent is not None and "owner" not in inherited.names and (owner := self.owner_of(parent.path)):
+            inherited.names["owner"] = owner
+        self._parent, self._inherited = parent, inherited
         self._shared = merged(self._inherited, Markers([], {}, {}))
 
     def _describe(self, item: pytest.Item) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def collect_properties(extra: Mapping[str, Any], properties: dict[str, Any]) -> 
     return properties or None
 
 
-def not_collected(report: pytest.CollectReport, clip: Clip) -> TestResult:
+def not_collected(report: pytest.CollectReport, clip: Clip, owner: str = "") -> TestResult:
     """Return a file that could not be collected, or was skipped as a whole, as a test with its name."""
     name = clean(report.nodeid) or "collection"
     is_skipped = report.outcome == "skipped"
@@ -110,6 +110,7 @@ def not_collected(report: pytest.CollectReport, clip: Clip) -> TestResult:
         node_id=name,
         error=reason(report.longrepr) if is_skipped else clip(text_message(text) or "collection failed"),
         longrepr=None if is_skipped else clip(text),
+        owner=owner or None,
     )
 
 

@@ -197,7 +197,8 @@ class ReportingSession:
         if report.failed or (report.skipped and self._shards.has_first):
             shard = self._shards.of_worker("")
             shard.has_broken_files = shard.has_broken_files or report.failed
-            result = not_collected(report, self._clip)
+            owner = self._enricher.owner_of(self._config.rootpath / report.nodeid.partition("::")[0])
+            result = not_collected(report, self._clip, owner)
             self._collected += result.node_id not in shard.results
             changed = self._user_hooks.change_result(report, result)
             self._journal.write_result(shard, result.node_id, changed)

@@ -43,6 +43,8 @@ TESTS_OF_CAUSE = 3
 """Tests that are listed of each cause."""
 FLAKY = 10
 """Flaky tests on the page."""
+OWNERS = 20
+"""Owners of failed tests on the page."""
 FILES = 50
 """Files with failed tests on the page."""
 REASONS = 10
@@ -200,6 +202,7 @@ def _overview(
         activities=activities(shards, now) if is_live else None,
         by_file=is_by_file,
         files=found.files,
+        owners=found.owners,
         causes=found.causes,
         number_of_causes=found.number_of_causes,
         has_more_causes=found.number_of_causes >= MAX_CAUSES,
@@ -237,6 +240,7 @@ class _OverviewResults:
         self.outcomes = run_summaries.outcome_counts(connection, number, OUTCOMES)
         self.rerun = None
         self.files: list[run_summaries.FileCount] = []
+        self.owners: list[run_summaries.OwnerCount] = []
         self.failed_times: list[run_summaries.Timed] = []
         causes: list[Cause] = []
         self.number_of_causes = 0
@@ -244,6 +248,8 @@ class _OverviewResults:
             ids = run_summaries.failed_node_ids(connection, number, MAX_TESTS)
             self.rerun = rerun_command(ids)
             self.failed_times = run_summaries.failed_times(connection, number, FAILED_TIMES)
+            owners = run_summaries.failed_owners(connection, number, OWNERS)
+            self.owners = owners if any(each.owner for each in owners) else []
             if is_by_file:
                 self.files = run_summaries.failed_files(connection, number, FILES)
             else:

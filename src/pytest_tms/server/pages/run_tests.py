@@ -32,7 +32,7 @@ MAX_FILTER = 500
 SHARDS = 100
 """Shards that the form proposes."""
 
-TEXTS = ("q", "status", "outcome", "file", "tag", "shard", "worker", "cause")
+TEXTS = ("q", "status", "outcome", "file", "tag", "shard", "worker", "owner", "cause")
 FLAGS = ("new", "flaky")
 OUTCOMES = ("error", "crashed", "timeout", "xfailed", "xpassed")
 """Outcomes that the form proposes; a URL may name any."""

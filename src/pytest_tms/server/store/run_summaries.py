@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Select, and_, case, func, select
+from sqlalchemy import Connection, Select, Subquery, and_, case, func, select
 
 from pytest_tms.server.domain.page_details import MAX_NAME, Details, ShownFile
 from pytest_tms.server.domain.timelines import Kind, Stretch
@@ -42,6 +42,13 @@ class FileCount(NamedTuple):
     """A file, and how many tests of it failed."""
 
     file: str
+    tests: int
+
+
+class OwnerCount(NamedTuple):
+    """An owner, and how many tests of them failed; the owner is empty if the tests have none."""
+
+    owner: str
     tests: int
 
 
@@ -121,13 +128,7 @@ def failed_node_ids(connection: Connection, execution: int, limit: int) -> list[
 
 def failed_files(connection: Connection, execution: int, limit: int) -> list[FileCount]:
     """Return the files with the most failed tests, of the first ``MAX_COUNTED`` failures."""
-    rows = (
-        select(_R.test_id)
-        .where(_R.execution == execution, *has_status("failed"), _R.is_superseded.is_(False))
-        .order_by(_R.sequence)
-        .limit(MAX_COUNTED)
-        .subquery()
-    )
+    rows = _failed_tests(execution)
     file = func.substr(_T.file, 1, MAX_NAME).label("file")
     query = (
         select(file, func.count().label("tests"))
@@ -137,6 +138,30 @@ def failed_files(connection: Connection, execution: int, limit: int) -> list[Fil
         .limit(limit)
     )
     return [FileCount(*row) for row in connection.execute(query)]
+
+
+def _failed_tests(execution: int) -> Subquery:
+    """Return the tests of the first failures of an execution."""
+    return (
+        select(_R.test_id)
+        .where(_R.execution == execution, *has_status("failed"), _R.is_superseded.is_(False))
+        .order_by(_R.sequence)
+        .limit(MAX_COUNTED)
+        .subquery()
+    )
+
+
+def failed_owners(connection: Connection, execution: int, limit: int) -> list[OwnerCount]:
+    """Return the owners of the most failed tests, of the first ``MAX_COUNTED`` failures."""
+    rows = _failed_tests(execution)
+    query = (
+        select(_T.owner, func.count().label("tests"))
+        .join_from(rows, tables.tests, _T.id == rows.c.test_id)
+        .group_by(_T.owner)
+        .order_by(func.count().desc(), _T.owner)
+        .limit(limit)
+    )
+    return [OwnerCount(*row) for row in connection.execute(query)]
 
 
 def files(

@@ -182,9 +182,9 @@ def _of_latest_run(
         return [], None
     cursor = str(after) if after else None
     rows, following = test_lists.find(
-        connection, latest.number, TestFilter(q=wanted.q), after=cursor, limit=limit
+        connection, latest.number, TestFilter(q=wanted.q, owner=wanted.owner), after=cursor, limit=limit
     )
-    test_ids = [row.test_id for row in rows if wanted.owner in ("", row.owner)]
+    test_ids = [row.test_id for row in rows]
     return list(dict.fromkeys(test_ids)), None if following is None else int(following)
 
 

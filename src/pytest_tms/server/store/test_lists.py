@@ -55,8 +55,8 @@ class TestFilter:
     """Which tests a list has; what is empty or False excludes none.
 
     ``q`` is a part of the key, title, file, owner, tags or error, without regard to case. ``outcome`` is
-    pytest's word. ``file``, ``tag``, ``shard``, ``worker`` are whole values. ``cause`` is a fingerprint.
-    ``is_new`` are failures that the previous run did not have.
+    pytest's word. ``file``, ``tag``, ``shard``, ``worker``, ``owner`` are whole values. ``cause`` is a
+    fingerprint. ``is_new`` are failures that the previous run did not have.
     """
 
     __test__ = False
@@ -68,6 +68,7 @@ class TestFilter:
     tag: str = ""
     shard: str = ""
     worker: str = ""
+    owner: str = ""
     cause: str = ""
     is_new: bool = False
     is_flaky: bool = False
@@ -216,7 +217,7 @@ def _search(
     else:
         by_names = by_names.select_from(tables.results)
     has_tests = bool(wanted.file) and not (wanted.cause or wanted.is_new)
-    if not has_tests and (wanted.q or wanted.tag or wanted.file or wanted.sort == "name"):
+    if not has_tests and (wanted.q or wanted.tag or wanted.file or wanted.owner or wanted.sort == "name"):
         by_names = by_names.join(tables.tests, _TEST.id == _RESULT.test_id)
     query = by_names.where(*conditions)
     queries = [query]
@@ -283,6 +284,8 @@ def _conditions(connection: Connection, execution: int, wanted: TestFilter) -> l
         found.append(_RESULT.shard_id == without_nul(wanted.shard))
     if wanted.worker:
         found.append(_RESULT.worker == without_nul(wanted.worker))
+    if wanted.owner:
+        found.append(_TEST.owner == without_nul(wanted.owner))
     if wanted.cause:
         found += [_DETAIL.cause == number_of(wanted.cause), _DETAIL.cause.is_not(None)]
     if wanted.is_new:
