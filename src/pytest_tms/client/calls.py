@@ -221,6 +221,22 @@ COMPARE_EXECUTIONS = Call(
         LIMIT,
     ),
 )
+GET_CHANGES = Call(
+    name="get_changes",
+    summary="Show what changed since the previous execution",
+    method="GET",
+    path="/executions/{execution_id}/changes",
+    takes=type(None),
+    gives=wire.RunChanges,
+    status=200,
+    scope="executions:read",
+    errors=(NotFound, *_READS),
+    limit="executions",
+    query=(
+        _filter("shard", "Only tests of this shard. Can be repeated: then tests of any of these shards."),
+        LIMIT,
+    ),
+)
 LIST_FAILURES = Call(
     name="list_failures",
     summary="List the failures of an execution by their causes",
@@ -480,6 +496,7 @@ ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple
     LIST_EXECUTIONS,
     GET_EXECUTION,
     LIST_FAILURES,
+    GET_CHANGES,
     COMPARE_EXECUTIONS,
     LIST_REGISTERED_TESTS,
     GET_TEST_HISTORY,

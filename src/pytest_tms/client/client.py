@@ -11,7 +11,7 @@ from __future__ import annotations
 import gzip
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
@@ -177,6 +177,22 @@ class TmsClient:
         """
         params = {"cursor": cursor, "limit": str(limit)}
         return self._call(calls.LIST_FAILURES, params=params, execution_id=execution_id)
+
+    def get_changes(
+        self, execution_id: str, *, shards: Sequence[str] = (), limit: int = 100
+    ) -> wire.RunChanges:
+        """Return new and known failures, fixed and flaky tests of an execution.
+
+        Needs the capability ``history``. It is compared with the previous execution of the same suite,
+        environment and branch. With ``shards`` only tests of these count. ``limit`` is the number of tests of
+        each list, at most 200.
+
+        Raises:
+            NotFound: the execution does not exist.
+            Unprocessable: ``limit`` is out of range, or there are more than 200 shards.
+        """
+        params = {"shard": shards, "limit": str(limit)}
+        return self._call(calls.GET_CHANGES, params=params, execution_id=execution_id)
 
     def compare_executions(
         self, execution_id: str, other: str | None = None, *, limit: int = 100
@@ -467,12 +483,14 @@ class TmsClient:
         url: str = "",
         token: str = "",
         key: str = "",
-        params: dict[str, str | None] | None = None,
+        params: Mapping[str, str | Sequence[str] | None] | None = None,
         **path: str,
     ) -> Gives:
         url = url or self._url(call, path)
         if params:
-            url += "?" + urlencode({name: value for name, value in params.items() if value is not None})
+            url += "?" + urlencode(
+                {name: value for name, value in params.items() if value is not None}, doseq=True
+            )
         headers = self._authorization(token)
         if call.method == "POST":
             headers["Idempotency-Key"] = key or uuid.uuid4().hex

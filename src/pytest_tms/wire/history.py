@@ -136,6 +136,30 @@ class ExecutionComparison(ServerMessage, frozen=True, kw_only=True):
     slower: list[SlowerTest] = []
 
 
+class ChangedTests(ServerMessage, frozen=True, kw_only=True):
+    """The number of tests that changed in one way, and the first of them."""
+
+    count: int = 0
+    tests: list[ComparedTest] = []
+
+
+class RunChanges(ServerMessage, frozen=True, kw_only=True):
+    """The response to GET /executions/{id}/changes: what changed since the previous execution.
+
+    ``compared_with`` is the previous execution of the suite, environment and branch, else of the base branch;
+    null if there is none: then failures are neither new nor known. ``is_complete`` is false if an execution
+    has more failures than are compared (5,000): then the numbers are at least these.
+    """
+
+    execution_id: str
+    compared_with: str | None = None
+    is_complete: bool = True
+    new_failures: ChangedTests = ChangedTests()
+    known_failures: ChangedTests = ChangedTests()
+    fixed: ChangedTests = ChangedTests()
+    flaky: ChangedTests = ChangedTests()
+
+
 class FailureCause(ServerMessage, frozen=True, kw_only=True):
     """Failures with the same exception, normalised message and location.
 

@@ -66,11 +66,28 @@ class ShardSummary(ServerMessage, frozen=True, kw_only=True):
     results: Counts
 
 
+class ChangedNames(ServerMessage, frozen=True, kw_only=True):
+    """The number of tests that changed in one way, and the node ids or titles of the first of them."""
+
+    count: int = 0
+    tests: list[str] = []
+
+
+class EndedChanges(ServerMessage, frozen=True, kw_only=True):
+    """What changed since the previous execution, in the event that ends one: see ``RunChanges``."""
+
+    compared_with: str | None = None
+    new_failures: ChangedNames = ChangedNames()
+    known_failures: ChangedNames = ChangedNames()
+    fixed: ChangedNames = ChangedNames()
+    flaky: ChangedNames = ChangedNames()
+
+
 class EndedData(ServerMessage, frozen=True, kw_only=True):
     """``data`` of an outbound ``execution.completed``, ``execution.failed`` or ``execution.cancelled``.
 
     ``failed_tests`` has at most 100 and ``shard_results`` as many as fit; the totals count them all, and
-    ``artifacts.report_url`` shows them.
+    ``artifacts.report_url`` shows them. Each list of ``changes`` has at most 10 tests.
     """
 
     status: str
@@ -84,6 +101,7 @@ class EndedData(ServerMessage, frozen=True, kw_only=True):
     failed_tests_total: int
     not_run: int = 0
     not_run_reason: str | None = None
+    changes: EndedChanges = EndedChanges()
 
 
 class OutboundEvent(ServerMessage, frozen=True, kw_only=True):

@@ -87,6 +87,57 @@ def test_an_execution_is_compared_with_the_previous_or_any_other(suite: Suite) -
     expect_error(suite.api.request("GET", f"/executions/{first}/compare?with=exec_none"), 404)
 
 
+def test_what_changed_since_the_previous_run(suite: Suite) -> None:
+    first = suite.run(suite.test("a", "failed"), suite.test("b", "failed"), commit="c1")
+    alone = suite.get(f"/executions/{first}/changes")
+    assert alone["comparedWith"] is None
+    assert alone["newFailures"] == alone["knownFailures"] == {"count": 0, "tests": []}
+    second = suite.run(
+        suite.test("a", "failed"),
+        suite.test("b"),
+        suite.test("new", "failed", error="ValueError: 3"),
+        suite.test("again", retries=1),
+    )
+    found = suite.get(f"/executions/{second}/changes")
+    names = ("newFailures", "knownFailures", "fixed", "flaky")
+    assert (found["comparedWith"], found["isComplete"]) == (first, True)
+    assert [titles(found[name]["tests"]) for name in names] == [["new"], ["a"], ["b"], ["again"]]
+    assert [found[name]["count"] for name in names] == [1, 1, 1, 1]
+    assert found["newFailures"]["tests"][0]["error"] == "ValueError: 3"
+    assert found["knownFailures"]["tests"][0]["since"]["commit"] == "c1"
+
+
+def test_changes_of_shards_count_only_their_tests(suite: Suite) -> None:
+    suite.run(suite.test("a", "failed"), suite.test("b", "failed"))
+    execution = suite.api.create(
+        testSuite="all",
+        environment="dev",
+        configuration={"shards": 3},
+        metadata={"project": suite.name, "branch": f"main-{suite.name}"},
+    )
+    suite.api.submit(execution, shardId="1", tests=[suite.test("a", "failed"), suite.test("x", "failed")])
+    suite.api.submit(execution, shardId="2/ä&b", tests=[suite.test("b"), suite.test("y", "failed")])
+    suite.api.submit(execution, shardId="3", tests=[suite.test("z", retries=1)])
+    path = f"/executions/{execution['executionId']}/changes"
+
+    def listed(*shards: str) -> list[list[str]]:
+        with TmsClient(suite.api.url, suite.api.token) as client:
+            found = client.get_changes(execution["executionId"], shards=shards)
+        lists = (found.new_failures, found.known_failures, found.fixed, found.flaky)
+        assert [each.count for each in lists] == [len(each.tests) for each in lists]
+        return [[test.node_id.rpartition("::")[2] for test in each.tests] for each in lists]
+
+    assert listed() == [["x", "y"], ["a"], ["b"], ["z"]]
+    assert listed("1") == [["x"], ["a"], [], []]
+    assert listed("2/ä&b") == [["y"], [], ["b"], []]
+    assert listed("2/ä&b", "3") == [["y"], [], ["b"], ["z"]]
+    assert listed("nobody") == [[], [], [], []]
+    limited = suite.get(f"{path}?limit=1")
+    assert (limited["newFailures"]["count"], len(limited["newFailures"]["tests"])) == (2, 1)
+    many = "&".join(f"shard={number}" for number in range(201))
+    assert set(invalid_fields(suite.api.request("GET", f"{path}?{many}"))) == {"shard"}
+
+
 def test_the_history_of_a_test(suite: Suite) -> None:
     suite.run(suite.test("a", owner="Ada", tags=["@x"]), commit="c1")
     suite.run(suite.test("a", "failed", error="ValueError: 3"), commit="c2")
@@ -147,6 +198,8 @@ def test_the_catalogue_has_filters_and_pages(suite: Suite) -> None:
         ("/executions/{}/failures?cursor=5-ABCDEF0123456789", ["cursor"]),
         ("/executions/{}/failures?limit=201", ["limit"]),
         ("/executions/{}/compare?with=", ["with"]),
+        ("/executions/{}/changes?shard=", ["shard"]),
+        ("/executions/{}/changes?limit=0", ["limit"]),
     ],
 )
 def test_wrong_parameters_are_listed(suite: Suite, path: str, fields: list[str]) -> None:

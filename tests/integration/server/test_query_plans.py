@@ -185,6 +185,8 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         "/tests?status=skipped",
         "/failures",
         "/failures?cursor=5-000000000000000a",
+        "/changes",
+        "/changes?shard=1",
         "/compare?with=exec_2",
     ):
         expect_success(api.request("GET", f"/executions/{EXECUTION}{path}"), 200)

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_tms import wire
 from pytest_tms.server.services import comparison
-from pytest_tms.server.store import failures, test_history, test_lists
+from pytest_tms.server.store import failures, run_changes, test_history, test_lists
 from pytest_tms.server.store.test_history import HistoryFilter
 from pytest_tms.server.store.test_lists import TestFilter
 from tests.helpers.stored_runs import StoredRuns, databases
@@ -161,20 +161,19 @@ def test_a_run_is_compared_with_the_previous_one(empty: StoredRuns) -> None:
     )
     second = empty.run({"a": "failed", "b": "passed", "c": "failed", "e": "failed"}, branch="main")
     with empty.database.read() as connection:
-        assert comparison.since_previous(connection, first) is None
-        found = comparison.since_previous(connection, second)
-        assert found is not None
+        alone = run_changes.find(connection, first, limit=20)
+        assert (alone.previous, alone.new_failures.count, alone.known_failures.count) == (None, 0, 0)
+        found = run_changes.find(connection, second, limit=20)
+        assert found.previous is not None
         assert (found.previous.id, found.is_base_branch) == (first.id, False)
         shown = [
             [each.title for each in some.tests]
-            for some in (found.new_failures, found.still_failing, found.fixed)
+            for some in (found.new_failures, found.known_failures, found.fixed)
         ]
         assert shown == [["c", "e"], ["a"], ["b"]]
-        assert [found.new_failures.count, found.still_failing.count, found.fixed.count] == [2, 1, 1]
-        runs = comparison.first_runs(connection, found.still_failing.tests)
-        assert [each.commit for each in runs.values()] == ["c1"]
-        limited = comparison.since_previous(connection, second, limit=1)
-        assert limited is not None
+        assert [found.new_failures.count, found.known_failures.count, found.fixed.count] == [2, 1, 1]
+        assert [each.commit for each in found.first_runs.values()] == ["c1"]
+        limited = run_changes.find(connection, second, limit=1)
         assert (limited.new_failures.count, len(limited.new_failures.tests)) == (2, 1)
 
 

@@ -65,6 +65,34 @@ def test_a_run_sends_the_documented_payloads(hooks: Api, subscribers: Subscriber
     assert ended["results"] == {"total": 2, "passed": 1, "failed": 1, "skipped": 0, "flaky": 0}
 
 
+def test_the_end_of_a_run_names_what_changed_since_the_previous_one(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
+    subscribe(hooks, subscribers.url(name), events=["execution.completed"])
+    first = hooks.create(metadata={"project": name})
+    hooks.submit(first, tests=[result("a", "failed"), result("b", "failed")])
+    second = hooks.create(metadata={"project": name})
+    new = [result(f"new {number} {'x' * 1000}", "failed") for number in range(20)]
+    hooks.submit(second, tests=[result("a", "failed"), result("b"), result("c", retries=1), *new])
+    before, after = (got.payload["data"] for got in received(subscribers, name, 2))
+    nothing = {"count": 0, "tests": []}
+    assert before["changes"] == {
+        "comparedWith": None,
+        **dict.fromkeys(("newFailures", "knownFailures", "fixed", "flaky"), nothing),
+    }
+    changes = after["changes"]
+    assert changes["comparedWith"] == first["executionId"]
+    assert changes["knownFailures"] == {"count": 1, "tests": ["a"]}
+    assert (changes["fixed"], changes["flaky"]) == (
+        {"count": 1, "tests": ["b"]},
+        {"count": 1, "tests": ["c"]},
+    )
+    assert changes["newFailures"]["count"] == 20
+    assert changes["newFailures"]["tests"][0].startswith("new 0 x")
+    assert 0 < len(changes["newFailures"]["tests"]) < 10
+    assert set(after["results"]) == {"total", "passed", "failed", "skipped", "flaky"}
+
+
 def test_progress_events_are_sent_periodically_until_the_run_ends(
     hooks: Api, subscribers: Subscribers, name: str
 ) -> None:

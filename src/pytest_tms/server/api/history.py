@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from litestar import Request
 
 from pytest_tms import wire
 from pytest_tms.client import calls
@@ -20,7 +21,7 @@ from pytest_tms.server.domain.problems import refuse
 from pytest_tms.server.services import comparison, test_history
 from pytest_tms.server.services.comparison import ComparedTests
 from pytest_tms.server.services.test_history import TestSummary
-from pytest_tms.server.store import execution_lists, executions, failures, series, test_lists
+from pytest_tms.server.store import execution_lists, executions, failures, run_changes, series, test_lists
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.execution_lists import ListedExecution
 from pytest_tms.server.store.test_catalogue import CatalogueFilter
@@ -29,6 +30,8 @@ from pytest_tms.server.store.test_lists import ListedTest, TestFilter
 
 MAX_FILTER = 200
 """Characters of the longest filter."""
+MAX_SHARDS = 200
+"""Shards that one request may name."""
 TESTS = 5
 """Tests that are listed of each cause."""
 _CURSOR = re.compile(r"([0-9]{1,18})-([0-9a-f]{16})", re.ASCII)
@@ -74,6 +77,37 @@ def list_failures(
             for each in shown
         ],
         cursor=None if last is None else f"{last.failures}-{last.fingerprint}",
+    )
+
+
+@route(calls.GET_CHANGES)
+def get_changes(
+    request: Request[Any, Any, Any], database: Database, execution_id: str, limit: str = "100"
+) -> wire.RunChanges:
+    """Return what changed in an execution since the previous one."""
+    page = requested_page(None, limit, None, ())
+    shards = request.query_params.getall("shard", [])
+    if len(shards) > MAX_SHARDS:
+        refuse([Problem("shard", f"Must be given at most {MAX_SHARDS} times")])
+    for shard in shards:
+        _check({"shard": shard}, ["shard"])
+    with database.read() as connection:
+        execution = executions.get(connection, execution_id)
+        found = run_changes.find(connection, execution, shards=shards, limit=page.limit)
+
+    def listed(some: run_changes.ChangedTests) -> wire.ChangedTests:
+        return wire.ChangedTests(
+            count=some.count, tests=[_test(test, found.first_runs) for test in some.tests]
+        )
+
+    return wire.RunChanges(
+        execution_id=execution_id,
+        compared_with=None if found.previous is None else found.previous.id,
+        is_complete=found.is_complete,
+        new_failures=listed(found.new_failures),
+        known_failures=listed(found.known_failures),
+        fixed=listed(found.fixed),
+        flaky=listed(found.flaky),
     )
 
 
@@ -193,7 +227,7 @@ def get_test_history(
     )
 
 
-HANDLERS = (list_failures, compare_executions, list_registered_tests, get_test_history)
+HANDLERS = (list_failures, get_changes, compare_executions, list_registered_tests, get_test_history)
 
 
 def _check(query: Mapping[str, str], names: Sequence[str]) -> None:

@@ -213,6 +213,11 @@ ANSWERS: dict[str, msgspec.Struct] = {
         ],
         cursor="12-c70c5bc545560baf",
     ),
+    "get_changes": wire.RunChanges(
+        execution_id=EXECUTION,
+        compared_with=_EARLIER,
+        new_failures=wire.ChangedTests(count=1, tests=[_COMPARED]),
+    ),
     "compare_executions": wire.ExecutionComparison(
         execution_id=EXECUTION,
         compared_with=_EARLIER,
@@ -306,6 +311,11 @@ def _ended(status: str, reason: str | None) -> wire.EndedData:
             wire.FailedTest(title=_TEST.title, file="tests/test_login.py", error=_TEST.error, shard="1")
         ],
         failed_tests_total=2,
+        changes=wire.EndedChanges(
+            compared_with=_EARLIER,
+            new_failures=wire.ChangedNames(count=1, tests=["tests/test_login.py::test_login"]),
+            known_failures=wire.ChangedNames(count=1, tests=["tests/test_cart.py::test_empty"]),
+        ),
     )
 
 

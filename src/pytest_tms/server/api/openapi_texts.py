@@ -30,6 +30,8 @@ CALLS = {
     "a `cursor`: there are more until it is null.",
     "list_failures": "Returns the causes of failures: those with the same exception, normalised message and last frame of "
     "the user's code. The first of each cause's tests are listed.",
+    "get_changes": "Returns new and known failures, fixed and flaky tests, compared with the previous execution of the "
+    "suite, environment and branch. Each list has at most `limit` tests.",
     "compare_executions": "Returns the tests that changed from an earlier execution to this one. Each list has at most "
     "`limit` tests; `counts` has their numbers.",
     "list_registered_tests": "Returns the tests that have run, with the rates of their latest 50 results. A page may have "
@@ -91,6 +93,8 @@ ENUMERATIONS = {
 
 SCHEMAS = {
     "Artifact": "A file that a test left.",
+    "ChangedNames": "Tests that changed in one way.",
+    "ChangedTests": "Tests that changed in one way.",
     "ComparedTest": "A test of a comparison, or of a cause.",
     "ComparisonCounts": "The number of tests of each list of a comparison.",
     "ExecutionComparison": "What changed from an earlier execution to this one.",
@@ -109,6 +113,7 @@ SCHEMAS = {
     "Counts": "The number of tests by outcome. `total` is `passed` + `failed` + `skipped`; `flaky` is a part of `passed`.",
     "Delivery": "The delivery of one event to one webhook.",
     "DeliveryPage": "A page of deliveries.",
+    "EndedChanges": "What changed since the previous execution.",
     "EndedData": "What an event that ends an execution carries.",
     "ErrorResponse": "The response to every request that failed.",
     "ErrorBody": "What went wrong.",
@@ -132,6 +137,7 @@ SCHEMAS = {
     "Replayed": "How many deliveries are sent again.",
     "ReplayRequest": "Which deliveries to send again.",
     "ResultsSubmission": "The results of a shard.",
+    "RunChanges": "What changed since the previous execution.",
     "RetryPolicy": "When failed deliveries are retried.",
     "RunningTest": "A test in flight.",
     "SecretRotation": "A new secret.",
@@ -176,6 +182,7 @@ FIELDS = {
     "added": "Tests that only this execution has.",
     "cause": "The fingerprint of the failure's cause; null if the test did not fail.",
     "causes": "The causes, those with most failures first.",
+    "changes": "What changed since the previous execution.",
     "comparedWith": "The id of the earlier execution.",
     "counts": "The number of tests of each list.",
     "exception": "The name of the exception's type; empty if it is not known.",
@@ -194,6 +201,8 @@ FIELDS = {
     "lastStatus": "How the test last ended; null if none of its results can be seen.",
     "location": "The last frame of the user's code, as path and function; empty if it is not known.",
     "medianDuration": "The median of the durations of passed results, in milliseconds.",
+    "newFailures": "Failures of tests that did not fail before.",
+    "knownFailures": "Failures of tests that failed before, too.",
     "newlyFailing": "Tests that failed in this execution and not in the earlier one.",
     "passRate": "How often the test passed, from 0 to 1; null without results.",
     "removed": "Tests that only the earlier execution has.",
@@ -353,6 +362,20 @@ FIELDS = {
 """The description of each field, wherever it occurs."""
 
 OVERRIDES = {
+    ("ChangedNames", "count"): "How many tests there are.",
+    ("ChangedNames", "tests"): "The node ids or titles of the first of them: at most 10.",
+    ("ChangedTests", "count"): "How many tests there are.",
+    ("ChangedTests", "tests"): "The first of them.",
+    (
+        "EndedChanges",
+        "comparedWith",
+    ): "The id of the previous execution; null if there is none: then failures are neither new nor known.",
+    ("EndedChanges", "flaky"): "Tests that passed after a failed attempt.",
+    (
+        "RunChanges",
+        "comparedWith",
+    ): "The id of the previous execution; null if there is none: then failures are neither new nor known.",
+    ("RunChanges", "flaky"): "Tests that passed after a failed attempt.",
     ("Delivery", "responseCode"): "The status code of the endpoint's last response; null if there was none.",
     ("Delivery", "attempts"): "How often it was sent.",
     ("ErrorResponse", "error"): "The error.",

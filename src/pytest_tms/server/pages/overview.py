@@ -27,11 +27,19 @@ from pytest_tms.server.pages.run_facts import facts
 from pytest_tms.server.pages.run_links import run_path, test_path, tests_path
 from pytest_tms.server.pages.run_page import run_page
 from pytest_tms.server.services import executions as execution_services
-from pytest_tms.server.services.comparison import SincePrevious, since_previous
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import audit, executions, failures, run_summaries, test_history, test_lists
+from pytest_tms.server.store import (
+    audit,
+    executions,
+    failures,
+    run_changes,
+    run_summaries,
+    test_history,
+    test_lists,
+)
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.failures import Cause
+from pytest_tms.server.store.run_changes import RunChanges
 from pytest_tms.server.store.test_lists import ListedTest, TestFilter
 from pytest_tms.text import is_notable_exit
 
@@ -159,7 +167,7 @@ def _overview(
         execution = executions.get(connection, execution_id)
         shards = executions.shards(connection, execution_id, limit=MAX_SHARDS, with_metadata=False)
         is_reporting = execution_services.is_reporting(connection, settings, execution, now)
-        comparison = since_previous(connection, execution, limit=0)
+        changes = run_changes.find(connection, execution, limit=0)
         canceller = _canceller(connection, execution)
         found = _OverviewResults(connection, execution, is_by_file, after)
     counts = execution.results
@@ -174,8 +182,8 @@ def _overview(
         counts,
         not_run,
         expected.expected,
-        new=comparison.new_failures.count if comparison else None,
-        known=comparison.still_failing.count if comparison else None,
+        new=changes.new_failures.count if changes.previous else None,
+        known=changes.known_failures.count if changes.previous else None,
         cancelled_by=canceller,
     )
     listed = sorted(shards, key=_importance)
@@ -190,12 +198,12 @@ def _overview(
         facts=facts(execution),
         exports=EXPORTS,
         rerun=found.rerun,
-        comparison=comparison,
-        changes=_changes(execution_id, comparison),
+        comparison=changes if changes.previous else None,
+        changes=_changes(execution_id, changes),
         is_live=is_live,
         may_cancel=execution.status != "cancelled"
         and states.is_cancellable(execution.status, reports=is_reporting),
-        progress=progress(execution, expected, now, comparison.previous.runtime if comparison else None),
+        progress=progress(execution, expected, now, changes.previous.runtime if changes.previous else None),
         whole=bar(counts, not_run, expected.expected if is_live else None),
         bar_label=_bar_label(counts, not_run, expected.expected),
         chips=_counts(execution_id, counts, not_run, expected.expected, found.outcomes),
@@ -343,15 +351,15 @@ def _banners(execution: Execution, stopped_by: str | None) -> list[tuple[str, st
     return found
 
 
-def _changes(execution_id: str, comparison: SincePrevious | None) -> list[tuple[str, int, str, str]]:
+def _changes(execution_id: str, changes: RunChanges) -> list[tuple[str, int, str, str]]:
     """Return the changes since the previous run as (label, number, kind, path)."""
-    if comparison is None:
+    if changes.previous is None:
         return []
-    compare = f"{run_path(execution_id, 'compare')}?with={comparison.previous.id}"
+    compare = f"{run_path(execution_id, 'compare')}?with={changes.previous.id}"
     return [
-        ("New failures", comparison.new_failures.count, "failed", tests_path(execution_id, new=True)),
-        ("Still failing", comparison.still_failing.count, "known", f"{compare}#still-failing"),
-        ("Fixed", comparison.fixed.count, "passed", f"{compare}#fixed"),
+        ("New failures", changes.new_failures.count, "failed", tests_path(execution_id, new=True)),
+        ("Still failing", changes.known_failures.count, "known", f"{compare}#still-failing"),
+        ("Fixed", changes.fixed.count, "passed", f"{compare}#fixed"),
     ]
 
 

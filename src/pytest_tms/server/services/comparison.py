@@ -1,4 +1,4 @@
-"""Comparison of runs: what is new since the previous run of a suite, and the difference of any two runs."""
+"""The difference of any two runs. ``store.run_changes`` compares a run with its previous one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from pytest_tms.server.domain.executions import Execution
-from pytest_tms.server.store import comparisons, execution_lists, series, test_history, test_lists
+from pytest_tms.server.store import comparisons, execution_lists, test_history, test_lists
 from pytest_tms.server.store.execution_lists import ListedExecution
 from pytest_tms.server.store.test_history import RegisteredTest
 from pytest_tms.server.store.test_lists import ListedTest
@@ -27,22 +27,6 @@ class ComparedTests:
     count: int
     tests: Sequence[ListedTest]
     is_complete: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class SincePrevious:
-    """A run compared with the previous run of its suite, environment and branch.
-
-    ``is_base_branch`` is True if that is a run of the base branch, because its own branch has no earlier one.
-    Tests are those of this run, except that ``fixed`` tests passed in it and failed in the previous one.
-    Failures know since when they fail: see ``ListedTest.failing_since`` and ``first_runs``.
-    """
-
-    previous: ListedExecution
-    is_base_branch: bool
-    new_failures: ComparedTests
-    still_failing: ComparedTests
-    fixed: ComparedTests
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,30 +54,6 @@ class RunComparison:
     removed: ComparedTests
     slower: Sequence[SlowerTest]
     slower_count: int
-
-
-def since_previous(
-    connection: Connection, execution: Execution, *, limit: int = LISTED
-) -> SincePrevious | None:
-    """Compare a run with its previous one; return None if there is none or it has no results yet."""
-    number = series.previous(connection, execution.number)
-    found = execution_lists.by_number(connection, [number, execution.number])
-    if number not in found or execution.number not in found:
-        return None
-    failed = comparisons.failed(connection, execution.number)
-    new = set(comparisons.new_failures(connection, execution.number, comparisons.MAX_FAILURES))
-    is_complete = len(failed) < comparisons.MAX_FAILURES
-
-    def listed(sequences: Sequence[int]) -> ComparedTests:
-        return _listed(connection, execution.number, sequences, limit, is_complete)
-
-    return SincePrevious(
-        previous=found[number],
-        is_base_branch=found[number].branch != found[execution.number].branch,
-        new_failures=listed([each for each in failed.values() if each in new]),
-        still_failing=listed([each for each in failed.values() if each not in new]),
-        fixed=_fixed(connection, comparisons.failed(connection, number), execution.number, limit),
-    )
 
 
 def first_runs(connection: Connection, tests: Sequence[ListedTest]) -> dict[int, ListedExecution]:

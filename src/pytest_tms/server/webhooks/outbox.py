@@ -19,8 +19,9 @@ from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.forecast import forecast
 from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.domain.urls import Urls
-from pytest_tms.server.store import deadlines, deliveries, executions, webhooks
+from pytest_tms.server.store import deadlines, deliveries, executions, run_changes, webhooks
 from pytest_tms.server.store.deliveries import NewDelivery
+from pytest_tms.server.store.run_changes import ChangedTests, RunChanges
 
 MAX_FAILED_TESTS = 100
 """Failed tests in one event."""
@@ -28,6 +29,12 @@ MAX_FAILED_TESTS_SIZE = 9_000
 """Bytes of the failed tests of an event, as JSON. All limits together keep a payload under 20 kB."""
 MAX_SHARDS_SIZE = 4_000
 """Bytes of the shards of an event, as JSON."""
+MAX_CHANGED = 10
+"""Tests in each list of changes of one event."""
+MAX_CHANGED_SIZE = 700
+"""Bytes of each list of changes of an event, as JSON."""
+MAX_CHANGED_NAME = 300
+"""Bytes of the name of a test in these lists, as JSON."""
 MAX_METADATA_SIZE = 6_000
 """Bytes of an execution's metadata as JSON, and of its configuration."""
 MAX_TEXT_SIZE = 600
@@ -175,15 +182,30 @@ def _ended(connection: Connection, urls: Urls, execution: Execution) -> wire.End
         failed_tests_total=max(execution.results.failed, len(failed)),
         not_run=expected.not_run or 0,
         not_run_reason=None if expected.reason is None else _shortened(expected.reason),
+        changes=_changed(run_changes.find(connection, execution, limit=MAX_CHANGED)),
     )
 
 
-def _shortened(text: str) -> str:
-    """Return a text of at most ``MAX_TEXT_SIZE`` bytes as JSON, where a character may need six bytes."""
-    if len(text) * 6 <= MAX_TEXT_SIZE or len(msgspec.json.encode(text)) <= MAX_TEXT_SIZE:
+def _changed(changes: RunChanges) -> wire.EndedChanges:
+    def named(some: ChangedTests) -> wire.ChangedNames:
+        names = [_shortened(each.node_id or each.title, MAX_CHANGED_NAME) for each in some.tests]
+        return wire.ChangedNames(count=some.count, tests=_first(names, MAX_CHANGED_SIZE))
+
+    return wire.EndedChanges(
+        compared_with=None if changes.previous is None else changes.previous.id,
+        new_failures=named(changes.new_failures),
+        known_failures=named(changes.known_failures),
+        fixed=named(changes.fixed),
+        flaky=named(changes.flaky),
+    )
+
+
+def _shortened(text: str, size: int = MAX_TEXT_SIZE) -> str:
+    """Return a text of at most ``size`` bytes as JSON, where a character may need six bytes."""
+    if len(text) * 6 <= size or len(msgspec.json.encode(text)) <= size:
         return text
-    while len(msgspec.json.encode(text)) > MAX_TEXT_SIZE - 5:
-        text = text[: min(MAX_TEXT_SIZE, len(text) * 9 // 10)]
+    while len(msgspec.json.encode(text)) > size - 5:
+        text = text[: min(size, len(text) * 9 // 10)]
     return f"{text}…"
 
 
