@@ -63,6 +63,14 @@ def report(token: str) -> str:
         assert_type(client.compare_executions(created.execution_id, "exec_1"), wire.ExecutionComparison)
         assert_type(client.list_registered_tests(q="login", flaky=True), wire.RegisteredTestPage)
         assert_type(client.get_test_history("17", branch="main"), wire.TestHistory)
+        assert_type(client.list_quarantine(execution=created.execution_id), wire.QuarantinePage)
+        entry = client.add_to_quarantine(
+            wire.QuarantineRequest(
+                node_id="tests/test_a.py::test_b", reason="slow network", until="2026-12-31"
+            )
+        )
+        assert_type(entry, wire.QuarantineEntry)
+        assert_type(client.remove_from_quarantine(entry.id), wire.QuarantineEntry)
         assert_type(submitted.summary.tests_processed, int)
         return created.report_url
 

@@ -27,7 +27,7 @@ Takes = TypeVar("Takes")
 Gives = TypeVar("Gives")
 T = TypeVar("T")
 Limit = Literal["executions", "results", "webhooks", "events"]
-Scope = Literal["executions:read", "executions:write", "webhooks:write", "admin"]
+Scope = Literal["executions:read", "executions:write", "webhooks:write", "quarantine:write", "admin"]
 
 _ALWAYS: tuple[type[ApiError], ...] = (Unprocessable, InternalError, ServiceUnavailable)
 _READS: tuple[type[ApiError], ...] = (Unauthorized, Forbidden, *_ALWAYS)
@@ -252,6 +252,55 @@ LIST_FAILURES = Call(
         msgspec.structs.replace(CURSOR, schema={"type": "string", "pattern": "^[0-9]{1,18}-[0-9a-f]{16}$"}),
         LIMIT,
     ),
+)
+LIST_QUARANTINE = Call(
+    name="list_quarantine",
+    summary="List the tests in quarantine, and those that were",
+    method="GET",
+    path="/quarantine",
+    takes=type(None),
+    gives=wire.QuarantinePage,
+    status=200,
+    scope="executions:read",
+    errors=(NotFound, *_READS),
+    limit="executions",
+    query=(
+        CURSOR,
+        LIMIT,
+        _filter("project", "Only tests of this project."),
+        _filter("execution", "Only tests of the project of this execution."),
+        _filter("nodeId", "Only the test with this node id.", maxLength=2000),
+        _filter("owner", "Only entries of this owner."),
+        Parameter(
+            name="state",
+            description="`active`: only tests whose failures do not count now; `ended`: only the others.",
+            schema={"type": "string", "enum": ["active", "ended"]},
+        ),
+    ),
+)
+ADD_TO_QUARANTINE = Call(
+    name="add_to_quarantine",
+    summary="Put a test into quarantine until a date",
+    method="POST",
+    path="/quarantine",
+    takes=wire.QuarantineRequest,
+    gives=wire.QuarantineEntry,
+    status=201,
+    scope="quarantine:write",
+    errors=(*_BODY, Conflict, *_TOKEN),
+    limit="executions",
+)
+REMOVE_FROM_QUARANTINE = Call(
+    name="remove_from_quarantine",
+    summary="Remove a test from quarantine",
+    method="DELETE",
+    path="/quarantine/{entry_id}",
+    takes=type(None),
+    gives=wire.QuarantineEntry,
+    status=200,
+    scope="quarantine:write",
+    errors=(NotFound, Conflict, *_TOKEN),
+    limit="executions",
 )
 DELETE_EXECUTION = Call(
     name="delete_execution",
@@ -500,6 +549,9 @@ ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple
     COMPARE_EXECUTIONS,
     LIST_REGISTERED_TESTS,
     GET_TEST_HISTORY,
+    LIST_QUARANTINE,
+    ADD_TO_QUARANTINE,
+    REMOVE_FROM_QUARANTINE,
     DELETE_EXECUTION,
     CANCEL_EXECUTION,
     LIST_TESTS,

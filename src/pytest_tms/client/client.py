@@ -13,7 +13,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -266,6 +266,56 @@ class TmsClient:
             "limit": str(limit),
         }
         return self._call(calls.GET_TEST_HISTORY, params=params, test_key=test_key)
+
+    def list_quarantine(
+        self,
+        *,
+        project: str | None = None,
+        execution: str | None = None,
+        node_id: str | None = None,
+        owner: str | None = None,
+        state: Literal["active", "ended"] | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> wire.QuarantinePage:
+        """Return a page of the tests in quarantine, the newest first; needs the capability ``quarantine``.
+
+        ``execution`` is the id of one, whose project is meant. With the state ``active``, only tests whose
+        failures do not count now are listed, with ``ended`` only those that have expired or were removed.
+
+        Raises:
+            NotFound: ``execution`` does not exist.
+            Unprocessable: a filter is not valid.
+        """
+        params = {
+            "project": project,
+            "execution": execution,
+            "nodeId": node_id,
+            "owner": owner,
+            "state": state,
+            "cursor": cursor,
+            "limit": str(limit),
+        }
+        return self._call(calls.LIST_QUARANTINE, params=params)
+
+    def add_to_quarantine(self, request: wire.QuarantineRequest, *, key: str = "") -> wire.QuarantineEntry:
+        """Put a test into quarantine; needs a token with the scope ``quarantine:write``.
+
+        An entry that the test has already is replaced.
+
+        Raises:
+            Unprocessable: the project has not run such a test, or the end is not valid.
+        """
+        return self._call(calls.ADD_TO_QUARANTINE, request, key=key)
+
+    def remove_from_quarantine(self, entry_id: str) -> wire.QuarantineEntry:
+        """Remove a test from quarantine; needs a token with the scope ``quarantine:write``.
+
+        Raises:
+            NotFound: the entry does not exist.
+            Conflict: its quarantine has ended already.
+        """
+        return self._call(calls.REMOVE_FROM_QUARANTINE, entry_id=entry_id)
 
     def delete_execution(self, execution_id: str) -> wire.ExecutionDeleted:
         """Delete an execution that has ended, with all its results; needs a token with the scope ``admin``.

@@ -20,6 +20,7 @@ from pytest_tms.server.api import (
     executions,
     exports,
     history,
+    quarantine,
     results,
     routes,
     webhooks,
@@ -79,6 +80,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             artifacts.upload_artifact,
             events.send_event,
             *history.HANDLERS,
+            *quarantine.HANDLERS,
             *webhooks.HANDLERS,
         ],
         guards=[

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_tms.wire.events import *
     from pytest_tms.wire.executions import *
     from pytest_tms.wire.history import *
+    from pytest_tms.wire.quarantine import *
     from pytest_tms.wire.results import *
     from pytest_tms.wire.webhook_events import *
     from pytest_tms.wire.webhooks import *
@@ -37,6 +38,7 @@ else:  # type checkers would take every name for one that __getattr__ knows
         "about",
         "artifacts",
         "history",
+        "quarantine",
     )
 
     def __getattr__(name):

@@ -109,7 +109,8 @@ class TestResult(ClientMessage, frozen=True, kw_only=True):
     ``outcome`` is pytest's outcome (passed, failed, error, skipped, xfailed, xpassed, crashed), ``timeout``,
     or the outcome that another plugin set. ``node_id`` identifies the test over runs.
     ``sections`` are the texts that plugins added to the report. ``exception_type`` and ``frames`` describe
-    the exception of a failed test; the first frame is the outermost.
+    the exception of a failed test; the first frame is the outermost. ``quarantined`` is whether the failure
+    did not fail the run, because the test was in quarantine.
     """
 
     __test__ = False
@@ -139,6 +140,7 @@ class TestResult(ClientMessage, frozen=True, kw_only=True):
     phases: Phases | None = None
     exception_type: Text | None = None
     frames: Frames | None = None
+    quarantined: bool | None = None
 
 
 class ArtifactNames(ClientMessage, frozen=True, kw_only=True):

@@ -77,6 +77,14 @@ TEST_KEY = {
     "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"},
     "example": "17",
 }
+ENTRY_ID = {
+    "name": "entry_id",
+    "in": "path",
+    "required": True,
+    "description": "The id of the entry.",
+    "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"},
+    "example": "5",
+}
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -146,6 +154,8 @@ def _operation(call: Call[Any, Any]) -> dict[str, Any]:
         parameters.append(HASH)
     if "test_key" in _names(call):
         parameters.append(TEST_KEY)
+    if "entry_id" in _names(call):
+        parameters.append(ENTRY_ID)
     if call.method == "POST" and call.takes is not type(None):
         parameters.append(IDEMPOTENCY_KEY)
     parameters += [
@@ -270,7 +280,7 @@ def _tag(call: Call[Any, Any]) -> str:
     if call == calls.SUBMIT_RESULTS:
         return "Results"
     first = call.path.strip("/").partition("/")[0]
-    return {"executions": "Executions", "tests": "Tests", "webhooks": "Webhooks"}.get(first, "Service")
+    return first.capitalize() if first.capitalize() in texts.TAGS else "Service"
 
 
 def _headers(call: Call[Any, Any], error: type[ApiError] | None) -> dict[str, Any]:

@@ -83,6 +83,13 @@ REQUESTS: dict[str, msgspec.Struct] = {
             duration=210_000,
         ),
     ),
+    "add_to_quarantine": wire.QuarantineRequest(
+        node_id="tests/test_cart.py::test_open",
+        reason="Waits for SHOP-12",
+        until="2026-03-31",
+        owner="shop",
+        project="shop",
+    ),
     "create_webhook": wire.WebhookRequest(
         url="https://ci.example.com/hooks/tms",
         events=["execution.started", "execution.completed"],
@@ -124,6 +131,18 @@ _REGISTERED = wire.RegisteredTest(
     flake_rate_high=0.1346,
     median_duration=1_200,
     slow_duration=2_100,
+)
+
+_QUARANTINED = wire.QuarantineEntry(
+    id="5",
+    project="shop",
+    node_id="tests/test_cart.py::test_open",
+    key="17",
+    reason="Waits for SHOP-12",
+    owner="shop",
+    until="2026-03-31T23:59:59.999Z",
+    created_at=NOW,
+    created_by="team-shop",
 )
 
 ANSWERS: dict[str, msgspec.Struct] = {
@@ -246,6 +265,11 @@ ANSWERS: dict[str, msgspec.Struct] = {
             )
         ],
         cursor="512",
+    ),
+    "list_quarantine": wire.QuarantinePage(entries=[_QUARANTINED], cursor="5"),
+    "add_to_quarantine": _QUARANTINED,
+    "remove_from_quarantine": msgspec.structs.replace(
+        _QUARANTINED, state="removed", ended_at="2026-03-05T10:02:11.000Z", ended_by="team-shop"
     ),
     "delete_execution": wire.ExecutionDeleted(execution_id=EXECUTION, deleted_at=NOW),
     "cancel_execution": wire.ExecutionCancelled(

@@ -10,6 +10,7 @@ CAPABILITIES = (
     "history",
     "idempotency",
     "live-tests",
+    "quarantine",
     "replay",
     "run-key",
     "tests",

@@ -33,6 +33,7 @@ class ResultRow(NamedTuple):
     ``outcome`` is None if it says the same as ``status``. ``started_at`` is milliseconds since 1970.
     ``document`` is its JSON text, ``shown`` the JSON text of what lists show of a failed test. ``cause`` is
     that of a failed test. ``node_id`` and ``owner`` are empty if they were not sent; ``tags`` is a JSON list.
+    ``is_quarantined`` is whether a failure did not fail the run.
     """
 
     test_key: str
@@ -51,6 +52,7 @@ class ResultRow(NamedTuple):
     node_id: str = ""
     owner: str = ""
     tags: str = "[]"
+    is_quarantined: bool = False
 
 
 def result_rows(tests: Sequence[wire.TestResult], documents: Sequence[str]) -> list[ResultRow]:
@@ -80,6 +82,7 @@ def result_row(key: str, test: wire.TestResult, document: str) -> ResultRow:
         without_nul((test.node_id or "")[:MAX_NODE_ID]),
         without_nul((test.owner or "").strip()[:MAX_OWNER]),
         _tags(test.tags) if test.tags else "[]",
+        bool(test.quarantined) and test.status == "failed",
     )
 
 

@@ -20,7 +20,7 @@ def keys(tests: Sequence[wire.TestResult]) -> Iterator[str]:
     taken: set[str] = set()
     latest: dict[str, int] = {}
     for test in tests:
-        first = key = _short(test.node_id or f"{test.file or ''}::{test.title}")
+        first = key = shortened(test.node_id or f"{test.file or ''}::{test.title}")
         while key in taken:
             number = latest[first] = latest.get(first, 1) + 1
             key = f"{first} #{number}"
@@ -28,7 +28,7 @@ def keys(tests: Sequence[wire.TestResult]) -> Iterator[str]:
         yield key
 
 
-def _short(key: str) -> str:
+def shortened(key: str) -> str:
     """Return a key that fits an index: PostgreSQL allows no NUL and 2,700 bytes for an entry."""
     if len(key) > MAX_KEY:
         key = f"{key[:MAX_KEY]} {hashlib.sha256(key.encode()).hexdigest()}"

@@ -142,7 +142,8 @@ def remove(connection: Connection, execution: int, sequences: Collection[int]) -
     removed = Counter(int(row[0]) for row in bulk.select(connection, statement, (execution,), sequences))
     if removed:
         statement = (
-            "UPDATE result_details SET cause = NULL, failing_since = NULL, failing_runs = NULL "
+            "UPDATE result_details SET cause = NULL, failing_since = NULL, failing_runs = NULL, "
+            "is_quarantined = false "
             "WHERE execution = {} AND sequence IN {}"
         )
         bulk.execute(connection, statement, (execution,), sequences)

@@ -265,11 +265,12 @@ def _insert(
         if row.status == "passed":
             continue
         if row.cause is None or merged.is_superseded:
-            details.append((number, sequence, row.error, row.shown, None, None, None))
+            details.append((number, sequence, row.error, row.shown, None, None, None, False))
             continue
         added.append(row.cause)
         streak = streaks[test_id]
-        details.append((number, sequence, row.error, row.shown, row.cause.number, streak.since, streak.runs))
+        cause = (row.cause.number, streak.since, streak.runs, row.is_quarantined)
+        details.append((number, sequence, row.error, row.shown, *cause))
     bulk.insert(connection, "result_details", _DETAILS, details)
     return added
 

@@ -308,6 +308,8 @@ result_details = Table(  # of a result that did not pass: what lists show, so th
     # The number of the execution in which the test began to fail, NULL if there was none to compare with.
     Column("failing_since", BigInteger),
     Column("failing_runs", Integer),  # consecutive runs that failed, with this one
+    # A failed verdict that did not fail its run, since the test is in quarantine.
+    Column("is_quarantined", Boolean, nullable=False, server_default=false()),
     _partial("ix_result_details_cause", "execution", "cause", "sequence", where="cause IS NOT NULL"),
     _partial(  # new failures
         "ix_result_details_since",
@@ -316,7 +318,29 @@ result_details = Table(  # of a result that did not pass: what lists show, so th
         "sequence",
         where="failing_since IS NOT NULL",
     ),
+    _partial(
+        "ix_result_details_quarantined", "execution", "failing_since", "sequence", where="is_quarantined"
+    ),
     sqlite_with_rowid=False,
+)
+
+quarantine = Table(  # tests whose failures do not fail a run, and those that were in quarantine before
+    "quarantine",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("project_id", BigInteger, nullable=False),
+    Column("key_hash", LargeBinary, nullable=False),  # as in ``tests``
+    Column("key", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("until", BigInteger, nullable=False),  # the last millisecond at which it is active
+    Column("is_automatic", Boolean, nullable=False, server_default=false()),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),  # the name of the token or user, empty for the server
+    Column("ended_at", BigInteger),  # when it was removed, replaced or found to have expired
+    Column("ended_by", Text),  # who removed it; NULL if it expired
+    _partial("ix_quarantine_open", "project_id", "key_hash", where="ended_at IS NULL", unique=True),
+    Index("ix_quarantine_test", "project_id", "key_hash", "id"),  # all entries of a test
 )
 
 failure_causes = Table(  # of the verdicts of an execution, see ``domain.failure_causes``
