@@ -14,6 +14,8 @@ class RegisteredTest(ServerMessage, frozen=True, kw_only=True):
 
     ``runs`` counts the results that the rates are of; without any they are null. ``flake_rate_low`` and
     ``flake_rate_high`` are the bounds of its 95 % confidence interval. Durations are milliseconds.
+    ``flake_trend`` (rising, steady, falling) and ``flake_cost``, the milliseconds of failed attempts, are set
+    in a list of flaky tests, where all numbers are those of the executions in question.
     """
 
     key: str
@@ -30,6 +32,8 @@ class RegisteredTest(ServerMessage, frozen=True, kw_only=True):
     flake_rate: float | None = None
     flake_rate_low: float | None = None
     flake_rate_high: float | None = None
+    flake_trend: str | None = None
+    flake_cost: int | None = None
     median_duration: int | None = None
     slow_duration: int | None = None
 

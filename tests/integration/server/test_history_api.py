@@ -185,6 +185,45 @@ def test_the_catalogue_has_filters_and_pages(suite: Suite) -> None:
     assert titles(suite.get(f"/tests?flaky=true&owner={suite.name}")["tests"]) == ["a"]
 
 
+def test_flaky_tests_are_ranked_by_the_lower_bound_of_their_rate(suite: Suite) -> None:
+    """Three of four is more certain than one of one, and than four of twelve."""
+
+    def tests(number: int) -> list[dict[str, Any]]:
+        found = [suite.test("seldom", retries=int(number % 3 == 0), duration=100, owner="ada")]
+        if number < 4:
+            found.append(suite.test("often", retries=2 * (number < 3), duration=1000))
+        if number == 11:
+            found.append(suite.test("once", retries=1, duration=5))
+        return [*found, suite.test("steady")]
+
+    for number in range(12):
+        suite.run(*tests(number))
+    suite.run(*[suite.test(f"down{n}", "failed") for n in range(9)], suite.test("often", retries=1))
+    query = f"/tests?flaky=true&branch=main-{suite.name}&testSuite=all"
+    found = suite.get(query)["tests"]
+    assert titles(found) == ["often", "once", "seldom"]
+    assert [(each["runs"], each["flakeRate"]) for each in found] == [(4, 0.75), (1, 1.0), (12, 0.3333)]
+    assert [each["flakeCost"] for each in found] == [6000, 5, 400]
+    assert found[0]["flakeRateLow"] > found[1]["flakeRateLow"] > found[2]["flakeRateLow"]
+    assert [each["flakeTrend"] for each in found] == ["steady"] * 3
+    assert titles(suite.get(f"{query}&owner=ada")["tests"]) == ["seldom"]
+    first = suite.get(f"{query}&limit=2")
+    rest = suite.get(f"{query}&limit=2&cursor={first['cursor']}")
+    assert titles([*first["tests"], *rest["tests"]]) == ["often", "once", "seldom"]
+    assert rest["cursor"] is None
+    assert suite.get(f"/tests?q={suite.name}")["tests"][0]["flakeTrend"] is None
+
+
+def test_a_failed_attempt_of_the_shard_costs_its_duration(suite: Suite) -> None:
+    execution = suite.api.create(metadata={"project": suite.name, "branch": f"main-{suite.name}"})
+    for attempt, status, duration in (("1", "failed", 700), ("2", "passed", 50)):
+        started = {"runner": f"r{attempt}", "attempt": int(attempt)}
+        suite.api.send(execution, "shard.started", shardId="1", **started)
+        suite.api.submit(execution, tests=[suite.test("a", status, duration=duration)], runner=f"r{attempt}")
+    (found,) = suite.get(f"/tests?flaky=true&branch=main-{suite.name}")["tests"]
+    assert (found["flakeCost"], found["flakeRate"]) == (700, 1.0)
+
+
 @pytest.mark.parametrize(
     ("path", "fields"),
     [

@@ -50,6 +50,7 @@ def test_the_catalogue_shows_rates_and_links_to_histories(suite: Suite) -> None:
     assert "Ada" in found.words
     assert f"/tests/{suite.key('steady')}" in found.links()
     only = page(suite.api, f"/tests?branch={suite.branch}&flaky=1")
+    assert "→ steady" in only.words
     assert f"flake {suite.branch}" in only.words
     assert f"steady {suite.branch}" not in only.words
     assert "No tests match" in page(suite.api, "/tests?q=nothing-is-called-so").words
@@ -111,7 +112,8 @@ def test_trends_show_runs_flaky_and_slower_tests(suite: Suite) -> None:
     suite.run(suite.test("slow", duration=4000), suite.test("flake", retries=1))
     words = " ".join(page(suite.api, f"/trends?branch={suite.branch}").words.split())
     assert "100.0 % in the latest run" in words
-    assert f"flake {suite.branch}tests/test_{suite.branch}.py2" in words
+    assert f"flake {suite.branch}tests/test_{suite.branch}.py · steady · cost" in words
+    assert "100 % 34–100 % of 2" in words
     assert "1.0 s → 4.0 s" in words
     assert words.count("infrastructure failure") == 1
     assert "No runs with results match" in page(suite.api, "/trends?branch=no-such-branch").words

@@ -289,6 +289,8 @@ def _registered(found: TestSummary) -> wire.RegisteredTest:
         flake_rate=_rounded(figures.flaky, figures.flaky.rate),
         flake_rate_low=_rounded(figures.flaky, figures.flaky.low),
         flake_rate_high=_rounded(figures.flaky, figures.flaky.high),
+        flake_trend=None if found.flakiness is None else found.flakiness.trend,
+        flake_cost=None if found.flakiness is None else found.flakiness.cost,
         median_duration=figures.typical,
         slow_duration=figures.slow,
     )

@@ -200,6 +200,8 @@ FIELDS = {
     "firstSeen": "When the first result arrived.",
     "fixed": "Tests that failed in the earlier execution and passed in this one.",
     "flakeRate": "How often the test was flaky, from 0 to 1; null without results.",
+    "flakeCost": "In a list of flaky tests: milliseconds of failed attempts in these executions.",
+    "flakeTrend": "In a list of flaky tests: `rising`, `steady` or `falling`, comparing two halves of the results.",
     "flakeRateHigh": "The upper bound of the 95 % confidence interval of `flakeRate`.",
     "flakeRateLow": "The lower bound of the 95 % confidence interval of `flakeRate`.",
     "isComplete": "False if an execution has more failures than are compared: then there are at least so many.",

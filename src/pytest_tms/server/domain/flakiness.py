@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pytest_tms import wire
 
@@ -55,7 +54,8 @@ class Observation(NamedTuple):
     """One result of a test in one run, as far as it says something about its flakiness.
 
     ``series`` identifies suite and environment, ``commit`` is empty if it is not known. ``duration`` is
-    milliseconds. Results of an infrastructure failure say nothing.
+    milliseconds, ``lost`` those of failed attempts before the result. Results of an infrastructure failure
+    say nothing.
     """
 
     status: wire.TestStatus
@@ -64,6 +64,7 @@ class Observation(NamedTuple):
     commit: str = ""
     series: tuple[str, str] = ("", "")
     is_infrastructure_failure: bool = False
+    lost: int = 0
 
 
 class Statistics(NamedTuple):
@@ -79,30 +80,73 @@ class Statistics(NamedTuple):
     slow: int | None
 
 
-def statistics(observations: Sequence[Observation]) -> Statistics:
-    """Return the statistics of a test.
+Trend = Literal["rising", "steady", "falling"]
 
-    A result is flaky if it passed after a failed attempt, or if it failed and another one of the same commit,
-    suite and environment passed.
+
+class Flakiness(NamedTuple):
+    """How a test's flakiness develops, and what it costs.
+
+    ``earlier`` and ``later`` are the rates of the older and the newer half of its results. ``cost`` is the
+    time that failed attempts and failures of flaky results took, in milliseconds.
     """
-    told = [each for each in observations if each.status != "skipped" and not each.is_infrastructure_failure]
-    passed_commits: set[tuple[tuple[str, str], str]] = set()
-    failures: defaultdict[tuple[tuple[str, str], str], int] = defaultdict(int)
-    for each in told:
-        if each.commit and each.status == "passed":
-            passed_commits.add((each.series, each.commit))
-        elif each.commit:
-            failures[each.series, each.commit] += 1
-    both = passed_commits & failures.keys()
-    flaky = sum(each.is_flaky for each in told) + sum(failures[name] for name in both)
-    passed = sum(each.status == "passed" for each in told)
-    durations = sorted(each.duration for each in told if each.status == "passed")
+
+    earlier: Rate
+    later: Rate
+    cost: int
+
+    @property
+    def trend(self) -> Trend:
+        """Whether the later rate differs so much that chance is an unlikely reason."""
+        if self.later.low > self.earlier.rate and self.later.rate > self.earlier.high:
+            return "rising"
+        if self.earlier.low > self.later.rate and self.earlier.rate > self.later.high:
+            return "falling"
+        return "steady"
+
+
+def statistics(observations: Sequence[Observation]) -> Statistics:
+    """Return the statistics of a test."""
+    usable = _usable(observations)
+    flaky = sum(are_flaky(usable))
+    passed = sum(each.status == "passed" for each in usable)
+    durations = sorted(each.duration for each in usable if each.status == "passed")
     return Statistics(
-        passed=wilson(passed, len(told)),
-        flaky=wilson(flaky, len(told)),
+        passed=wilson(passed, len(usable)),
+        flaky=wilson(flaky, len(usable)),
         typical=percentile(durations, 50),
         slow=percentile(durations, 95),
     )
+
+
+def flakiness(observations: Sequence[Observation]) -> Flakiness:
+    """Return how the flakiness of a test develops; ``observations`` are its results, the newest first."""
+    usable = _usable(observations)
+    flaky = are_flaky(usable)
+    half = len(usable) // 2
+    cost = sum(
+        each.lost + (each.duration if is_flaky and each.status == "failed" else 0)
+        for each, is_flaky in zip(usable, flaky, strict=True)
+    )
+    return Flakiness(
+        earlier=wilson(sum(flaky[half:]), len(flaky) - half), later=wilson(sum(flaky[:half]), half), cost=cost
+    )
+
+
+def are_flaky(observations: Sequence[Observation]) -> list[bool]:
+    """Return whether each result of a test is flaky.
+
+    It is if it passed after a failed attempt, or if it failed and another one of the same commit, suite and
+    environment passed.
+    """
+    passed = {(each.series, each.commit) for each in observations if each.commit and each.status == "passed"}
+    return [
+        each.is_flaky or (each.status == "failed" and (each.series, each.commit) in passed)
+        for each in observations
+    ]
+
+
+def _usable(observations: Sequence[Observation]) -> list[Observation]:
+    return [each for each in observations if each.status != "skipped" and not each.is_infrastructure_failure]
 
 
 def percentile(values: Sequence[int], percent: int) -> int | None:

@@ -53,6 +53,7 @@ def show_tests(
         "tests.html",
         tests=[(each, _tags(each.test.tags)) for each in found],
         given=given,
+        is_flaky=wanted.is_flaky,
         first=f"/tests?{urlencode(given)}" if start else "",
         following="" if following is None else f"/tests?{urlencode({**given, 'after': following})}",
     )
@@ -160,6 +161,7 @@ def show_trends(
         "trends.html",
         given=given,
         trends=found,
+        flaky_path=f"/tests?{urlencode({**{n: v for n, v in given.items() if n != 'project'}, 'flaky': 1})}",
         latest_rate=rates[-1] if rates else None,
         rates=list(zip(charts.bars(rates, 1), kinds, strict=True)),
         durations=[(bar, "running") for bar in charts.bars(durations)],

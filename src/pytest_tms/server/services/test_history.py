@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 
 from pytest_tms import wire
 from pytest_tms.errors import NotFound
-from pytest_tms.server.domain.flakiness import Observation, Statistics, statistics
+from pytest_tms.server.domain.flakiness import Flakiness, Observation, Statistics, statistics
+from pytest_tms.server.services import flaky_tests
 from pytest_tms.server.store import test_catalogue, test_history
 from pytest_tms.server.store.test_catalogue import CatalogueFilter
 from pytest_tms.server.store.test_history import HistoryEntry, HistoryFilter, RegisteredTest
@@ -19,7 +20,10 @@ OBSERVED = 50
 
 @dataclass(frozen=True, kw_only=True)
 class TestSummary:
-    """A test with the statistics of its latest results, and how the last of them ended (the newest first)."""
+    """A test with the statistics of its latest results, and how the last of them ended (the newest first).
+
+    ``flakiness`` is set in a list of flaky tests, whose statistics are those of the runs in question.
+    """
 
     __test__ = False
 
@@ -27,6 +31,7 @@ class TestSummary:
     statistics: Statistics
     last_status: wire.TestStatus | None
     recent: list[wire.TestStatus]
+    flakiness: Flakiness | None = None
 
 
 def list_tests(
@@ -36,6 +41,8 @@ def list_tests(
 
     Tests without a result in the environments that are allowed are left out.
     """
+    if wanted.is_flaky:
+        return _list_flaky(connection, wanted, after, limit)
     test_ids, following = test_catalogue.find(connection, wanted, after=after, limit=limit)
     observed = test_catalogue.observations(connection, test_ids, wanted.environments, OBSERVED)
     summaries = [
@@ -62,6 +69,24 @@ def get_history(
         raise NotFound(f"There is no test {key[:100]}.")
     results, following = test_history.history(connection, number, wanted, before=before, limit=limit)
     return _summary(test, [each for _, each in observed]), results, following
+
+
+def _list_flaky(
+    connection: Connection, wanted: CatalogueFilter, after: int, limit: int
+) -> tuple[list[TestSummary], int | None]:
+    found, following = flaky_tests.list_flaky(connection, wanted, after=after, limit=limit)
+    tests = {each.id: each for each in test_history.get_tests(connection, [each.test_id for each in found])}
+    return [
+        TestSummary(
+            test=tests[each.test_id],
+            statistics=each.statistics,
+            last_status=each.observations[0].status if each.observations else None,
+            recent=[observed.status for observed in each.observations[:10]],
+            flakiness=each.flakiness,
+        )
+        for each in found
+        if each.test_id in tests
+    ], following
 
 
 def _summary(test: RegisteredTest, observed: list[Observation]) -> TestSummary:

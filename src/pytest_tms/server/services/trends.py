@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from pytest_tms.server.domain.flakiness import is_infrastructure_failure
+from pytest_tms.server.services import flaky_tests
 from pytest_tms.server.services.comparison import SlowerTest
+from pytest_tms.server.services.flaky_tests import FlakyTest
 from pytest_tms.server.store import comparisons, execution_lists, test_catalogue, test_history
 from pytest_tms.server.store.execution_lists import ExecutionFilter, ListedExecution
 from pytest_tms.server.store.test_history import RegisteredTest
 
 RUNS = 100
 """Latest runs that are read."""
+RANKED = 50
+"""Tests with most flaky results that are ranked."""
 LISTED = 10
 """Tests of each list."""
 BACK = 20
@@ -25,14 +29,14 @@ BACK = 20
 class Trends:
     """The latest runs with results, the newest first, and the tests that stand out in them.
 
-    ``flaky`` are the tests with most flaky results, with their numbers. ``slower`` are those that take longer
+    ``flaky`` are the most flaky tests, with their rates in these runs. ``slower`` are those that take longer
     in the latest run than in ``compared_with``, an earlier run of the same suite, environment and branch.
     Runs of ``infrastructure`` are infrastructure failures, which change neither list.
     """
 
     runs: Sequence[ListedExecution]
     infrastructure: frozenset[int]
-    flaky: Sequence[tuple[RegisteredTest, int]]
+    flaky: Sequence[tuple[RegisteredTest, FlakyTest]]
     slower: Sequence[SlowerTest]
     compared_with: ListedExecution | None
 
@@ -45,7 +49,8 @@ def find_trends(connection: Connection, wanted: ExecutionFilter) -> Trends:
         each.number for each in runs if is_infrastructure_failure(each.results.total, each.results.failed)
     )
     usable = [each for each in runs if each.number not in infrastructure]
-    flaky = dict(test_catalogue.flaky(connection, usable)[:LISTED])
+    counted = [test_id for test_id, _ in test_catalogue.flaky(connection, usable)[:RANKED]]
+    flaky = {each.test_id: each for each in flaky_tests.rank(connection, counted, usable)[:LISTED]}
     earlier = _earlier(usable)
     return Trends(
         runs=runs,

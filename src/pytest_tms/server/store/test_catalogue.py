@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
@@ -60,14 +61,8 @@ def find(
 ) -> tuple[list[int], int | None]:
     """Return the ids of tests, and the cursor of the next page or None; ``after`` is 0 on the first page.
 
-    A page may have fewer than ``limit`` and yet a cursor. Flaky tests are sorted: the most flaky first.
+    A page may have fewer than ``limit`` and yet a cursor. For flaky tests, see ``flaky``.
     """
-    if wanted.is_flaky:
-        ranked = [test_id for test_id, _ in flaky(connection, runs(connection, wanted.runs))]
-        if wanted.q or wanted.owner:
-            ranked = _matching(connection, ranked, wanted)
-        end = after + limit
-        return ranked[after:end], end if len(ranked) > end else None
     if wanted.suite or wanted.environment or wanted.branch or wanted.environments:
         return _of_latest_run(connection, wanted, after, limit)
     query = (
@@ -158,6 +153,46 @@ def observations(
     }
 
 
+def observations_in(
+    connection: Connection, test_ids: Collection[int], some: Sequence[ListedExecution]
+) -> dict[int, list[Observation]]:
+    """Return the results of tests in some runs, in the order of these, by test id.
+
+    A retry within an attempt is taken to last as long as the result; attempts of a shard are known exactly.
+    """
+    found = {}
+    statement = (
+        "SELECT execution, status, is_flaky, duration, retries, is_superseded FROM results "
+        "WHERE test_id = {} AND execution IN {}"
+    )
+    numbers = [run.number for run in some]
+    for test_id in test_ids:
+        rows: defaultdict[int, list[Any]] = defaultdict(list)
+        for row in bulk.select(connection, statement, (test_id,), numbers, index="ix_results_test_id"):
+            rows[row[0]].append(row)
+        found[test_id] = [
+            observed for run in some if run.number in rows for observed in _observed(run, rows[run.number])
+        ]
+    return found
+
+
+def _observed(run: ListedExecution, rows: Sequence[Any]) -> list[Observation]:
+    failed = STATUSES.index("failed")
+    lost = sum(row[3] for row in rows if row[5] and row[1] == failed)
+    verdicts = [row for row in rows if not row[5]]
+    return [
+        Observation(
+            status=STATUSES[row[1]],
+            is_flaky=bool(row[2]),
+            duration=row[3],
+            commit=run.commit,
+            series=(run.test_suite, run.environment),
+            lost=row[4] * row[3] + (lost if place == 0 else 0),
+        )
+        for place, row in enumerate(verdicts)
+    ]
+
+
 def _observation(
     run: tuple[str, str, str, int, int, int], code: int, is_flaky: bool, duration: int
 ) -> Observation:
@@ -188,7 +223,10 @@ def _of_latest_run(
     return list(dict.fromkeys(test_ids)), None if following is None else int(following)
 
 
-def _matching(connection: Connection, test_ids: Sequence[int], wanted: CatalogueFilter) -> list[int]:
+def matching(connection: Connection, test_ids: Sequence[int], wanted: CatalogueFilter) -> list[int]:
+    """Return those of the first ``MAX_FLAKY`` tests that have the text and the owner of a filter."""
+    if not (wanted.q or wanted.owner):
+        return list(test_ids)
     query = select(_TEST.id).where(_TEST.id.in_(test_ids[:MAX_FLAKY]), *_names(connection, wanted))
     found = set(connection.scalars(query))
     return [test_id for test_id in test_ids if test_id in found]

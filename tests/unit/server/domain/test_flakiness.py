@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pytest_tms.server.domain.flakiness import (
     Observation,
+    flakiness,
     is_infrastructure_failure,
     percentile,
     statistics,
@@ -86,3 +87,35 @@ def test_a_percentile_is_one_of_the_values(values: list[int], percent: int) -> N
     assert found is not None
     assert found in values
     assert sum(each <= found for each in values) * 100 >= len(values) * percent
+
+
+def observed(*flaky: bool, lost: int = 0) -> list[Observation]:
+    """Results, the newest first."""
+    return [Observation("passed", each, 10, lost=lost if each else 0) for each in flaky]
+
+
+@pytest.mark.parametrize(
+    ("newer", "older", "trend"),
+    [
+        ([True] * 8 + [False] * 2, [False] * 10, "rising"),
+        ([False] * 10, [True] * 8 + [False] * 2, "falling"),
+        ([True, False], [False, False], "steady"),  # too few to say
+        ([True] * 5 + [False] * 5, [True] * 4 + [False] * 6, "steady"),
+        ([], [True], "steady"),
+    ],
+)
+def test_the_trend_compares_two_halves(newer: list[bool], older: list[bool], trend: str) -> None:
+    assert flakiness(observed(*newer, *older)).trend == trend
+
+
+def test_the_cost_is_the_time_of_failed_attempts_and_of_flaky_failures() -> None:
+    results = [
+        *observed(True, False, lost=70),
+        Observation("failed", False, 500, "c1"),
+        Observation("passed", False, 400, "c1"),
+        Observation("failed", False, 900, "c2"),  # only failed there
+        Observation("failed", False, 800, "c3", is_infrastructure_failure=True),
+    ]
+    found = flakiness(results)
+    assert found.cost == 570
+    assert (found.earlier.of, found.later.of) == (3, 2)
