@@ -24,7 +24,7 @@ def find_or_start(session: int) -> tuple[str, str]:
     python = os.environ.get("TMS_SERVER_PYTHON", "")
     command = _command(python, os.environ.get("PATH", ""))
     try:
-        done = subprocess.run(  # noqa: S603  # this package's module, or the command that the operator installed
+        completed = subprocess.run(  # noqa: S603  # this package's module, or the command that the operator installed
             [*command, "--session", str(session)],
             capture_output=True,
             text=True,
@@ -41,11 +41,11 @@ def find_or_start(session: int) -> tuple[str, str]:
         raise ValueError("the local server did not start: run `tms serve` to see why") from None
     except subprocess.TimeoutExpired:
         raise ValueError("the local server did not start: run `tms serve` to see why") from None
-    if done.returncode != 0:
-        reason = done.stderr.strip().splitlines()[-1:] or ["run `tms serve` to see why"]
+    if completed.returncode != 0:
+        reason = completed.stderr.strip().splitlines()[-1:] or ["run `tms serve` to see why"]
         raise ValueError(f"the local server did not start: {reason[0]}")
     try:
-        document = json.loads(done.stdout)
+        document = json.loads(completed.stdout)
         return str(document["url"]), str(document["token"])
     except (ValueError, LookupError, TypeError):
         raise ValueError(

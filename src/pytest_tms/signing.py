@@ -62,8 +62,8 @@ def verify(
     content = body.encode() if isinstance(body, str) else body
     secrets = [secret] if isinstance(secret, str) else secret
     wanted = [_signature(each, message_id, sent, content).encode() for each in secrets]
-    given = [each.encode("utf-8", "replace") for each in signatures.split()]
-    if not any(hmac.compare_digest(one, other) for one in wanted for other in given):
+    received = [each.encode("utf-8", "replace") for each in signatures.split()]
+    if not any(hmac.compare_digest(one, other) for one in wanted for other in received):
         raise InvalidSignature("the signature does not match the secret, the headers and the body")
     return message_id
 

@@ -31,7 +31,7 @@ def read_prefix(folder: Path) -> str:
 
 def _run(folder: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(  # noqa: S603  # constant arguments
+        completed = subprocess.run(  # noqa: S603  # constant arguments
             ["git", *arguments],  # noqa: S607  # the user's own git
             cwd=folder,
             capture_output=True,
@@ -42,4 +42,4 @@ def _run(folder: Path, *arguments: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return completed.stdout.strip() if completed.returncode == 0 else ""

@@ -47,8 +47,8 @@ def replay(
     if discard:
         _discard(found, path, as_json=as_json)
     else:
-        given = {"test_suite": suite, "environment": environment}
-        changes = {name: value for name, value in given.items() if value}
+        fields = {"test_suite": suite, "environment": environment}
+        changes = {name: value for name, value in fields.items() if value}
         _Replay(path, url or "", changes, as_json=as_json).run(found)
 
 
@@ -109,12 +109,12 @@ class _Replay:
         try:
             client = self._client(self._url or opened.url)
             webhook_token = os.environ.get("TMS_WEBHOOK_TOKEN", "")
-            done = Replay.open(journal, client, webhook_token=webhook_token, overrides=self._changes)
-            if done is not None:
+            replay = Replay.open(journal, client, webhook_token=webhook_token, overrides=self._changes)
+            if replay is not None:
                 with click.progressbar(
                     length=journal.stat().st_size, label=journal.stem, hidden=self._as_json
                 ) as bar:
-                    for position in done.steps():
+                    for position in replay.steps():
                         bar.update(position - bar.pos)
         except KeyboardInterrupt:
             click.echo(f"the rest stays in {self._path}: the same command continues from there", err=True)
@@ -126,16 +126,16 @@ class _Replay:
             self._failed.append({"journal": str(journal), "error": problem})
             click.echo(f"{journal} is not sent: {problem}", err=True)
             return
-        if done is None:
+        if replay is None:
             click.echo(f"{journal} is skipped: another process is sending it", err=True)
             return
-        self._refused += len(done.refused)
-        self._sent.append({"journal": str(journal), "reportUrl": done.report_url, "tests": done.tests})
+        self._refused += len(replay.refused)
+        self._sent.append({"journal": str(journal), "reportUrl": replay.report_url, "tests": replay.tests})
         if not self._as_json:
-            click.echo(f"{done.report_url}  {done.tests} tests")
-        for warning in done.warnings:
+            click.echo(f"{replay.report_url}  {replay.tests} tests")
+        for warning in replay.warnings:
             click.echo(f"warning: {warning}", err=True)
-        for name in done.refused:
+        for name in replay.refused:
             click.echo(f"refused {name}", err=True)
 
     def _client(self, url: str) -> TmsClient:

@@ -66,9 +66,9 @@ def serve(
         raise click.ClickException(
             f"{settings.host}:{settings.port} cannot be used ({error.strerror}): choose another --port"
         ) from None
-    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     root = (
-        settings.public_url or f"{'https' if settings.tls_cert else 'http'}://{shown}:{sock.getsockname()[1]}"
+        settings.public_url or f"{'https' if settings.tls_cert else 'http'}://{host}:{sock.getsockname()[1]}"
     )
     if local:
         serving.serve_local(settings, database, sock, f"{root}/api")

@@ -78,7 +78,7 @@ def submit(
             raise ValueError("; ".join([*found, f"nothing was sent: {error}"])) if found else error from None
         finally:
             journal.close(delivered=True)
-    link = uploader.joined.report_url if uploader.joined else ""
+    link = uploader.execution.report_url if uploader.execution else ""
     if as_json:
         numbers = {name: getattr(counts, name) for name in counts.__struct_fields__}
         document = {"reportUrl": link, "results": numbers, "refused": uploader.refused, "problems": problems}

@@ -52,10 +52,10 @@ class Uploads:
 
     def finish(self, sha256: str) -> None:
         """Note that nothing is left to do for a file."""
-        done = FileToUpload(sha256=sha256, is_done=True)
+        finished = FileToUpload(sha256=sha256, is_done=True)
         with self._lock:
-            self._write([done])
-            self._files[sha256] = done
+            self._write([finished])
+            self._files[sha256] = finished
 
     def _write(self, files: Iterable[FileToUpload]) -> None:
         lines = b"".join(msgspec.json.encode(file) + b"\n" for file in files)

@@ -185,8 +185,8 @@ def session_status(summary: Summary, *, suite: str, environment: str) -> Executi
 
 def _total(counts: Iterable[GivenCounts]) -> Counts:
     names = ("total", "passed", "failed", "skipped", "flaky")
-    given = list(counts)
-    return Counts(**{name: sum(getattr(each, name) or 0 for each in given) for name in names})
+    all_counts = list(counts)
+    return Counts(**{name: sum(getattr(each, name) or 0 for each in all_counts) for name in names})
 
 
 def _lines(path: Path, memory: Sequence[bytes]) -> Iterator[bytes]:

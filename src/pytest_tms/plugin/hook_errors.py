@@ -111,5 +111,5 @@ def describe_error(source: str, error: BaseException) -> str:
         text = str(error)
     except Exception:  # an error of the user's may have no text
         text = "it has no text"
-    shown = " ".join(f"{type(error).__name__}: {text}".split())
-    return clean(f"{source} failed ({shown})", limit=MAX_SENTENCE)
+    description = " ".join(f"{type(error).__name__}: {text}".split())
+    return clean(f"{source} failed ({description})", limit=MAX_SENTENCE)

@@ -14,14 +14,14 @@ def restore_test_path(config: pytest.Config) -> None:
 
     A test path is a file, or a folder with Python files and without journals.
     """
-    given = _separate_folder(config)
-    path = config.invocation_params.dir / given.partition("::")[0]
-    if not given or not path.exists():
+    folder = _separate_folder(config)
+    path = config.invocation_params.dir / folder.partition("::")[0]
+    if not folder or not path.exists():
         return
     if path.is_file() or (any(path.rglob("*.py")) and not any(path.glob("*.jsonl"))):
         config.option.tms_offline = OFFLINE
         explicit = config.args_source is pytest.Config.ArgsSource.ARGS
-        config.args[:] = [given, *config.args] if explicit else [given]
+        config.args[:] = [folder, *config.args] if explicit else [folder]
 
 
 def misread_folder(config: pytest.Config) -> str:
@@ -29,15 +29,17 @@ def misread_folder(config: pytest.Config) -> str:
 
     pytest looks for its settings before it knows this option, and treats an existing folder as a test path.
     """
-    given, here = _separate_folder(config), config.invocation_params.dir
-    path = here / given
-    if not given or config.getoption("inifilename") or not path.exists() or path.is_relative_to(here):
+    folder, here = _separate_folder(config), config.invocation_params.dir
+    path = here / folder
+    if not folder or config.getoption("inifilename") or not path.exists() or path.is_relative_to(here):
         return ""
-    return f"pytest took {given} for a test path when it looked for its settings: write --tms-offline={given}"
+    return (
+        f"pytest took {folder} for a test path when it looked for its settings: write --tms-offline={folder}"
+    )
 
 
 def _separate_folder(config: pytest.Config) -> str:
     """Return the folder if it is an argument of its own after the option; else an empty text."""
-    given = str(config.getoption("tms_offline") or "")
+    folder = str(config.getoption("tms_offline") or "")
     arguments = [str(word) for word in config.invocation_params.args]
-    return given if ("--tms-offline", given) in pairwise(arguments) else ""
+    return folder if ("--tms-offline", folder) in pairwise(arguments) else ""

@@ -86,7 +86,7 @@ def _not_run(summary: Summary, verbosity: int) -> Iterator[tuple[str, Colours]]:
 
 
 def _some(names: Sequence[str], verbosity: int) -> Iterator[str]:
-    shown = names if verbosity > 0 else names[:MAX_NAMES]
-    yield from shown
-    if more := len(names) - len(shown):
+    listed = names if verbosity > 0 else names[:MAX_NAMES]
+    yield from listed
+    if more := len(names) - len(listed):
         yield f"… and {more} more (-v lists all)"

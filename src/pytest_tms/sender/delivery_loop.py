@@ -123,7 +123,7 @@ class DeliveryLoop:
         except RETRYABLE as error:
             self._fail(error)
         except NotTms as error:
-            if self._uploader is not None and self._uploader.joined is not None:
+            if self._uploader is not None and self._uploader.execution is not None:
                 self._fail(error)  # it was a TMS before: a proxy responds for now
             else:
                 self._fatal = advise(error)
@@ -175,11 +175,11 @@ class DeliveryLoop:
     def _upload_files(self) -> None:
         """Upload files on a thread and a connection of their own, so that they delay no result."""
         uploader = self._uploader
-        if uploader is None or uploader.joined is None or self._client is None:
+        if uploader is None or uploader.execution is None or self._client is None:
             return
         if self._files is None and uploader.uploads.pending:
             client = self._new_client(self._client.base_url, UPLOAD_READ_TIMEOUT)
-            self._files = FileUploads(client, uploader.joined.execution_id, uploader.uploads)
+            self._files = FileUploads(client, uploader.execution.execution_id, uploader.uploads)
             if self._parent is not None:
                 self._files.start()
         if self._files is not None and self._parent is None:  # no thread in the process of the tests
@@ -261,9 +261,9 @@ class DeliveryLoop:
             state.execution_status = uploader.execution_status
             state.delivered, state.refused = uploader.delivered, uploader.refused
             state.names = uploader.acks.names
-            if uploader.joined is not None:
-                state.report_url = uploader.joined.report_url
-                state.execution_id = uploader.joined.execution_id
+            if uploader.execution is not None:
+                state.report_url = uploader.execution.report_url
+                state.execution_id = uploader.execution.execution_id
             warnings = [*uploader.warnings, *([self._journal.problem] if self._journal.problem else [])]
             state.warnings = [self._masker.text(text) for text in warnings]
             if self._closing_until is None and not state.stop:

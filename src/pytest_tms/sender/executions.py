@@ -55,15 +55,15 @@ class ExecutionReporter:
     """
 
     def __init__(
-        self, client: TmsClient, opened: Opened, joined: JoinedExecution, *, is_replay: bool = False
+        self, client: TmsClient, opened: Opened, execution: JoinedExecution, *, is_replay: bool = False
     ) -> None:
-        self.joined = joined
+        self.execution = execution
         self.execution_status = ""
         self.progress_interval: float | None = None
         self._client = client
         self._opened = opened
         self._is_replay = is_replay
-        client.compress = "gzip" in joined.capabilities
+        client.compress = "gzip" in execution.capabilities
 
     @property
     def takes_live_tests(self) -> bool:
@@ -72,7 +72,7 @@ class ExecutionReporter:
 
     def has(self, capability: str) -> bool:
         """Return whether the TMS announced a capability."""
-        return capability in self.joined.capabilities
+        return capability in self.execution.capabilities
 
     def happened_at(self, at: str) -> str | None:
         """Return the time of an event if it is to be sent."""
@@ -84,7 +84,7 @@ class ExecutionReporter:
             data = msgspec.structs.replace(data, runner=self._opened.run)
         event = Event(
             event=name,
-            execution_id=self.joined.execution_id,
+            execution_id=self.execution.execution_id,
             timestamp=at or timestamp(),
             happened_at=self.happened_at(at),
             data=data,
@@ -101,17 +101,17 @@ class ExecutionReporter:
 
     def _post_event(self, event: Event) -> EventAccepted:
         """Send an event to the ``webhookUrl``; if that is not the URL of a TMS, to the base URL."""
-        joined, key = self.joined, _key(self._opened.run, event)
-        own = f"{self._client.base_url}/webhooks/executions/{joined.execution_id}"
+        execution, key = self.execution, _key(self._opened.run, event)
+        own = f"{self._client.base_url}/webhooks/executions/{execution.execution_id}"
         try:
             return self._client.send_event(
-                event, webhook_url=joined.webhook_url, webhook_token=joined.webhook_token, key=key
+                event, webhook_url=execution.webhook_url, webhook_token=execution.webhook_token, key=key
             )
         except (Unreachable, NotTms, NotFound):
-            if not joined.webhook_url or joined.webhook_url == own:
+            if not execution.webhook_url or execution.webhook_url == own:
                 raise
-        accepted = self._client.send_event(event, webhook_token=joined.webhook_token, key=key)
-        self.joined = msgspec.structs.replace(joined, webhook_url="")
+        accepted = self._client.send_event(event, webhook_token=execution.webhook_token, key=key)
+        self.execution = msgspec.structs.replace(execution, webhook_url="")
         return accepted
 
 
@@ -129,19 +129,19 @@ def join_execution(
     """
     if opened.request is None:
         status = client.get_execution(opened.execution)
-        joined = JoinedExecution(
+        execution = JoinedExecution(
             execution_id=opened.execution,
             report_url=status.artifacts.report_url or _report_url(client, opened.execution),
             webhook_token=webhook_token,
             capabilities=_capabilities(client),
         )
-        return joined, []
+        return execution, []
     request = msgspec.structs.replace(opened.request, **overrides)
     lone_shard: list[str] = []
     if request.run_key is not None and "run-key" not in _capabilities(client):
         request, lone_shard = _without_run_key(request)
     created, warnings = _create(client, opened.run, request)
-    joined = JoinedExecution(
+    execution = JoinedExecution(
         execution_id=created.execution_id,
         report_url=created.report_url or _report_url(client, created.execution_id),
         webhook_url=created.webhook_url,
@@ -149,7 +149,7 @@ def join_execution(
         capabilities=created.capabilities,
         is_shared=request.run_key is not None,
     )
-    return joined, [*lone_shard, *warnings]
+    return execution, [*lone_shard, *warnings]
 
 
 def _without_run_key(request: ExecutionRequest) -> tuple[ExecutionRequest, list[str]]:

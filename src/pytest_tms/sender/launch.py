@@ -106,7 +106,7 @@ class SenderProcess:
         """Start it by a shell that ends at once: a test that waits for any child must not find the sender."""
         if not hasattr(os, "posix_spawn") or not Path("/bin/sh").exists():
             return False
-        given, give = os.pipe()
+        read_end, write_end = os.pipe()
         self._control, control = os.pipe()
         try:
             shell = os.posix_spawn(
@@ -114,7 +114,7 @@ class SenderProcess:
                 ["/bin/sh", "-c", IN_BACKGROUND, "sh", *command],
                 environ,
                 file_actions=[
-                    (os.POSIX_SPAWN_DUP2, given, 0),
+                    (os.POSIX_SPAWN_DUP2, read_end, 0),
                     (os.POSIX_SPAWN_DUP2, control, 1),
                     (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
                 ],
@@ -122,17 +122,17 @@ class SenderProcess:
             )
         except (OSError, NotImplementedError):
             self._close_control()
-            os.close(give)
+            os.close(write_end)
             return False
         finally:
-            os.close(given)
+            os.close(read_end)
             os.close(control)
         with suppress(ChildProcessError):
             os.waitpid(shell, 0)
         try:
-            os.write(give, message)
+            os.write(write_end, message)
         finally:
-            os.close(give)
+            os.close(write_end)
         return True
 
     def _popen(self, command: list[str], environ: Mapping[str, str], message: bytes) -> None:

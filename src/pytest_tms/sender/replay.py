@@ -69,10 +69,10 @@ class Replay:
             self._journal.close(delivered=is_delivered)
 
     def _upload_files(self) -> None:
-        joined = self._uploader.joined
-        if joined is None or not self._uploader.uploads.pending:
+        execution = self._uploader.execution
+        if execution is None or not self._uploader.uploads.pending:
             return
-        files = FileUploads(self._client, joined.execution_id, self._uploader.uploads)
+        files = FileUploads(self._client, execution.execution_id, self._uploader.uploads)
         try:
             files.upload_pending()
         finally:
@@ -86,7 +86,7 @@ class Replay:
     @property
     def report_url(self) -> str:
         """The execution's page; empty if there is no execution yet."""
-        return self._uploader.joined.report_url if self._uploader.joined is not None else ""
+        return self._uploader.execution.report_url if self._uploader.execution is not None else ""
 
     @property
     def tests(self) -> int:

@@ -89,10 +89,10 @@ class Uploader:
         self._delivered_until: dict[str, int] = {}
 
     @property
-    def joined(self) -> JoinedExecution | None:
+    def execution(self) -> JoinedExecution | None:
         """The execution, once it is created or joined, maybe by an earlier process."""
         if self._reporter is not None:
-            return self._reporter.joined
+            return self._reporter.execution
         return msgspec.convert(self.acks.joined, JoinedExecution) if self.acks.joined else None
 
     @property
@@ -199,17 +199,17 @@ class Uploader:
         if self._reporter is not None:
             return self._reporter
         opened = self._read_opened()
-        joined = self.joined
-        if joined is None:
-            joined, warnings = join_execution(self._client, opened, self._webhook_token, self._overrides)
+        execution = self.execution
+        if execution is None:
+            execution, warnings = join_execution(self._client, opened, self._webhook_token, self._overrides)
             self.warnings += warnings
-            without_token = msgspec.structs.replace(joined, webhook_token="")
+            without_token = msgspec.structs.replace(execution, webhook_token="")
             self._acknowledge(joined=msgspec.to_builtins(without_token))
         elif self._webhook_token:
-            joined = msgspec.structs.replace(joined, webhook_token=self._webhook_token)
-        if self._masker is not None and joined.webhook_token:
-            self._masker.add(joined.webhook_token)
-        self._reporter = ExecutionReporter(self._client, opened, joined, is_replay=self._is_replay)
+            execution = msgspec.structs.replace(execution, webhook_token=self._webhook_token)
+        if self._masker is not None and execution.webhook_token:
+            self._masker.add(execution.webhook_token)
+        self._reporter = ExecutionReporter(self._client, opened, execution, is_replay=self._is_replay)
         if self._reporter.has("artifacts") and not opened.documented and opened.upload != "none":
             self._describer = FileDescriber(opened, self._journal.path, self.uploads, self.warnings)
         return self._reporter
@@ -227,7 +227,7 @@ class Uploader:
                 self._send_event(reporter, "execution.progress", data, line.at if self._is_replay else "")
         elif isinstance(line, ShardEnded):
             self._end_shard(reporter, line)
-        elif isinstance(line, Closed) and line.event is not None and not reporter.joined.is_shared:
+        elif isinstance(line, Closed) and line.event is not None and not reporter.execution.is_shared:
             data = EventData(
                 status=line.status, results=line.results, duration=line.duration, reason=line.reason or None
             )
@@ -273,7 +273,7 @@ class Uploader:
         # Only servers with this capability accept a shard that was cancelled.
         is_accepted = line.status != "cancelled" or reporter.has("control")
         return ResultsSubmission[Any](
-            execution_id=reporter.joined.execution_id,
+            execution_id=reporter.execution.execution_id,
             shard_id=self._name(line.shard),
             provider=opened.provider,
             status=line.status if is_accepted else "error",

@@ -272,10 +272,10 @@ class ServerSettings:
     )
 
     @classmethod
-    def read(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> ServerSettings:
+    def read(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> ServerSettings:
         """Return the settings that the environment and the options set.
 
-        ``given`` are values of options. They have priority over variables unless they are None. An empty
+        ``options`` are values of options. They have priority over variables unless they are None. An empty
         value stands for the default.
 
         Raises:
@@ -283,7 +283,7 @@ class ServerSettings:
         """
         values: dict[str, Any] = {}
         for setting in table():
-            value = given.get(setting.name)
+            value = options.get(setting.name)
             if value is None and (text := environ.get(setting.variable)):
                 value = setting.parse(setting.variable, text)
             elif isinstance(value, str) and value:

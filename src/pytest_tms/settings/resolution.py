@@ -185,8 +185,8 @@ def _list(raw: Any, kind: str, source: str, problems: list[str]) -> tuple[str, .
 
 
 def _shown(raw: Any) -> str:
-    shown = repr(raw)
-    return shown if len(shown) <= 80 else f"{shown[:79]}…"
+    text = repr(raw)
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def read_token(environ: Mapping[str, str]) -> tuple[Secret, str]:

@@ -109,10 +109,10 @@ def test_every_result_arrives_once(
         replay.close_unfinished()
         assert replay.is_done
         assert not replay.refused
-        assert replay.joined is not None
-        execution = client.get_execution(replay.joined.execution_id)
+        assert replay.execution is not None
+        execution = client.get_execution(replay.execution.execution_id)
         stored = Counter(
-            (test["shardId"], test["title"]) for test in client.iter_tests(replay.joined.execution_id)
+            (test["shardId"], test["title"]) for test in client.iter_tests(replay.execution.execution_id)
         )
     left.close(delivered=True)
     assert stored == {

@@ -30,30 +30,30 @@ def examine(arguments: tuple[str, ...], findings: Findings) -> str:
     found = read_settings(arguments)
     masker = Masker(found.get("secrets", ()))
 
-    def shown(text: str) -> str:
+    def masked(text: str) -> str:
         return mask_credentials(masker.text(printable(text)))
 
     findings.rootdir = printable(found["rootdir"])
     for name, value, source in found["settings"]:
         text = "********" if name == "tms_mask" and value else _text(value)
-        findings.settings.append({"name": name, "value": shown(text), "source": source})
+        findings.settings.append({"name": name, "value": masked(text), "source": source})
     for name, is_set, source in found.get("tokens", ()):
         findings.settings.append(
             {"name": name.lower(), "value": "********" if is_set else "", "source": source}
         )
-    findings.problems += map(shown, found.get("problems", ()))
+    findings.problems += map(masked, found.get("problems", ()))
     findings.notes += found.get("notes", ())
     if found["problem"]:
-        raise NotReporting(shown(found["problem"]))
+        raise NotReporting(masked(found["problem"]))
     if found["off"]:
         findings.problems.insert(0, f"reporting is off: {found['off']}")
         return f"is off: {found['off']}"
     if "offline" in found:
-        return f"works: offline, results are written to {shown(found['offline'])} and sent by `tms replay`"
+        return f"works: offline, results are written to {masked(found['offline'])} and sent by `tms replay`"
     problem = examine_service(found, findings)
-    findings.problems[:] = map(shown, findings.problems)
+    findings.problems[:] = map(masked, findings.problems)
     if problem:
-        raise NotReporting(shown(problem))
+        raise NotReporting(masked(problem))
     if findings.clock_skew is not None and abs(findings.clock_skew) > MAX_CLOCK_SKEW:
         findings.problems.append(
             f"{describe_clock(findings.clock_skew)}: set it, or times in reports are wrong"
@@ -63,7 +63,7 @@ def examine(arguments: tuple[str, ...], findings: Findings) -> str:
         target = f"execution {found['execution']}"
     elif found["run_key"]:
         target += f", shared by the jobs with the run key {found['run_key']}"
-    return f"works: results go to {shown(found['url'])} ({shown(target)})"
+    return f"works: results go to {masked(found['url'])} ({masked(target)})"
 
 
 def _text(value: Any) -> str:

@@ -61,8 +61,8 @@ def mapping(value: object) -> dict[str, Any]:
 
 def property_values(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return the members of an object as properties, of bounded size."""
-    given = {name: each for name, each in value.items() if each not in (None, "", [], {})}
-    found: dict[str, Any] = json_value(given)
+    present = {name: each for name, each in value.items() if each not in (None, "", [], {})}
+    found: dict[str, Any] = json_value(present)
     return found
 
 

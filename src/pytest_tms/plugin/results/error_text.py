@@ -100,8 +100,8 @@ def _doctest(lines: list[str]) -> str:
         return ""
     if lines[number].startswith("UNEXPECTED EXCEPTION"):
         return message(lines[number])
-    shown = list(takewhile(lambda line: not _LOCATION.search(line), lines[number:]))
-    words = [line.strip() for line in shown if line.strip()]
+    message_lines = list(takewhile(lambda line: not _LOCATION.search(line), lines[number:]))
+    words = [line.strip() for line in message_lines if line.strip()]
     return shorten((" " if len(words) <= 4 else "\n").join(words))
 
 

@@ -44,8 +44,8 @@ class Tms:
             return None
         from pytest_tms.journal.acknowledgements import wait_for_acks  # an xdist worker seldom needs it
 
-        joined = wait_for_acks(Path(context["journal"]), EXECUTION_TIMEOUT).joined
-        return joined.get("execution_id")
+        execution = wait_for_acks(Path(context["journal"]), EXECUTION_TIMEOUT).joined
+        return execution.get("execution_id")
 
     @property
     def shard_id(self) -> str | None:

@@ -60,10 +60,10 @@ class MarkerReader:
         names: dict[str, str] = {}
         for marker in markers:
             if marker.name == MARKER:
-                given = {**dict(zip(POSITIONAL, marker.args, strict=False)), **marker.kwargs}
-                tags.update(dict.fromkeys(_tags(given.get("tags"))))
+                values = {**dict(zip(POSITIONAL, marker.args, strict=False)), **marker.kwargs}
+                tags.update(dict.fromkeys(_tags(values.get("tags"))))
                 for key in ("id", "title", "owner"):
-                    if text := _name(given.get(key)):
+                    if text := _name(values.get(key)):
                         names.setdefault(key, text)
             elif self.is_tag(marker.name):
                 tags[f"@{clean(marker.name)}"] = None
@@ -104,12 +104,12 @@ def _arguments(marker: pytest.Mark) -> list[Any]:
     return values
 
 
-def _tags(given: Any) -> list[str]:
-    if given is None:
+def _tags(value: Any) -> list[str]:
+    if value is None:
         return []
-    if isinstance(given, (set, frozenset)):
-        given = sorted(given, key=text_of)
-    texts = [_name(tag) for tag in (given if isinstance(given, (list, tuple)) else [given])]
+    if isinstance(value, (set, frozenset)):
+        value = sorted(value, key=text_of)
+    texts = [_name(tag) for tag in (value if isinstance(value, (list, tuple)) else [value])]
     return [f"@{text.lstrip('@')}" for text in texts if text.lstrip("@")]
 
 

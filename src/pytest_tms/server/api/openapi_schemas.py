@@ -129,8 +129,8 @@ def _stored_configuration(requested: Schema) -> Schema:
 def _message(name: str, schema: Schema, *, is_response: bool) -> Schema:
     """Return a message with descriptions, without defaults; every field of a response is required."""
     properties = {}
-    for field, given in schema.get("properties", {}).items():
-        made = _refined(RESPONSE_TYPES.get((name, field), given))
+    for field, schema_of_field in schema.get("properties", {}).items():
+        made = _refined(RESPONSE_TYPES.get((name, field), schema_of_field))
         if is_response and field.endswith(TIMES):
             made = _time(made)
         text = texts.OVERRIDES.get((name, field)) or texts.FIELDS.get(field)

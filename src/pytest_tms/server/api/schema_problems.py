@@ -27,7 +27,7 @@ def schema_problems(
         yield _described(problem, at)
     if not found:  # msgspec is stricter than its schema, on the range of numbers for one
         message, _, path = str(error).partition(" - at `$")
-        yield Problem(_joined(at, path.rstrip("`").lstrip(".")), message)
+        yield Problem(_join_path(at, path.rstrip("`").lstrip(".")), message)
 
 
 @cache
@@ -47,11 +47,11 @@ def _null_or(validator: Any, kinds: list[Any], value: object, _: object) -> Iter
 def _described(error: ValidationError, at: str) -> Problem:
     path = at
     for step in error.absolute_path:
-        path = f"{path}[{step}]" if isinstance(step, int) else _joined(path, str(step))
+        path = f"{path}[{step}]" if isinstance(step, int) else _join_path(path, str(step))
     wanted: Any = error.validator_value
     if error.validator == "required":
         missing = next((name for name in wanted if f"'{name}'" in error.message), "")
-        return Problem(_joined(path, missing), "Is required")
+        return Problem(_join_path(path, missing), "Is required")
     if error.validator == "minItems" and wanted == 1:
         schema: Any = error.schema
         names = schema.get("items", {}).get("enum", ())
@@ -85,5 +85,5 @@ _RULES = {
 }
 
 
-def _joined(path: str, name: str) -> str:
+def _join_path(path: str, name: str) -> str:
     return f"{path}.{name}" if path and name else path or name

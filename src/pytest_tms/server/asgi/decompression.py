@@ -43,8 +43,8 @@ def decompressed(scope: Scope, receive: Receive) -> Receive:
     if not codings:
         return receive
     if len(codings) > 1 or codings[0] not in CODINGS:
-        shown = ", ".join(codings)[:50]
-        raise BadRequest(f"The Content-Encoding {shown} is not supported: use gzip, deflate, zstd, or none.")
+        names = ", ".join(codings)[:50]
+        raise BadRequest(f"The Content-Encoding {names} is not supported: use gzip, deflate, zstd, or none.")
     scope["headers"] = [
         (name, value)
         for name, value in scope["headers"]

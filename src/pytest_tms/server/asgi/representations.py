@@ -100,11 +100,11 @@ class Representation:
         """
         if status != 200 or self._scope["method"] not in ("GET", "HEAD") or value(headers, b"set-cookie"):
             return ""
-        if given := value(headers, b"etag"):
-            if is_compressible(status, headers) and not given.startswith("W/"):
-                headers[:] = [*without(headers, b"etag"), (b"etag", f"W/{given}".encode("latin-1"))]
-                return f"W/{given}"
-            return given
+        if etag := value(headers, b"etag"):
+            if is_compressible(status, headers) and not etag.startswith("W/"):
+                headers[:] = [*without(headers, b"etag"), (b"etag", f"W/{etag}".encode("latin-1"))]
+                return f"W/{etag}"
+            return etag
         digest = await _in_thread(len(body), _digest, body)
         etag = f'W/"{digest}"'
         headers.append((b"etag", etag.encode()))

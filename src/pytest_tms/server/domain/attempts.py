@@ -18,7 +18,7 @@ def assignment_kind(shard: Shard | None, ci_attempt: int | None, now: int, silen
 
     ``silence`` is the number of milliseconds without a report after which a runner counts as dead.
     """
-    if shard is None or shard.is_untouched:
+    if shard is None or shard.has_no_reports:
         return "own"
     if is_newer(ci_attempt, shard.ci_attempt):
         return "next"

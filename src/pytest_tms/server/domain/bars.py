@@ -30,10 +30,10 @@ def bar_of(counts: wire.Counts, not_run: int = 0, collected: int | None = None) 
         "skipped": counts.skipped,
     }
     total = max(counts.total + not_run, collected or 0)
-    shown = {kind: number for kind, number in numbers.items() if number > 0}
-    if not total or not shown:
+    positive = {kind: number for kind, number in numbers.items() if number > 0}
+    if not total or not positive:
         return []
-    widths = {kind: max(SMALLEST, 100 * number / total) for kind, number in shown.items()}
+    widths = {kind: max(SMALLEST, 100 * number / total) for kind, number in positive.items()}
     room = 100 - (SMALLEST if total > counts.total else 0)
     excess = sum(widths.values()) - min(room, 100 * counts.total / total)
     largest = max(widths, key=lambda kind: widths[kind])

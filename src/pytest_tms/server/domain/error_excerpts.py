@@ -38,10 +38,10 @@ def excerpt(error: str, traceback: str) -> list[ExcerptLine]:
         first -= 1
     marked = dedent("\n".join(line[1:] for line in lines[first : last + 1])).split("\n")
     place = next((line for line in lines[last + 1 :] if _PLACE.fullmatch(line)), None)
-    shown = [_line(text) for text in marked[:MAX_LINES]]
+    kept = [_line(text) for text in marked[:MAX_LINES]]
     if len(marked) > MAX_LINES:
-        shown.append(ExcerptLine("", f"… {len(marked) - MAX_LINES} more lines"))
-    return [*shown, ExcerptLine("place", place[:MAX_WIDTH])] if place else shown
+        kept.append(ExcerptLine("", f"… {len(marked) - MAX_LINES} more lines"))
+    return [*kept, ExcerptLine("place", place[:MAX_WIDTH])] if place else kept
 
 
 def _line(text: str) -> ExcerptLine:

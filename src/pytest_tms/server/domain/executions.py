@@ -65,7 +65,7 @@ class Shard:
         return self.status in states.FINISHED
 
     @property
-    def is_untouched(self) -> bool:
+    def has_no_reports(self) -> bool:
         """Whether it has no runner and no result."""
         return self.runner is None and not (self.is_finished or self.derived.total or self.given)
 
@@ -198,7 +198,7 @@ class Execution:
         ended = now if status in states.ENDED and self.status not in states.ENDED else self.ended_at
         return replace(self, status=status, started_at=started, ended_at=ended, deadline_at=None)
 
-    def joined(self, declared: tuple[int, ...], now: int) -> Execution:
+    def with_job(self, declared: tuple[int, ...], now: int) -> Execution:
         """Return this execution after another job joined it; of different declared numbers the larger counts.
 
         The state stays the same: a shard that begins re-opens an execution that has ended.
@@ -233,7 +233,7 @@ class Execution:
         """Return this execution failed by its deadline; one that had not started stays without a start."""
         return replace(self.with_status("failed", now), started_at=self.started_at, reason=self.why_late)
 
-    def begun_late(self) -> Execution:
+    def without_start_timeout(self) -> Execution:
         """Return this execution before it failed because nothing had started; any other unchanged."""
         if self.status != "failed" or self.started_at is not None:
             return self

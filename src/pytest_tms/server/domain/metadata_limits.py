@@ -41,13 +41,13 @@ def unknown_field_problems(fields: Mapping[str, Any]) -> list[Problem]:
     ]
 
 
-def merged(before: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
+def merged(before: Mapping[str, Any], changes: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a shard's metadata with what a message adds.
 
     Raises:
         Unprocessable: The result is too large.
     """
-    after = {**before, **(given or {})}
-    if given and (found := size_problems(after, "metadata")):
+    after = {**before, **(changes or {})}
+    if changes and (found := size_problems(after, "metadata")):
         raise Unprocessable(details=[Problem("metadata", f"With what is stored: {found[0].message}")])
     return after

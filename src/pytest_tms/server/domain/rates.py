@@ -40,9 +40,9 @@ def parse(text: str) -> dict[str, Rate]:
         return {}
     rates = dict(DOCUMENTED)
     for word in () if text == "documented" else re.split(r"[,\s]+", text.strip(", ")):
-        name, _, given = word.partition("=")
-        found = RATE.fullmatch(given)
-        if name not in DOCUMENTED or (given != "off" and (found is None or not int(found[1]))):
+        name, _, value = word.partition("=")
+        found = RATE.fullmatch(value)
+        if name not in DOCUMENTED or (value != "off" and (found is None or not int(found[1]))):
             raise ValueError(
                 f"TMS_SERVER_RATE_LIMITS has {word!r}: write documented, off, or a list such as "
                 "executions=100/hour,results=1000/hour,webhooks=50/hour,events=off "

@@ -22,7 +22,7 @@ class Progress(NamedTuple):
     estimated, None if nothing is known.
     """
 
-    done: int
+    finished: int
     expected: int | None
     percent: int | None
     elapsed: int | None
@@ -46,7 +46,7 @@ class WorkerActivity(NamedTuple):
 class Activities(NamedTuple):
     """What the workers of an execution do, the lost ones first, then the longest tests; some are left out."""
 
-    shown: list[WorkerActivity]
+    listed: list[WorkerActivity]
     running: int
     idle: int
     lost: int
@@ -54,7 +54,7 @@ class Activities(NamedTuple):
     @property
     def left_out(self) -> int:
         """How many workers are not listed."""
-        return self.running + self.idle + self.lost - len(self.shown)
+        return self.running + self.idle + self.lost - len(self.listed)
 
 
 def progress(execution: Execution, forecast: Forecast, now: int, previous: int | None = None) -> Progress:
@@ -62,13 +62,13 @@ def progress(execution: Execution, forecast: Forecast, now: int, previous: int |
 
     The previous run tells the time left until this run has taken longer; then its own pace does.
     """
-    done = execution.results.total
+    finished = execution.results.total
     elapsed = None if execution.started_at is None else max(0, now - execution.started_at)
-    percent = min(99, 100 * done // forecast.expected) if forecast.expected else None
+    percent = min(99, 100 * finished // forecast.expected) if forecast.expected else None
     left = None if forecast.ends_at is None else max(0, forecast.ends_at - now)
     if previous is not None and elapsed is not None and previous > elapsed:
         left = previous - elapsed
-    return Progress(done, forecast.expected, percent, elapsed, left)
+    return Progress(finished, forecast.expected, percent, elapsed, left)
 
 
 def activities(shards: Iterable[Shard], now: int) -> Activities:

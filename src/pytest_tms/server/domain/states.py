@@ -80,7 +80,7 @@ def shard_after(state: wire.ShardState, reported: wire.ShardState) -> wire.Shard
     return reported
 
 
-def patience(silence: int, interval: float) -> int:
+def silence_timeout(silence: int, interval: float) -> int:
     """Return the timeout of a runner without reports, in milliseconds: at least twice its ``interval``."""
     return max(silence, round(2 * interval))
 

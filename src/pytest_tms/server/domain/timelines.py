@@ -167,7 +167,7 @@ def _merge(stretches: Sequence[Stretch], smallest: float) -> list[_Merged]:
             each.kind, each.tests, failed, each.start, each.end, each.sequence if each.tests == 1 else None
         )
         if bars and _are_one(bars[-1], new, smallest):
-            bars[-1] = _joined(bars[-1], new)
+            bars[-1] = _merge_two(bars[-1], new)
         else:
             bars.append(new)
     return bars
@@ -188,7 +188,7 @@ def _is_wide(bar: _Merged, smallest: float) -> bool:
     return bar.tests == 1 and bar.end - bar.start >= 3 * smallest
 
 
-def _joined(one: _Merged, other: _Merged) -> _Merged:
+def _merge_two(one: _Merged, other: _Merged) -> _Merged:
     return _Merged(
         max(one.kind, other.kind, key=_SEVERITY.__getitem__),
         one.tests + other.tests,

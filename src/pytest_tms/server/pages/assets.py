@@ -59,11 +59,11 @@ def assets() -> Assets:
     Raises:
         ValueError: The script is larger than ``MAX_SCRIPT``.
     """
-    script = _joined("js")
+    script = _concatenate("js")
     if len(script) > MAX_SCRIPT:
         raise ValueError(f"the script has {len(script):,} bytes, at most {MAX_SCRIPT:,} are allowed")
     return Assets(
-        stylesheet=_asset("tms", "css", _joined("css"), "text/css"),
+        stylesheet=_asset("tms", "css", _concatenate("css"), "text/css"),
         script=_asset("tms", "js", script, "text/javascript") if script else None,
         icons={
             file.stem: _asset(f"icon-{file.stem}", "svg", file.read_bytes(), "image/svg+xml")
@@ -86,7 +86,7 @@ def static_file(name: str) -> Response[bytes]:
     return Response(found.content, media_type=found.media_type, headers=headers)
 
 
-def _joined(kind: str) -> bytes:
+def _concatenate(kind: str) -> bytes:
     """Return the files of ``static/<kind>`` in the order of their names."""
     return b"".join(file.read_bytes() for file in sorted((FOLDER / kind).glob(f"*.{kind}")))
 

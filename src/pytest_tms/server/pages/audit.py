@@ -38,8 +38,8 @@ def _path(entry: AuditEntry) -> str:
 
 
 def _details(entry: AuditEntry) -> str:
-    shown = {
+    values = {
         name: ", ".join(map(str, value)) if isinstance(value, list) else str(value).rstrip(".")
         for name, value in entry.details.items()
     }
-    return " · ".join(f"{name}: {value}" for name, value in shown.items() if value)
+    return " · ".join(f"{name}: {value}" for name, value in values.items() if value)

@@ -60,8 +60,8 @@ async def file(
 def file_url(execution_id: str, sha256: str, name: str) -> str:
     """Return the path of a file, under the last part of its name."""
     last = name.replace("\\", "/").rpartition("/")[2]
-    shown = last if last.strip(".") else "file"
-    return f"/files/{quote(execution_id, safe='')}/{sha256}/{quote(shown, safe='')}"
+    file_name = last if last.strip(".") else "file"
+    return f"/files/{quote(execution_id, safe='')}/{sha256}/{quote(file_name, safe='')}"
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -39,11 +39,11 @@ def show_tests(
     database: Database, request: Request[Any, Any, Any], page_session: PageSession, after: str = ""
 ) -> Response[str]:
     """Return the catalogue of tests that the user may see."""
-    given = _given(request.query_params, ("q", "suite", "environment", "branch", "owner", "flaky"))
+    filters = _read_filters(request.query_params, ("q", "suite", "environment", "branch", "owner", "flaky"))
     wanted = CatalogueFilter(
         environments=page_session.environments,
-        **{name: value for name, value in given.items() if name != "flaky"},
-        is_flaky="flaky" in given,
+        **{name: value for name, value in filters.items() if name != "flaky"},
+        is_flaky="flaky" in filters,
     )
     start = _number(after) or 0
     with database.read() as connection:
@@ -52,10 +52,10 @@ def show_tests(
         page_session,
         "tests.html",
         tests=[(each, _tags(each.test.tags)) for each in found],
-        given=given,
+        filters=filters,
         is_flaky=wanted.is_flaky,
-        first=f"/tests?{urlencode(given)}" if start else "",
-        following="" if following is None else f"/tests?{urlencode({**given, 'after': following})}",
+        first=f"/tests?{urlencode(filters)}" if start else "",
+        following="" if following is None else f"/tests?{urlencode({**filters, 'after': following})}",
     )
 
 
@@ -68,8 +68,8 @@ def show_test(
     before: str = "",
 ) -> Response[str]:
     """Return the history of a test: its rates, durations, latest results and causes."""
-    given = _given(request.query_params, ("suite", "environment", "branch"))
-    wanted = HistoryFilter(environments=page_session.environments, **given)
+    filters = _read_filters(request.query_params, ("suite", "environment", "branch"))
+    wanted = HistoryFilter(environments=page_session.environments, **filters)
     start = _number(before)
     with database.read() as connection:
         test, results, following = test_history.get_history(
@@ -85,7 +85,7 @@ def show_test(
         test=test,
         tags=_tags(test.test.tags),
         results=results,
-        given=given,
+        filters=filters,
         path=path,
         chart=_chart(results),
         lines=_lines(results, test.statistics.typical, test.statistics.slow),
@@ -93,8 +93,8 @@ def show_test(
         causes=_causes(results),
         latest=latest,
         failing_since=first if first and _may_see(page_session, first.environment) else None,
-        newest=f"{path}?{urlencode(given)}" if start else "",
-        older="" if following is None else f"{path}?{urlencode({**given, 'before': following})}",
+        newest=f"{path}?{urlencode(filters)}" if start else "",
+        older="" if following is None else f"{path}?{urlencode({**filters, 'before': following})}",
     )
 
 
@@ -103,7 +103,7 @@ def show_comparison(
     database: Database, request: Request[Any, Any, Any], page_session: PageSession, execution_id: str
 ) -> Response[str]:
     """Return what changed from another run, the previous one unless named, to this one."""
-    other = _given(request.query_params, ("with",)).get("with", "")
+    other = _read_filters(request.query_params, ("with",)).get("with", "")
     with database.read() as connection:
         after = executions.get(connection, execution_id)
         run = execution_lists.by_number(connection, [after.number])[after.number]
@@ -139,13 +139,13 @@ def show_trends(
     database: Database, request: Request[Any, Any, Any], page_session: PageSession
 ) -> Response[str]:
     """Return the trends of the latest runs that the user may see."""
-    given = _given(request.query_params, ("project", "suite", "environment", "branch"))
+    filters = _read_filters(request.query_params, ("project", "suite", "environment", "branch"))
     wanted = ExecutionFilter(
         environments=page_session.environments,
-        project=given.get("project", ""),
-        suite=given.get("suite", ""),
-        environment=given.get("environment", ""),
-        branch=given.get("branch", ""),
+        project=filters.get("project", ""),
+        suite=filters.get("suite", ""),
+        environment=filters.get("environment", ""),
+        branch=filters.get("branch", ""),
     )
     with database.read() as connection:
         found = find_trends(connection, wanted)
@@ -159,9 +159,9 @@ def show_trends(
     return page(
         page_session,
         "trends.html",
-        given=given,
+        filters=filters,
         trends=found,
-        flaky_path=f"/tests?{urlencode({**{n: v for n, v in given.items() if n != 'project'}, 'flaky': 1})}",
+        flaky_path=f"/tests?{urlencode({**{n: v for n, v in filters.items() if n != 'project'}, 'flaky': 1})}",
         latest_rate=rates[-1] if rates else None,
         rates=list(zip(charts.bars(rates, 1), kinds, strict=True)),
         durations=[(bar, "running") for bar in charts.bars(durations)],
@@ -173,7 +173,7 @@ def show_trends(
 HANDLERS = (show_tests, show_test, show_comparison, show_trends)
 
 
-def _given(query: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+def _read_filters(query: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
     """Return the filters that are set."""
     found = {name: query.get(name, "").replace("\x00", "").strip()[:MAX_FILTER] for name in names}
     return {name: value for name, value in found.items() if value}

@@ -18,6 +18,6 @@ def test_path(execution_id: str, test_id: int, shard_id: str) -> str:
 
 def tests_path(execution_id: str, **filters: object) -> str:
     """Return the path of the list of tests that match filters; those without a value are left out."""
-    given = {name: value for name, value in filters.items() if value not in (None, "", False)}
-    query = urlencode({name: 1 if value is True else value for name, value in given.items()})
+    filters = {name: value for name, value in filters.items() if value not in (None, "", False)}
+    query = urlencode({name: 1 if value is True else value for name, value in filters.items()})
     return f"{run_path(execution_id)}/tests" + (f"?{query}" if query else "")

@@ -67,46 +67,46 @@ def run_tests(
 ) -> Response[str]:
     """Return the tests of a run that match the filters of the query: see ``docs/pages.md``."""
     query = request.query_params
-    given = _given(query)
+    filters = _read_filters(query)
     is_by_file = query.get("view") == "files"
     after = query.get("after", "")[:MAX_FILTER].replace("\x00", "") or None
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
         shards = executions.shards(connection, execution_id, limit=SHARDS, with_metadata=False)
-        cause = _cause(connection, execution, given)
+        cause = _cause(connection, execution, filters)
         if is_by_file:
-            files, following = _files(connection, execution, given, after)
+            files, following = _files(connection, execution, filters, after)
             rows: list[Row] = []
         else:
             files = []
-            rows, following = _rows(connection, execution, given, after)
+            rows, following = _rows(connection, execution, filters, after)
     view = {"view": "files"} if is_by_file else {}
     return run_page(
         page_session,
         "run_tests.html",
         execution,
         "tests",
-        given=given,
-        chips=_chips(execution_id, given, view, cause),
+        filters=filters,
+        chips=_chips(execution_id, filters, view, cause),
         view="files" if is_by_file else "list",
         views=[
-            ("list", "List", tests_path(execution_id, **given)),
-            ("files", "By file", tests_path(execution_id, **_of_files(given), view="files")),
+            ("list", "List", tests_path(execution_id, **filters)),
+            ("files", "By file", tests_path(execution_id, **_of_files(filters), view="files")),
         ],
         statuses=get_args(wire.TestStatus),
-        outcomes=[*OUTCOMES, *({given["outcome"]} - {*OUTCOMES} if "outcome" in given else ())],
+        outcomes=[*OUTCOMES, *({filters["outcome"]} - {*OUTCOMES} if "outcome" in filters else ())],
         sorts=SORTS,
         shards=[shard.shard_id for shard in shards],
         rows=rows,
         files=files,
-        first=tests_path(execution_id, **given, **view) if after else None,
-        following=tests_path(execution_id, **given, **view, after=following) if following else None,
+        first=tests_path(execution_id, **filters, **view) if after else None,
+        following=tests_path(execution_id, **filters, **view, after=following) if following else None,
         tests_path=tests_path,
         tags=TAGS,
     )
 
 
-def _given(query: Mapping[str, str]) -> dict[str, Any]:
+def _read_filters(query: Mapping[str, str]) -> dict[str, Any]:
     """Return the filters that are set; values that cannot be one are left out."""
     found: dict[str, Any] = {
         name: value
@@ -131,19 +131,19 @@ def _is_fingerprint(text: str) -> bool:
     return True
 
 
-def _of_files(given: Mapping[str, Any]) -> dict[str, Any]:
+def _of_files(filters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the filters that the list of files has."""
-    return {name: value for name, value in given.items() if name in ("status", "flaky")}
+    return {name: value for name, value in filters.items() if name in ("status", "flaky")}
 
 
 def _rows(
-    connection: Connection, execution: Execution, given: Mapping[str, Any], after: str | None
+    connection: Connection, execution: Execution, filters: Mapping[str, Any], after: str | None
 ) -> tuple[list[Row], str | None]:
     wanted = TestFilter(
-        **{name: given[name] for name in TEXTS if name in given},
-        is_new="new" in given,
-        is_flaky="flaky" in given,
-        sort=cast("Sort", given.get("sort", "arrival")),
+        **{name: filters[name] for name in TEXTS if name in filters},
+        is_new="new" in filters,
+        is_flaky="flaky" in filters,
+        sort=cast("Sort", filters.get("sort", "arrival")),
     )
     try:
         found, following = test_lists.find(connection, execution.number, wanted, after=after, limit=TESTS)
@@ -163,7 +163,7 @@ def _rows(
 
 
 def _files(
-    connection: Connection, execution: Execution, given: Mapping[str, Any], after: str | None
+    connection: Connection, execution: Execution, filters: Mapping[str, Any], after: str | None
 ) -> tuple[list[run_summaries.FileSummary], str | None]:
     numbers = [
         int(part)
@@ -173,31 +173,31 @@ def _files(
     found, following = run_summaries.files(
         connection,
         execution.number,
-        status=given.get("status"),
-        is_flaky="flaky" in given,
+        status=filters.get("status"),
+        is_flaky="flaky" in filters,
         after=(numbers[0], numbers[1]) if len(numbers) == 2 else (0, 0),
         limit=FILES,
     )
     return found, None if following is None else f"{following[0]}-{following[1]}"
 
 
-def _cause(connection: Connection, execution: Execution, given: Mapping[str, Any]) -> str:
+def _cause(connection: Connection, execution: Execution, filters: Mapping[str, Any]) -> str:
     """Return the message of the chosen cause; its fingerprint if the run has no failure of it."""
-    if "cause" not in given:
+    if "cause" not in filters:
         return ""
-    found = failures.cause(connection, execution.number, given["cause"])
+    found = failures.cause(connection, execution.number, filters["cause"])
     if found is None:
-        return str(given["cause"])
+        return str(filters["cause"])
     return ": ".join(part for part in (found.exception, found.message) if part)
 
 
-def _chips(execution_id: str, given: Mapping[str, Any], view: Mapping[str, str], cause: str) -> list[Chip]:
+def _chips(execution_id: str, filters: Mapping[str, Any], view: Mapping[str, str], cause: str) -> list[Chip]:
     return [
         Chip(
             LABELS.get(name, name),
             cause if name == "cause" else "" if value is True else str(value),
-            tests_path(execution_id, **{key: each for key, each in given.items() if key != name}, **view),
+            tests_path(execution_id, **{key: each for key, each in filters.items() if key != name}, **view),
         )
-        for name, value in given.items()
+        for name, value in filters.items()
         if name != "sort"
     ]

@@ -59,8 +59,8 @@ def home(
 ) -> Response[str]:
     """Return the list of the executions that the user may see, the newest first."""
     start = int(before) if before.isdecimal() and len(before) < 19 else None
-    given = _given(request.query_params)
-    wanted = replace(_filter(given), environments=page_session.environments)
+    filters = _read_filters(request.query_params)
+    wanted = replace(_filter(filters), environments=page_session.environments)
     with database.read() as connection:
         found, following = execution_lists.find(connection, wanted, before=start, limit=EXECUTIONS)
         projects = execution_lists.projects(connection, EXECUTIONS)
@@ -69,17 +69,17 @@ def home(
         causes = failures.largest(connection, [row.number for row in found if row.results.failed])
         metadata = execution_lists.metadata(connection, [row.number for row in found])
     rows = [_row(each, causes.get(each.number, ""), metadata[each.number]) for each in found]
-    query = urlencode(given)
+    query = urlencode(filters)
     return page(
         page_session,
         "home.html",
         rows=rows,
         history=_history(rows) if start is None else [],
-        newest=f"/?{query}" if given else "/",
-        older=None if following is None else f"/?{urlencode({**given, 'before': following})}",
+        newest=f"/?{query}" if filters else "/",
+        older=None if following is None else f"/?{urlencode({**filters, 'before': following})}",
         first_page=start is None,
         list_version=list_version,
-        given=given,
+        filters=filters,
         states=get_args(wire.ExecutionState),
         has_projects=len(projects) > 1,
         projects=projects,
@@ -127,7 +127,7 @@ def _history(rows: Sequence[Row]) -> list[tuple[str, str, int]]:
     ]
 
 
-def _given(query: Mapping[str, str]) -> dict[str, str]:
+def _read_filters(query: Mapping[str, str]) -> dict[str, str]:
     """Return the filters that are set; a date or a state that is not one is left out."""
     found = {name: query.get(name, "").replace("\x00", "").strip()[:MAX_FILTER] for name in FIELDS}
     if found["status"] not in get_args(wire.ExecutionState):
@@ -137,10 +137,10 @@ def _given(query: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def _filter(given: Mapping[str, str]) -> ExecutionFilter:
-    day = _day(given.get("date", ""))
+def _filter(filters: Mapping[str, str]) -> ExecutionFilter:
+    day = _day(filters.get("date", ""))
     return ExecutionFilter(
-        **{name: value for name, value in given.items() if name != "date"},
+        **{name: value for name, value in filters.items() if name != "date"},
         since=day,
         until=None if day is None else day + DAY,
     )

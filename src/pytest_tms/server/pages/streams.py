@@ -68,11 +68,11 @@ async def _stream(
         raise NotFound(f"There is no execution {(subject.execution_id or '')[:100]}.")
     if len(feed) >= MAX_STREAMS:
         raise ServiceUnavailable("Too many pages are open; try again later.", retry_after=RETRY_AFTER)
-    given = request.headers.get("last-event-id") or request.query_params.get("version") or ""
-    given = given if _VERSION.fullmatch(given) else current
+    version = request.headers.get("last-event-id") or request.query_params.get("version") or ""
+    version = version if _VERSION.fullmatch(version) else current
     if request_context(request.scope).is_head:
         return Response(None, media_type="text/event-stream")
-    return ServerSentEvent(_messages(database, feed, subject, given))
+    return ServerSentEvent(_messages(database, feed, subject, version))
 
 
 def _version(database: Database, subject: Subject) -> str:
@@ -81,14 +81,14 @@ def _version(database: Database, subject: Subject) -> str:
 
 
 async def _messages(
-    database: Database, feed: ChangeFeed, subject: Subject, given: str
+    database: Database, feed: ChangeFeed, subject: Subject, version: str
 ) -> AsyncIterator[ServerSentEventMessage]:
-    """Yield the events of a stream to a page that has the version ``given``."""
+    """Yield the events of a stream to a page that has ``version``."""
     ends_at = time.monotonic() + LIFETIME
-    with feed.subscription(subject, given) as subscription:
+    with feed.subscription(subject, version) as subscription:
         # Read after the subscription, so that no change is missed.
         subscription.publish(await run_sync(_version, database, subject))
-        yield _message("opened", given, retry=RECONNECT)
+        yield _message("opened", version, retry=RECONNECT)
         while subscription.version and time.monotonic() < ends_at:  # until it is deleted
             is_changed = await subscription.changed(HEARTBEAT)
             # The heartbeat is an event and not a comment: a script notices if a proxy withholds events.

@@ -20,7 +20,7 @@ from pytest_tms.server.services import shard_reports
 from pytest_tms.server.services.execution_changes import ShardChange, save_execution, save_shard
 from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.services.rate_limits import RateLimits
-from pytest_tms.server.services.shard_assignment import Origin
+from pytest_tms.server.services.shard_assignment import ReportSource
 from pytest_tms.server.services.shard_reports import ShardReport
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, deadlines, executions, runners
@@ -120,7 +120,7 @@ def accept_event(
             return msgspec.structs.replace(earlier, execution_status=state)
         before = executions.lock(connection, execution_id)
         if runner is not None and received.name in SHARD_EVENTS:
-            before = before.begun_late()
+            before = before.without_start_timeout()
         execution = before
         if runner is None or not runners.is_superseded(connection, execution_id, runner):
             execution = _applied(execution, received)
@@ -134,7 +134,7 @@ def accept_event(
         interval = rate_limits.progress_interval(execution.expected_shards)
         until = 0
         if received.is_live and silence:
-            until = now + states.patience(silence, data.interval or interval)
+            until = now + states.silence_timeout(silence, data.interval or interval)
             execution, revived = _record_heartbeat(connection, execution, received, until)
             changed += revived
         execution, deliveries = save_execution(
@@ -144,7 +144,7 @@ def accept_event(
             audit.add(connection, caller, "execution.cancelled", execution_id, now)
         assigned = None
         if runner is not None and data.shard_id is not None:
-            [assigned] = runners.given(connection, execution_id, runner, [without_nul(data.shard_id)])
+            [assigned] = runners.assigned(connection, execution_id, runner, [without_nul(data.shard_id)])
         response = wire.EventAccepted(
             event=event.event,
             execution_id=execution_id,
@@ -193,13 +193,13 @@ def _report(connection: Connection, execution_id: str, shard_id: str, received: 
     """Return the report of an event about its shard."""
     data = received.data
     return ShardReport(
-        origin=Origin(
+        source=ReportSource(
             shard_id=without_nul(shard_id),
             runner=received.runner,
             ci_attempt=data.attempt,
             takes_shard=received.name in ASSIGNING_EVENTS or bool(received.rows),
             starts_new_attempt=partial(_starts_new_attempt, connection, execution_id, received),
-            begins_late=received.name in SHARD_EVENTS,
+            may_reopen_execution=received.name in SHARD_EVENTS,
         ),
         message=data,
         rows=received.rows,
@@ -220,10 +220,10 @@ def _record_heartbeat(
     Return the execution, and the shards that had been lost and run again.
     """
     runner = received.runner
-    shard_ids = runners.given(connection, execution.id, runner, received.shard_ids)
+    shard_ids = runners.assigned(connection, execution.id, runner, received.shard_ids)
     for name, tests in received.in_flight.items():
         if name != received.data.shard_id:
-            [assigned] = runners.given(connection, execution.id, runner, [name])
+            [assigned] = runners.assigned(connection, execution.id, runner, [name])
             executions.set_in_flight(connection, execution.id, assigned, runner, tests)
     revived: list[ShardChange] = []
     for lost in executions.lost(connection, execution.id, shard_ids, runner):

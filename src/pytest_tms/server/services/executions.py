@@ -77,7 +77,7 @@ def create_execution(
             execution = replace(execution, token_hash=hash_token(token))
             found = _find_or_create(connection, execution, caller)
             if found is not None:
-                execution = found.joined(execution.declared_shards, now)
+                execution = found.with_job(execution.declared_shards, now)
                 executions.save(connection, execution)
                 token = _shared_token(connection, encryption, execution)
                 idempotency.refund()

@@ -19,7 +19,7 @@ from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import shard_reports
 from pytest_tms.server.services.execution_changes import save_execution
 from pytest_tms.server.services.idempotency import IdempotentRequest
-from pytest_tms.server.services.shard_assignment import Origin
+from pytest_tms.server.services.shard_assignment import ReportSource
 from pytest_tms.server.services.shard_reports import ShardReport
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import artifacts, executions, results
@@ -68,10 +68,10 @@ def submit_results(
         before = executions.lock(connection, submission.execution_id)
         caller.require_access([before.environment])
         if submission.runner is not None:
-            before = before.begun_late()
+            before = before.without_start_timeout()
         execution = before.with_status("running", then) if before.status == "created" else before
         report = ShardReport(
-            origin=Origin(
+            source=ReportSource(
                 shard_id=without_nul(submission.shard_id),
                 runner=None if submission.runner is None else without_nul(submission.runner),
                 starts_new_attempt=partial(_starts_new_attempt, connection, stored, submission.status),
@@ -115,9 +115,13 @@ def _files(named: msgspec.Raw | None) -> str:
 
 def _duration(metadata: dict[str, Any]) -> int | None:
     """Return the milliseconds that a shard took: its ``duration``, or the time from its start to its end."""
-    given = metadata.get("duration")
-    if isinstance(given, (int, float)) and not isinstance(given, bool) and 0 <= given <= wire.MAX_COUNT:
-        return round(given)
+    duration = metadata.get("duration")
+    if (
+        isinstance(duration, (int, float))
+        and not isinstance(duration, bool)
+        and 0 <= duration <= wire.MAX_COUNT
+    ):
+        return round(duration)
     try:
         span = wire.parse_time(metadata["endTime"]) - wire.parse_time(metadata["startTime"])
     except (KeyError, TypeError, ValueError):

@@ -18,13 +18,13 @@ MAX_NAME = 190
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class ReportSource:
     """The sender of a message, and the shard that it names.
 
     ``runner`` is None for clients without the capability ``attempts``; ``ci_attempt`` is the number of the CI
     attempt. A message that does not take its shard does not change one that another runner has.
     ``starts_new_attempt`` decides whether a message without a runner begins another attempt of a shard.
-    ``begins_late`` is whether a new shard may re-open an execution with a run key that has ended.
+    ``may_reopen_execution`` is whether a new shard may re-open an execution with a run key that has ended.
     """
 
     shard_id: str
@@ -32,7 +32,7 @@ class Origin:
     ci_attempt: int | None = None
     takes_shard: bool = True
     starts_new_attempt: Callable[[Shard], bool] = lambda _: False
-    begins_late: bool = True
+    may_reopen_execution: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,53 +56,53 @@ class ShardAssignment:
 
 
 def assign_shard(
-    connection: Connection, execution: Execution, origin: Origin, now: int, silence: int
+    connection: Connection, execution: Execution, source: ReportSource, now: int, silence: int
 ) -> ShardAssignment:
     """Return the shard of a message for a locked execution, and store a new assignment.
 
     ``silence`` is the milliseconds after which a runner that reports nothing is not alive.
     """
-    if origin.runner is None:
-        return _without_runner(connection, execution, origin)
-    found = runners.find(connection, execution.id, origin.runner, origin.shard_id)
+    if source.runner is None:
+        return _without_runner(connection, execution, source)
+    found = runners.find(connection, execution.id, source.runner, source.shard_id)
     if found is not None:
         shard = executions.get_shard(connection, execution.id, found.shard_id)
         if shard is not None:
-            is_current = shard.runner == origin.runner
+            is_current = shard.runner == source.runner
             after = (
-                replace(shard, ci_attempt=origin.ci_attempt) if is_current and origin.ci_attempt else shard
+                replace(shard, ci_attempt=source.ci_attempt) if is_current and source.ci_attempt else shard
             )
             return ShardAssignment(
                 execution=execution, before=shard, shard=after, attempt=found.attempt, is_current=is_current
             )
-    before = executions.get_shard(connection, execution.id, origin.shard_id)
-    if not origin.takes_shard:
-        shard = before or Shard(shard_id=origin.shard_id)
+    before = executions.get_shard(connection, execution.id, source.shard_id)
+    if not source.takes_shard:
+        shard = before or Shard(shard_id=source.shard_id)
         return ShardAssignment(
             execution=execution,
             before=before,
             shard=shard,
             attempt=shard.attempt,
-            is_current=shard.is_untouched,
+            is_current=shard.has_no_reports,
         )
-    made = _new(connection, execution, origin, before, now, silence or attempts.DEFAULT_SILENCE)
-    given = Assignment(made.shard.shard_id, made.attempt)
-    runners.add(connection, execution.id, origin.runner, origin.shard_id, given)
+    made = _new(connection, execution, source, before, now, silence or attempts.DEFAULT_SILENCE)
+    assignment = Assignment(made.shard.shard_id, made.attempt)
+    runners.add(connection, execution.id, source.runner, source.shard_id, assignment)
     return made
 
 
 def _new(
     connection: Connection,
     execution: Execution,
-    origin: Origin,
+    source: ReportSource,
     before: Shard | None,
     now: int,
     silence: int,
 ) -> ShardAssignment:
-    shard_id = origin.shard_id
-    kind = attempts.assignment_kind(before, origin.ci_attempt, now, silence)
+    shard_id = source.shard_id
+    kind = attempts.assignment_kind(before, source.ci_attempt, now, silence)
     if kind == "separate":
-        shard_id, before = _separate(connection, execution.id, origin)
+        shard_id, before = _separate(connection, execution.id, source)
         kind = "own" if before is None else "next"
         if before is None:
             execution = replace(execution, shards_total=execution.shards_total + 1)
@@ -113,36 +113,36 @@ def _new(
             execution=execution, before=before, shard=after, attempt=before.attempt, is_current=False
         )
     if kind == "next" and before is not None:
-        after = before.next_attempt(origin.runner, origin.ci_attempt)
+        after = before.next_attempt(source.runner, source.ci_attempt)
         return ShardAssignment(
-            execution=_reopened(execution, origin.ci_attempt, before.ci_attempt),
+            execution=_reopened(execution, source.ci_attempt, before.ci_attempt),
             before=before,
             shard=after,
             attempt=after.attempt,
         )
     if execution.status in states.ENDED:
         newest = executions.newest_attempt(connection, execution.id)
-        is_rerun = (origin.ci_attempt or 1) > (newest or 1)  # which also runs shards that never began
-        if is_rerun or _joins_late(execution, origin):
-            execution = _reopened(execution, origin.ci_attempt, newest)
-    after = replace(before or Shard(shard_id=shard_id), runner=origin.runner, ci_attempt=origin.ci_attempt)
+        is_rerun = (source.ci_attempt or 1) > (newest or 1)  # which also runs shards that never began
+        if is_rerun or _reopens_execution(execution, source):
+            execution = _reopened(execution, source.ci_attempt, newest)
+    after = replace(before or Shard(shard_id=shard_id), runner=source.runner, ci_attempt=source.ci_attempt)
     return ShardAssignment(execution=execution, before=before, shard=after, attempt=after.attempt)
 
 
-def _without_runner(connection: Connection, execution: Execution, origin: Origin) -> ShardAssignment:
-    before = executions.get_shard(connection, execution.id, origin.shard_id)
-    shard = before or Shard(shard_id=origin.shard_id)
-    if before is not None and origin.starts_new_attempt(before):
+def _without_runner(connection: Connection, execution: Execution, source: ReportSource) -> ShardAssignment:
+    before = executions.get_shard(connection, execution.id, source.shard_id)
+    shard = before or Shard(shard_id=source.shard_id)
+    if before is not None and source.starts_new_attempt(before):
         shard = before.next_attempt(None, None)
         execution = _reopened(execution, None, before.ci_attempt)
-    elif (before is None or before.is_untouched) and _joins_late(execution, origin):
+    elif (before is None or before.has_no_reports) and _reopens_execution(execution, source):
         execution = _reopened(execution, None, None)
     return ShardAssignment(execution=execution, before=before, shard=shard, attempt=shard.attempt)
 
 
-def _joins_late(execution: Execution, origin: Origin) -> bool:
+def _reopens_execution(execution: Execution, source: ReportSource) -> bool:
     """Return whether the new shard of a message re-opens its execution, if that has ended."""
-    return execution.run_key is not None and origin.begins_late
+    return execution.run_key is not None and source.may_reopen_execution
 
 
 def _reopened(execution: Execution, ci_attempt: int | None, before: int | None) -> Execution:
@@ -150,14 +150,14 @@ def _reopened(execution: Execution, ci_attempt: int | None, before: int | None) 
     return execution.reopened() if is_over and execution.may_reopen(ci_attempt, before) else execution
 
 
-def _separate(connection: Connection, execution_id: str, origin: Origin) -> tuple[str, Shard | None]:
+def _separate(connection: Connection, execution_id: str, source: ReportSource) -> tuple[str, Shard | None]:
     """Return the first free name for a separate shard; on a CI re-run, one that an older attempt got."""
     for number in count(2):
-        name = f"{origin.shard_id[:MAX_NAME]}-{number}"
+        name = f"{source.shard_id[:MAX_NAME]}-{number}"
         shard = executions.get_shard(connection, execution_id, name)
         if shard is None:
             return name, None
-        is_rerun = attempts.is_newer(origin.ci_attempt, shard.ci_attempt)
-        if is_rerun and runners.was_given(connection, execution_id, origin.shard_id, name):
+        is_rerun = attempts.is_newer(source.ci_attempt, shard.ci_attempt)
+        if is_rerun and runners.was_assigned(connection, execution_id, source.shard_id, name):
             return name, shard
     raise AssertionError  # count() does not end

@@ -16,7 +16,7 @@ from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.metadata_limits import merged
 from pytest_tms.server.domain.result_rows import ResultRow
 from pytest_tms.server.services.execution_changes import save_shard
-from pytest_tms.server.services.shard_assignment import Origin, ShardAssignment, assign_shard
+from pytest_tms.server.services.shard_assignment import ReportSource, ShardAssignment, assign_shard
 from pytest_tms.server.store import results
 
 MAX_REASON = 1000
@@ -39,7 +39,7 @@ class ShardReport:
     None if the message does not list them.
     """
 
-    origin: Origin
+    source: ReportSource
     message: ShardMessage
     rows: Sequence[ResultRow] = ()
     is_start: bool = False
@@ -67,7 +67,7 @@ def store(
     the number of milliseconds without a report after which a runner counts as dead. A report of an attempt
     that is not the current one changes only tests.
     """
-    assigned = assign_shard(connection, execution, report.origin, now, silence)
+    assigned = assign_shard(connection, execution, report.source, now, silence)
     shard = _with_tests(connection, assigned, report.rows, now)
     if assigned.is_current:
         shard = replace(_updated(shard, report), last_reported_at=now)

@@ -29,21 +29,21 @@ def insert(
 
 
 def select(
-    connection: Connection, statement: str, given: Sequence[Any], values: Iterable[Any], *, index: str = ""
+    connection: Connection, statement: str, leading: Sequence[Any], values: Iterable[Any], *, index: str = ""
 ) -> Iterator[Any]:
     """Yield the rows of a statement for many values.
 
-    ``statement`` has ``{}`` at each of the parameters ``given``, in their order, and then ``IN {}`` at the
+    ``statement`` has ``{}`` at each of the parameters ``leading``, in their order, and then ``IN {}`` at the
     values. ``index`` is the one of ``FROM results`` that SQLite must use: without statistics it reads all
     results of an execution to find a few tests.
     """
     if index and connection.dialect.name == "sqlite":
         statement = re.sub(r"FROM results( AS \w)?", rf"\g<0> INDEXED BY {index}", statement, count=1)
-    for text, parameters in _batches(connection, statement, given, values):
+    for text, parameters in _batches(connection, statement, leading, values):
         yield from connection.exec_driver_sql(text, parameters).all()
 
 
-def numbers(connection: Connection, statement: str, given: Sequence[Any]) -> set[int]:
+def numbers(connection: Connection, statement: str, leading: Sequence[Any]) -> set[int]:
     """Return the different values of the only column of a statement, which has ``{}`` at each parameter.
 
     The driver's own cursor is used: SQLAlchemy takes longer for a row than the database.
@@ -51,29 +51,29 @@ def numbers(connection: Connection, statement: str, given: Sequence[Any]) -> set
     place = "%s" if connection.dialect.name == "postgresql" else "?"
     cursor = connection.connection.cursor()
     try:
-        cursor.execute(statement.replace("{}", place), tuple(given))
+        cursor.execute(statement.replace("{}", place), tuple(leading))
         return {row[0] for row in cursor.fetchall()}
     finally:
         cursor.close()
 
 
-def execute(connection: Connection, statement: str, given: Sequence[Any], values: Iterable[Any]) -> None:
+def execute(connection: Connection, statement: str, leading: Sequence[Any], values: Iterable[Any]) -> None:
     """Run a statement for many values, which is written as for ``select``."""
-    for text, parameters in _batches(connection, statement, given, values):
+    for text, parameters in _batches(connection, statement, leading, values):
         connection.exec_driver_sql(text, parameters)
 
 
 def _batches(
-    connection: Connection, statement: str, given: Sequence[Any], values: Iterable[Any]
+    connection: Connection, statement: str, leading: Sequence[Any], values: Iterable[Any]
 ) -> Iterator[tuple[str, tuple[Any, ...]]]:
     is_postgresql = connection.dialect.name == "postgresql"
     remaining = iter(values)
     while some := list(islice(remaining, VALUES_PER_QUERY)):
         if is_postgresql:
-            yield statement.replace("IN {}", "= ANY({})").replace("{}", "%s"), (*given, some)
+            yield statement.replace("IN {}", "= ANY({})").replace("{}", "%s"), (*leading, some)
         else:
             places = ", ".join("?" * len(some))
-            yield statement.replace("IN {}", f"IN ({places})").replace("{}", "?"), (*given, *some)
+            yield statement.replace("IN {}", f"IN ({places})").replace("{}", "?"), (*leading, *some)
 
 
 def _copy(connection: Connection, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:

@@ -32,27 +32,27 @@ def find(connection: Connection, execution_id: str, runner: str, shard_id: str) 
     return Assignment(found[0].shard_id, found[0].attempt) if found else None
 
 
-def add(connection: Connection, execution_id: str, runner: str, requested: str, given: Assignment) -> None:
+def add(connection: Connection, execution_id: str, runner: str, requested: str, assigned: Assignment) -> None:
     """Store the assignment of a runner that requested the shard ``requested``."""
     connection.execute(
         insert(tables.runners).values(
             execution_id=execution_id,
             runner=runner,
             requested=requested,
-            shard_id=given.shard_id,
-            attempt=given.attempt,
+            shard_id=assigned.shard_id,
+            attempt=assigned.attempt,
         )
     )
 
 
 def is_superseded(connection: Connection, execution_id: str, runner: str) -> bool:
     """Return whether other runners run all shards that were assigned to a runner."""
-    given = select(_RUNNER.shard_id).where(_RUNNER.execution_id == execution_id, _RUNNER.runner == runner)
+    assigned = select(_RUNNER.shard_id).where(_RUNNER.execution_id == execution_id, _RUNNER.runner == runner)
     own = exists().where(_SHARD.execution_id == execution_id, _SHARD.runner == runner)
-    return bool(connection.scalar(select(given.exists() & ~own)))
+    return bool(connection.scalar(select(assigned.exists() & ~own)))
 
 
-def was_given(connection: Connection, execution_id: str, requested: str, shard_id: str) -> bool:
+def was_assigned(connection: Connection, execution_id: str, requested: str, shard_id: str) -> bool:
     """Return whether ``shard_id`` was assigned to any runner that requested ``requested``."""
     query = select(_RUNNER.runner).where(
         _RUNNER.execution_id == execution_id, _RUNNER.requested == requested, _RUNNER.shard_id == shard_id
@@ -60,7 +60,7 @@ def was_given(connection: Connection, execution_id: str, requested: str, shard_i
     return connection.execute(query.limit(1)).one_or_none() is not None
 
 
-def given(
+def assigned(
     connection: Connection, execution_id: str, runner: str | None, shard_ids: Collection[str]
 ) -> set[str]:
     """Return the shards that were assigned to a runner for requested ones; unassigned ids are unchanged."""

@@ -77,7 +77,7 @@ def shared(*declared: int, **values: object) -> Execution:
 def test_of_the_declared_numbers_of_shards_the_largest_counts(
     before: tuple[int, ...], joining: tuple[int, ...], declared: tuple[int, ...], total: int
 ) -> None:
-    after = shared(*before).joined(joining, 9)
+    after = shared(*before).with_job(joining, 9)
     assert (after.declared_shards, after.shards_total, after.joined_at) == (declared, total, 9)
     assert after.configuration["shards"] == max(declared, default=1)
     assert after.awaits_shards == (not declared)
@@ -85,7 +85,7 @@ def test_of_the_declared_numbers_of_shards_the_largest_counts(
 
 
 def test_a_separate_shard_stays_counted_beside_a_larger_number() -> None:
-    assert shared(2, shards_total=3).joined((4,), 9).shards_total == 5
+    assert shared(2, shards_total=3).with_job((4,), 9).shards_total == 5
 
 
 @pytest.mark.parametrize(
@@ -109,5 +109,5 @@ def test_the_wait_begins_anew_with_a_report_or_a_job_that_joins() -> None:
     waiting = shared(idle_since=10)
     assert waiting.idled(50, has_changed=False).idle_since == 10
     assert waiting.idled(50, has_changed=True).idle_since == 50
-    assert waiting.joined((), 60).idle_since == 60
-    assert waiting.joined((2,), 60).idle_since is None
+    assert waiting.with_job((), 60).idle_since == 60
+    assert waiting.with_job((2,), 60).idle_since is None

@@ -61,7 +61,7 @@ def test_workers_run_a_test_are_idle_or_lost() -> None:
         Shard(shard_id="6", status="pending"),
     ]  # fmt: skip
     found = activities(shards, NOW)
-    assert found.shown == [
+    assert found.listed == [
         WorkerActivity("lost", "4", "", "t.py::c", 9000),
         WorkerActivity("running", "2", "gw1", "t.py::b", 10_000),
         WorkerActivity("running", "1", "gw0", "t.py::a", 2000),
@@ -73,6 +73,6 @@ def test_workers_run_a_test_are_idle_or_lost() -> None:
 def test_a_start_that_is_no_time_has_no_age_and_the_list_is_bounded() -> None:
     tests = tuple(in_flight(f"t.py::{n}", "yesterday") for n in range(MAX_SHOWN + 7))
     found = activities([Shard(shard_id="1", status="running", in_flight=tests)], NOW)
-    assert len(found.shown) == MAX_SHOWN
+    assert len(found.listed) == MAX_SHOWN
     assert found.left_out == 7
-    assert found.shown[0].age is None
+    assert found.listed[0].age is None

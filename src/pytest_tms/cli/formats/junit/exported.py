@@ -33,13 +33,13 @@ def restored(result: wire.TestResult) -> wire.TestResult:
     """
     properties = dict(result.properties or {})
     names = ("nodeId", "tags", "retries", "parameters", *FIELDS)
-    given = {name: properties.pop(f"{PREFIX}{name}", None) for name in names}
-    changes: dict[str, Any] = {FIELDS[name]: given[name] for name in FIELDS if isinstance(given[name], str)}
-    if tags := given["tags"]:
+    values = {name: properties.pop(f"{PREFIX}{name}", None) for name in names}
+    changes: dict[str, Any] = {FIELDS[name]: values[name] for name in FIELDS if isinstance(values[name], str)}
+    if tags := values["tags"]:
         changes["tags"] = tags if isinstance(tags, list) else [tags]
-    if isinstance(retries := given["retries"], str) and retries.isdecimal() and len(retries) < 16:
+    if isinstance(retries := values["retries"], str) and retries.isdecimal() and len(retries) < 16:
         changes["retries"] = int(retries)
-    if isinstance(parameters := _json(given["parameters"]), dict):
+    if isinstance(parameters := _json(values["parameters"]), dict):
         changes["parameters"] = parameters
     if result.status == "failed" and result.attempts:
         changes["error"], changes["longrepr"] = result.attempts[-1].error, result.attempts[-1].longrepr

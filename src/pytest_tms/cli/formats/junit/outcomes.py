@@ -32,8 +32,8 @@ def outcome_of(case: Case) -> tuple[wire.TestStatus, str, Detail | None]:
         for detail in case.named(SKIPPED):
             is_xfail = detail.attributes.get("type") == "pytest.xfail"
             return "skipped", "xfailed" if is_xfail else "skipped", detail
-    given = (case.attributes.get(name) for name in ("status", "result", "outcome"))
-    found = outcome_of_words(word for word in given if word)
+    words = (case.attributes.get(name) for name in ("status", "result", "outcome"))
+    found = outcome_of_words(word for word in words if word)
     if found is not None and found[0] == "failed":
         return *found, None
     attributes = case.attributes

@@ -33,8 +33,8 @@ def result_of_case(case: Case, root: Mapping[str, str], node_ids: NodeIds, folde
     stderr = _output(case.stderr, paths)
     properties = _properties(case, paths)
     candidates = [_node_id(file, title) for title in titles]
-    if is_exported(root) and isinstance(given := properties.get(NODE_ID), str):
-        candidates = [given]
+    if is_exported(root) and isinstance(node_id := properties.get(NODE_ID), str):
+        candidates = [node_id]
     index, node_id = node_ids.take(candidates, case.suite.key)
     result = wire.TestResult(
         title=titles[index],
