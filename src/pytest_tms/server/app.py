@@ -138,9 +138,3 @@ def _hosts(settings: ServerSettings) -> frozenset[str] | None:
         return None
     public = urlsplit(settings.public_url).hostname
     return frozenset({"127.0.0.1", "localhost", "[::1]", settings.host, *([public] if public else [])})
-
-
-def from_environment() -> Middleware:
-    """Return the application by the TMS_SERVER_* variables alone, for the worker processes of uvicorn."""
-    settings = ServerSettings.read()
-    return create_app(settings, Database(settings.database))

@@ -101,7 +101,7 @@ class Subtest(ClientMessage, frozen=True, kw_only=True):
     longrepr: Text | None = None
 
 
-class TestResult(ClientMessage, frozen=True, kw_only=True):
+class TestResult(ClientMessage, frozen=True, kw_only=True, gc=False):
     """One test of POST /results: the documented fields, then additions.
 
     ``duration`` is in milliseconds over setup, call and teardown. ``error`` is the message of the exception

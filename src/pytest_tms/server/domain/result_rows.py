@@ -87,6 +87,9 @@ def result_row(key: str, test: wire.TestResult, document: str) -> ResultRow:
 
 
 def _tags(tags: Sequence[str]) -> str:
+    text = msgspec.json.encode(tags).decode()
+    if len(text) <= MAX_WORD and "\\u0000" not in text:  # nothing to shorten or replace
+        return text
     return msgspec.json.encode([without_nul(tag[:MAX_WORD]) for tag in tags[:MAX_TAGS]]).decode()
 
 

@@ -28,6 +28,18 @@ def insert(
         connection.exec_driver_sql(statement, list(rows))
 
 
+def insert_new(
+    connection: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Insert rows in their order, and leave out those whose unique values exist already."""
+    if not rows:
+        return
+    place = "%s" if connection.dialect.name == "postgresql" else "?"
+    places = ", ".join([place] * len(columns))
+    statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places}) ON CONFLICT DO NOTHING"  # noqa: S608  # names of our own tables
+    connection.exec_driver_sql(statement, list(rows))
+
+
 def select(
     connection: Connection, statement: str, leading: Sequence[Any], values: Iterable[Any], *, index: str = ""
 ) -> Iterator[Any]:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, bindparam, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pytest_tms.server.store import bulk, tables
 
@@ -108,22 +107,11 @@ def _add(
     connection: Connection, project_id: int, new: dict[bytes, tuple[TestIdentity, int]], now: int
 ) -> None:
     """Add tests. Another execution may add the same ones meanwhile, so all wait in the same order."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    connection.execute(
-        insert(tables.tests).on_conflict_do_nothing(),
-        [
-            {
-                "project_id": project_id,
-                "key_hash": hashed,
-                "key": names.key,
-                **_columns(names),
-                "names_hash": names_hash,
-                "first_seen": now,
-                "last_seen": now,
-            }
-            for hashed, (names, names_hash) in sorted(new.items())
-        ],
-    )
+    rows = [
+        (project_id, hashed, names.key, *_texts(names), names_hash, now, now)
+        for hashed, (names, names_hash) in sorted(new.items())
+    ]
+    bulk.insert_new(connection, "tests", _COLUMNS, rows)
 
 
 def _update(connection: Connection, changed: Sequence[tuple[int, TestIdentity]], now: int) -> None:
@@ -138,7 +126,7 @@ def _update(connection: Connection, changed: Sequence[tuple[int, TestIdentity]],
         [
             {
                 "test_id": test_id,
-                **{f"new_{name}": value for name, value in _columns(names).items()},
+                **{f"new_{name}": value for name, value in zip(_NAMES, _texts(names), strict=True)},
                 "new_names_hash": _names_hash(names),
                 "now": now,
             }
@@ -150,9 +138,12 @@ def _update(connection: Connection, changed: Sequence[tuple[int, TestIdentity]],
 _NAMES = ("title", "file", "node_id", "owner", "tags", "search_text")
 
 
-def _columns(names: TestIdentity) -> dict[str, str]:
-    texts = (names.title, names.file, names.node_id, names.owner, names.tags, search_text(names))
-    return dict(zip(_NAMES, texts, strict=True))
+_COLUMNS = ("project_id", "key_hash", "key", *_NAMES, "names_hash", "first_seen", "last_seen")
+
+
+def _texts(names: TestIdentity) -> tuple[str, ...]:
+    """Return the values of ``_NAMES``."""
+    return (names.title, names.file, names.node_id, names.owner, names.tags, search_text(names))
 
 
 def _names_hash(names: TestIdentity) -> int:
