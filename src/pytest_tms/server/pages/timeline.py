@@ -19,7 +19,7 @@ from pytest_tms.server.pages.templates import duration
 from pytest_tms.server.store import executions, run_summaries, test_lists
 from pytest_tms.server.store.database import Database
 
-SLOTS = 500
+SLOTS = 250
 """Slots of time into which the shown part is divided."""
 NAMED = 150
 """Bars of one test that have its name and link: the longest ones."""
