@@ -7,12 +7,21 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pytest_tms.exports.fields import in_chunks, number, retries_of, status_of, text, texts, title_of
+from pytest_tms.exports.fields import (
+    in_chunks,
+    is_quarantined,
+    number,
+    retries_of,
+    status_of,
+    text,
+    texts,
+    title_of,
+)
 from pytest_tms.wire.executions import ExecutionStatus
 
 COLUMNS = (
     *("executionId", "nodeId", "title", "status", "outcome", "durationMs", "retries", "file"),
-    *("tags", "owner", "worker", "startedAt", "error"),
+    *("tags", "owner", "worker", "startedAt", "error", "quarantined"),
 )
 MAX_CELL = 32_000
 """Characters of a cell; spreadsheets keep 32,767."""
@@ -41,7 +50,7 @@ def _lines(execution: ExecutionStatus, tests: Iterable[Mapping[str, Any]]) -> It
             *(execution.execution_id, text(test, "nodeId"), title_of(test), status_of(test)),
             *(text(test, "outcome"), number(test, "duration"), retries_of(test), text(test, "file")),
             *(" ".join(texts(test, "tags")), text(test, "owner"), text(test, "worker")),
-            *(text(test, "startedAt"), text(test, "error")),
+            *(text(test, "startedAt"), text(test, "error"), "true" if is_quarantined(test) else ""),
         )
         writer.writerow([cell(value) if isinstance(value, str) else value for value in row])
     yield buffer.getvalue()

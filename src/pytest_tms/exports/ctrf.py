@@ -25,7 +25,7 @@ from pytest_tms.wire.executions import ExecutionStatus
 CONTENT_TYPES = {"screenshot": "image/png", "video": "video/webm", "trace": "application/zip"}
 """Content types by kind of an artifact; that of other kinds is ``application/octet-stream``."""
 
-EXTRA = ("nodeId", "owner", "properties", "log", "sections")
+EXTRA = ("nodeId", "owner", "properties", "log", "sections", "quarantined")
 """Fields that CTRF does not have."""
 
 

@@ -63,6 +63,11 @@ def title_of(test: Mapping[str, Any]) -> str:
     return " ".join((text(test, "title") or text(test, "nodeId") or "(a test without a title)").split())
 
 
+def is_quarantined(test: Mapping[str, Any]) -> bool:
+    """Return whether the test failed in quarantine, so that it did not fail its run."""
+    return test.get("quarantined") is True and status_of(test) == "failed"
+
+
 def retries_of(test: Mapping[str, Any]) -> int:
     """Return how often the test was repeated."""
     return max(0, number(test, "retries") or 0)

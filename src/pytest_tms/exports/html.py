@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_tms.exports.fields import (
     in_chunks,
+    is_quarantined,
     number,
     objects,
     retries_of,
@@ -98,6 +99,7 @@ def _test(test: Mapping[str, Any]) -> str:
     notes = [
         _seconds(number(test, "duration")),
         f"{retries} retries" if retries else "",
+        "in quarantine" if is_quarantined(test) else "",
         *texts(test, "tags"),
     ]
     head = (

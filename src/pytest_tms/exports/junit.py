@@ -9,6 +9,7 @@ from typing import Any
 from pytest_tms.exports.fields import (
     as_text,
     in_chunks,
+    is_quarantined,
     mapping,
     number,
     objects,
@@ -112,6 +113,8 @@ def _case_properties(test: Mapping[str, Any], outcome: str) -> dict[str, Any]:
         found["attachment"] = [*_values(found.get("attachment")), *paths]
     others = {"nodeId": test.get("nodeId"), "outcome": outcome, "retries": retries_of(test)}
     others.update({name: test.get(name) for name in ("owner", "tags", "worker", "startedAt", "parameters")})
+    if is_quarantined(test):
+        others["quarantined"] = True
     found.update({f"tms.{name}": value for name, value in others.items() if value})
     return found
 

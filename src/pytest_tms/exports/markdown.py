@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pytest_tms.exports.fields import number, retries_of, status_of, text, title_of
+from pytest_tms.exports.fields import is_quarantined, number, retries_of, status_of, text, title_of
 from pytest_tms.text import first_line, shorten, stopped_early
 from pytest_tms.wire.executions import ExecutionStatus
 
@@ -21,6 +21,8 @@ MAX_TRACEBACK = 4000
 """Characters of a traceback; its end is kept."""
 NOTE_BYTES = 200
 """Bytes that are reserved for the note about what the limit leaves out."""
+QUARANTINED = " (in quarantine)"
+"""What follows the name of a failed test that did not fail the run."""
 SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&@$])")
 
 
@@ -118,14 +120,16 @@ def _failure(test: Mapping[str, Any]) -> str:
         return _row(test)
     longest = max((len(found) for found in re.findall("`+", traceback)), default=0)
     fence = "`" * max(3, longest + 1)
-    summary = f"{_html(_plain_name(test))}: {_html(first_line(text(test, 'error')))}"
+    note = QUARANTINED if is_quarantined(test) else ""
+    summary = f"{_html(_plain_name(test))}{note}: {_html(first_line(text(test, 'error')))}"
     block = f"{fence}text\n{traceback}\n{fence}"
     return f"<details><summary>{summary}</summary>\n\n{block}\n\n</details>\n\n"
 
 
 def _row(test: Mapping[str, Any]) -> str:
     error = first_line(text(test, "error"))
-    return f"- {_name(test)}{': ' if error else ''}{_inline(error)}\n"
+    note = QUARANTINED if is_quarantined(test) else ""
+    return f"- {_name(test)}{note}{': ' if error else ''}{_inline(error)}\n"
 
 
 def _name(test: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from pytest_tms.journal.files import BINARY, acquire_write_lock, release_write_lock
@@ -84,6 +84,15 @@ class JournalWriter:
             self._truncate(self._file, self._size)
         except OSError:
             return
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines that were written: those on disk, then those in memory."""
+        try:
+            with self.path.open("rb") as file:
+                yield from file
+        except OSError:  # all of them are in memory
+            pass
+        yield from self.memory
 
     def close(self) -> None:
         """Close the file; the process that delivers the journal deletes it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,9 @@ class GitHubActions:
         self._annotate = annotate
         self._tests: list[dict[str, Any]] = []
 
-    def read_failures(self, path: Path, memory: Sequence[bytes]) -> None:
+    def read_failures(self, lines: Iterable[bytes]) -> None:
         """Keep the failed and the flaky tests of a journal, before whoever delivers it deletes it."""
-        self._tests = failed_tests(_lines(path, memory))
+        self._tests = failed_tests(lines)
 
     def annotations(self) -> list[str]:
         """Return a workflow command for each of the first failed tests, if they are asked for."""
@@ -149,7 +149,7 @@ def failed_tests(lines: Iterable[bytes]) -> list[dict[str, Any]]:
 
 def _shortened(test: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the summary and the annotations show of a test."""
-    names = ("title", "nodeId", "file", "status", "retries", "error")
+    names = ("title", "nodeId", "file", "status", "retries", "error", "quarantined")
     found = {name: test[name] for name in names if name in test}
     if isinstance(longrepr := test.get("longrepr"), str):
         found["longrepr"] = longrepr[-MAX_TEXT:]
@@ -187,13 +187,3 @@ def _total(counts: Iterable[GivenCounts]) -> Counts:
     names = ("total", "passed", "failed", "skipped", "flaky")
     all_counts = list(counts)
     return Counts(**{name: sum(getattr(each, name) or 0 for each in all_counts) for name in names})
-
-
-def _lines(path: Path, memory: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a journal: those on disk, then those in memory."""
-    try:
-        with path.open("rb") as file:
-            yield from file
-    except OSError:  # it is in memory alone
-        pass
-    yield from memory

@@ -17,19 +17,19 @@ MAX_NAMES = 10
 Colours = dict[str, bool]
 
 
-def write_wait_notice(terminal: pytest.TerminalReporter, url: str, seconds: float) -> None:
+def write_wait_notice(
+    terminal: pytest.TerminalReporter, url: str, seconds: float, purpose: str = "to accept the last results"
+) -> None:
     """Write that the session waits for the TMS at ``url``, for at most ``seconds``."""
     terminal.ensure_newline()
-    terminal.write_line(
-        f"tms: waiting for {url} to accept the last results, at most {seconds:g} s; Ctrl-C skips this"
-    )
+    terminal.write_line(f"tms: waiting for {url} {purpose}, at most {seconds:g} s; Ctrl-C skips this")
 
 
 def write_summary(
     terminal: pytest.TerminalReporter, summary: Summary, warnings: Sequence[str] = (), *, verbosity: int = 0
 ) -> None:
     """Write one line if all went well, else a block; with ``-qq`` only problems."""
-    lines = list(_problems(summary, warnings, verbosity))
+    lines = [*_quarantined(summary, verbosity), *_problems(summary, warnings, verbosity)]
     if not lines and not summary.not_run:
         if verbosity > -2:
             terminal.write_line(f"tms: {_outcome(summary)}", green=bool(summary.results))
@@ -72,6 +72,20 @@ def _problems(summary: Summary, warnings: Sequence[str], verbosity: int) -> Iter
         yield f"backlog: {counted(runs, 'earlier run')} delivered ({counted(tests, 'result')})", {}
     if summary.waiting:
         yield f"backlog: {counted(summary.waiting, 'earlier run')} being sent in the background", {}
+
+
+def _quarantined(summary: Summary, verbosity: int) -> Iterator[tuple[str, Colours]]:
+    """Yield the failed tests in quarantine, and whether the session passes because of that."""
+    number = len(summary.quarantined)
+    if summary.is_passed_by_quarantine and not summary.required:
+        failed = "the only failed test is" if number == 1 else f"all {number} failed tests are"
+        yield f"exit status 0: {failed} in quarantine", {"green": True}
+    names = [
+        f"{each.node_id} failed, in quarantine until {each.until} ({each.reason}; owner: {each.owner})"
+        for each in summary.quarantined
+    ]
+    for name in _some(names, verbosity):
+        yield name, {"yellow": True}
 
 
 def _not_run(summary: Summary, verbosity: int) -> Iterator[tuple[str, Colours]]:

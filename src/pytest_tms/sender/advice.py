@@ -24,6 +24,13 @@ def advise(error: Exception) -> str:
     return text
 
 
+def advise_quarantine(error: Exception) -> str:
+    """Return why the tests in quarantine are not known as one sentence that also names the next step."""
+    text = str(error).rstrip(".")
+    step = ": use a token with the scope executions:read" if isinstance(error, Forbidden) else ""
+    return f"the tests in quarantine could not be read: {text}{step}"
+
+
 def advise_replay(error: Exception) -> str:
     """Return an error of a journal that was kept as one sentence that also names the next step."""
     if isinstance(error, Unprocessable):

@@ -35,19 +35,27 @@ def group_lines(lines: Iterable[ReadLine], delivered: Mapping[str, int]) -> Iter
     Lines that cause no call belong to the batch around them, which may have no tests.
     """
     batch: dict[str, list[Tested]] = {}
+    contained: set[tuple[str, int]] = set()
     position = tests = size = 0
     for read in lines:
         line = read.line
         is_silent = isinstance(line, (Begun, OnWorker, TimeLimit))
         # A test that has another result is in the next message: a test counts once in a message.
-        fits = isinstance(line, Tested) and not line.again and tests < MAX_TESTS and size <= MAX_BYTES
+        fits = (
+            isinstance(line, Tested)
+            and not (line.again and (not line.id or (line.shard, line.id) in contained))
+            and tests < MAX_TESTS
+            and size <= MAX_BYTES
+        )
         if batch and not fits and not is_silent:
             yield Batch(position, batch)
             batch, tests, size = {}, 0, 0
+            contained.clear()
         if isinstance(line, Tested):
             position = read.position
             if read.position > delivered.get(line.shard, 0):
                 batch.setdefault(line.shard, []).append(line)
+                contained.add((line.shard, line.id))
                 tests, size = tests + 1, size + read.size
         elif is_silent:
             position = read.position

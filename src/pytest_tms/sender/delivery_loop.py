@@ -16,12 +16,13 @@ from pytest_tms.errors import NotTms, TmsError
 from pytest_tms.journal.reader import Journal
 from pytest_tms.masking.environment import secrets_in
 from pytest_tms.masking.masker import Masker
-from pytest_tms.sender.advice import advise
+from pytest_tms.sender.advice import advise, advise_quarantine
 from pytest_tms.sender.artifacts import FileUploads
 from pytest_tms.sender.backlog import Backlog
 from pytest_tms.sender.launch import SenderConfig, SenderState
 from pytest_tms.sender.pacing import RETRYABLE, Pacing
 from pytest_tms.sender.parent import ParentProcess
+from pytest_tms.sender.quarantine import QuarantineFetch
 from pytest_tms.sender.uploader import Uploader
 from pytest_tms.wire.base import timestamp
 
@@ -37,6 +38,10 @@ UPLOAD_READ_TIMEOUT = 60.0
 """Seconds that the response to one upload may take: the TMS may have to store the file elsewhere first."""
 FILES_INTERVAL = 0.05
 """Seconds between two checks whether the remaining files are uploaded."""
+QUARANTINE_READ_TIMEOUT = 5.0
+"""Seconds that a response with tests in quarantine may take."""
+QUARANTINE_RETRIES = 2
+"""Further attempts to fetch them."""
 BACKLOG_TIMEOUT = 0.2
 """Seconds that the end of a session waits for the backlog; the rest goes on in the background."""
 OVERDUE_GRACE = 1.0
@@ -66,6 +71,7 @@ class DeliveryLoop:
         self._client: TmsClient | None = None
         self._backlog: Backlog | None = None
         self._files: FileUploads | None = None
+        self._quarantine: QuarantineFetch | None = None
         self._token = ""
         self._fatal = ""
         self._parent_ended_at = 0.0
@@ -90,6 +96,9 @@ class DeliveryLoop:
                 due = time.monotonic() + self._pause()
                 if self._is_finished():
                     break
+            elif self._quarantine is not None and self._quarantine.outcome != self.state.quarantine:
+                self._update_state()
+                yield from self._changed_state()
             time.sleep(min(POLL_INTERVAL, max(0.0, due - time.monotonic())))
         self._finish()
         yield from self._changed_state()
@@ -134,6 +143,7 @@ class DeliveryLoop:
         else:
             self._pacing.record_success()
             self.state.problem = ""
+            self._fetch_quarantine()
             self._start_backlog()
             self._upload_files()
         self._update_state()
@@ -160,10 +170,30 @@ class DeliveryLoop:
         )
         return self._uploader
 
-    def _new_client(self, url: str, read_timeout: float) -> TmsClient:
+    def _new_client(self, url: str, read_timeout: float, retries: int = 0) -> TmsClient:
         return TmsClient(
-            url, self._token, retries=0, connect_timeout=CONNECT_TIMEOUT, read_timeout=read_timeout
+            url, self._token, retries=retries, connect_timeout=CONNECT_TIMEOUT, read_timeout=read_timeout
         )
+
+    def _fetch_quarantine(self) -> None:
+        """Fetch the tests in quarantine once, on a thread and a connection of its own: it delays nothing."""
+        joined = self._uploader.joined if self._uploader is not None else None
+        if (
+            self._quarantine is not None
+            or not self._config.quarantine
+            or joined is None
+            or self._client is None
+            or self._parent is None  # in the foreground the exit status is decided already
+        ):
+            return
+        client = self._new_client(self._client.base_url, QUARANTINE_READ_TIMEOUT, QUARANTINE_RETRIES)
+        self._quarantine = QuarantineFetch(
+            client,
+            joined.execution_id,
+            Path(self._config.quarantine),
+            is_supported="quarantine" in joined.capabilities,
+        )
+        self._quarantine.start()
 
     def _start_backlog(self) -> None:
         """Deliver what earlier runs left, on a thread and a connection of its own: it delays nothing."""
@@ -268,6 +298,10 @@ class DeliveryLoop:
             state.warnings = [self._masker.text(text) for text in warnings]
             if self._closing_until is None and not state.stop:
                 state.stop = {"cancelled": CANCELLED, "failed": ENDED}.get(uploader.execution_status, "")
+        if self._quarantine is not None:
+            state.quarantine = self._quarantine.outcome
+            if self._quarantine.error is not None:
+                state.quarantine_problem = self._masker.text(advise_quarantine(self._quarantine.error))
         if self._backlog is not None:
             state.backlog = (self._backlog.runs, self._backlog.tests)
             state.waiting = self._backlog.waiting

@@ -32,6 +32,8 @@ class SenderState(msgspec.Struct, kw_only=True, omit_defaults=True):
     ``warnings`` are sentences for the summary, ``problem`` is why not everything is delivered; ``delivered``
     is the number of tests that the TMS accepted, ``refused`` names those that it rejected. ``backlog`` has
     the numbers of delivered earlier runs and of their tests, ``waiting`` that of the remaining runs.
+    ``quarantine`` is what became of the list of tests in quarantine (``QuarantineFetch.outcome``), and
+    ``quarantine_problem`` is why it could not be read.
     """
 
     pid: int = 0
@@ -44,6 +46,8 @@ class SenderState(msgspec.Struct, kw_only=True, omit_defaults=True):
     backlog: tuple[int, int] = (0, 0)
     waiting: int = 0
     execution_status: str = ""
+    quarantine: str = ""
+    quarantine_problem: str = ""
     delivered: int = 0
     refused: list[str] = []
     is_final: bool = False
@@ -55,6 +59,7 @@ class SenderConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     ``pid`` is the process that runs the tests, ``progress_interval`` the seconds between two reports of
     progress (0: as the TMS requests), ``deadline`` the seconds that the sender may continue after its end.
+    ``quarantine`` is the file for the list of tests in quarantine, empty if that is not needed.
     """
 
     journal: str
@@ -65,6 +70,7 @@ class SenderConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
     progress_interval: float = 0
     deadline: float = 15
     mask: list[str] = []
+    quarantine: str = ""
 
 
 class SenderProcess:
@@ -175,13 +181,18 @@ class SenderProcess:
 
     def wait(self, seconds: float, *, until_over: bool = False) -> bool:
         """Wait for the last report, or with ``until_over`` for the end; return whether there is a report."""
+        self.wait_until(lambda state: state.is_final and not until_over, seconds)
+        return self.state.is_final
+
+    def wait_until(self, condition: Callable[[SenderState], bool], seconds: float) -> bool:
+        """Wait until the state meets a condition or the sender has ended; return whether it meets it."""
         begun = self._clock()
-        while not self.is_over and (until_over or not self.state.is_final):
+        while not self.is_over and not condition(self.state):
             self.read(may_wait=True)
             if self._clock() - begun > seconds:
                 break
             self._sleep(0.01)
-        return self.state.is_final
+        return condition(self.state)
 
     def stop(self) -> None:
         """Stop the sender, unless it has ended; unacknowledged lines will be delivered again."""

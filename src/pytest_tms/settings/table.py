@@ -157,6 +157,15 @@ class Settings:
         env="TMS_REQUIRED",
         ini="tms_required",
     )
+    quarantine: str = _setting(
+        "on",
+        "'off': failures of tests in quarantine fail the run, as those of other tests do",
+        option="--tms-quarantine",
+        metavar="MODE",
+        env="TMS_QUARANTINE",
+        ini="tms_quarantine",
+        choices=("on", "off"),
+    )
     disabled: bool = _setting(
         False,
         "do not report, whatever the other settings are",

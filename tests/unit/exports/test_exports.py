@@ -166,6 +166,16 @@ def test_json_has_the_execution_and_the_tests() -> None:
     assert document["execution"] == msgspec.to_builtins(EXECUTION)
 
 
+@pytest.mark.parametrize("name", list(WRITERS))
+def test_a_failure_in_quarantine_is_named(name: str) -> None:
+    tests = [{"title": "t", "status": "failed", "nodeId": "a.py::t"}]
+    plain, marked = written(name, tests), written(name, [{**tests[0], "quarantined": True}])
+    if name == "csv":
+        assert (plain.endswith(",\r\n"), marked.endswith(",true\r\n")) == (True, True)
+    else:
+        assert ("quarantine" in plain, "quarantine" in marked) == (False, True)
+
+
 def test_csv_has_a_row_for_each_test_and_no_formula() -> None:
     content = written("csv")
     assert content.startswith("\ufeffexecutionId,")

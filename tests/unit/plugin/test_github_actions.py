@@ -41,7 +41,7 @@ def github(folder: Path, **environ: str) -> GitHubActions:
 
 
 def read(actions: GitHubActions, *lines: bytes) -> None:
-    actions.read_failures(Path("no such journal"), lines)
+    actions.read_failures(lines)
 
 
 def summary(**changes: Any) -> Summary:

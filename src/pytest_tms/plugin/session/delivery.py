@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 from pytest_tms.journal.acknowledgements import read_acks
 from pytest_tms.journal.writer import JournalWriter
@@ -20,11 +22,15 @@ NOTICE_AFTER = 1.0
 class ResultDelivery:
     """Starts the sender of one session, reads its reports, and waits for it at the end.
 
-    ``problem`` is why nothing can be sent: results are kept on disk then.
+    ``problem`` is why nothing can be sent: results are kept on disk then. ``quarantine`` is the file for the
+    tests in quarantine, None if they are not needed.
     """
 
-    def __init__(self, settings: Settings, writer: JournalWriter, problem: str) -> None:
+    def __init__(
+        self, settings: Settings, writer: JournalWriter, problem: str, quarantine: Path | None
+    ) -> None:
         self._settings = settings
+        self._quarantine = quarantine
         self._writer = writer
         self._problem = problem
         self._sender: SenderProcess | None = None
@@ -49,6 +55,15 @@ class ResultDelivery:
             return SenderState()
         self._sender.read()
         return self._sender.state
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a sender runs, for whose reports the session can wait."""
+        return self._sender is not None and not self._sender.is_over
+
+    def wait_until(self, condition: Callable[[SenderState], bool], seconds: float) -> bool:
+        """Wait until the state of the sender meets a condition, or it has ended; return whether it does."""
+        return self._sender is not None and self._sender.wait_until(condition, seconds)
 
     def wait_briefly(self, seconds: float) -> bool:
         """Wait for the sender until a notice is due; return whether there is more to wait for."""
@@ -118,4 +133,5 @@ class ResultDelivery:
             progress_interval=settings.progress_interval,
             deadline=deadline,
             mask=list(settings.mask),
+            quarantine=str(self._quarantine or ""),
         )

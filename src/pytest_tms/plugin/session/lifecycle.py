@@ -21,7 +21,7 @@ from pytest_tms.plugin.results.attachments import REPORTING, STORE
 from pytest_tms.plugin.results.outcomes import not_collected
 from pytest_tms.plugin.results.recorded_properties import suite_properties
 from pytest_tms.plugin.results.recorder import Recorder
-from pytest_tms.plugin.session.delivery import STOPPED_DEADLINE, ResultDelivery
+from pytest_tms.plugin.session.delivery import NOTICE_AFTER, STOPPED_DEADLINE, ResultDelivery
 from pytest_tms.plugin.session.ending import NotRun, closing_line, not_started, shard_ends
 from pytest_tms.plugin.session.opening import (
     execution_request,
@@ -29,7 +29,9 @@ from pytest_tms.plugin.session.opening import (
     journal_folders,
     lone_shard_warning,
     opening_line,
+    quarantine_file,
 )
+from pytest_tms.plugin.session.quarantine import LIST_TIMEOUT, ExitStatus, SessionQuarantine
 from pytest_tms.plugin.session.run_journal import RunJournal
 from pytest_tms.plugin.session.shards import SessionShards
 from pytest_tms.plugin.session.summary import Summary, summarise
@@ -64,6 +66,7 @@ class ReportingSession:
     _journal: RunJournal
     _shards: SessionShards
     _delivery: ResultDelivery
+    _quarantine: SessionQuarantine
     _recorder: Recorder
 
     def __init__(
@@ -96,6 +99,7 @@ class ReportingSession:
         self._collected = 0
         self._items: list[pytest.Item] = []
         self._is_delivered = False
+        self._is_passed_by_quarantine = False
         self._summary: Summary | None = None
         self._is_summary_shown = False
         # Bound here: tests and their plugins replace the functions of the module.
@@ -115,7 +119,6 @@ class ReportingSession:
         writer = JournalWriter.create(journal_folders(config, settings.offline), run)
         self._journal = RunJournal(writer, self._masker, is_grouped=self._is_grouped)
         self._shutdown = Shutdown(session, writer.path.with_suffix(".cancel"))
-        self._delivery = ResultDelivery(settings, writer, self._problem)
         if settings.timeout:
             self._ends_at = self._clock() + settings.timeout
         self._register_observers()
@@ -124,6 +127,7 @@ class ReportingSession:
             **build_metadata(config.rootpath, project=settings.project),
             **metadata,
         }
+        self._start_quarantine(self._metadata.get("project", ""))
         self._shards = SessionShards(self._shard_name, self._workers, self._time())
         # In one shard, several workers can run the same test, and each run counts.
         per_worker = self._shard_name is not None and self._workers is not None and self._workers.each
@@ -141,6 +145,23 @@ class ReportingSession:
         self._has_started = True
         self._delivery.start()
         config.stash[REPORTING] = self._context(self._shards.first.id)
+
+    def _start_quarantine(self, project: str) -> None:
+        """Prepare the delivery, which also fetches the tests in quarantine of a project."""
+        settings, writer = self._settings, self._journal.writer
+        path = None
+        if settings.quarantine != "off":
+            path = quarantine_file(self._config, writer.path, settings, project)
+        self._delivery = ResultDelivery(settings, writer, self._problem, path)
+        self._quarantine = SessionQuarantine(
+            path,
+            is_offline=bool(settings.offline or self._problem),
+            read_state=self._delivery.read,
+            mask=self._masker.node_id,
+            clock=self._time,
+        )
+        hooks = self._errors.protect(ExitStatus(self._decide_exit_status))
+        self._config.pluginmanager.register(hooks, "tms-exit-status")
 
     def _register_observers(self) -> None:
         """Register what observes other plugins of the run: the workers of xdist, and pytest-timeout."""
@@ -232,6 +253,8 @@ class ReportingSession:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Follow a test, before others write the report down; keep its result once it is complete."""
+        if report.outcome == "failed" and "wasxfail" not in report.__dict__:
+            self._quarantine.count_report(report.nodeid)
         try:
             self._enricher.enrich(report)
             if report.when == "setup" and self._workers is not None:
@@ -246,6 +269,8 @@ class ReportingSession:
         identity = result.node_id
         if self._changes_results:
             result = self._user_hooks.change_result(report, result)
+        if result.status == "failed":
+            result = self._quarantine.mark(report.nodeid, result)
         self._journal.write_result(
             self._shards.of_worker(result.worker or ""), identity, result, report.nodeid
         )
@@ -278,6 +303,58 @@ class ReportingSession:
         if self._shutdown.cancel_reason:
             self._finish(int(pytest.ExitCode.INTERRUPTED))
 
+    def _decide_exit_status(self, session: pytest.Session) -> None:
+        """Set the exit status to 0 if only tests in quarantine failed, and all tests ran."""
+        if not self._has_started or self._summary is not None or not self._journal.writer.is_own:
+            return
+        self._write_unfinished()
+        if self._quarantine.is_due:
+            self._wait_for_quarantine()
+            self._quarantine.load()
+        if names := self._quarantine.take_unmarked():
+            self._journal.mark_quarantined(names)
+        self._is_passed_by_quarantine = (
+            session.exitstatus == pytest.ExitCode.TESTS_FAILED
+            and self._quarantine.covers(session.testsfailed)
+            and not self._shutdown.reason
+            and not self._not_run().tests
+        )
+        if self._is_passed_by_quarantine:
+            session.exitstatus = pytest.ExitCode.OK
+
+    def _wait_for_quarantine(self) -> None:
+        """Wait for the list of the TMS, unless the run was cancelled or a kept list replaces it."""
+        seconds = min(LIST_TIMEOUT, self._settings.deadline)
+        if self._shutdown.cancel_reason:
+            return
+
+        def is_known(state: SenderState) -> bool:
+            return bool(state.quarantine or (state.problem and self._quarantine.has_kept_list()))
+
+        try:
+            notice = min(NOTICE_AFTER, seconds)
+            if self._delivery.wait_until(is_known, notice) or not self._delivery.is_waiting:
+                return
+            if self._delivery.read().problem:
+                return
+            terminal = self._config.pluginmanager.getplugin("terminalreporter")
+            if terminal is not None:
+                url = without_credentials(self._settings.url)
+                write_wait_notice(terminal, url, seconds, "to name the tests in quarantine")
+            self._delivery.wait_until(lambda state: is_known(state) or bool(state.problem), seconds - notice)
+        except KeyboardInterrupt:  # the list is skipped, not the delivery
+            return
+
+    def _write_unfinished(self) -> None:
+        """Write the results of tests whose last report is missing."""
+        in_flight = self._enricher.running if self._workers is None else None
+        for result in self._recorder.flush(in_flight):
+            shard = self._shards.of_worker(result.worker or "")
+            nodeid = result.node_id or ""
+            if result.status == "failed":
+                result = self._quarantine.mark(nodeid, result)
+            self._journal.write_result(shard, result.node_id, result, nodeid)
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """End the shards and have the rest delivered, after every worker has ended."""
@@ -303,10 +380,7 @@ class ReportingSession:
         journal, settings = self._journal, self._settings
         if self._summary is not None or not journal.writer.is_own:
             return
-        in_flight = self._enricher.running if self._workers is None else None
-        for result in self._recorder.flush(in_flight):
-            shard = self._shards.of_worker(result.worker or "")
-            journal.write_result(shard, result.node_id, result, result.node_id or "")
+        self._write_unfinished()
         cancel_reason, now = self._shutdown.cancel_reason, self._time()
         not_run = self._not_run()
         ends = shard_ends(
@@ -336,8 +410,17 @@ class ReportingSession:
             not_started=[self._masker.node_id(name) for name in not_run.not_started],
         )
         lone_shard = [self._lone_shard] if self._lone_shard else []
-        warnings = [*lone_shard, *self._config.stash[STORE].warnings]
-        self._summary = summarise(ends, state, masked, settings, journal.writer, warnings)
+        warnings = [*lone_shard, *self._config.stash[STORE].warnings, *self._quarantine.warnings()]
+        self._summary = summarise(
+            ends,
+            state,
+            masked,
+            settings,
+            journal.writer,
+            warnings,
+            quarantined=self._quarantine.failures(),
+            is_passed_by_quarantine=self._is_passed_by_quarantine,
+        )
         self._shutdown.close()
         self._write_job_summary(self._summary)
         self._user_hooks.notify_finished(self._summary)
@@ -347,7 +430,7 @@ class ReportingSession:
         if self._github is None or not any(end.results.failed or end.results.flaky for end in ends):
             return
         try:
-            self._github.read_failures(self._journal.path, self._journal.writer.memory)
+            self._github.read_failures(self._journal.writer.lines())
         except Exception as error:  # a defect here must not cost the delivery
             self._errors.record("the job summary", error)
 

@@ -36,12 +36,28 @@ def journal_folders(config: pytest.Config, offline: str) -> list[Path]:
     """
     import tempfile
 
-    base = config.rootpath
-    if base == base.parent:  # a rootdir of / means only that the tests have no folder in common
-        base = config.invocation_params.dir
+    base = _base(config)
     if offline:
         return [base / offline]
     return [base / JOURNALS, Path(tempfile.gettempdir()) / "pytest-tms" / "journal"]
+
+
+def quarantine_file(config: pytest.Config, journal: Path, settings: Settings, project: str) -> Path:
+    """Return the file for the tests in quarantine, beside the folder of journals, also of an offline run.
+
+    Each TMS and project has a file of its own.
+    """
+    name = hashlib.sha256(f"{without_credentials(settings.url)}\0{project}".encode()).hexdigest()[:32]
+    folder = _base(config) / JOURNALS.parent if settings.offline else journal.parent.parent
+    return folder.absolute() / "quarantine" / f"{name}.json"
+
+
+def _base(config: pytest.Config) -> Path:
+    """Return the folder that contains ``.tms``."""
+    base = config.rootpath
+    if base == base.parent:  # a rootdir of / means only that the tests have no folder in common
+        return config.invocation_params.dir
+    return base
 
 
 def opening_line(

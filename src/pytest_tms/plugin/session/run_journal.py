@@ -6,14 +6,19 @@ Functions of other modules are bound before tests run, since tests may replace t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
+import msgspec
+
 from pytest_tms.journal.lines import (
+    TESTED,
     Line,
     OnWorker,
+    Tested,
     TimeLimit,
     as_json,
+    decode,
     encode,
     encode_begun,
     encode_tested,
@@ -82,6 +87,26 @@ class RunJournal:
         number = self._running.get(nodeid)
         if number is not None:
             self.write(OnWorker(n=number, worker=worker, shard=shard))
+
+    def mark_quarantined(self, names: Collection[str]) -> None:
+        """Append the results of failed tests again, marked as those of tests in quarantine.
+
+        ``names`` are their node ids as they were written.
+        """
+        last: dict[tuple[str, int], Tested] = {}
+        for raw in self.writer.lines():
+            if raw.startswith(TESTED) and (b'"status":"failed"' in raw or b'"again":true' in raw):
+                line = decode(raw)
+                if isinstance(line, Tested):
+                    last[line.shard, line.id] = line
+        for line in last.values():
+            fields = msgspec.json.decode(line.test, type=dict[str, msgspec.Raw])
+            status, name = (msgspec.json.decode(fields.get(each, b"null")) for each in ("status", "nodeId"))
+            if status != "failed" or name not in names:
+                continue
+            fields["quarantined"] = msgspec.Raw(b"true")
+            test = msgspec.json.encode(fields)
+            self._append(encode_tested(text_as_json(line.shard), test, test_number=line.id, again=True))
 
     def write_result(
         self, shard: ShardCounts, identity: object, result: TestResult, nodeid: str = ""

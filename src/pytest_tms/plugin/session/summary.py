@@ -10,6 +10,7 @@ import msgspec
 from pytest_tms.journal.lines import ShardEnded
 from pytest_tms.journal.writer import JournalWriter
 from pytest_tms.plugin.session.ending import NotRun
+from pytest_tms.plugin.session.quarantine import QuarantinedFailure
 from pytest_tms.sender.launch import SenderState
 from pytest_tms.settings.table import Settings
 from pytest_tms.wire.executions import GivenCounts
@@ -24,6 +25,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     ``not_run_reason`` is why. ``backlog`` are earlier sessions that were delivered now, and their tests;
     ``waiting`` are those that are still being sent. ``problem`` is why not everything was delivered,
     ``warnings`` are other sentences, ``required`` is why a session that is required to report has failed.
+    ``quarantined`` are the failed tests in quarantine; ``is_passed_by_quarantine`` is whether the exit status
+    is 0 because no other test failed.
     """
 
     report_url: str
@@ -42,6 +45,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 0
     is_offline: bool = False
     required: str = ""
+    quarantined: Sequence[QuarantinedFailure] = ()
+    is_passed_by_quarantine: bool = False
 
     @property
     def not_run(self) -> int:
@@ -61,6 +66,9 @@ def summarise(
     settings: Settings,
     writer: JournalWriter,
     warnings: Sequence[str],
+    *,
+    quarantined: Sequence[QuarantinedFailure] = (),
+    is_passed_by_quarantine: bool = False,
 ) -> Summary:
     """Return the summary of a session from the ends of its shards and the last state of its delivery."""
     results = sum(end.results.total or 0 for end in ends)
@@ -90,4 +98,6 @@ def summarise(
         warnings=[*warnings, *state.warnings, *journal_problem],
         is_offline=bool(settings.offline),
         required=required,
+        quarantined=quarantined,
+        is_passed_by_quarantine=is_passed_by_quarantine,
     )

@@ -32,7 +32,7 @@ def restored(result: wire.TestResult) -> wire.TestResult:
     Its error is that of the last attempt; the element of a failure is the first one.
     """
     properties = dict(result.properties or {})
-    names = ("nodeId", "tags", "retries", "parameters", *FIELDS)
+    names = ("nodeId", "tags", "retries", "parameters", "quarantined", *FIELDS)
     values = {name: properties.pop(f"{PREFIX}{name}", None) for name in names}
     changes: dict[str, Any] = {FIELDS[name]: values[name] for name in FIELDS if isinstance(values[name], str)}
     if tags := values["tags"]:
@@ -41,6 +41,8 @@ def restored(result: wire.TestResult) -> wire.TestResult:
         changes["retries"] = int(retries)
     if isinstance(parameters := _json(values["parameters"]), dict):
         changes["parameters"] = parameters
+    if result.status == "failed" and values["quarantined"] == "true":
+        changes["quarantined"] = True
     if result.status == "failed" and result.attempts:
         changes["error"], changes["longrepr"] = result.attempts[-1].error, result.attempts[-1].longrepr
     return msgspec.structs.replace(result, properties=properties or None, **changes)
