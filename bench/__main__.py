@@ -9,6 +9,7 @@ from bench import (
     deliveries,
     distance,
     executions,
+    history,
     ingest,
     instructions,
     memory,
@@ -34,6 +35,9 @@ def main() -> None:
     )
     parser.add_argument(
         "--pruned", type=int, default=1_000_000, help="results that are pruned (default 1,000,000)"
+    )
+    parser.add_argument(
+        "--history", type=int, default=1_000_000, help="stored results of a history (default 1,000,000)"
     )
     parser.add_argument("--run", type=int, default=100_000, help="tests of a run on pages (default 100,000)")
     parser.add_argument("--shards", type=int, default=50, help="shards that post results (default 50)")
@@ -66,6 +70,7 @@ def main() -> None:
         ],
         "queries": lambda given: [lambda: queries.measure(given.kept)],
         "executions": lambda given: [lambda: executions.measure(given.kept)],
+        "history": lambda given: [lambda: history.measure(given.history, given.rounds)],
         "uploads": lambda given: [lambda: uploads.measure(given.rounds)],
         "pages": lambda given: (
             [lambda tests=tests: pages.measure(tests, given.rounds) for tests in sorted({1_000, given.run})]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 WIDTH, HEIGHT = 720, 120
 """The size of a chart, in units of its view box."""
-MAX_BAR = 60.0
+MAX_BAR = 24.0
 """The width of the widest bar."""
 
 
@@ -23,8 +23,8 @@ class Bar(NamedTuple):
 def bars(values: Sequence[float], most: float | None = None) -> list[Bar]:
     """Return a bar for each value from 0 to ``most`` (the largest one unless given), from left to right."""
     highest = max(values, default=0) if most is None else most
-    step = WIDTH / max(len(values), 1)
-    width = round(min(MAX_BAR, step * 0.8), 2)
+    step = min(WIDTH / max(len(values), 1), MAX_BAR / 0.8)
+    width = round(step * 0.8, 2)
     found = []
     for number, value in enumerate(values):
         height = max(1.0, HEIGHT - level(value, highest))

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import msgspec
 from litestar import Request, Response, get
 
+from pytest_tms import wire
 from pytest_tms.errors import Forbidden, NotFound
 from pytest_tms.server.domain import charts
 from pytest_tms.server.pages.page_session import PageSession
@@ -150,10 +151,14 @@ def show_trends(
     with database.read() as connection:
         found = find_trends(connection, wanted)
     runs = list(reversed(found.runs))
-    rates = [each.results.passed / max(1, each.results.passed + each.results.failed) for each in runs]
+    rates = [_pass_rate(each.results) for each in runs]
     kinds = [
-        "skipped" if each.number in found.infrastructure else "failed" if each.results.failed else "passed"
-        for each in runs
+        "skipped"
+        if each.number in found.infrastructure or rate is None
+        else "failed"
+        if each.results.failed
+        else "passed"
+        for each, rate in zip(runs, rates, strict=True)
     ]
     durations = [each.runtime or 0 for each in runs]
     return page(
@@ -163,7 +168,7 @@ def show_trends(
         trends=found,
         flaky_path=f"/tests?{urlencode({**{n: v for n, v in filters.items() if n != 'project'}, 'flaky': 1})}",
         latest_rate=rates[-1] if rates else None,
-        rates=list(zip(charts.bars(rates, 1), kinds, strict=True)),
+        rates=list(zip(charts.bars([rate or 0 for rate in rates], 1), kinds, strict=True)),
         durations=[(bar, "running") for bar in charts.bars(durations)],
         longest=max(durations, default=0),
         rows=[(each, rate, kind) for each, rate, kind in zip(runs, rates, kinds, strict=True)][::-1],
@@ -171,6 +176,12 @@ def show_trends(
 
 
 HANDLERS = (show_tests, show_test, show_comparison, show_trends)
+
+
+def _pass_rate(counts: wire.Counts) -> float | None:
+    """Return the part of the tests that passed, of those that passed or failed; None without any."""
+    decided = counts.passed + counts.failed
+    return counts.passed / decided if decided else None
 
 
 def _read_filters(query: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:

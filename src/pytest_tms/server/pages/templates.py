@@ -15,6 +15,7 @@ from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.page_details import MAX_NAME, truncate
 from pytest_tms.server.pages.assets import assets
 from pytest_tms.server.pages.page_session import ADMIN, READS, WEBHOOKS, PageSession
+from pytest_tms.text import counted
 
 SITE_PAGES = (
     ("runs", "Runs", "/", READS),
@@ -54,6 +55,18 @@ def duration(milliseconds: int | None) -> str:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
+
+
+def size(number: int) -> str:
+    """Return a number of bytes for people: 20 bytes, 3.4 kB, 50.0 MB, 2.1 GB."""
+    if number < 1000:
+        return counted(number, "byte")
+    value = float(number)
+    for unit in ("kB", "MB"):
+        value /= 1000
+        if value < 999.95:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1000:,.1f} GB"
 
 
 def time(milliseconds: int | None) -> str:
@@ -97,7 +110,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        duration=duration, iso=iso, name=partial(truncate, length=MAX_NAME), relative=relative, time=time
+        duration=duration,
+        iso=iso,
+        name=partial(truncate, length=MAX_NAME),
+        relative=relative,
+        size=size,
+        time=time,
     )
     environment.globals.update(assets=assets(), favicons=FAVICONS, site_pages=SITE_PAGES, symbols=SYMBOLS)
     return environment

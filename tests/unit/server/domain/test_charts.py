@@ -5,14 +5,18 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_tms.server.domain.charts import HEIGHT, WIDTH, bars, level
+from pytest_tms.server.domain.charts import HEIGHT, MAX_BAR, WIDTH, bars, level
 
 
 def test_the_largest_value_has_the_highest_bar() -> None:
     low, high, none = bars([1, 2, 0])
     assert (high.y, high.height, low.height) == (0, HEIGHT, HEIGHT / 2)
     assert none.height == 1
-    assert [low.x, high.x] == [0, WIDTH / 3]
+
+
+def test_few_bars_stand_beside_each_other_and_many_fill_the_chart() -> None:
+    assert [(bar.x, bar.width) for bar in bars([1, 1])] == [(0, MAX_BAR), (MAX_BAR / 0.8, MAX_BAR)]
+    assert bars([1] * 100)[-1].x == WIDTH * 0.99
 
 
 def test_values_beyond_the_scale_end_at_its_edge() -> None:
