@@ -177,11 +177,11 @@ class DeliveryLoop:
 
     def _fetch_quarantine(self) -> None:
         """Fetch the tests in quarantine once, on a thread and a connection of its own: it delays nothing."""
-        joined = self._uploader.joined if self._uploader is not None else None
+        execution = self._uploader.execution if self._uploader is not None else None
         if (
             self._quarantine is not None
             or not self._config.quarantine
-            or joined is None
+            or execution is None
             or self._client is None
             or self._parent is None  # in the foreground the exit status is decided already
         ):
@@ -189,9 +189,9 @@ class DeliveryLoop:
         client = self._new_client(self._client.base_url, QUARANTINE_READ_TIMEOUT, QUARANTINE_RETRIES)
         self._quarantine = QuarantineFetch(
             client,
-            joined.execution_id,
+            execution.execution_id,
             Path(self._config.quarantine),
-            is_supported="quarantine" in joined.capabilities,
+            is_supported="quarantine" in execution.capabilities,
         )
         self._quarantine.start()
 
