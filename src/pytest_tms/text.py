@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_tms.wire.executions import Counts, GivenCounts
+    from pytest_tms.wire.history import ChangedTests, FailingSince, RunChanges
 
 MAX_MESSAGE = 1000
 """Characters of a message (an error, a reason) that are kept."""
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
+_COMMIT = re.compile(r"[0-9A-Za-z.-]{1,64}", re.ASCII)
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _LONGEST_NOTE = 40
 """Characters of the note about what is left out of a message, at most."""
 
@@ -77,6 +80,39 @@ def describe_counts(counts: GivenCounts | Counts) -> str:
     parts = [f"{number} {name}" for name, number in named if number]
     flaky = f" ({counts.flaky} flaky)" if counts.flaky else ""
     return (", ".join(parts) or "no tests") + flaky
+
+
+def describe_changes(changes: RunChanges) -> str:
+    """Return changes in words, as in "1 new, 3 known since 4f2a9c1 (2026-11-24); 2 fixed"."""
+    known = changes.known_failures
+    parts = [f"{changes.new_failures.count:,} new"] if changes.new_failures.count else []
+    if known.count:
+        parts.append(f"{known.count:,} known{_known_since(known)}")
+    others = [
+        f"{some.count:,} {name}"
+        for name, some in (("fixed", changes.fixed), ("flaky", changes.flaky))
+        if some.count
+    ]
+    return "; ".join(", ".join(some) for some in (parts, others) if some)
+
+
+def describe_since(since: FailingSince) -> str:
+    """Return in words when a test began to fail: the commit, if it looks like one, and the day."""
+    day = since.created_at[:10] if _DAY.match(since.created_at) else "an earlier run"
+    commit = since.commit[:10] if _COMMIT.fullmatch(since.commit) else ""
+    return f"{commit} ({day})" if commit else day
+
+
+def _known_since(known: ChangedTests) -> str:
+    """Return since when known failures fail; empty if some of them are not listed."""
+    found = sorted(
+        {test.since.execution_id: test.since for test in known.tests if test.since}.values(),
+        key=lambda since: since.created_at,
+    )
+    if not found or len(known.tests) < known.count:
+        return ""
+    is_same = len(found) == 1 and all(test.since for test in known.tests)
+    return f"{' ' if is_same else ', the oldest '}since {describe_since(found[0])}"
 
 
 def first_line(text: str, *, limit: int = MAX_MESSAGE) -> str:

@@ -270,5 +270,5 @@ def test_a_fork_without_secrets_runs_its_tests_and_has_a_summary(tms: TmsServer,
     assert job.returncode == 0, output
     assert "tms: not reporting: there is no token" in output
     summary = (tmp_path / "summary-1-1.md").read_text()
-    assert summary.startswith("## smoke on staging: completed\n")
+    assert summary.startswith("## smoke on staging: passed\n")
     assert "there is no token" in summary

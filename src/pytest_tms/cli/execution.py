@@ -59,7 +59,7 @@ def create(shards: int, run_key: str, url: str, as_json: bool, **options: Any) -
     """
     request = new_request(options, shards, run_key)
     with connect(url) as client:
-        if run_key and not _has_capability(client, "run-key"):
+        if run_key and "run-key" not in capabilities(client):
             raise ValueError(
                 f"{client.base_url} cannot share an execution by a run key: create it once without --run-key "
                 "and pass its variables to the other jobs"
@@ -81,7 +81,7 @@ def create(shards: int, run_key: str, url: str, as_json: bool, **options: Any) -
     "--markdown",
     "as_markdown",
     is_flag=True,
-    help="Print Markdown for the summary of a CI job: failing tests first, at most 1 MiB.",
+    help="Print Markdown for a comment or the summary of a CI job: new failures first, at most 64 KiB.",
 )
 @url_option
 @json_option
@@ -95,8 +95,10 @@ def show(execution_id: str, as_markdown: bool, url: str, as_json: bool) -> None:
         status = client.get_execution(execution_id)
         if as_markdown:
             # A TMS that does not list tests still has the counts and the shards.
-            tests = client.iter_tests(execution_id) if _has_capability(client, "tests") else ()
-            _write(write_export("markdown", status, lambda _: tests), None)
+            known = capabilities(client)
+            tests = client.iter_tests(execution_id) if "tests" in known else ()
+            changes = _changes(client, execution_id, known)
+            _write(write_export("markdown", status, lambda _: tests, changes), None)
             return
     if as_json:
         print_json(status)
@@ -140,13 +142,17 @@ def export(execution_id: str, format_name: str, output: Path | None, url: str) -
     The HTML file opens without a server. Works with every TMS that has the capability `tests`.
     """
     with connect(url) as client:
-        if not _has_capability(client, "tests"):
+        known = capabilities(client)
+        if "tests" not in known:
             raise ValueError(
                 f"{client.base_url} does not list the tests of an execution (it has no capability `tests`), "
                 "so they cannot be exported: use a TMS that has it, for example `tms serve`"
             )
         status = client.get_execution(execution_id)
-        content = write_export(format_name, status, lambda only: client.iter_tests(execution_id, status=only))
+        changes = _changes(client, execution_id, known) if FORMATS[format_name].has_changes else None
+        content = write_export(
+            format_name, status, lambda only: client.iter_tests(execution_id, status=only), changes
+        )
         _write(content, output)
 
 
@@ -263,11 +269,11 @@ def find(client: TmsClient, limit: int, **filters: Any) -> list[wire.ListedExecu
 
 def capabilities(client: TmsClient) -> list[str]:
     """Return what a TMS announces, nothing if it implements the API document only."""
-    from pytest_tms.errors import NotFound
+    from pytest_tms.errors import NotFound, NotTms
 
     try:
         return client.describe_service().capabilities
-    except NotFound:
+    except (NotFound, NotTms):
         return []
 
 
@@ -291,14 +297,9 @@ def delete(execution_id: str, yes: bool, url: str, as_json: bool) -> None:
         click.echo(f"{execution_id} is deleted")
 
 
-def _has_capability(client: TmsClient, name: str) -> bool:
-    """Return whether the TMS announces an addition to the API."""
-    from pytest_tms.errors import NotFound, NotTms
-
-    try:
-        return name in client.describe_service().capabilities
-    except (NotFound, NotTms):  # it implements the API document only
-        return False
+def _changes(client: TmsClient, execution_id: str, known: Sequence[str]) -> wire.RunChanges | None:
+    """Return what changed since the previous run, if the TMS has the capability."""
+    return client.get_changes(execution_id, limit=200) if "history" in known else None
 
 
 def _write(content: Iterator[bytes], output: Path | None) -> None:

@@ -79,7 +79,7 @@ class GitHubActions:
             if room < MIN_SUMMARY_BYTES:
                 return f"the job summary has no room left: {size:,} of {SUMMARY_BYTES:,} bytes are used"
             status = session_status(summary, suite=suite, environment=environment)
-            content = b"".join(write_markdown(status, self._tests, limit=room))
+            content = b"".join(write_markdown(status, self._tests, changes=summary.changes, limit=room))
             with path.open("ab") as file:
                 file.write((b"\n" if size else b"") + content)
         except OSError as error:

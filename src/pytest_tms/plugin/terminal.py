@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from pytest_tms.plugin.session.summary import Summary
-from pytest_tms.text import counted
+from pytest_tms.text import counted, describe_changes
 
 MAX_NAMES = 10
 """Names of one kind that the terminal lists, unless ``-v`` is given."""
@@ -32,10 +32,18 @@ def write_summary(
     lines = [*_quarantined(summary, verbosity), *_problems(summary, warnings, verbosity)]
     if not lines and not summary.not_run:
         if verbosity > -2:
+            for line, colours in _changes(summary, verbosity):
+                terminal.write_line(f"tms: {line}", **colours)
             terminal.write_line(f"tms: {_outcome(summary)}", green=bool(summary.results))
         return
     terminal.write_sep("=", "tms")
-    for line, colours in [(_outcome(summary), {"bold": True}), *lines, *_not_run(summary, verbosity)]:
+    outcome = (_outcome(summary), {"bold": True})
+    for line, colours in [
+        outcome,
+        *_changes(summary, verbosity),
+        *lines,
+        *_not_run(summary, verbosity),
+    ]:
         terminal.write_line(line, **colours)
 
 
@@ -49,6 +57,35 @@ def _outcome(summary: Summary) -> str:
     if summary.undelivered:
         return f"{summary.delivered} of {counted(summary.results, 'result')} reported: {summary.report_url}"
     return f"{counted(summary.results, 'result')} reported: {summary.report_url}"
+
+
+def _changes(summary: Summary, verbosity: int) -> Iterator[tuple[str, Colours]]:
+    """Yield how many failures are new, and which, if the TMS knows an earlier run."""
+    changes = summary.changes
+    if changes is None:
+        return
+    failed = changes.new_failures.count + changes.known_failures.count
+    shards = [shard for shard, _, _ in summary.shards]
+    where = ""
+    if summary.is_part:
+        where = (
+            f" in shard {shards[0]}"
+            if len(shards) == 1
+            else f" in {counted(len(shards), 'shard')} of this job"
+        )
+    yield f"{failed} failed{where}: {describe_changes(changes)}", {}
+    names = [_printable(test.node_id or test.title) for test in changes.new_failures.tests]
+    shown = names if verbosity > 0 else names[:MAX_NAMES]
+    for name in shown:
+        yield f"new failure: {name}", {"red": True}
+    if more := changes.new_failures.count - len(shown):
+        how = " (-v lists more)" if len(shown) < len(names) else ""
+        yield f"… and {counted(more, 'more new failure')}{how}", {}
+
+
+def _printable(text: str) -> str:
+    """Return a text on one line, without control characters."""
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def _problems(summary: Summary, warnings: Sequence[str], verbosity: int) -> Iterator[tuple[str, Colours]]:

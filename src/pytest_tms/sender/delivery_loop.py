@@ -19,12 +19,13 @@ from pytest_tms.masking.masker import Masker
 from pytest_tms.sender.advice import advise, advise_quarantine
 from pytest_tms.sender.artifacts import FileUploads
 from pytest_tms.sender.backlog import Backlog
-from pytest_tms.sender.launch import SenderConfig, SenderState
+from pytest_tms.sender.launch import UNKNOWN, SenderConfig, SenderState
 from pytest_tms.sender.pacing import RETRYABLE, Pacing
 from pytest_tms.sender.parent import ParentProcess
 from pytest_tms.sender.quarantine import QuarantineFetch
 from pytest_tms.sender.uploader import Uploader
 from pytest_tms.wire.base import timestamp
+from pytest_tms.wire.history import RunChanges
 
 DEFAULT_INTERVAL = 30.0
 """Seconds between two reports of progress if neither the setting nor the TMS has another number."""
@@ -44,6 +45,12 @@ QUARANTINE_RETRIES = 2
 """Further attempts to fetch them."""
 BACKLOG_TIMEOUT = 0.2
 """Seconds that the end of a session waits for the backlog; the rest goes on in the background."""
+CHANGES_TIMEOUT = 3.0
+"""Seconds that the end of a session waits for what changed since the previous run."""
+MAX_CHANGED = 50
+"""Tests of each kind of change that are reported to pytest's process."""
+MAX_SHARDS = 100
+"""Shards by which the changes are selected; of a run with more, all shards of its execution count."""
 OVERDUE_GRACE = 1.0
 """Seconds beyond the deadline after which a process that hangs in a call is ended."""
 
@@ -270,6 +277,8 @@ class DeliveryLoop:
         self.state.is_done = self._is_delivered() and not self._fatal and not self._pacing.is_failing
         if not self.state.is_done and not self.state.problem:
             self.state.problem = self._fatal or "the TMS did not accept all results in time"
+        if self.state.is_done:
+            self.state.changes = self._fetch_changes()
         if self._client is not None:
             self._client.close()
         if self._files is not None:
@@ -281,6 +290,26 @@ class DeliveryLoop:
         self._has_finished = True
         self._update_state()
         self.state.is_final = True
+
+    def _fetch_changes(self) -> msgspec.Raw:
+        """Return what changed since the previous run, if tests failed and the TMS knows it.
+
+        The summary does without it, so errors are of no interest.
+        """
+        uploader, client = self._uploader, self._client
+        if uploader is None or client is None or not uploader.failed or self._closing_until is None:
+            return UNKNOWN
+        joined = uploader.execution
+        seconds = min(CHANGES_TIMEOUT, self._closing_until - time.monotonic())
+        if joined is None or "history" not in joined.capabilities or seconds <= 0:
+            return UNKNOWN
+        shards = uploader.shards if len(uploader.shards) <= MAX_SHARDS else []
+        try:
+            with self._new_client(client.base_url, seconds) as own:
+                found = own.get_changes(joined.execution_id, shards=shards, limit=MAX_CHANGED)
+        except (TmsError, ValueError):
+            return UNKNOWN
+        return msgspec.Raw(msgspec.json.encode(_without_errors(found)))
 
     # State --------------------------------------------------------------------------------------
 
@@ -330,3 +359,15 @@ class DeliveryLoop:
         if encoded != self._yielded:
             self._yielded = encoded
             yield self.state
+
+
+def _without_errors(changes: RunChanges) -> RunChanges:
+    """Return changes without the messages of errors, which pytest has shown."""
+    without = {
+        name: msgspec.structs.replace(
+            some, tests=[msgspec.structs.replace(test, error=None) for test in some.tests]
+        )
+        for name in ("new_failures", "known_failures", "fixed", "flaky")
+        for some in [getattr(changes, name)]
+    }
+    return msgspec.structs.replace(changes, **without)

@@ -24,6 +24,8 @@ IN_BACKGROUND = 'exec 3<&0; "$@" <&3 3<&- &'
 """The script of the shell in between: it starts the sender and ends, so that the sender is not a child."""
 INSTRUMENTATION = ("COVERAGE_", "COV_CORE_", "PYTHON")
 """Prefixes of the variables by which users instrument their Python processes."""
+UNKNOWN = msgspec.Raw(b"null")
+"""Changes that the sender does not know."""
 
 
 class SenderState(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -34,6 +36,7 @@ class SenderState(msgspec.Struct, kw_only=True, omit_defaults=True):
     the numbers of delivered earlier runs and of their tests, ``waiting`` that of the remaining runs.
     ``quarantine`` is what became of the list of tests in quarantine (``QuarantineFetch.outcome``), and
     ``quarantine_problem`` is why it could not be read.
+    ``changes`` is a ``wire.RunChanges`` of the run's shards, only in the last report and if tests failed.
     """
 
     pid: int = 0
@@ -50,6 +53,7 @@ class SenderState(msgspec.Struct, kw_only=True, omit_defaults=True):
     quarantine_problem: str = ""
     delivered: int = 0
     refused: list[str] = []
+    changes: msgspec.Raw = UNKNOWN
     is_final: bool = False
     is_done: bool = False
 

@@ -34,12 +34,13 @@ class OverdueTest(NamedTuple):
 
 
 class RunProgress:
-    """The state of a run. ``begun`` has the ISO 8601 start time of each shard."""
+    """The state of a run. ``begun`` has the ISO 8601 start time of each shard, ``failed`` counts tests."""
 
     def __init__(self) -> None:
         self.begun: dict[str, str] = {}
         self.collected: dict[str, int] = {}
         self.is_closed = False
+        self.failed = 0
         self._ended: set[str] = set()
         self._completed: dict[str, set[object]] = {}
         self._running: dict[int, Begun] = {}
@@ -70,6 +71,7 @@ class RunProgress:
             self.begun[line.shard] = line.at
         elif isinstance(line, ShardEnded):
             self._ended.add(line.shard)
+            self.failed += line.results.failed or 0
         elif isinstance(line, Closed):
             self.is_closed = True
 

@@ -107,6 +107,16 @@ class Uploader:
         return self._report_interval or requested
 
     @property
+    def failed(self) -> int:
+        """The number of failed tests of the shards that have ended."""
+        return self._run.failed
+
+    @property
+    def shards(self) -> list[str]:
+        """The shards of the run, by their names in the TMS."""
+        return [self._name(shard) for shard in self._run.begun]
+
+    @property
     def is_closed(self) -> bool:
         """Whether the end of the run was read."""
         return self._run.is_closed

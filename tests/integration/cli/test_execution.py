@@ -251,7 +251,7 @@ def test_an_export_that_breaks_off_leaves_no_file(
 
 def test_show_prints_markdown_with_the_failed_tests(command: Command, exported: str) -> None:
     done = command("show", exported, "--markdown")
-    assert done.stdout.startswith("## smoke on dev: completed\n")
+    assert done.stdout.startswith("<!-- pytest-tms: smoke dev -->\n## smoke on dev: 1 failed\n")
     assert "- t.py::test\\_bad: KeyError: 'é'\n" in done.stdout
 
 

@@ -34,6 +34,7 @@ def summary(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: Tms
     """The summary file of a job; the project is in a folder of its repository."""
     path = pytester.path.parent / f"{pytester.path.name}-summary.md"
     monkeypatch.setenv("TMS_API_TOKEN", tms.token)
+    monkeypatch.setenv("TMS_PROJECT", pytester.path.name)  # whose runs no other test compares
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
     monkeypatch.setenv("GITHUB_WORKSPACE", str(pytester.path.parent))
@@ -79,7 +80,7 @@ def test_a_passing_session_writes_counts_and_no_annotation(
     pytester.makepyfile("def test_it(): pass")
     result = pytester.runpytest_subprocess("--tms-url", tms.url, "-o", "tms_annotations=1")
     text = summary.read_text(encoding="utf-8")
-    assert text.startswith("of an earlier step\n\n## all on dev: completed\n")
+    assert text.startswith("of an earlier step\n\n## all on dev: passed\n")
     assert "1 tests: 0 failed, 1 passed" in text
     assert commands(result) == []
 
@@ -90,6 +91,20 @@ def test_annotations_are_off_unless_they_are_asked_for(
     pytester.makepyfile("def test_it(): assert False")
     assert commands(pytester.runpytest_subprocess("--tms-url", tms.url)) == []
     assert "### 1 failed" in summary.read_text(encoding="utf-8")
+
+
+def test_new_failures_are_listed_first(pytester: pytest.Pytester, tms: TmsServer, summary: Path) -> None:
+    known = pytester.makepyfile(test_a="def test_known(): assert False\ndef test_fixed(): assert False")
+    pytester.runpytest_subprocess("--tms-url", tms.url)
+    summary.unlink()
+    known.write_text("def test_known(): assert False\ndef test_fixed(): pass")
+    pytester.makepyfile(test_b="def test_new(): assert 1 == 2")
+    pytester.runpytest_subprocess("--tms-url", tms.url)
+    text = summary.read_text(encoding="utf-8")
+    assert re.search(r"\nSince the previous run: 1 new, 1 known since [0-9-]{10}; 1 fixed\n", text)
+    new, old = text.index("### 1 new failure\n"), text.index("### 1 known failure\n")
+    assert new < text.index("assert 1 == 2</summary>") < old < text.index("test_known (since ")
+    assert text.index("### Fixed\n\n- test\\_a.py::test\\_fixed") > old
 
 
 def test_hostile_names_stay_in_their_place(pytester: pytest.Pytester, tms: TmsServer, summary: Path) -> None:

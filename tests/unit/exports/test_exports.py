@@ -24,7 +24,7 @@ from pytest_tms.exports.ctrf import write_ctrf
 from pytest_tms.exports.html import write_html
 from pytest_tms.exports.json import write_json
 from pytest_tms.exports.junit import write_junit_xml
-from pytest_tms.exports.markdown import write_markdown
+from pytest_tms.exports.markdown import marker, write_markdown
 from tests.helpers.report_files import read
 
 Writer = Callable[[wire.ExecutionStatus, Iterable[Mapping[str, Any]]], Iterator[bytes]]
@@ -221,12 +221,76 @@ def test_ctrf_is_read_back_as_the_same_tests(tmp_path: Path) -> None:
 def test_markdown_lists_failures_first() -> None:
     content = written("markdown")
     assert content.startswith(
-        "## smoke on dev: completed\n\n5 tests: 1 failed, 3 passed, 1 skipped, 1 flaky\n"
+        "<!-- pytest-tms: smoke dev -->\n## smoke on dev: 1 failed\n\n5 tests: 1 failed, 3 passed, 1 skipped, 1 flaky\n"
     )
     headings = re.findall(r"(?m)^### (.+)$", content)
     assert headings == ["1 failed", "Did not run", "Flaky", "Skipped", "Slowest"]
     assert "KeyError: '&lt;x&gt;'</summary>" in content
     assert "stopped early: 5 of 10 did not run" in content
+
+
+CHANGES = wire.RunChanges(
+    execution_id="exec_1",
+    compared_with="exec_0",
+    new_failures=wire.ChangedTests(count=1, tests=[wire.ComparedTest(key="1", node_id="t.py::new")]),
+    known_failures=wire.ChangedTests(
+        count=2,
+        tests=[
+            wire.ComparedTest(
+                key=str(number),
+                title=f"known {number}",
+                since=wire.FailingSince(
+                    execution_id="exec_0", created_at="2026-01-02T03:04:05.000Z", commit="4f2a9c1", runs=3
+                ),
+            )
+            for number in range(2)
+        ],
+    ),
+    fixed=wire.ChangedTests(count=1, tests=[wire.ComparedTest(key="9", title="a_b")]),
+)
+
+
+def test_markdown_lists_new_failures_before_known_ones() -> None:
+    tests: list[dict[str, Any]] = [
+        {"title": "known 0", "status": "failed", "error": "old"},
+        {"title": "unknown", "status": "failed"},
+        {"title": "new", "nodeId": "t.py::new", "status": "failed", "longrepr": "E   1 == 2", "error": "no"},
+        {"title": "known 1", "status": "failed"},
+    ]
+    content = "".join(each.decode() for each in write_markdown(EXECUTION, tests, changes=CHANGES))
+    assert "Since the previous run: 1 new, 2 known since 4f2a9c1 (2026-01-02); 1 fixed\n" in content
+    headings = re.findall(r"(?m)^### (.+)$", content)
+    assert headings[:3] == ["1 new failure", "2 known failures", "1 other failure"]
+    assert headings[-1] == "Fixed"
+    new, old = content.index("<summary>t.py::new: no</summary>"), content.index("- known 0 (since 4f2a9c1 ")
+    assert new < old < content.index("- unknown\n") < content.index("- a\\_b\n")
+
+
+def test_markdown_mentions_nobody() -> None:
+    hostile = "@everyone #12 org/repo#3 a@b.c"
+    tests = [
+        {"title": hostile, "status": "failed", "error": hostile},
+        {"title": hostile, "status": "failed", "error": hostile, "longrepr": "x"},
+    ]
+    content = "".join(each.decode() for each in write_markdown(EXECUTION, tests))
+    assert not re.search(r"[@#][A-Za-z0-9]", content.replace("&#8203;", "·"))
+    assert "<summary>@&#8203;everyone #&#8203;12 " in content
+
+
+def test_the_marker_of_a_summary_ends_where_it_should() -> None:
+    hostile = msgspec.structs.replace(EXECUTION, test_suite="a --> b\n<script>", environment="x--y")
+    assert marker(hostile) == "<!-- pytest-tms: a __ b script x__y -->"
+
+
+def test_a_failure_that_does_not_fit_is_named() -> None:
+    tests = [
+        {"title": f"t{number}", "status": "failed", "error": "no", "longrepr": "é" * 2000}
+        for number in range(99)
+    ]
+    content = "".join(each.decode() for each in write_markdown(EXECUTION, tests))
+    assert len(content.encode()) <= 65_536
+    assert 5 < content.count("<details>") < 30
+    assert all(f"t{number}: no" in content for number in range(99))
 
 
 @pytest.mark.parametrize("limit", [0, 100, 300, 5000, 100_000])
@@ -238,7 +302,7 @@ def test_markdown_keeps_its_limit_of_bytes(limit: int) -> None:
     content = written("markdown", tests, limit=limit)
     assert len(content.encode()) <= limit
     if limit >= 300:
-        assert "more entries do not fit here" in content
+        assert "do not fit here" in content
 
 
 def test_markdown_of_a_traceback_stays_in_its_block() -> None:
@@ -314,5 +378,5 @@ def test_memory_does_not_grow_with_the_tests(name: str) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert size > 90_000
+    assert size > 45_000
     assert peak < 12_000_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -11,9 +12,12 @@ from pytest_tms.journal.lines import ShardEnded
 from pytest_tms.journal.writer import JournalWriter
 from pytest_tms.plugin.session.ending import NotRun
 from pytest_tms.plugin.session.quarantine import QuarantinedFailure
-from pytest_tms.sender.launch import SenderState
+from pytest_tms.sender.launch import UNKNOWN, SenderState
 from pytest_tms.settings.table import Settings
 from pytest_tms.wire.executions import GivenCounts
+
+if TYPE_CHECKING:
+    from pytest_tms.wire.history import RunChanges
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +28,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     ``running`` the tests in flight when the session was stopped, ``not_started`` those that had not begun,
     ``not_run_reason`` is why. ``backlog`` are earlier sessions that were delivered now, and their tests;
     ``waiting`` are those that are still being sent. ``problem`` is why not everything was delivered,
+    ``changes`` compares the tests of these shards with the previous run; None if none failed or the TMS does
+    not know. ``is_part`` is whether other jobs may report to the same execution.
     ``warnings`` are other sentences, ``required`` is why a session that is required to report has failed.
     ``quarantined`` are the failed tests in quarantine; ``is_passed_by_quarantine`` is whether the exit status
     is 0 because no other test failed.
@@ -47,6 +53,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     required: str = ""
     quarantined: Sequence[QuarantinedFailure] = ()
     is_passed_by_quarantine: bool = False
+    changes: RunChanges | None = None
+    is_part: bool = False
 
     @property
     def not_run(self) -> int:
@@ -100,4 +108,17 @@ def summarise(
         required=required,
         quarantined=quarantined,
         is_passed_by_quarantine=is_passed_by_quarantine,
+        changes=_changes(state),
+        is_part=bool(settings.execution or settings.shard or settings.run_key),
     )
+
+
+def _changes(state: SenderState) -> RunChanges | None:
+    """Return what changed, with at least one failure to say it about."""
+    if bytes(state.changes) == bytes(UNKNOWN):
+        return None
+    from pytest_tms.wire.history import RunChanges  # only runs with failed tests load it
+
+    found = msgspec.json.decode(state.changes, type=RunChanges)
+    has_failures = found.new_failures.count or found.known_failures.count
+    return found if found.compared_with and has_failures else None

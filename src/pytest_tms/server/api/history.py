@@ -26,7 +26,7 @@ from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.execution_lists import ListedExecution
 from pytest_tms.server.store.test_catalogue import CatalogueFilter
 from pytest_tms.server.store.test_history import HistoryEntry, HistoryFilter
-from pytest_tms.server.store.test_lists import ListedTest, TestFilter
+from pytest_tms.server.store.test_lists import TestFilter
 
 MAX_FILTER = 200
 """Characters of the longest filter."""
@@ -72,7 +72,7 @@ def list_failures(
                 count=each.failures,
                 is_new=each.is_new,
                 first_seen=_time(first.get(each.first_seen)),
-                tests=[_test(test, runs) for test in tests[each.fingerprint]],
+                tests=[run_changes.compared_test(test, runs) for test in tests[each.fingerprint]],
             )
             for each in shown
         ],
@@ -94,21 +94,7 @@ def get_changes(
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
         found = run_changes.find(connection, execution, shards=shards, limit=page.limit)
-
-    def listed(some: run_changes.ChangedTests) -> wire.ChangedTests:
-        return wire.ChangedTests(
-            count=some.count, tests=[_test(test, found.first_runs) for test in some.tests]
-        )
-
-    return wire.RunChanges(
-        execution_id=execution_id,
-        compared_with=None if found.previous is None else found.previous.id,
-        is_complete=found.is_complete,
-        new_failures=listed(found.new_failures),
-        known_failures=listed(found.known_failures),
-        fixed=listed(found.fixed),
-        flaky=listed(found.flaky),
-    )
+    return run_changes.as_message(execution_id, found)
 
 
 @route(calls.COMPARE_EXECUTIONS)
@@ -138,7 +124,7 @@ def compare_executions(
         runs = comparison.first_runs(connection, [test for some in lists for test in some.tests])
 
     def listed(some: ComparedTests) -> list[wire.ComparedTest]:
-        return [_test(test, runs) for test in some.tests]
+        return [run_changes.compared_test(test, runs) for test in some.tests]
 
     return wire.ExecutionComparison(
         execution_id=execution_id,
@@ -249,27 +235,6 @@ def _environments(caller: Caller) -> Sequence[str]:
 
 def _time(run: ListedExecution | None) -> str | None:
     return None if run is None else clock.timestamp(run.created_at)
-
-
-def _test(test: ListedTest, runs: Mapping[int, ListedExecution]) -> wire.ComparedTest:
-    first = runs.get(test.failing_since or 0)
-    return wire.ComparedTest(
-        key=str(test.test_id),
-        node_id=test.node_id,
-        title=test.title,
-        file=test.file,
-        shard_id=test.shard_id,
-        status=test.status,
-        error=test.error,
-        since=None
-        if first is None
-        else wire.FailingSince(
-            execution_id=first.id,
-            created_at=clock.timestamp(first.created_at),
-            commit=first.commit,
-            runs=test.failing_runs or 1,
-        ),
-    )
 
 
 def _registered(found: TestSummary) -> wire.RegisteredTest:

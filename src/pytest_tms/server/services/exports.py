@@ -12,8 +12,11 @@ from pytest_tms.exports.formats import FORMATS, write_export
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services.execution_status import execution_status
 from pytest_tms.server.services.executions import get_snapshot, list_tests
+from pytest_tms.server.store import run_changes
 from pytest_tms.server.store.database import Database
 
+CHANGED = 1000
+"""Tests of each kind of change that an export names."""
 PAGE = 50
 """Tests that are read at a time: between two pages, the export holds no connection and no transaction."""
 
@@ -34,7 +37,14 @@ def export_execution(database: Database, urls: Urls, execution_id: str, format_n
     Raises:
         NotFound: The execution does not exist.
     """
-    status = execution_status(get_snapshot(database, execution_id), urls)
+    snapshot = get_snapshot(database, execution_id)
+    status = execution_status(snapshot, urls)
+    chosen = FORMATS[format_name]
+    changes = None
+    if chosen.has_changes:
+        with database.read() as connection:
+            found = run_changes.find(connection, snapshot.execution, limit=CHANGED)
+        changes = run_changes.as_message(execution_id, found)
 
     def read_tests(only: wire.TestStatus | None) -> Iterator[dict[str, Any]]:
         after: int | None = 0
@@ -42,11 +52,10 @@ def export_execution(database: Database, urls: Urls, execution_id: str, format_n
             tests, after = list_tests(database, execution_id, status=only, after=after, limit=PAGE)
             yield from tests if format_name == "json" else map(_decoded, tests)
 
-    chosen = FORMATS[format_name]
     return ExportedFile(
         name=f"{execution_id}.{chosen.extension}",
         content_type=chosen.content_type,
-        content=write_export(format_name, status, read_tests),
+        content=write_export(format_name, status, read_tests, changes),
     )
 
 

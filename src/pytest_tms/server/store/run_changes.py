@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
+from pytest_tms import wire
+from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.executions import Execution
 from pytest_tms.server.store import bulk, comparisons, execution_lists, series, tables, test_lists
 from pytest_tms.server.store.comparisons import MAX_FAILURES
@@ -89,6 +91,46 @@ def find(
         flaky=listed(flaky),
         first_runs=execution_lists.by_number(connection, since),
         is_complete=is_complete,
+    )
+
+
+def as_message(execution_id: str, changes: RunChanges) -> wire.RunChanges:
+    """Return changes as GET /executions/{id}/changes does."""
+
+    def listed(some: ChangedTests) -> wire.ChangedTests:
+        tests = [compared_test(test, changes.first_runs) for test in some.tests]
+        return wire.ChangedTests(count=some.count, tests=tests)
+
+    return wire.RunChanges(
+        execution_id=execution_id,
+        compared_with=None if changes.previous is None else changes.previous.id,
+        is_complete=changes.is_complete,
+        new_failures=listed(changes.new_failures),
+        known_failures=listed(changes.known_failures),
+        fixed=listed(changes.fixed),
+        flaky=listed(changes.flaky),
+    )
+
+
+def compared_test(test: ListedTest, first_runs: Mapping[int, ListedExecution]) -> wire.ComparedTest:
+    """Return a test as the API does; ``first_runs`` has the run in which it began to fail."""
+    first = first_runs.get(test.failing_since or 0)
+    return wire.ComparedTest(
+        key=str(test.test_id),
+        node_id=test.node_id,
+        title=test.title,
+        file=test.file,
+        shard_id=test.shard_id,
+        status=test.status,
+        error=test.error,
+        since=None
+        if first is None
+        else wire.FailingSince(
+            execution_id=first.id,
+            created_at=clock.timestamp(first.created_at),
+            commit=first.commit,
+            runs=test.failing_runs or 1,
+        ),
     )
 
 
