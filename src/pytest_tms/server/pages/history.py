@@ -161,12 +161,13 @@ def show_trends(
         for each, rate in zip(runs, rates, strict=True)
     ]
     durations = [each.runtime or 0 for each in runs]
+    of_tests = {name: value for name, value in filters.items() if name != "project"}
     return page(
         page_session,
         "trends.html",
         filters=filters,
         trends=found,
-        flaky_path=f"/tests?{urlencode({**{n: v for n, v in filters.items() if n != 'project'}, 'flaky': 1})}",
+        flaky_path=f"/tests?{urlencode({**of_tests, 'flaky': 1})}",
         latest_rate=rates[-1] if rates else None,
         rates=list(zip(charts.bars([rate or 0 for rate in rates], 1), kinds, strict=True)),
         durations=[(bar, "running") for bar in charts.bars(durations)],
