@@ -29,6 +29,7 @@ PAGES = (
     "/runs/{0}/compare?with={0}",
     "/runs/{}/cancel",
     "/tests",
+    "/cases",
     "/trends",
     "/webhooks",
     "/webhooks/{hook}",

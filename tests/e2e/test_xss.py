@@ -40,6 +40,7 @@ document.addEventListener("securitypolicyviolation", event => window.violations.
 SHOWN = {
     "branch", "commit", "buildNumber", "triggeredBy", "title", "file", "error", "longrepr", "stdout",
     "owner", "framePath", "function", "section", "sectionText", "worker", "subtest", "tags", "shardId", "logs",
+    "case",
 }  # fmt: skip
 """Fields of a runner that some page shows."""
 
@@ -82,7 +83,7 @@ def execution(api: Api, text: Any) -> str:
         "status": "failed",
         "tags": [text["tags"]],
         "parameters": {text["key"]: text["value"]},
-        "properties": {text["key"]: text["value"]},
+        "properties": {text["key"]: text["value"], "id": [text["case"]]},
         "artifacts": [{name: text[name] for name in ("name", "kind", "path")}],
         "attempts": [
             {name: text[name] for name in ("outcome", "error", "longrepr", "startedAt", "stdout")}
@@ -147,6 +148,8 @@ def test_no_field_of_anybody_runs_on_any_page(api: Api, browser: Browser, vector
     strange = quote(text["strange"], safe="")
     paths = [path.format(execution_id, hook=hook["webhookId"]) for path in PAGES]
     one = f"/runs/{execution_id}/tests/{number_of(api, {'executionId': execution_id}, '')}"
+    cases = expect_success(api.request("GET", "/cases?limit=200"), 200)["cases"]
+    paths += [f"/cases/{cases[-1]['key']}", f"/tests/{cases[-1]['tests'][0]['key']}"]
     paths += [one, f"{one}?attempt=1", f"{one}?attempt=1&compare=2", f"{one}?shard={strange}"]
     paths += [
         f"{paths[1]}?after={strange}",

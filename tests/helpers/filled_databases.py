@@ -26,6 +26,8 @@ BIG = (
     "shards",
     "submissions",
     "tests",
+    "test_cases",
+    "test_case_links",
     "results",
     "result_details",
     "result_documents",
@@ -70,6 +72,9 @@ def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
         "INSERT INTO projects (name, created_at) VALUES ('default', 0)",
         "INSERT INTO tests (project_id, key_hash, key, title, file, names_hash, first_seen, last_seen) "
         f"SELECT 1, {key_hash}, 'test ' || i, 'test ' || i, '', 0, {now}, {now} FROM {series}",
+        "INSERT INTO test_cases (project_id, case_id, title, is_planned) "
+        f"SELECT 1, 'TC-' || i, 'case ' || i, i % 2 = 0 FROM {series}",
+        f"INSERT INTO test_case_links (case_number, test_id) SELECT i + 1, i + 1 FROM {series} WHERE i % 3 > 0",
         "INSERT INTO results (execution, sequence, test_id, shard_id, attempt, is_superseded, status, duration, "
         "retries, failed_before, is_flaky, document, digest) "
         "SELECT 0, i + 1, i + 1, '1', 1, false, CASE i % 100 WHEN 0 THEN 1 WHEN 1 THEN 2 ELSE 0 END, i, 0, false, "

@@ -29,6 +29,7 @@ def test_vat(basket, country, vat):
 def pay(amount):
     raise TimeoutError(f"payment provider did not answer within 30 s (order {amount})")
 
+@pytest.mark.tms(id=["TC-12", "TC-13"], owner="@shop/payments")
 @pytest.mark.parametrize("card", ["visa", "amex", "maestro"])
 def test_pays_by_card(basket, card, tms, tmp_path):
     print("basket 8841 has 2 items")

@@ -16,6 +16,7 @@ COMMANDS = {
     "serve": "pytest_tms.cli.serve:serve",
     "token": "pytest_tms.cli.token:token",
     "audit": "pytest_tms.cli.audit:audit",
+    "cases": "pytest_tms.cli.cases:cases",
     "execution": "pytest_tms.cli.execution:execution",
     "open": "pytest_tms.cli.open:open_report",
     "submit": "pytest_tms.cli.submit:submit",

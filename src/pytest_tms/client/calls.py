@@ -177,6 +177,11 @@ LIST_REGISTERED_TESTS = Call(
         _filter("branch", "Only tests of the latest execution of this branch."),
         _filter("owner", "Only tests of this owner."),
         Parameter(
+            name="withoutCase",
+            description="`true`: only tests that carry the id of no test case.",
+            schema={"type": "string", "enum": ["true", "false"]},
+        ),
+        Parameter(
             name="flaky",
             description="`true`: only tests that were flaky in the latest executions, the most flaky first.",
             schema={"type": "string", "enum": ["true", "false"]},
@@ -301,6 +306,55 @@ REMOVE_FROM_QUARANTINE = Call(
     scope="quarantine:write",
     errors=(NotFound, Conflict, *_TOKEN),
     limit="executions",
+)
+_CASE_FILTERS = (
+    _filter("project", "Only cases of this project."),
+    _filter("q", "Only cases with this text in the id or the title."),
+    _filter("id", "Only cases with this id."),
+    Parameter(
+        name="kind",
+        description="`planned`: only cases of a plan; `missing`: only those without a test; `unplanned`: "
+        "only cases that tests name and no plan has.",
+        schema={"type": "string", "enum": ["planned", "missing", "unplanned"]},
+    ),
+)
+LIST_CASES = Call(
+    name="list_cases",
+    summary="List test cases, with their tests and latest results",
+    method="GET",
+    path="/cases",
+    takes=type(None),
+    gives=wire.CasePage,
+    status=200,
+    scope="executions:read",
+    errors=_READS,
+    limit="executions",
+    query=(CURSOR, LIMIT, *_CASE_FILTERS),
+)
+IMPORT_CASES = Call(
+    name="import_cases",
+    summary="Replace the plan of test cases of a project",
+    method="PUT",
+    path="/cases",
+    takes=wire.CasePlan,
+    gives=wire.PlanChange,
+    status=200,
+    scope="admin",
+    errors=(*_BODY, *_TOKEN),
+    limit="executions",
+)
+EXPORT_CASES = Call(
+    name="export_cases",
+    summary="Export test cases as a CSV file",
+    method="GET",
+    path="/cases/export",
+    takes=type(None),
+    gives=bytes,
+    status=200,
+    scope="executions:read",
+    errors=_READS,
+    limit="executions",
+    query=_CASE_FILTERS,
 )
 DELETE_EXECUTION = Call(
     name="delete_execution",
@@ -549,6 +603,9 @@ ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple
     COMPARE_EXECUTIONS,
     LIST_REGISTERED_TESTS,
     GET_TEST_HISTORY,
+    LIST_CASES,
+    IMPORT_CASES,
+    EXPORT_CASES,
     LIST_QUARANTINE,
     ADD_TO_QUARANTINE,
     REMOVE_FROM_QUARANTINE,

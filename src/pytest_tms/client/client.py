@@ -218,13 +218,15 @@ class TmsClient:
         branch: str | None = None,
         owner: str | None = None,
         flaky: bool = False,
+        without_case: bool = False,
         cursor: str | None = None,
         limit: int = 100,
     ) -> wire.RegisteredTestPage:
         """Return a page of the tests of all executions; needs the capability ``history``.
 
         With ``test_suite``, ``environment`` or ``branch``, they are those of the latest such execution. With
-        ``flaky``, they are sorted by flakiness. A page may have fewer than ``limit`` and still a cursor.
+        ``flaky``, they are sorted by flakiness. With ``without_case``, they carry the id of no test case. A
+        page may have fewer than ``limit`` and still a cursor.
 
         Raises:
             Unprocessable: a filter is not valid.
@@ -236,6 +238,7 @@ class TmsClient:
             "branch": branch,
             "owner": owner,
             "flaky": "true" if flaky else None,
+            "withoutCase": "true" if without_case else None,
             "cursor": cursor,
             "limit": str(limit),
         }
@@ -266,6 +269,42 @@ class TmsClient:
             "limit": str(limit),
         }
         return self._call(calls.GET_TEST_HISTORY, params=params, test_key=test_key)
+
+    def list_cases(
+        self,
+        *,
+        project: str | None = None,
+        q: str | None = None,
+        case_id: str | None = None,
+        kind: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> wire.CasePage:
+        """Return a page of test cases with their tests and latest results; needs the capability ``cases``.
+
+        ``kind`` is ``planned``, ``missing`` (planned, without a test) or ``unplanned``. A page may have fewer
+        than ``limit`` and still a cursor.
+
+        Raises:
+            Unprocessable: a filter is not valid.
+        """
+        params = {
+            "project": project,
+            "q": q,
+            "id": case_id,
+            "kind": kind,
+            "cursor": cursor,
+            "limit": str(limit),
+        }
+        return self._call(calls.LIST_CASES, params=params)
+
+    def import_cases(self, plan: wire.CasePlan) -> wire.PlanChange:
+        """Replace the plan of test cases of a project; needs a token with the scope ``admin``.
+
+        Raises:
+            Unprocessable: an id is blank, or given twice.
+        """
+        return self._call(calls.IMPORT_CASES, plan)
 
     def list_quarantine(
         self,

@@ -16,6 +16,7 @@ from pytest_tms.server import pages
 from pytest_tms.server.api import (
     about,
     artifacts,
+    cases,
     events,
     executions,
     exports,
@@ -80,6 +81,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             artifacts.upload_artifact,
             events.send_event,
             *history.HANDLERS,
+            *cases.HANDLERS,
             *quarantine.HANDLERS,
             *webhooks.HANDLERS,
         ],

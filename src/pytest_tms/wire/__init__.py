@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_tms.wire.about import *
     from pytest_tms.wire.artifacts import *
     from pytest_tms.wire.base import *
+    from pytest_tms.wire.cases import *
     from pytest_tms.wire.events import *
     from pytest_tms.wire.executions import *
     from pytest_tms.wire.history import *
@@ -37,6 +38,7 @@ else:  # type checkers would take every name for one that __getattr__ knows
         "webhook_events",
         "about",
         "artifacts",
+        "cases",
         "history",
         "quarantine",
     )

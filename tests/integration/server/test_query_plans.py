@@ -190,6 +190,10 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         "/compare?with=exec_2",
     ):
         expect_success(api.request("GET", f"/executions/{EXECUTION}{path}"), 200)
+    for cases in ([{"id": "TC-1", "title": "one"}, {"id": "TC-2"}], [{"id": "TC-1", "title": "other"}]):
+        plan = {"project": "default", "cases": cases}
+        expect_success(api.request("PUT", "/cases", plan), 200)
+    api.submit(execution, "2", tests=[result("z", properties={"id": ["TC-1", "TC-new"]})])
     for content in (b"a file", b"another"):
         file = f"/executions/{EXECUTION}/artifacts/{sha256(content).hexdigest()}"
         assert api.request("HEAD", file).status_code == 404
@@ -225,6 +229,13 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         "/tests?q=a&owner=b&after=5",
         "/tests?branch=b",
         "/tests?flaky=1",
+        "/tests?nocase=1",
+        "/tests?nocase=1&flaky=1",
+        "/cases",
+        "/cases?project=default&q=x&kind=missing&after=5",
+        "/cases?kind=unplanned",
+        "/cases.csv?project=default",
+        "/cases/5",
         "/tests/5",
         "/tests/5?branch=b&before=5",
         "/trends",
@@ -265,7 +276,7 @@ def test_no_statement_reads_a_whole_table(database: Database, issued: Issued) ->
         for statement, lines in explained.items()
         if any(re.search(rf"(SCAN|Seq Scan on) ({'|'.join(BIG)})\b(?! USING)", line) for line in lines)
     }
-    assert scans == {}
+    assert scans == {}, "\n\n".join(f"{each[:600]}\n{lines}" for each, lines in scans.items())
 
 
 def test_lists_of_executions_search_their_own_index(database: Database, issued: Issued) -> None:

@@ -31,11 +31,11 @@ NOT_TAGS = frozenset(_NOT_TAGS.split())
 
 
 class Markers(NamedTuple):
-    """Tags, arguments by marker, and ``names``: id, title and owner."""
+    """Tags, arguments by marker, and ``names``: id, title and owner. Several ids are a list."""
 
     tags: list[str]
     arguments: dict[str, list[Any]]
-    names: dict[str, str]
+    names: dict[str, Any]
 
 
 class MarkerReader:
@@ -57,12 +57,14 @@ class MarkerReader:
         """Read markers, the closest to the test first: the first id, title and owner count."""
         tags: dict[str, None] = {}
         arguments: dict[str, list[Any]] = {}
-        names: dict[str, str] = {}
+        names: dict[str, Any] = {}
         for marker in markers:
             if marker.name == MARKER:
                 values = {**dict(zip(POSITIONAL, marker.args, strict=False)), **marker.kwargs}
                 tags.update(dict.fromkeys(_tags(values.get("tags"))))
-                for key in ("id", "title", "owner"):
+                if ids := _ids(values.get("id")):
+                    names.setdefault("id", ids)
+                for key in ("title", "owner"):
                     if text := _name(values.get(key)):
                         names.setdefault(key, text)
             elif self.is_tag(marker.name):
@@ -111,6 +113,14 @@ def _tags(value: Any) -> list[str]:
         value = sorted(value, key=text_of)
     texts = [_name(tag) for tag in (value if isinstance(value, (list, tuple)) else [value])]
     return [f"@{text.lstrip('@')}" for text in texts if text.lstrip("@")]
+
+
+def _ids(given: Any) -> str | list[str]:
+    """Return one id as a text, several as a list; empty if there is none."""
+    if not isinstance(given, (list, tuple)):
+        return _name(given)
+    texts = [text for each in given if (text := _name(each))]
+    return texts[0] if len(texts) == 1 else texts
 
 
 def _name(value: Any) -> str:

@@ -164,8 +164,11 @@ def list_registered_tests(
     """Return one page of the tests of all executions that the caller may see."""
     page = requested_page(cursor, limit, None, ())
     _check(query, ["q", "testSuite", "environment", "branch", "owner"])
-    flaky = query.get("flaky", "false")
-    refuse([Problem("flaky", "Must be one of: true, false")] if flaky not in ("true", "false") else [])
+    refuse(
+        Problem(name, "Must be one of: true, false")
+        for name in ("flaky", "withoutCase")
+        if query.get(name, "false") not in ("true", "false")
+    )
     wanted = CatalogueFilter(
         environments=_environments(caller),
         q=query.get("q", ""),
@@ -173,7 +176,8 @@ def list_registered_tests(
         environment=query.get("environment", ""),
         branch=query.get("branch", ""),
         owner=query.get("owner", ""),
-        is_flaky=flaky == "true",
+        is_flaky=query.get("flaky") == "true",
+        has_no_case=query.get("withoutCase") == "true",
     )
     with database.read() as connection:
         found, following = test_history.list_tests(

@@ -90,6 +90,9 @@ REQUESTS: dict[str, msgspec.Struct] = {
         owner="shop",
         project="shop",
     ),
+    "import_cases": wire.CasePlan(
+        project="shop", cases=[wire.PlannedCase(id="TC-12", title="A customer pays by card")]
+    ),
     "create_webhook": wire.WebhookRequest(
         url="https://ci.example.com/hooks/tms",
         events=["execution.started", "execution.completed"],
@@ -266,6 +269,29 @@ ANSWERS: dict[str, msgspec.Struct] = {
         ],
         cursor="512",
     ),
+    "list_cases": wire.CasePage(
+        cases=[
+            wire.Case(
+                key="3",
+                id="TC-12",
+                title="A customer pays by card",
+                project="shop",
+                is_planned=True,
+                tests=[
+                    wire.CaseTest(
+                        key="17",
+                        node_id="tests/test_cart.py::test_open",
+                        title="test_open",
+                        file="tests/test_cart.py",
+                        owner="shop",
+                    )
+                ],
+                results=[wire.CaseResult(test_suite="smoke", environment="staging", status="passed", at=NOW)],
+            )
+        ],
+        cursor="3",
+    ),
+    "import_cases": wire.PlanChange(project="shop", total=40, added=2, changed=1, removed=0),
     "list_quarantine": wire.QuarantinePage(entries=[_QUARANTINED], cursor="5"),
     "add_to_quarantine": _QUARANTINED,
     "remove_from_quarantine": msgspec.structs.replace(

@@ -3,6 +3,7 @@
 CAPABILITIES = (
     "artifacts",
     "attempts",
+    "cases",
     "control",
     "executions",
     "expected",

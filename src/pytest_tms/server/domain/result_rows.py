@@ -9,6 +9,7 @@ import msgspec
 
 from pytest_tms import wire
 from pytest_tms.server.domain import test_keys
+from pytest_tms.server.domain.case_ids import case_ids
 from pytest_tms.server.domain.column_values import without_nul
 from pytest_tms.server.domain.failure_causes import FailureCause, cause_of
 from pytest_tms.server.domain.page_details import details
@@ -32,8 +33,8 @@ class ResultRow(NamedTuple):
 
     ``outcome`` is None if it says the same as ``status``. ``started_at`` is milliseconds since 1970.
     ``document`` is its JSON text, ``shown`` the JSON text of what lists show of a failed test. ``cause`` is
-    that of a failed test. ``node_id`` and ``owner`` are empty if they were not sent; ``tags`` is a JSON list.
-    ``is_quarantined`` is whether a failure did not fail the run.
+    that of a failed test. ``node_id`` and ``owner`` are empty if they were not sent; ``tags`` and ``cases``
+    are JSON lists. ``is_quarantined`` is whether a failure did not fail the run.
     """
 
     test_key: str
@@ -53,6 +54,7 @@ class ResultRow(NamedTuple):
     owner: str = ""
     tags: str = "[]"
     is_quarantined: bool = False
+    cases: str = "[]"
 
 
 def result_rows(tests: Sequence[wire.TestResult], documents: Sequence[str]) -> list[ResultRow]:
@@ -83,6 +85,7 @@ def result_row(key: str, test: wire.TestResult, document: str) -> ResultRow:
         without_nul((test.owner or "").strip()[:MAX_OWNER]),
         _tags(test.tags) if test.tags else "[]",
         bool(test.quarantined) and test.status == "failed",
+        case_ids(test.properties) if test.properties else "[]",
     )
 
 

@@ -17,7 +17,7 @@ from pytest_tms.server.pages.page_session import PageSession
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.services import comparison, test_history
 from pytest_tms.server.services.trends import find_trends
-from pytest_tms.server.store import execution_lists, executions, series
+from pytest_tms.server.store import execution_lists, executions, series, test_cases
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.execution_lists import ExecutionFilter
 from pytest_tms.server.store.test_catalogue import CatalogueFilter
@@ -40,11 +40,14 @@ def show_tests(
     database: Database, request: Request[Any, Any, Any], page_session: PageSession, after: str = ""
 ) -> Response[str]:
     """Return the catalogue of tests that the user may see."""
-    filters = _read_filters(request.query_params, ("q", "suite", "environment", "branch", "owner", "flaky"))
+    filters = _read_filters(
+        request.query_params, ("q", "suite", "environment", "branch", "owner", "flaky", "nocase")
+    )
     wanted = CatalogueFilter(
         environments=page_session.environments,
-        **{name: value for name, value in filters.items() if name != "flaky"},
+        **{name: value for name, value in filters.items() if name not in ("flaky", "nocase")},
         is_flaky="flaky" in filters,
+        has_no_case="nocase" in filters,
     )
     start = _number(after) or 0
     with database.read() as connection:
@@ -76,6 +79,7 @@ def show_test(
         test, results, following = test_history.get_history(
             connection, test_id, wanted, before=start, limit=RESULTS
         )
+        cases = test_cases.cases_of(connection, test.test.id)
         latest = results[0] if results and start is None else None
         since = latest.failing_since if latest is not None and latest.status == "failed" else None
         first = execution_lists.by_number(connection, [since]).get(since) if since else None
@@ -85,6 +89,7 @@ def show_test(
         "test.html",
         test=test,
         tags=_tags(test.test.tags),
+        cases=cases,
         results=results,
         filters=filters,
         path=path,

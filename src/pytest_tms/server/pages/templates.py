@@ -20,6 +20,7 @@ from pytest_tms.text import counted
 SITE_PAGES = (
     ("runs", "Runs", "/", READS),
     ("tests", "Tests", "/tests", READS),
+    ("cases", "Cases", "/cases", READS),
     ("trends", "Trends", "/trends", READS),
     ("webhooks", "Webhooks", "/webhooks", WEBHOOKS),
     ("audit", "Audit", "/audit", ADMIN),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -51,6 +52,17 @@ def list_tests(
         if observed[test.id] or not wanted.environments
     ]
     return summaries, following
+
+
+def list_observed(
+    connection: Connection, test_ids: Sequence[int], environments: Collection[str]
+) -> list[TestSummary]:
+    """Return some tests with the statistics of their latest results in the environments that are allowed."""
+    observed = test_catalogue.observations(connection, test_ids, environments, OBSERVED)
+    return [
+        _summary(test, [each for _, each in observed[test.id]])
+        for test in test_history.get_tests(connection, test_ids)
+    ]
 
 
 def get_history(

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Table, and_, delete, exists, func, select, up
 
 from pytest_tms.server.domain import states
 from pytest_tms.server.domain.ids import first_id
-from pytest_tms.server.store import tables, versions
+from pytest_tms.server.store import case_links, tables, versions
 
 _EXECUTION = tables.executions.c
 
@@ -159,4 +159,7 @@ def delete_tests(connection: Connection, test_ids: Collection[int], before: int)
     test = tables.tests.c
     has_result = exists().where(tables.results.c.test_id == test.id)
     is_unused = and_(test.id.in_(test_ids), test.last_seen < before, ~has_result)
-    return connection.execute(delete(tables.tests).where(is_unused)).rowcount
+    deleted = connection.scalars(delete(tables.tests).where(is_unused).returning(test.id)).all()
+    if deleted:
+        case_links.unlink(connection, deleted)
+    return len(deleted)

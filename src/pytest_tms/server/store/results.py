@@ -72,7 +72,8 @@ def put(
     if not rows:
         return Change(counts.NONE, 0)
     names = [
-        TestIdentity(row.test_key, row.title, row.file, row.node_id, row.owner, row.tags) for row in rows
+        TestIdentity(row.test_key, row.title, row.file, row.node_id, row.owner, row.tags, row.cases)
+        for row in rows
     ]
     ids = test_registry.identify(connection, execution.project_id, names, now)
     digests = [_digest(row.document) for row in rows]

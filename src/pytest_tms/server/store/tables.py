@@ -241,6 +241,27 @@ tests = Table(  # every test that a project ever ran, once
     _partial("ix_tests_owner", "project_id", "owner", "id", where="owner <> ''"),
 )
 
+test_cases = Table(  # cases of a project's plan, and those that its tests name
+    "test_cases",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("project_id", BigInteger, nullable=False),
+    Column("case_id", Text, nullable=False),
+    Column("title", Text, nullable=False, server_default=""),
+    Column("is_planned", Boolean, nullable=False, server_default=false()),
+    UniqueConstraint("project_id", "case_id"),
+    Index("ix_test_cases_list", "project_id", "id"),
+)
+
+test_case_links = Table(  # which test carries the id of which case
+    "test_case_links",
+    metadata,
+    Column("case_number", BigInteger, primary_key=True, autoincrement=False),  # test_cases.id
+    Column("test_id", BigInteger, primary_key=True, autoincrement=False),
+    Index("ix_test_case_links_test_id", "test_id", "case_number"),
+    sqlite_with_rowid=False,
+)
+
 results = Table(  # one attempt of a test in a shard; no foreign keys, since each row would look them up
     "results",
     metadata,

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from pytest_tms.server.domain.column_values import without_nul
 from pytest_tms.server.domain.flakiness import Observation, is_infrastructure_failure
-from pytest_tms.server.store import bulk, comparisons, execution_lists, tables, test_lists
+from pytest_tms.server.store import bulk, case_links, comparisons, execution_lists, tables, test_lists
 from pytest_tms.server.store.execution_lists import ExecutionFilter, ListedExecution
 from pytest_tms.server.store.results import STATUSES
 from pytest_tms.server.store.test_lists import TestFilter
@@ -34,7 +34,7 @@ class CatalogueFilter:
 
     ``q`` is a part of the key, title, file, owner or tags, without regard to case. With ``suite``,
     ``environment`` or ``branch`` the tests are those of the latest run with these values. ``environments``
-    are those allowed.
+    are those allowed. ``has_no_case`` are tests that carry the id of no test case.
     """
 
     environments: Collection[str] = ()
@@ -44,6 +44,7 @@ class CatalogueFilter:
     branch: str = ""
     owner: str = ""
     is_flaky: bool = False
+    has_no_case: bool = False
 
     @property
     def runs(self) -> ExecutionFilter:
@@ -219,13 +220,13 @@ def _of_latest_run(
     rows, following = test_lists.find(
         connection, latest.number, TestFilter(q=wanted.q, owner=wanted.owner), after=cursor, limit=limit
     )
-    test_ids = [row.test_id for row in rows]
-    return list(dict.fromkeys(test_ids)), None if following is None else int(following)
+    test_ids = list(dict.fromkeys(row.test_id for row in rows))
+    return matching(connection, test_ids, wanted), None if following is None else int(following)
 
 
 def matching(connection: Connection, test_ids: Sequence[int], wanted: CatalogueFilter) -> list[int]:
     """Return those of the first ``MAX_FLAKY`` tests that have the text and the owner of a filter."""
-    if not (wanted.q or wanted.owner):
+    if not (wanted.q or wanted.owner or wanted.has_no_case):
         return list(test_ids)
     query = select(_TEST.id).where(_TEST.id.in_(test_ids[:MAX_FLAKY]), *_names(connection, wanted))
     found = set(connection.scalars(query))
@@ -238,4 +239,6 @@ def _names(connection: Connection, wanted: CatalogueFilter) -> list[ColumnElemen
         found.append(test_lists.contains(connection, _TEST.search_text, without_nul(wanted.q.lower())))
     if wanted.owner:
         found.append(_TEST.owner == without_nul(wanted.owner))
+    if wanted.has_no_case:
+        found.append(case_links.has_no_case())
     return found

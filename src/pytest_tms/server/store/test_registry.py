@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import Connection, bindparam, update
 
-from pytest_tms.server.store import bulk, tables
+from pytest_tms.server.store import bulk, case_links, tables
 
 SEEN_AGAIN = 3_600_000
 """Milliseconds after which ``last_seen`` is written again: not at each result."""
@@ -29,7 +29,8 @@ NO_TAGS = "[]"
 class TestIdentity(NamedTuple):
     """How a result names its test: its key over all runs, and its names, which may change.
 
-    ``node_id`` and ``owner`` are empty if they were not sent, ``tags`` is a JSON list.
+    ``node_id`` and ``owner`` are empty if they were not sent, ``tags`` is a JSON list, as are the ids of its
+    ``cases``.
     """
 
     key: str
@@ -38,16 +39,22 @@ class TestIdentity(NamedTuple):
     node_id: str = ""
     owner: str = ""
     tags: str = NO_TAGS
+    cases: str = NO_TAGS
 
 
 def search_text(names: TestIdentity) -> str:
-    """Return the text by which a test is found, in lower case: key, title, file, owner and tags, a line each.
+    """Return the text by which a test is found, in lower case: key, title, file, owner, tags, cases.
 
-    What the key contains is not repeated.
+    Each is a line. What the key contains is not repeated.
     """
     key = names.key.lower()
     others = [each for each in (names.title[:MAX_SEARCHED].lower(), names.file.lower()) if each not in key]
-    tags = msgspec.json.decode(names.tags, type=list[str]) if names.tags != NO_TAGS else []
+    tags = [
+        each
+        for text in (names.tags, names.cases)
+        if text != NO_TAGS
+        for each in msgspec.json.decode(text, type=list[str])
+    ]
     return "\n".join(
         each for each in (key, *others, *(each.lower() for each in (names.owner, *tags))) if each
     )
@@ -69,12 +76,16 @@ def identify(connection: Connection, project_id: int, names: Sequence[TestIdenti
         _add(connection, project_id, new, now)
         known.update(_find(connection, project_id, list(new)))
     changed = []
+    with_cases = {known[hashed].id: each.cases for hashed, (each, _) in new.items() if each.cases != NO_TAGS}
     for each, hashed in zip(names, hashes, strict=True):
         found = known[hashed]
+        if found.names_hash != _names_hash(each):
+            with_cases[found.id] = each.cases
         if found.last_seen + SEEN_AGAIN <= now or found.names_hash != _names_hash(each):
             changed.append((found.id, each))
     if changed:
         _update(connection, changed, now)
+    case_links.link(connection, project_id, list(with_cases.items()))
     return [known[hashed].id for hashed in hashes]
 
 
@@ -147,4 +158,5 @@ def _texts(names: TestIdentity) -> tuple[str, ...]:
 
 
 def _names_hash(names: TestIdentity) -> int:
-    return zlib.crc32("\0".join(names[1:]).encode())
+    # Without cases the hash is that of earlier versions, so that an upgrade changes no test.
+    return zlib.crc32("\0".join(names[1:] if names.cases != NO_TAGS else names[1:-1]).encode())

@@ -77,3 +77,23 @@ def test_a_marker_that_controls_a_run_is_no_tag_unless_it_is_named(name: str) ->
     assert read(marker, tags=(f"{name[:-1]}*",)) == {}
     assert read(marker, tags=("*", name)) == {"tags": [f"@{name}"], "marks": {name: 1}}
     assert read(marker, tags=(name, f"!{name}")) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("TC-1", "TC-1"),
+        (12, "12"),
+        (["TC-1", "TC-2"], ["TC-1", "TC-2"]),
+        (("TC-1", "", None, 5), ["TC-1", "5"]),
+        (["TC-1"], "TC-1"),
+    ],
+)
+def test_a_test_has_one_id_or_several(given: object, expected: object) -> None:
+    assert MarkerReader().read([pytest.mark.tms(id=given).mark]).names == {"id": expected}
+
+
+@pytest.mark.parametrize("given", [None, "", " ", [], [""]])
+def test_no_id(given: object) -> None:
+    inherited = pytest.mark.tms(id="TC-9").mark
+    assert MarkerReader().read([pytest.mark.tms(id=given).mark, inherited]).names == {"id": "TC-9"}
