@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import socket
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +15,9 @@ import pytest
 import requests
 
 from tests.helpers.processes import run_tms, serve
+from tests.helpers.server_processes import ServerProcess
 
-Serve = Callable[..., tuple[subprocess.Popen[bytes], str]]
+Serve = Callable[..., tuple[ServerProcess, str]]
 POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432"
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 """A key for TMS_SERVER_KEYS, which all servers of one PostgreSQL database share."""

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from typing import TypeVar
 import pytest
 
 from pytest_tms.client import TmsClient
+from tests.helpers.server_processes import ServerProcess
 
 T = TypeVar("T")
 
@@ -71,11 +73,12 @@ class TmsServer:
 
 
 def run_tms(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the command `tms` to its end: in this process, which takes a tenth of the time, or a server in another."""
+    """Run the command `tms` to its end: in this process, which takes a tenth of the time, a server in another."""
     if "serve" in arguments:
-        return subprocess.run(
-            [*TMS, *arguments], capture_output=True, text=True, env={**os.environ, **environ}, check=False
-        )
+        with tempfile.TemporaryFile("wb") as stdout, tempfile.TemporaryFile("wb") as stderr:
+            status = ServerProcess(arguments, {**os.environ, **environ}, stdout, stderr).wait()
+            written = [Path(f"/proc/self/fd/{file.fileno()}").read_text() for file in (stdout, stderr)]
+            return subprocess.CompletedProcess([*TMS, *arguments], status, *written)
     from pytest_tms.cli import main
 
     output = {name: io.BytesIO() for name in ("stdout", "stderr")}
@@ -98,7 +101,7 @@ def run_tms(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def serve(data_dir: Path, *options: str, **environ: str) -> tuple[subprocess.Popen[bytes], str]:
+def serve(data_dir: Path, *options: str, **environ: str) -> tuple[ServerProcess, str]:
     """Start `tms serve` on a free port; the process and its base URL. Its output goes to data_dir/serve.log.
 
     Tests share its token, so it limits nothing unless TMS_SERVER_RATE_LIMITS says so.
@@ -106,17 +109,11 @@ def serve(data_dir: Path, *options: str, **environ: str) -> tuple[subprocess.Pop
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     log = data_dir / "serve.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir), *options],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={
-                "TMS_SERVER_RATE_LIMITS": "off",
-                **os.environ,
-                **environ,
-                "PYTHONUNBUFFERED": "1",
-                "PYTHONFAULTHANDLER": "1",
-            },
+        process = ServerProcess(
+            ["serve", "--port", "0", "--data-dir", str(data_dir), *options],
+            {"TMS_SERVER_RATE_LIMITS": "off", **os.environ, **environ},
+            output,
+            output,
         )
     try:
         found = wait_for(

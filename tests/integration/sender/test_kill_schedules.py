@@ -16,6 +16,7 @@ import pytest
 
 from pytest_tms.client import TmsClient
 from tests.helpers.processes import first_token, run_tms, serve
+from tests.helpers.server_processes import ServerProcess
 
 KILLS = int(os.environ.get("KILLS", "3"))
 """Moments to try; `make nightly` tries 200."""
@@ -98,7 +99,7 @@ def test_a_kill_loses_and_doubles_nothing(tmp_path: Path, moment: int) -> None:
     assert not list(suite.glob(".tms/journal/*.jsonl"))
 
 
-def kill(victim: str, run: subprocess.Popen[str], server: subprocess.Popen[bytes]) -> None:
+def kill(victim: str, run: subprocess.Popen[str], server: ServerProcess) -> None:
     if victim == "pytest":
         run.kill()
     elif victim == "server":

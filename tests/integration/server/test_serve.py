@@ -23,10 +23,11 @@ from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.encryption import SecretEncryption
 from tests.helpers.api import KEY, Api, Serve, result, running, scratch_database
 from tests.helpers.processes import TMS, TOKEN, first_token, run_tms, wait_for
+from tests.helpers.server_processes import ServerProcess
 from tests.integration.server.test_tokens import one_line
 
 
-def stop(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) -> int:
+def stop(process: ServerProcess | subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) -> int:
     process.send_signal(how)
     return process.wait(timeout=20)
 
@@ -183,7 +184,7 @@ def test_it_ends_quietly_when_it_is_told_to(
 def test_first_starts_at_once_share_one_data_dir_and_make_one_token(
     start: Serve, tmp_path: Path, on_postgres: bool
 ) -> None:
-    def begin(number: int, *options: str) -> tuple[subprocess.Popen[bytes], str]:
+    def begin(number: int, *options: str) -> tuple[ServerProcess, str]:
         folder = tmp_path / f"log{number}"
         data_dir = str(tmp_path / (f"own{number}" if options else "shared"))
         return start(folder, "--data-dir", data_dir, *options, TMS_SERVER_KEYS=KEY)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import threading
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ import requests
 from pytest_tms import signing
 from tests.helpers.api import Api, result, scratch_database
 from tests.helpers.processes import first_token, serve, wait_for
+from tests.helpers.server_processes import ServerProcess
 from tests.helpers.subscribers import ReceivedRequest, Subscribers, responds_with
 from tests.integration.webhooks.conftest import ENVIRON, SECRET
 
@@ -97,7 +97,7 @@ def test_every_event_arrives_although_servers_are_killed(
             with ThreadPoolExecutor(4) as threads:
                 list(threads.map(one, range(EVENTS // len(ORDER))))
 
-        def is_reached(process: subprocess.Popen[bytes], goal: int) -> bool:
+        def is_reached(process: ServerProcess, goal: int) -> bool:
             return len(committed) >= goal or process.poll() is not None
 
         worker = threading.Thread(target=work, daemon=True)
@@ -138,7 +138,7 @@ def test_every_event_arrives_although_servers_are_killed(
         process.wait(timeout=20)
 
 
-def kill_all(process: subprocess.Popen[bytes]) -> None:
+def kill_all(process: ServerProcess) -> None:
     """Send SIGKILL to the server and its workers, which would survive their parent."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.send_signal(signal.SIGSTOP)
