@@ -11,7 +11,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from pytest_tms.server.store.database import Database
 from tests.helpers.api import Api, Serve, running, scratch_database
+from tests.helpers.filled_databases import empty_tables
 from tests.helpers.foreign_tms import ForeignTms, mocked, served
 from tests.helpers.processes import WITHOUT_UNNEEDED_PLUGINS, TmsServer, run_tms, serve
 from tests.helpers.server_processes import ServerProcess
@@ -90,6 +92,30 @@ def postgres_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     folder = tmp_path_factory.mktemp("postgres") / "data"
     with scratch_database() as url, running(folder, "--database-url", url) as api:
         yield api
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL database with empty tables; who fills them empties them."""
+    with scratch_database() as url:
+        database = Database(url)
+        database.upgrade(tmp_path_factory.mktemp("schema"))
+        database.close()
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """Each database in turn, with empty tables."""
+    is_sqlite = request.param == "sqlite"
+    url = f"sqlite:///{tmp_path}/tms.sqlite3" if is_sqlite else request.getfixturevalue("postgresql_url")
+    database = Database(url)
+    if is_sqlite:
+        database.upgrade(tmp_path)
+    yield database
+    if not is_sqlite:
+        empty_tables(database)
+    database.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -15,7 +15,7 @@ from pytest_tms.server.app import create_app
 from pytest_tms.server.domain import api_tokens, clock
 from pytest_tms.server.listeners import listen
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import tokens
+from pytest_tms.server.store import tables, tokens
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.result_documents import zstd
 from tests.helpers.api import Api, scratch_database
@@ -117,6 +117,15 @@ def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
             connection.execute(text(f"SELECT setval('execution_numbers', {rows})"))
         for statement in statements:
             connection.exec_driver_sql(statement.replace("%", "%%") if "generate" in statement else statement)
+
+
+def empty_tables(database: Database) -> None:
+    """Bring a PostgreSQL database to the state of a new one, in a tenth of the time that creates another."""
+    names = ", ".join(table.name for table in tables.metadata.sorted_tables)
+    with database.write() as connection:
+        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY"))
+        connection.execute(text("ALTER SEQUENCE execution_numbers RESTART"))
+        connection.execute(text("INSERT INTO blob_usage (bytes) VALUES (0)"))
 
 
 @contextmanager

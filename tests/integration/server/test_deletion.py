@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import artifacts, deletion, tables
 from pytest_tms.server.store.database import Database
 from tests.helpers.api import Api, expect_error, expect_success, result
-from tests.helpers.filled_databases import EXECUTION, filled_database, serving
+from tests.helpers.filled_databases import EXECUTION, fill, serving
 from tests.helpers.processes import run_tms, wait_for
 
 ROWS = 1000
@@ -44,13 +43,13 @@ LEFT = (
 """Tables that keep rows when the one execution with results is deleted."""
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+@pytest.fixture
+def database(empty_database: Database) -> Database:
     """A database whose execution 0 has ROWS results, events, submissions and deliveries."""
-    with filled_database(request.param, tmp_path, ROWS, webhooks=2) as database:
-        with database.write() as connection:
-            connection.execute(text("UPDATE executions SET status = 'completed'"))
-        yield database
+    fill(empty_database, ROWS, webhooks=2)
+    with empty_database.write() as connection:
+        connection.execute(text("UPDATE executions SET status = 'completed'"))
+    return empty_database
 
 
 def count(database: Database, table: str) -> int:

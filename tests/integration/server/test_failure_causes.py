@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,17 +12,16 @@ from pytest_tms.server.services.deletion import delete_marked
 from pytest_tms.server.store import deletion, failures, series
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.failures import Cause
-from tests.helpers.stored_runs import StoredRuns, databases
+from tests.helpers.stored_runs import StoredRuns
 
 TIMEOUT = "failed: TimeoutError: waited 30 s"
 VALUE = "failed: ValueError: 3 is not 'x'"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def runs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoredRuns]:
+@pytest.fixture
+def runs(empty_database: Database) -> StoredRuns:
     """Runs in an empty database."""
-    with databases(request.param, tmp_path) as database:
-        yield StoredRuns(database)
+    return StoredRuns(empty_database)
 
 
 def causes(database: Database, execution: int) -> list[Cause]:

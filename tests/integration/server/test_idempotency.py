@@ -203,23 +203,11 @@ def test_no_secret_is_kept_with_an_answer(tms: TmsServer) -> None:
     assert rotated["secret"].encode() not in stored
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    with ExitStack() as stack:
-        url = f"sqlite:///{tmp_path / 'tms.sqlite3'}"
-        if request.param == "postgresql":
-            url = stack.enter_context(scratch_database())
-        database = Database(url)
-        stack.callback(database.close)
-        database.upgrade(tmp_path)
-        yield database
-
-
-def test_an_answer_is_kept_for_24_hours_and_then_the_key_is_new(database: Database) -> None:
-    with database.write() as connection:
+def test_an_answer_is_kept_for_24_hours_and_then_the_key_is_new(empty_database: Database) -> None:
+    with empty_database.write() as connection:
         assert idempotency_keys.reserve(connection, "me", "key", "request", 0) is None
         idempotency_keys.keep(connection, "me", "key", "answer")
-    with database.write() as connection:
+    with empty_database.write() as connection:
         assert idempotency_keys.is_known(connection, "me", "key", idempotency_keys.RETENTION)
         assert idempotency_keys.reserve(connection, "me", "key", "request", idempotency_keys.RETENTION) == (
             "request",
@@ -235,32 +223,32 @@ def test_an_answer_is_kept_for_24_hours_and_then_the_key_is_new(database: Databa
         )
 
 
-def test_the_cleanup_job_deletes_what_has_expired_and_nothing_else(database: Database) -> None:
+def test_the_cleanup_job_deletes_what_has_expired_and_nothing_else(empty_database: Database) -> None:
     now = time.time_ns() // 1_000_000
     expired = now - idempotency_keys.RETENTION - 60_000
     number = 2 * BATCH + 1
-    with database.write() as connection:
+    with empty_database.write() as connection:
         for key in range(number):
             assert idempotency_keys.reserve(connection, "me", f"old {key}", "request", expired) is None
         assert idempotency_keys.reserve(connection, "me", "new", "request", now) is None
         idempotency_keys.keep(connection, "me", "new", "answer")
-    with database.read() as connection:
+    with empty_database.read() as connection:
         assert len(idempotency_keys.expired(connection, now, 10 * number)) == number
-    ExpiryJob(database).run()
-    with database.read() as connection:
+    ExpiryJob(empty_database).run()
+    with empty_database.read() as connection:
         assert idempotency_keys.expired(connection, now, 1) == []
         assert idempotency_keys.is_known(connection, "me", "new", now)
 
 
-def test_a_claim_is_in_flight_until_it_is_answered_freed_or_forsaken(database: Database) -> None:
+def test_a_claim_is_in_flight_until_it_is_answered_freed_or_forsaken(empty_database: Database) -> None:
     def claim(now: int) -> tuple[str, str] | None:
-        with database.write() as connection:
+        with empty_database.write() as connection:
             return idempotency_keys.reserve(connection, "me", "key", "request", now)
 
     assert claim(0) is None
     with pytest.raises(InFlight):
         claim(idempotency_keys.RESERVATION_TIMEOUT)
-    with database.write() as connection:
+    with empty_database.write() as connection:
         assert not idempotency_keys.is_known(connection, "me", "key", 0)
         idempotency_keys.release(connection, "me", "key")
     assert claim(0) is None
