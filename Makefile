@@ -20,9 +20,9 @@ demo: setup
 	@cd examples/shop && TMS_SERVER_DATA_DIR="$(CURDIR)/.tms/demo" \
 	  "$(CURDIR)/$(BIN)/python" -m pytest --tms-url local --tms-suite smoke || test $$? -eq 1
 
-# The tests that take a few seconds at most.
+# The tests that take a few seconds at most and need no package registry.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not nightly"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not nightly and not plugins and not suites"
 
 # What CI runs.
 test-all: setup

@@ -70,7 +70,9 @@ def circleci(run: str, attempt: int = 1) -> Variables:
 PROVIDERS = {"github": github, "gitlab": gitlab, "circleci": circleci}
 
 
-@pytest.fixture(params=list(PROVIDERS))
+@pytest.fixture(
+    params=["github", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gitlab", "circleci"))]
+)
 def provider(request: pytest.FixtureRequest) -> partial[Variables]:
     """The variables of one run at one provider, by the attempt."""
     return partial(PROVIDERS[request.param], secrets.token_hex(6))

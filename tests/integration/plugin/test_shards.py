@@ -134,7 +134,7 @@ def test_shards_share_an_execution_out_whatever_their_order_and_way(tms: TmsServ
     assert sorted(found) == sorted(everything)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["alone", "workers", pytest.param("loadgroup", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("selected", "status"), [((), 0), (("-k", "nothing"), 5)], ids=["empty", "no tests"])
 def test_a_shard_without_tests_is_a_success_where_others_have_some(
     way: str, selected: tuple[str, ...], status: int, tms: TmsServer, tmp_path: Path

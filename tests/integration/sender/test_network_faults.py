@@ -33,7 +33,7 @@ from pytest_tms.sender.uploader import Uploader
 from tests.helpers.fault_proxy import FAULTS, Proxy, proxy
 from tests.helpers.processes import TmsServer
 
-EXAMPLES = int(os.environ.get("FAULT_SCHEDULES", "100"))
+EXAMPLES = int(os.environ.get("FAULT_SCHEDULES", "40"))
 """Schedules to try; `make nightly` tries 1,000."""
 
 names = itertools.count()

@@ -131,6 +131,7 @@ def test_an_export_page_needs_the_login_of_the_pages(tmp_path: Path) -> None:
             assert "Content-Disposition" not in answer.headers
 
 
+@pytest.mark.slow
 def test_large_exports_take_little_memory(tmp_path: Path) -> None:
     process, url = serve(tmp_path / "data")
     try:

@@ -203,6 +203,7 @@ def test_a_stop_ends_streams_at_once(start: Serve, tmp_path: Path) -> None:
     assert "Error" not in (tmp_path / "serve.log").read_text()
 
 
+@pytest.mark.slow
 def test_streams_beyond_the_limit_are_refused_and_others_are_served(start: Serve, tmp_path: Path) -> None:
     _, url = start(tmp_path)
     root = url.removesuffix("/api")
