@@ -19,6 +19,7 @@ from bench import (
     prune,
     queries,
     uploads,
+    year,
 )
 from bench.runs import KINDS
 
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument(
         "--history", type=int, default=1_000_000, help="stored results of a history (default 1,000,000)"
     )
+    parser.add_argument("--seed", type=int, default=1, help="seed of a simulated year (default 1)")
     parser.add_argument("--run", type=int, default=100_000, help="tests of a run on pages (default 100,000)")
     parser.add_argument("--shards", type=int, default=50, help="shards that post results (default 50)")
     parser.add_argument("--pages", type=int, default=20, help="open pages (default 20)")
@@ -76,6 +78,7 @@ def main() -> None:
             [lambda tests=tests: pages.measure(tests, given.rounds) for tests in sorted({1_000, given.run})]
             + [lambda: page_events.measure(given.shards, given.pages)]
         ),
+        "year": lambda given: [lambda: year.measure(seed=given.seed)],
         "prune": lambda given: [lambda: prune.measure(given.pruned)],
         "deliveries": lambda given: [lambda: deliveries.measure(given.events)],
     }
