@@ -33,6 +33,7 @@ def measure(seed: int) -> str:
             if (day + 1) % SEEN == 0:
                 lists.append(year.flaky(api))
     truth = set(year.rates)
+    rates = sorted(year.rates.values())
     often = {test for test, rate in year.rates.items() if rate >= OFTEN}
     likely = [{test for test, low in found.items() if low >= LOW} for found in lists]
     rows = [
@@ -45,8 +46,8 @@ def measure(seed: int) -> str:
         ],
     ]
     return (
-        f"{2 * DAYS} runs of {TESTS} tests, {FLAKY} of them flaky at rates from {min(year.rates.values()):.0%} to "
-        f"{max(year.rates.values()):.0%}; {len(year.infrastructure)} days of infrastructure failures, "
+        f"{2 * DAYS} runs of {TESTS} tests, {FLAKY} of them flaky at rates from {rates[0]:.0%} "
+        f"to {rates[-1]:.0%}; {len(year.infrastructure)} days of infrastructure failures, "
         f"{len(year.outages)} outages of a third of the tests; {len(lists)} lists of 100 runs each\n"
         f"{table(['flaky tests', 'all listed', f'lower bound of {LOW:.1%} or more'], rows)}\n"
         f"first failing commits and numbers of failed runs: {correct} of {correct + wrong} right"

@@ -68,7 +68,7 @@ class Year:
             self.faults.append(Fault(test, first, min(first + chance.randint(1, 9), self.days)))
 
     def commit(self, day: int) -> str:
-        return f"{day:07x}".replace("0", "c")
+        return f"{day + 1:040x}"
 
     def report(self, api: Api) -> Iterator[tuple[int, str]]:
         """Report all runs; yields the day and the id of the second run, after each day."""

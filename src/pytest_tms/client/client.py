@@ -204,7 +204,7 @@ class TmsClient:
 
         Raises:
             NotFound: an execution does not exist, or ``other`` is not given and no execution precedes it.
-            Unprocessable: ``limit`` is out of range.
+            Unprocessable: ``limit`` is out of range, or the executions belong to different projects.
         """
         params = {"with": other, "limit": str(limit)}
         return self._call(calls.COMPARE_EXECUTIONS, params=params, execution_id=execution_id)

@@ -87,6 +87,14 @@ def test_an_execution_is_compared_with_the_previous_or_any_other(suite: Suite) -
     expect_error(suite.api.request("GET", f"/executions/{first}/compare?with=exec_none"), 404)
 
 
+def test_executions_of_different_projects_are_not_compared(suite: Suite) -> None:
+    first = suite.run(suite.test("a"))
+    other = suite.run(suite.test("a"), project=f"other {suite.name}")
+    response = suite.api.request("GET", f"/executions/{first}/compare?with={other}")
+    assert invalid_fields(response) == {"with"}
+    assert "different projects" in suite.api.page(f"/runs/{first}/compare?with={other}").text
+
+
 def test_what_changed_since_the_previous_run(suite: Suite) -> None:
     first = suite.run(suite.test("a", "failed"), suite.test("b", "failed"), commit="c1")
     alone = suite.get(f"/executions/{first}/changes")

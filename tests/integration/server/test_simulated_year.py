@@ -21,7 +21,4 @@ def test_flaky_tests_and_faults_are_found_and_infrastructure_failures_change_nei
     flaky = year.flaky(api)
     often = {test for test, rate in year.rates.items() if rate >= 0.05}
     assert often <= flaky.keys()
-    # A test that only failed with others in an outage is in the list, at its end.
-    assert set(list(flaky)[: len(often)]) <= year.rates.keys()
-    stable = flaky.keys() - year.rates.keys()
-    assert all(test % 3 == 0 for test in stable)
+    assert flaky.keys() <= year.rates.keys()

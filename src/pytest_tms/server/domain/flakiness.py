@@ -12,6 +12,10 @@ INFRASTRUCTURE_PERCENT = 80
 """Percentage of failed tests from which on a run is an infrastructure failure: it changes no statistics."""
 MIN_INFRASTRUCTURE_TESTS = 5
 """Tests that a run has at least to be an infrastructure failure."""
+WIDESPREAD_PERCENT = 5
+"""Percentage of the tests of a run from which on a cause that so many failed with is widespread."""
+MIN_WIDESPREAD_TESTS = 10
+"""Failures that a widespread cause has at least."""
 CONFIDENCE = 1.959963984540054
 """Standard deviations of a two-sided confidence of 95 %."""
 
@@ -28,6 +32,14 @@ class Rate(NamedTuple):
 def is_infrastructure_failure(total: int, failed: int) -> bool:
     """Return whether so many failed tests of a run are an infrastructure failure."""
     return total >= MIN_INFRASTRUCTURE_TESTS and failed * 100 >= total * INFRASTRUCTURE_PERCENT
+
+
+def widespread(total: int) -> int:
+    """Return how many failures of a run of ``total`` tests make their common cause widespread.
+
+    Such a failure, as in an outage of a service, says nothing about the flakiness of a test.
+    """
+    return max(MIN_WIDESPREAD_TESTS, -(-total * WIDESPREAD_PERCENT // 100))
 
 
 def wilson(successes: int, trials: int) -> Rate:
@@ -55,7 +67,7 @@ class Observation(NamedTuple):
 
     ``series`` identifies suite and environment, ``commit`` is empty if it is not known. ``duration`` is
     milliseconds, ``lost`` those of failed attempts before the result. Results of an infrastructure failure
-    say nothing.
+    say nothing. ``is_widespread`` is whether many tests of the run failed with the same cause.
     """
 
     status: wire.TestStatus
@@ -65,6 +77,7 @@ class Observation(NamedTuple):
     series: tuple[str, str] = ("", "")
     is_infrastructure_failure: bool = False
     lost: int = 0
+    is_widespread: bool = False
 
 
 class Statistics(NamedTuple):
@@ -136,11 +149,12 @@ def are_flaky(observations: Sequence[Observation]) -> list[bool]:
     """Return whether each result of a test is flaky.
 
     It is if it passed after a failed attempt, or if it failed and another one of the same commit, suite and
-    environment passed.
+    environment passed, unless the cause of the failure was widespread.
     """
     passed = {(each.series, each.commit) for each in observations if each.commit and each.status == "passed"}
     return [
-        each.is_flaky or (each.status == "failed" and (each.series, each.commit) in passed)
+        each.is_flaky
+        or (each.status == "failed" and not each.is_widespread and (each.series, each.commit) in passed)
         for each in observations
     ]
 

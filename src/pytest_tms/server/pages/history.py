@@ -11,7 +11,7 @@ import msgspec
 from litestar import Request, Response, get
 
 from pytest_tms import wire
-from pytest_tms.errors import Forbidden, NotFound
+from pytest_tms.errors import Forbidden, NotFound, Unprocessable
 from pytest_tms.server.domain import charts
 from pytest_tms.server.pages.page_session import PageSession
 from pytest_tms.server.pages.templates import page
@@ -126,6 +126,8 @@ def show_comparison(
                 found = comparison.compare(connection, before, after, limit=COMPARED)
         except (NotFound, Forbidden) as error:
             problem = error.message
+        except Unprocessable:
+            problem = "These runs belong to different projects, which have no test in common."
         lists = () if found is None else (found.newly_failing, found.still_failing)
         runs = comparison.first_runs(connection, [test for some in lists for test in some.tests])
     return page(

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from pytest_tms.errors import Problem
 from pytest_tms.server.domain.executions import Execution
+from pytest_tms.server.domain.problems import refuse
 from pytest_tms.server.store import comparisons, execution_lists, test_history, test_lists
 from pytest_tms.server.store.execution_lists import ListedExecution
 from pytest_tms.server.store.test_history import RegisteredTest
@@ -64,7 +66,14 @@ def first_runs(connection: Connection, tests: Sequence[ListedTest]) -> dict[int,
 def compare(
     connection: Connection, before: Execution, after: Execution, *, limit: int = LISTED
 ) -> RunComparison:
-    """Compare two runs of one project, the later one with the earlier one."""
+    """Compare two runs of one project, the later one with the earlier one.
+
+    Raises:
+        Unprocessable: They belong to different projects, which have no test in common.
+    """
+    if before.project_id != after.project_id:
+        message = f"Must be an execution of the same project, which {before.id} is not"
+        refuse([Problem("with", message)])
     runs = execution_lists.by_number(connection, [before.number, after.number])
     old, new = (comparisons.failed(connection, each.number) for each in (before, after))
     is_complete = max(len(old), len(new)) < comparisons.MAX_FAILURES

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, exists, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
+from pytest_tms.server.domain import flakiness
 from pytest_tms.server.domain.executions import Execution
 from pytest_tms.server.domain.failure_causes import FailureCause, fingerprint_of, number_of
 from pytest_tms.server.store import bulk, series, tables
@@ -148,6 +149,20 @@ def remove(connection: Connection, execution: int, sequences: Collection[int]) -
         )
         bulk.execute(connection, statement, (execution,), sequences)
     return removed
+
+
+def widespread(connection: Connection, execution: int, total: int, sequences: Collection[int]) -> set[int]:
+    """Return those of the failed results, by their numbers, whose cause is widespread.
+
+    ``total`` is the number of tests of the execution.
+    """
+    statement = (
+        "SELECT d.sequence FROM result_details AS d "
+        "JOIN failure_causes AS f ON f.execution = d.execution AND f.fingerprint = d.cause "
+        "WHERE d.execution = {} AND f.failures >= {} AND d.sequence IN {}"
+    )
+    most = flakiness.widespread(total)
+    return {row[0] for row in bulk.select(connection, statement, (execution, most), sequences)}
 
 
 def streaks(

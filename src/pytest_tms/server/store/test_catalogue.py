@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
+from pytest_tms.server.domain import flakiness
 from pytest_tms.server.domain.column_values import without_nul
 from pytest_tms.server.domain.flakiness import Observation, is_infrastructure_failure
-from pytest_tms.server.store import bulk, case_links, comparisons, execution_lists, tables, test_lists
+from pytest_tms.server.store import (
+    bulk,
+    case_links,
+    comparisons,
+    execution_lists,
+    failures,
+    tables,
+    test_lists,
+)
 from pytest_tms.server.store.execution_lists import ExecutionFilter, ListedExecution
 from pytest_tms.server.store.results import STATUSES
 from pytest_tms.server.store.test_lists import TestFilter
@@ -93,7 +102,7 @@ def flaky(connection: Connection, some: Sequence[ListedExecution]) -> list[tuple
     """Return (test id, number of flaky results) of tests in some runs, the most flaky first.
 
     A result is flaky if it passed after a failed attempt, or failed while it passed in another run of the
-    same commit, suite and environment.
+    same commit, suite and environment, unless the cause of the failure was widespread.
     """
     result = tables.results.c
     counted: Counter[int] = Counter()
@@ -111,7 +120,7 @@ def flaky(connection: Connection, some: Sequence[ListedExecution]) -> list[tuple
             by_commit[run.commit, run.test_suite, run.environment].append(run)
     for same in by_commit.values():
         for run in same if len(same) > 1 else ():
-            failed = comparisons.failed(connection, run.number, MAX_FAILED)
+            failed = _failed_alone(connection, run)
             passed: set[int] = set()
             for other in same:
                 if other is not run and failed:
@@ -121,21 +130,29 @@ def flaky(connection: Connection, some: Sequence[ListedExecution]) -> list[tuple
     return sorted(counted.items(), key=lambda each: (-each[1], each[0]))
 
 
+def _failed_alone(connection: Connection, run: ListedExecution) -> list[int]:
+    """Return the tests of a run that failed without a widespread cause."""
+    failed = comparisons.failed(connection, run.number, MAX_FAILED)
+    numbers = {(run.number, sequence) for sequence in failed.values()}
+    common = _widespread(connection, numbers, {run.number: (run.results.total, run.results.failed)})
+    return [test_id for test_id, sequence in failed.items() if (run.number, sequence) not in common]
+
+
 def observations(
     connection: Connection, test_ids: Collection[int], environments: Collection[str], limit: int
 ) -> dict[int, list[tuple[int, Observation]]]:
     """Return (time of the run, observation) of the latest results of tests, the newest first, by test id."""
     result = tables.results.c
-    rows: dict[int, list[tuple[int, int, bool, int]]] = {}
+    rows: dict[int, Sequence[Any]] = {}
     for test_id in test_ids:
         query = (
-            select(result.execution, result.status, result.is_flaky, result.duration)
+            select(result.execution, result.sequence, result.status, result.is_flaky, result.duration)
             .where(result.test_id == test_id, result.is_superseded.is_(False))
             .order_by(result.execution.desc())
             .limit(limit)
         )
-        rows[test_id] = [(row[0], row[1], bool(row[2]), row[3]) for row in connection.execute(query)]
-    numbers = sorted({each[0] for some in rows.values() for each in some})
+        rows[test_id] = connection.execute(query).all()
+    numbers = sorted({row.execution for some in rows.values() for row in some})
     found: dict[int, tuple[str, str, str, int, int, int]] = {}
     statement = (
         'SELECT number, test_suite, environment, "commit", total, failed, created_at FROM executions '
@@ -144,13 +161,42 @@ def observations(
     for row in bulk.select(connection, statement, (-1,), numbers):
         if not environments or row[2] in environments:
             found[row[0]] = (row[1], row[2], row[3], row[4], row[5], row[6])
+    failed = {
+        (row.execution, row.sequence)
+        for some in rows.values()
+        for row in some
+        if row.status == failures.FAILED and row.execution in found
+    }
+    common = _widespread(connection, failed, {number: run[3:5] for number, run in found.items()})
     return {
         test_id: [
-            (found[number][5], _observation(found[number], code, is_flaky, duration))
-            for number, code, is_flaky, duration in some
-            if number in found
+            (
+                found[row.execution][5],
+                _observation(found[row.execution], row, (row.execution, row.sequence) in common),
+            )
+            for row in some
+            if row.execution in found
         ]
         for test_id, some in rows.items()
+    }
+
+
+def _widespread(
+    connection: Connection, failed: Collection[tuple[int, int]], counts: Mapping[int, tuple[int, int]]
+) -> set[tuple[int, int]]:
+    """Return those of the failed results, given as (execution, sequence), whose cause is widespread.
+
+    ``counts`` are the numbers of all tests and of failed tests of each execution.
+    """
+    by_run: defaultdict[int, list[int]] = defaultdict(list)
+    for number, sequence in failed:
+        total, number_failed = counts[number]
+        if number_failed >= flakiness.widespread(total):
+            by_run[number].append(sequence)
+    return {
+        (number, sequence)
+        for number, sequences in by_run.items()
+        for sequence in failures.widespread(connection, number, counts[number][0], sequences)
     }
 
 
@@ -161,9 +207,9 @@ def observations_in(
 
     A retry within an attempt is taken to last as long as the result; attempts of a shard are known exactly.
     """
-    found = {}
+    by_test: dict[int, dict[int, list[Any]]] = {}
     statement = (
-        "SELECT execution, status, is_flaky, duration, retries, is_superseded FROM results "
+        "SELECT execution, status, is_flaky, duration, retries, is_superseded, sequence FROM results "
         "WHERE test_id = {} AND execution IN {}"
     )
     numbers = [run.number for run in some]
@@ -171,15 +217,32 @@ def observations_in(
         rows: defaultdict[int, list[Any]] = defaultdict(list)
         for row in bulk.select(connection, statement, (test_id,), numbers, index="ix_results_test_id"):
             rows[row[0]].append(row)
-        found[test_id] = [
-            observed for run in some if run.number in rows for observed in _observed(run, rows[run.number])
+        by_test[test_id] = rows
+    failed = {
+        (number, row[6])
+        for runs_of_test in by_test.values()
+        for number, rows_of_run in runs_of_test.items()
+        for row in rows_of_run
+        if row[1] == failures.FAILED
+    }
+    common = _widespread(
+        connection, failed, {run.number: (run.results.total, run.results.failed) for run in some}
+    )
+    return {
+        test_id: [
+            observed
+            for run in some
+            if run.number in runs_of_test
+            for observed in _observed(run, runs_of_test[run.number], common)
         ]
-    return found
+        for test_id, runs_of_test in by_test.items()
+    }
 
 
-def _observed(run: ListedExecution, rows: Sequence[Any]) -> list[Observation]:
-    failed = STATUSES.index("failed")
-    lost = sum(row[3] for row in rows if row[5] and row[1] == failed)
+def _observed(
+    run: ListedExecution, rows: Sequence[Any], common: Collection[tuple[int, int]]
+) -> list[Observation]:
+    lost = sum(row[3] for row in rows if row[5] and row[1] == failures.FAILED)
     verdicts = [row for row in rows if not row[5]]
     return [
         Observation(
@@ -189,22 +252,22 @@ def _observed(run: ListedExecution, rows: Sequence[Any]) -> list[Observation]:
             commit=run.commit,
             series=(run.test_suite, run.environment),
             lost=row[4] * row[3] + (lost if place == 0 else 0),
+            is_widespread=(run.number, row[6]) in common,
         )
         for place, row in enumerate(verdicts)
     ]
 
 
-def _observation(
-    run: tuple[str, str, str, int, int, int], code: int, is_flaky: bool, duration: int
-) -> Observation:
+def _observation(run: tuple[str, str, str, int, int, int], row: Any, is_widespread: bool) -> Observation:
     suite, environment, commit, total, failed, _ = run
     return Observation(
-        status=STATUSES[code],
-        is_flaky=is_flaky,
-        duration=duration,
+        status=STATUSES[row.status],
+        is_flaky=bool(row.is_flaky),
+        duration=row.duration,
         commit=commit,
         series=(suite, environment),
         is_infrastructure_failure=is_infrastructure_failure(total, failed),
+        is_widespread=is_widespread,
     )
 
 

@@ -12,6 +12,7 @@ from pytest_tms.server.domain.flakiness import (
     is_infrastructure_failure,
     percentile,
     statistics,
+    widespread,
     wilson,
 )
 from pytest_tms.server.domain.series import base_branches
@@ -68,11 +69,17 @@ def test_a_test_is_flaky_after_a_retry_or_with_both_results_of_one_commit() -> N
             Observation("failed", False, 600),
             Observation("skipped", False, 0, "c1", ("all", "dev")),
             Observation("failed", False, 700, "c1", ("all", "dev"), is_infrastructure_failure=True),
+            Observation("failed", False, 800, "c1", ("all", "dev"), is_widespread=True),
         ]
     )
-    assert (found.flaky.rate, found.flaky.of) == (2 / 6, 6)
-    assert found.passed.rate == 3 / 6
+    assert (found.flaky.rate, found.flaky.of) == (2 / 7, 7)
+    assert found.passed.rate == 3 / 7
     assert (found.typical, found.slow) == (300, 500)
+
+
+@pytest.mark.parametrize(("total", "expected"), [(0, 10), (200, 10), (201, 11), (10_000, 500)])
+def test_a_cause_is_widespread_from_a_part_of_the_run_on(total: int, expected: int) -> None:
+    assert widespread(total) == expected
 
 
 def test_without_results_nothing_is_known() -> None:
