@@ -88,6 +88,8 @@ def describe_changes(changes: RunChanges) -> str:
     parts = [f"{changes.new_failures.count:,} new"] if changes.new_failures.count else []
     if known.count:
         parts.append(f"{known.count:,} known{_known_since(known)}")
+    if changes.quarantined.count:
+        parts.append(f"{changes.quarantined.count:,} in quarantine")
     others = [
         f"{some.count:,} {name}"
         for name, some in (("fixed", changes.fixed), ("flaky", changes.flaky))

@@ -18,6 +18,7 @@ COMMANDS = {
     "audit": "pytest_tms.cli.audit:audit",
     "cases": "pytest_tms.cli.cases:cases",
     "execution": "pytest_tms.cli.execution:execution",
+    "quarantine": "pytest_tms.cli.quarantine:quarantine",
     "open": "pytest_tms.cli.open:open_report",
     "submit": "pytest_tms.cli.submit:submit",
     "replay": "pytest_tms.cli.replay:replay",

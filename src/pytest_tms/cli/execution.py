@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pytest_tms.cli.execution_check import check
 from pytest_tms.cli.options import Group, connect, json_option, new_request, request_options, url_option
 from pytest_tms.cli.output import print_json
 from pytest_tms.exports.formats import FORMATS, write_export
@@ -31,7 +32,10 @@ SHOWN = 10
 
 @click.group(cls=Group)
 def execution() -> None:
-    """Create, list, show, finish, cancel and delete executions."""
+    """Create, list, show, check, finish, cancel and delete executions."""
+
+
+execution.add_command(check)
 
 
 @execution.command()

@@ -17,7 +17,10 @@ def open_report(project: str | None, only_print: bool, url: str) -> None:
     """Open the latest report of this project in the browser."""
     from pytest_tms.cli.execution import find
 
-    name = project or _current_project()
+    folder, own = current_project() if not project else (Path(), "")
+    name = project or own
+    if not name:
+        raise ValueError(f"{folder} is not a clone of a repository: name the project with --project")
     with connect(url) as client:
         found = find(client, 1, project=name)
     if not found:
@@ -28,18 +31,12 @@ def open_report(project: str | None, only_print: bool, url: str) -> None:
         raise ValueError("no browser could be started: open the URL yourself")
 
 
-def _current_project() -> str:
-    """Return the name of the project that pytest would report here.
-
-    Raises ValueError if there is none.
-    """
+def current_project() -> tuple[Path, str]:
+    """Return the root folder of the tests here, and the project that pytest would report; empty if none."""
     from pytest_tms.ci.metadata import build_metadata
     from pytest_tms.cli.doctor.settings import read_settings
 
     found = read_settings(())
     values = {name: value for name, value, _ in found["settings"]}
     folder = Path(found["rootdir"])
-    project = build_metadata(folder, project=values.get("tms_project") or "").get("project")
-    if not project:
-        raise ValueError(f"{folder} is not a clone of a repository: name the project with --project")
-    return project
+    return folder, build_metadata(folder, project=values.get("tms_project") or "").get("project", "")

@@ -151,8 +151,9 @@ class RunChanges(ServerMessage, frozen=True, kw_only=True):
     """The response to GET /executions/{id}/changes: what changed since the previous execution.
 
     ``compared_with`` is the previous execution of the suite, environment and branch, else of the base branch;
-    null if there is none: then failures are neither new nor known. ``is_complete`` is false if an execution
-    has more failures than are compared (5,000): then the numbers are at least these.
+    null if there is none: then failures are neither new nor known. Nor are those in quarantine.
+    ``is_complete`` is false if an execution has more failures than are compared (5,000): then the numbers are
+    at least these.
     """
 
     execution_id: str
@@ -162,6 +163,7 @@ class RunChanges(ServerMessage, frozen=True, kw_only=True):
     known_failures: ChangedTests = ChangedTests()
     fixed: ChangedTests = ChangedTests()
     flaky: ChangedTests = ChangedTests()
+    quarantined: ChangedTests = ChangedTests()
 
 
 class FailureCause(ServerMessage, frozen=True, kw_only=True):

@@ -81,6 +81,7 @@ class EndedChanges(ServerMessage, frozen=True, kw_only=True):
     known_failures: ChangedNames = ChangedNames()
     fixed: ChangedNames = ChangedNames()
     flaky: ChangedNames = ChangedNames()
+    quarantined: ChangedNames = ChangedNames()
 
 
 class EndedData(ServerMessage, frozen=True, kw_only=True):

@@ -78,7 +78,7 @@ def test_the_end_of_a_run_names_what_changed_since_the_previous_one(
     nothing = {"count": 0, "tests": []}
     assert before["changes"] == {
         "comparedWith": None,
-        **dict.fromkeys(("newFailures", "knownFailures", "fixed", "flaky"), nothing),
+        **dict.fromkeys(("newFailures", "knownFailures", "fixed", "flaky", "quarantined"), nothing),
     }
     changes = after["changes"]
     assert changes["comparedWith"] == first["executionId"]

@@ -402,6 +402,8 @@ OVERRIDES = {
         "EndedChanges",
         "comparedWith",
     ): "The id of the previous execution; null if there is none: then failures are neither new nor known.",
+    ("EndedChanges", "quarantined"): "Failures in quarantine, which are neither new nor known.",
+    ("RunChanges", "quarantined"): "Failures in quarantine, which are neither new nor known.",
     ("EndedChanges", "flaky"): "Tests that passed after a failed attempt.",
     (
         "RunChanges",

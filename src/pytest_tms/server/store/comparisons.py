@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Boolean, Connection, func, literal_column, select
 
 from pytest_tms import wire
 from pytest_tms.server.store import bulk, tables
@@ -61,6 +61,18 @@ def new_failures(connection: Connection, execution: int, limit: int) -> list[int
     query = (
         select(detail.sequence)
         .where(detail.execution == execution, detail.failing_since == execution)
+        .order_by(detail.sequence)
+        .limit(limit)
+    )
+    return list(connection.scalars(query))
+
+
+def quarantined(connection: Connection, execution: int, limit: int) -> list[int]:
+    """Return the numbers of failed results that did not fail their run, since the tests are in quarantine."""
+    detail = tables.result_details.c
+    query = (
+        select(detail.sequence)
+        .where(detail.execution == execution, literal_column("is_quarantined", Boolean))
         .order_by(detail.sequence)
         .limit(limit)
     )

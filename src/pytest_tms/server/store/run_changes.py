@@ -28,13 +28,13 @@ class ChangedTests:
 
 @dataclass(frozen=True, kw_only=True)
 class RunChanges:
-    """The failed, fixed and flaky tests of a run.
+    """The failed, fixed and flaky tests of a run; failures in quarantine are neither new nor known.
 
     ``previous`` is the run that it is compared with. Without one, failures are neither new nor known, and
-    only flaky tests are listed. ``is_base_branch`` is whether that is a run of the base branch, because its
-    own branch has no earlier one. ``first_runs`` are the runs in which known failures began, by the number in
-    ``ListedTest.failing_since``. ``is_complete`` is False if a run has more failures than are compared; then
-    the numbers are at least these.
+    only flaky tests and those in quarantine are listed. ``is_base_branch`` is whether that is a run of the
+    base branch, because its own branch has no earlier one. ``first_runs`` are the runs in which known
+    failures began, by the number in ``ListedTest.failing_since``. ``is_complete`` is False if a run has more
+    failures than are compared; then the numbers are at least these.
     """
 
     previous: ListedExecution | None
@@ -43,6 +43,7 @@ class RunChanges:
     known_failures: ChangedTests
     fixed: ChangedTests
     flaky: ChangedTests
+    quarantined: ChangedTests
     first_runs: dict[int, ListedExecution]
     is_complete: bool
 
@@ -61,19 +62,22 @@ def find(
     known: list[int] = []
     fixed: list[int] = []
     is_complete = True
+    quarantined = comparisons.quarantined(connection, execution.number, MAX_FAILURES)
     if previous is not None:
         failed = comparisons.failed(connection, execution.number)
         began = set(comparisons.new_failures(connection, execution.number, MAX_FAILURES)) if failed else set()
         before = comparisons.failed(connection, number)
         is_complete = max(len(failed), len(before)) < MAX_FAILURES
-        new = [each for each in failed.values() if each in began]
-        known = [each for each in failed.values() if each not in began]
+        excluded = set(quarantined)
+        counted = [each for each in failed.values() if each not in excluded]
+        new = [each for each in counted if each in began]
+        known = [each for each in counted if each not in began]
         fixed = _fixed(connection, execution.number, before)
     flaky = _flaky(connection, execution.number)
     if shards:
-        own = _in_shards(connection, execution.number, {*new, *known, *fixed, *flaky}, shards)
-        new, known, fixed, flaky = (
-            [each for each in some if each in own] for some in (new, known, fixed, flaky)
+        own = _in_shards(connection, execution.number, {*new, *known, *fixed, *flaky, *quarantined}, shards)
+        new, known, fixed, flaky, quarantined = (
+            [each for each in some if each in own] for some in (new, known, fixed, flaky, quarantined)
         )
 
     def listed(sequences: Sequence[int]) -> ChangedTests:
@@ -89,6 +93,7 @@ def find(
         known_failures=known_failures,
         fixed=listed(fixed),
         flaky=listed(flaky),
+        quarantined=listed(quarantined),
         first_runs=execution_lists.by_number(connection, since),
         is_complete=is_complete,
     )
@@ -109,6 +114,7 @@ def as_message(execution_id: str, changes: RunChanges) -> wire.RunChanges:
         known_failures=listed(changes.known_failures),
         fixed=listed(changes.fixed),
         flaky=listed(changes.flaky),
+        quarantined=listed(changes.quarantined),
     )
 
 

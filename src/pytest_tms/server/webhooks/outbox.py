@@ -197,6 +197,7 @@ def _changed(changes: RunChanges) -> wire.EndedChanges:
         known_failures=named(changes.known_failures),
         fixed=named(changes.fixed),
         flaky=named(changes.flaky),
+        quarantined=named(changes.quarantined),
     )
 
 
