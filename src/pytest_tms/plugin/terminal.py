@@ -64,7 +64,7 @@ def _changes(summary: Summary, verbosity: int) -> Iterator[tuple[str, Colours]]:
     changes = summary.changes
     if changes is None:
         return
-    failed = changes.new_failures.count + changes.known_failures.count
+    failed = changes.new_failures.count + changes.known_failures.count + changes.quarantined.count
     shards = [shard for shard, _, _ in summary.shards]
     where = ""
     if summary.is_part:
@@ -118,7 +118,9 @@ def _quarantined(summary: Summary, verbosity: int) -> Iterator[tuple[str, Colour
         failed = "the only failed test is" if number == 1 else f"all {number} failed tests are"
         yield f"exit status 0: {failed} in quarantine", {"green": True}
     names = [
-        f"{each.node_id} failed, in quarantine until {each.until} ({each.reason}; owner: {each.owner})"
+        _printable(
+            f"{each.node_id} failed, in quarantine until {each.until} ({each.reason}; owner: {each.owner})"
+        )
         for each in summary.quarantined
     ]
     for name in _some(names, verbosity):
