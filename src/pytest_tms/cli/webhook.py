@@ -8,13 +8,16 @@ import sys
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from pytest_tms import signing
 from pytest_tms.cli.options import Group, connect, json_option, url_option
 from pytest_tms.cli.output import print_json, print_rows
+
+if TYPE_CHECKING:
+    from pytest_tms import wire
 
 MAX_BODY_BYTES = 1024 * 1024
 """Bytes of a delivery that `listen` reads."""
@@ -31,7 +34,20 @@ def webhook() -> None:
 
 @webhook.command()
 @click.argument("endpoint")
-@click.option("--event", "events", multiple=True, help="Send only this event; repeatable. [default: all]")
+@click.option(
+    "--event",
+    "events",
+    multiple=True,
+    help="Send only this event; repeatable. [default: all that the format has]",
+)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["json", "slack", "teams", "discord"]),
+    default="json",
+    show_default=True,
+    help="Payload: the documented JSON of every event, or one chat message at the end of each run.",
+)
 @click.option(
     "--suite", "suites", multiple=True, help="Send only events of this test suite; repeatable. [default: all]"
 )
@@ -48,6 +64,7 @@ def create(
     events: tuple[str, ...],
     suites: tuple[str, ...],
     environments: tuple[str, ...],
+    format_name: wire.WebhookFormat,
     url: str,
     as_json: bool,
 ) -> None:
@@ -62,6 +79,7 @@ def create(
     from pytest_tms import wire
 
     known = get_args(wire.EventName)
+    default = known if format_name == "json" else wire.ENDED_EVENTS
     for event in events:
         if event not in known:
             raise click.BadParameter(
@@ -69,9 +87,10 @@ def create(
             )
     request = wire.WebhookRequest(
         url=endpoint,
-        events=msgspec.convert(events or known, list[wire.EventName]),
+        events=msgspec.convert(events or default, list[wire.EventName]),
         secret=os.environ.get("TMS_WEBHOOK_SECRET") or None,
         filters=wire.WebhookFilters(test_suites=list(suites), environments=list(environments)),
+        format=None if format_name == "json" else format_name,
     )
     with connect(url) as client:
         created = client.create_webhook(request)
@@ -79,7 +98,7 @@ def create(
         print_json(created)
         return
     click.echo(created.webhook_id)
-    if created.secret:
+    if created.secret and format_name == "json":  # a chat checks no signature
         click.echo(f"secret {created.secret}  (shown only once; the receiver needs it)")
 
 

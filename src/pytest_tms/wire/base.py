@@ -24,6 +24,7 @@ EventName = Literal[
     "shard.completed",
 ]
 
+WebhookFormat = Literal["json", "slack", "teams", "discord"]
 WebhookStatus = Literal["active", "paused", "disabled"]
 DeliveryStatus = Literal["pending", "delivered", "failed"]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from pytest_tms.wire.base import ClientMessage, EventName, Identifier, ServerMessage, Url
+from pytest_tms.wire.base import ClientMessage, EventName, Identifier, ServerMessage, Url, WebhookFormat
 
 
 class RetryPolicy(ClientMessage, frozen=True, kw_only=True):
@@ -30,10 +30,16 @@ class WebhookFilters(ClientMessage, frozen=True, kw_only=True):
 
 Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 CustomHeaders = dict[str, str]
+ENDED_EVENTS: tuple[EventName, ...] = ("execution.completed", "execution.failed", "execution.cancelled")
+"""The events for which chats have a message."""
 
 
 class WebhookRequest(ClientMessage, frozen=True, kw_only=True):
-    """POST /webhooks. Without ``secret`` the server creates one. ``headers`` are sent with each delivery."""
+    """POST /webhooks. Without ``secret`` the server creates one. ``headers`` are sent with each delivery.
+
+    ``format`` is ``json`` unless given, the documented payloads. The others are messages for a chat: one for
+    each of the events in ``ENDED_EVENTS``, and no other event can be chosen.
+    """
 
     url: Url
     events: Annotated[list[EventName], msgspec.Meta(min_length=1)]
@@ -41,6 +47,7 @@ class WebhookRequest(ClientMessage, frozen=True, kw_only=True):
     headers: CustomHeaders | None = None
     retry_policy: RetryPolicy | None = None
     filters: WebhookFilters | None = None
+    format: WebhookFormat | None = None
 
 
 class WebhookChange(ClientMessage, frozen=True, kw_only=True):
@@ -81,6 +88,7 @@ class Webhook(ServerMessage, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     retry_policy: dict[str, Any] = {}
     filters: dict[str, Any] = {}
+    format: str = "json"
     created_by: str | None = None
     reason: str | None = None
     failing_since: str | None = None

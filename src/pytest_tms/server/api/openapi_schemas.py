@@ -29,6 +29,7 @@ ENUMERATIONS = {
     "SubmittedStatus": wire.SubmittedStatus,
     "TestStatus": wire.TestStatus,
     "EventName": wire.EventName,
+    "WebhookFormat": wire.WebhookFormat,
     "WebhookStatus": wire.WebhookStatus,
     "DeliveryStatus": wire.DeliveryStatus,
 }
@@ -51,6 +52,7 @@ RESPONSE_TYPES: dict[tuple[str, str], Schema] = {
     ("TestPage", "tests"): {"type": "array", "items": {"$ref": "TestResult"}},
     ("Webhook", "events"): {"type": "array", "items": {"$ref": "EventName"}},
     ("Webhook", "status"): {"$ref": "WebhookStatus"},
+    ("Webhook", "format"): {"$ref": "WebhookFormat"},
     ("Webhook", "retryPolicy"): {"$ref": "RetryPolicy"},
     ("Webhook", "filters"): {"$ref": "WebhookFilters"},
     ("Delivery", "event"): {"$ref": "EventName"},

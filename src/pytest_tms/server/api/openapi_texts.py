@@ -98,6 +98,7 @@ ENUMERATIONS = {
     "SubmittedStatus": "How a shard ended.",
     "TestStatus": "How a test ended.",
     "EventName": "What happened to an execution or a shard.",
+    "WebhookFormat": "What a webhook is sent: the documented JSON, or one message for a chat at the end of each execution.",
     "WebhookStatus": "The state of a webhook. After 5 days of failures it is `disabled`.",
     "DeliveryStatus": "The state of a delivery.",
 }
@@ -286,6 +287,7 @@ FIELDS = {
     "failingSince": "When the first of the deliveries failed that have failed since; null if the last one succeeded.",
     "field": "The path of the field, for example `tests[3].duration`; empty for the whole body.",
     "file": "The file of the test.",
+    "format": "What is sent: `json` unless given. The others have a message for each event that ends an execution only.",
     "frames": "The traceback: at most 50 frames, the outermost first.",
     "filters": "The executions whose events are sent.",
     "happenedAt": "When it happened, if it is reported afterwards.",

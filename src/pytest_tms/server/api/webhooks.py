@@ -21,6 +21,7 @@ from pytest_tms.server.domain.egress import EgressPolicy
 from pytest_tms.server.domain.metadata_limits import unknown_field_problems
 from pytest_tms.server.domain.subscriptions import (
     MASK,
+    event_problems,
     header_problems,
     secret_problem,
     unknown_filters,
@@ -207,6 +208,7 @@ def _rules(
             yield Problem("secret", problem)
         if kind is wire.WebhookRequest:
             yield from header_problems(document.get("headers"), {})
+            yield from event_problems(document.get("format"), document.get("events"))
         yield from unknown_filters(document, settings.suites, settings.environments)
         yield from unused_fields(document, kind.__struct_encode_fields__)
         yield from unknown_field_problems(unknown_fields(document, kind))

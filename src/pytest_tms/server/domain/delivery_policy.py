@@ -46,6 +46,7 @@ class Subscription:
     reason: str | None = None
     created_at: int
     created_by: str | None = None
+    format: wire.WebhookFormat = "json"
     failing_since: int | None = None
     validated_at: int | None = None
     resume_at: int = 0

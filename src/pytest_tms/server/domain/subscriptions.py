@@ -6,8 +6,9 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
+from pytest_tms import wire
 from pytest_tms.errors import Problem
 from pytest_tms.signing import PREFIX
 
@@ -38,8 +39,8 @@ _REMEDIES = {
     **dict.fromkeys(("active", "enabled", "disabled", "paused", "isactive"), _PAUSE),
     **dict.fromkeys(("method", "httpmethod", "verb"), "deliveries are always POST"),
     **dict.fromkeys(
-        ("contenttype", "format", "payload", "template", "payloadtemplate", "body"),
-        "payloads are always the documented JSON",
+        ("contenttype", "payload", "template", "payloadtemplate", "body", "preset", "type"),
+        "format chooses the payload of a new webhook: json, slack, teams or discord",
     ),
     **dict.fromkeys(
         (
@@ -57,6 +58,7 @@ _REMEDIES = {
         ),
         _IN_HEADERS,
     ),
+    "format": "a webhook keeps its format: delete it and create another one",
     **dict.fromkeys(("timeout", "timeoutms", "timeoutseconds"), "deliveries wait 15 s for a response"),
     **dict.fromkeys(
         (
@@ -141,6 +143,18 @@ def unknown_filters(
                     f"filters.{name}[{number}]",
                     f"Must be one of: {', '.join(allowed)}. The server's {setting} lists them",
                 )
+
+
+def event_problems(format_name: object, events: object) -> Iterator[Problem]:
+    """Yield the problems of events for which the format of a webhook has no message."""
+    if format_name not in get_args(wire.WebhookFormat) or format_name == "json":
+        return
+    for number, event in enumerate(events if isinstance(events, list) else ()):
+        if event in get_args(wire.EventName) and event not in wire.ENDED_EVENTS:
+            yield Problem(
+                f"events[{number}]",
+                f"Has no message in the format {format_name}: use {', '.join(wire.ENDED_EVENTS)}",
+            )
 
 
 def secret_problem(secret: str) -> str | None:

@@ -21,7 +21,7 @@ from pytest_tms.server.domain.egress import masked
 from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.domain.metadata_limits import unknown_field_problems
 from pytest_tms.server.domain.problems import refuse
-from pytest_tms.server.domain.subscriptions import MASK, header_problems
+from pytest_tms.server.domain.subscriptions import MASK, event_problems, header_problems
 from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.store import audit, deliveries, webhooks
 from pytest_tms.server.store.database import Database
@@ -63,6 +63,7 @@ def register_webhook(
         extra=extra,
         created_at=now,
         created_by=caller.id,
+        format=request.format or "json",
     )
     document = {**webhook_document(webhook), "url": webhook.url}  # the caller has just sent the whole URL
     with database.write() as connection:
@@ -113,12 +114,13 @@ def change_webhook(
     Raises:
         NotFound: The webhook does not exist.
         Forbidden: The caller has no access to the environments of its new filters.
-        Unprocessable: Headers that keep their values are unknown.
+        Unprocessable: Headers that keep their values are unknown, or the format has no message for an event.
     """
     now = clock.now()
     with database.write() as connection:
         webhook = webhooks.lock(connection, webhook_id)
         refuse(header_problems(change.headers, webhook.headers))
+        refuse(event_problems(webhook.format, change.events))
         extra = {**webhook.extra, **extra}
         if extra != webhook.extra:
             refuse(unknown_field_problems(extra))
@@ -304,6 +306,7 @@ def webhook_document(webhook: Subscription, secret: str | None = None) -> dict[s
         created_by=webhook.created_by,
         retry_policy=_all_fields(webhook.retry),
         filters=_all_fields(webhook.filters),
+        format=webhook.format,
         reason=webhook.reason,
         failing_since=clock.optional_timestamp(webhook.failing_since),
         last_validated_at=clock.optional_timestamp(webhook.validated_at),

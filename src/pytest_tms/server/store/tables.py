@@ -470,6 +470,7 @@ webhooks = Table(
     Column("failing_since", BigInteger),
     Column("validated_at", BigInteger),
     Column("created_by", String(64)),  # the token's id
+    Column("format", String(16), nullable=False, server_default="json"),  # of its payloads
     Column(
         "resume_at", BigInteger, nullable=False, server_default="0"
     ),  # its deliveries are suspended until then

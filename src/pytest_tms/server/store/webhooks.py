@@ -204,6 +204,7 @@ _PLAIN = (
     "reason",
     "created_at",
     "created_by",
+    "format",
     "failing_since",
     "validated_at",
     "resume_at",

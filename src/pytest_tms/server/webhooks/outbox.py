@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection
 
 from pytest_tms import wire
 from pytest_tms.server.domain import states
+from pytest_tms.server.domain.chat import write_message
+from pytest_tms.server.domain.chat.message import LINES, RunMessage, run_message
 from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.forecast import forecast
 from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.domain.urls import Urls
-from pytest_tms.server.store import deadlines, deliveries, executions, run_changes, webhooks
+from pytest_tms.server.store import deadlines, deliveries, execution_lists, executions, run_changes, webhooks
 from pytest_tms.server.store.deliveries import NewDelivery
 from pytest_tms.server.store.run_changes import ChangedTests, RunChanges
 
@@ -40,8 +42,16 @@ MAX_METADATA_SIZE = 6_000
 MAX_TEXT_SIZE = 600
 """Bytes of one text as JSON."""
 
-Events = Iterator[tuple[str, Callable[[], Any]]]
-"""Names of events, each with a function that returns its ``data``, called if it has subscribers."""
+
+class Event(NamedTuple):
+    """An event to announce: functions that return its ``data`` and its chat message, called if needed.
+
+    Only events that end an execution have a message.
+    """
+
+    name: str
+    data: Callable[[], Any]
+    message: Callable[[], RunMessage] | None = None
 
 
 def announce(
@@ -56,7 +66,7 @@ def announce(
     Call it in the transaction of the change, after the change, and wake the delivery worker after the commit.
     ``shards`` are (before, after). A shard that began another attempt is given as it was at its beginning.
     """
-    return _write(connection, after, list(_changes(connection, urls, before, after, shards)))
+    return _write(connection, after, list(_events(connection, urls, before, after, shards)))
 
 
 def announce_progress(connection: Connection, now: int, interval: int) -> int:
@@ -68,31 +78,36 @@ def announce_progress(connection: Connection, now: int, interval: int) -> int:
     written = 0
     for execution_id in found:
         execution = executions.get(connection, execution_id)
-        written += _write(connection, execution, [("execution.progress", partial(_progress, execution))])
+        event = Event("execution.progress", partial(_progress, execution))
+        written += _write(connection, execution, [event])
     deadlines.mark_progress_sent(connection, found, now)
     return written
 
 
-def _changes(
+def _events(
     connection: Connection,
     urls: Urls,
     before: Execution,
     after: Execution,
     shards: Sequence[tuple[Shard | None, Shard]],
-) -> Events:
+) -> Iterator[Event]:
     is_started = after.started_at is not None and after.status not in ("created", "cancelled")
     if before.status == "created" and (shards or is_started):
-        yield "execution.started", partial(_started, after)
+        yield Event("execution.started", partial(_started, after))
     for old, new in shards:
         if (old is None or old.started_at is None) and new.started_at is not None:
-            yield "shard.started", partial(_shard_started, new)
+            yield Event("shard.started", partial(_shard_started, new))
         if new.is_finished and not (old is not None and (old.has_known_end or old.status == new.status)):
-            yield "shard.completed", partial(_shard, urls, after, new)
+            yield Event("shard.completed", partial(_shard, urls, after, new))
     if after.status in states.ENDED and (after.status, after.ended_at) != (before.status, before.ended_at):
-        yield f"execution.{after.status}", partial(_ended, connection, urls, after)
+        yield Event(
+            f"execution.{after.status}",
+            partial(_ended, connection, urls, after),
+            partial(_message, connection, urls, after),
+        )
 
 
-def _write(connection: Connection, execution: Execution, events: list[tuple[str, Callable[[], Any]]]) -> int:
+def _write(connection: Connection, execution: Execution, events: Sequence[Event]) -> int:
     if not events:
         return 0
     sequence = deliveries.next_sequence(connection, execution.id, len(events))
@@ -100,23 +115,39 @@ def _write(connection: Connection, execution: Execution, events: list[tuple[str,
     moment = wire.timestamp()
     now = round(wire.parse_time(moment).timestamp() * 1000)
     rows = []
-    for number, (event, data) in enumerate(events, start=sequence):
+    for number, event in enumerate(events, start=sequence):
         subscribers = [
             each
             for each in enabled
-            if each.is_subscribed_to(event, execution.test_suite, execution.environment)
+            if each.is_subscribed_to(event.name, execution.test_suite, execution.environment)
+            and (each.format == "json" or event.message is not None)
         ]
-        if subscribers:
-            payload = wire.OutboundEvent(
-                event=event, timestamp=moment, execution_id=execution.id, sequence=number, data=data()
+        bodies = {
+            name: _body(name, event, execution, number, moment)
+            for name in {each.format for each in subscribers}
+        }
+        rows += [
+            NewDelivery(
+                new_id("msg"), each.id, execution.id, event.name, bodies[each.format], "pending", now, now
             )
-            body = msgspec.json.encode(payload).decode()
-            rows += [
-                NewDelivery(new_id("msg"), each.id, execution.id, event, body, "pending", now, now)
-                for each in subscribers
-            ]
+            for each in subscribers
+        ]
     deliveries.enqueue(connection, rows)
     return len(rows)
+
+
+def _body(format_name: str, event: Event, execution: Execution, sequence: int, moment: str) -> str:
+    """Return the body of a delivery in the format of its webhook."""
+    if format_name != "json" and event.message is not None:
+        return write_message(format_name, event.message())
+    payload = wire.OutboundEvent(
+        event=event.name,
+        timestamp=moment,
+        execution_id=execution.id,
+        sequence=sequence,
+        data=event.data(),
+    )
+    return msgspec.json.encode(payload).decode()
 
 
 def _started(execution: Execution) -> wire.StartedData:
@@ -183,6 +214,22 @@ def _ended(connection: Connection, urls: Urls, execution: Execution) -> wire.End
         not_run=expected.not_run or 0,
         not_run_reason=None if expected.reason is None else _shortened(expected.reason),
         changes=_changed(run_changes.find(connection, execution, limit=MAX_CHANGED)),
+    )
+
+
+def _message(connection: Connection, urls: Urls, execution: Execution) -> RunMessage:
+    changes = run_changes.find(connection, execution, limit=LINES)
+    failed = [] if changes.previous else webhooks.failed_tests(connection, execution.id, LINES)
+    expected = forecast(executions.shards(connection, execution.id), execution.results, 0)
+    build = execution_lists.by_number(connection, [execution.number]).get(execution.number)
+    return run_message(
+        execution,
+        run_changes.as_message(execution.id, changes),
+        failed,
+        branch=build.branch if build else "",
+        commit=build.commit if build else "",
+        not_run=expected.not_run or 0,
+        url=urls.report(execution.id),
     )
 
 
