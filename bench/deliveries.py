@@ -77,9 +77,9 @@ def measure(events: int) -> str:
         session.headers["Authorization"] = f"Bearer {token}"
 
         def ask(method: str, path: str, body: object) -> dict[str, str]:
-            answer = session.request(method, f"{url}{path}", json=body)
-            assert answer.ok, answer.text
-            found: dict[str, str] = answer.json()
+            response = session.request(method, f"{url}{path}", json=body)
+            assert response.ok, response.text
+            found: dict[str, str] = response.json()
             return found
 
         def run() -> float:
@@ -93,12 +93,12 @@ def measure(events: int) -> str:
         silent = [run() for _ in range(100)]
         kinds = ["execution.started", "shard.started", "shard.completed", "execution.completed"]
         hook = ask("POST", "/webhooks", {"url": endpoint, "events": kinds})["webhookId"]
-        heard, begun = [], time.perf_counter()
+        durations, begun = [], time.perf_counter()
         for number in range(events // len(kinds)):
-            heard.append(run())
+            durations.append(run())
             time.sleep(max(0, begun + (number + 1) * len(kinds) / RATE - time.perf_counter()))
-        _wait(arrived, len(heard) * len(kinds))
-        waits = sorted(at - _told(body) for at, body in arrived)
+        _wait(arrived, len(durations) * len(kinds))
+        waits = sorted(at - _timestamp(body) for at, body in arrived)
         ask("PATCH", f"/webhooks/{hook}", {"status": "paused"})
         for _ in range(events // len(kinds)):
             run()
@@ -112,7 +112,7 @@ def measure(events: int) -> str:
         [f"commit to first byte at {RATE} a second, median, ms", f"{statistics.median(waits) * 1000:.0f}"],
         ["the same, p99, ms", f"{waits[int(len(waits) * 0.99)] * 1000:.0f}"],
         ["POST /results of 100 tests, nobody subscribed, ms", f"{statistics.median(silent) * 1000:.1f}"],
-        ["the same, with a subscriber to its 4 events, ms", f"{statistics.median(heard) * 1000:.1f}"],
+        ["the same, with a subscriber to its 4 events, ms", f"{statistics.median(durations) * 1000:.1f}"],
     ]
     return f"{events:,} deliveries from SQLite\n{table(['measure', 'value'], rows)}"
 
@@ -125,7 +125,7 @@ def _wait(arrived: list[tuple[float, bytes]], number: int) -> None:
         time.sleep(0.001)
 
 
-def _told(body: bytes) -> float:
+def _timestamp(body: bytes) -> float:
     """When the event was written, just before its commit."""
     moment: str = json.loads(body)["timestamp"]
     return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()

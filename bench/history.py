@@ -88,9 +88,9 @@ def _report(session: requests.Session, api: str, seed: int) -> tuple[str, float]
     message = {"executionId": created["executionId"], "shardId": "1", "status": "completed", "tests": tests}
     body = json.dumps(message).encode()
     begun = time.perf_counter()
-    answer = session.post(f"{api}/results", data=body, headers={"Content-Type": "application/json"})
+    response = session.post(f"{api}/results", data=body, headers={"Content-Type": "application/json"})
     seconds = time.perf_counter() - begun
-    answer.raise_for_status()
+    response.raise_for_status()
     return created["executionId"], seconds
 
 
@@ -161,9 +161,9 @@ def _reading(database: Database, test_id: int) -> Callable[[], object]:
 
 def _getting(session: requests.Session, url: str) -> Callable[[], object]:
     def get() -> object:
-        answer = session.get(url)
-        answer.raise_for_status()
-        return answer
+        response = session.get(url)
+        response.raise_for_status()
+        return response
 
     return get
 

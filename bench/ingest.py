@@ -35,9 +35,9 @@ def measure(tests: int, rounds: int) -> str:
             ).json()
             body = json.dumps(_submission(created["executionId"], tests)).encode()
             begun = time.perf_counter()
-            answer = session.post(f"{url}/results", data=body, headers={"Content-Type": "application/json"})
+            response = session.post(f"{url}/results", data=body, headers={"Content-Type": "application/json"})
             taken = time.perf_counter() - begun
-            assert answer.status_code == 201, answer.text
+            assert response.status_code == 201, response.text
             begun = time.perf_counter()
             document = json.loads(body)
             parsed = time.perf_counter() - begun
@@ -90,9 +90,9 @@ def _submitted(session: requests.Session, url: str, tests: int) -> Iterator[tupl
     for what, sent in (("fresh", document), ("the same again", document), ("with other results", changed)):
         body = json.dumps(sent).encode()
         begun = time.perf_counter()
-        answer = session.post(f"{url}/results", data=body, headers={"Content-Type": "application/json"})
+        response = session.post(f"{url}/results", data=body, headers={"Content-Type": "application/json"})
         yield what, time.perf_counter() - begun
-        assert answer.status_code == 201, answer.text
+        assert response.status_code == 201, response.text
 
 
 def _live(session: requests.Session, url: str, tests: int) -> tuple[float, float]:
@@ -105,9 +105,9 @@ def _live(session: requests.Session, url: str, tests: int) -> tuple[float, float
         data = {"shardId": "1", "tests": given[start : start + LIVE]}
         event = {"event": "execution.progress", "executionId": created["executionId"], "data": data}
         begun = time.perf_counter()
-        answer = session.post(created["webhookUrl"], json=event)
+        response = session.post(created["webhookUrl"], json=event)
         taken.append(time.perf_counter() - begun)
-        assert answer.status_code == 202, answer.text
+        assert response.status_code == 202, response.text
     return statistics.median(taken[:20]), statistics.median(taken[-20:])
 
 

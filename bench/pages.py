@@ -79,10 +79,10 @@ def _read(session: requests.Session, url: str, rounds: int) -> tuple[list[float]
     times = []
     for _ in range(rounds + 1):
         began = time.perf_counter()
-        answer = session.get(url, timeout=60)
+        response = session.get(url, timeout=60)
         times.append(time.perf_counter() - began)
-        assert answer.status_code == 200, f"{url}: {answer.status_code}"
-    return times[1:], answer.text
+        assert response.status_code == 200, f"{url}: {response.status_code}"
+    return times[1:], response.text
 
 
 def _elements(text: str) -> int:

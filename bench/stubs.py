@@ -22,7 +22,7 @@ def swallowing() -> Iterator[str]:
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
-        def answer(self) -> None:
+        def response(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             number = next(numbers)
             body = json.dumps({"id": f"id-{number}", "number": number, "message": ""}).encode()
@@ -32,7 +32,7 @@ def swallowing() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = do_PUT = answer  # noqa: N815
+        do_GET = do_POST = do_PUT = response  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

@@ -60,28 +60,30 @@ class Api:
 
     def create(self, **more: Any) -> dict[str, Any]:
         """Create an execution and return the response."""
-        answer = self.request("POST", "/executions", {"testSuite": "smoke", "environment": "staging", **more})
-        assert answer.status_code == 201, answer.text
-        created: dict[str, Any] = answer.json()
+        response = self.request(
+            "POST", "/executions", {"testSuite": "smoke", "environment": "staging", **more}
+        )
+        assert response.status_code == 201, response.text
+        created: dict[str, Any] = response.json()
         return created
 
     def status(self, execution_id: str) -> dict[str, Any]:
         """An execution's status and results."""
-        answer = self.request("GET", f"/executions/{execution_id}")
-        assert answer.status_code == 200, answer.text
-        status: dict[str, Any] = answer.json()
+        response = self.request("GET", f"/executions/{execution_id}")
+        assert response.status_code == 200, response.text
+        status: dict[str, Any] = response.json()
         return status
 
     def send(self, execution: dict[str, Any], payload: dict[str, Any]) -> requests.Response:
         """Report an event of an execution with the execution's own token."""
-        answer = self.request(
+        response = self.request(
             "POST",
             execution["webhookUrl"],
             payload | {"executionId": execution["executionId"]},
             token=execution["webhookToken"],
         )
-        assert answer.status_code == 202, answer.text
-        return answer
+        assert response.status_code == 202, response.text
+        return response
 
 
 @pytest.fixture
@@ -124,10 +126,10 @@ def run(tmp_path: Path) -> Run:
     direct = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
     def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
+        completed = subprocess.run(
             command, cwd=tmp_path, env=direct | environment, capture_output=True, text=True, timeout=120
         )
-        print(done.stdout, done.stderr, sep="\n")
-        return done
+        print(completed.stdout, completed.stderr, sep="\n")
+        return completed
 
     return run

@@ -43,9 +43,9 @@ class TestCurl:
         step_1 = placed(document.block(STEP_1, "bash"))
         created = json.loads(run("bash", "-c", step_1).stdout)
         example = placed(document.block(STEP_2, "bash"), execution=created)
-        done = run("bash", "-e", "-c", example)
-        assert done.returncode == 0
-        assert [answer["event"] for answer in _answers(done.stdout)] == [
+        completed = run("bash", "-e", "-c", example)
+        assert completed.returncode == 0
+        assert [response["event"] for response in _responses(completed.stdout)] == [
             "execution.started",
             "execution.completed",
         ]
@@ -65,9 +65,9 @@ def node_modules() -> Path:
     with FileLock(directory / "lock"):
         if not (directory / "installed").exists():
             command = ["npm", "install", "--prefix", str(directory), "--no-audit", "--no-fund", "axios"]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-            if done.returncode:
-                pytest.skip(f"npm cannot install axios: {done.stderr.strip().splitlines()[-1:]}")
+            completed = subprocess.run(command, capture_output=True, text=True, timeout=300)
+            if completed.returncode:
+                pytest.skip(f"npm cannot install axios: {completed.stderr.strip().splitlines()[-1:]}")
             (directory / "installed").touch()
     return directory / "node_modules"
 
@@ -95,9 +95,9 @@ class TestJavaScript:
     ) -> None:
         example = document.block("2. Custom Test Runner Integration", "javascript")
         script = placed(example) + self.SHARDS
-        done = run("node", "-e", script, NODE_PATH=str(node_modules))
-        assert done.returncode == 0
-        lines = done.stdout.splitlines()
+        completed = run("node", "-e", script, NODE_PATH=str(node_modules))
+        assert completed.returncode == 0
+        lines = completed.stdout.splitlines()
         assert lines[-1] == "Test execution completed"
         status = api.status(lines[0].removeprefix("Created execution: "))
         assert (status["status"], status["testSuite"]) == ("completed", "regression")
@@ -116,10 +116,10 @@ class TestJavaScript:
               .then((response) => console.log(response.status))
               .catch((error) => {{ console.error(error.message); process.exit(1); }});
         """
-        done = run(
+        completed = run(
             "node", "-e", document.block("Retry Logic", "javascript") + call, NODE_PATH=str(node_modules)
         )
-        assert (done.returncode, done.stdout) == (0, "200\n")
+        assert (completed.returncode, completed.stdout) == (0, "200\n")
         assert len(foreign.requests) == 3
 
 
@@ -154,9 +154,9 @@ run_tests_with_tms()
         self, document: Document, placed: Place, run: Run, api: Api, shards: str
     ) -> None:
         example = document.block("3. Python Integration Example", "python")
-        done = run(sys.executable, "-c", placed(example) + shards)
-        assert done.returncode == 0
-        lines = done.stdout.splitlines()
+        completed = run(sys.executable, "-c", placed(example) + shards)
+        assert completed.returncode == 0
+        lines = completed.stdout.splitlines()
         assert lines[-1] == "Test execution completed"
         status = api.status(lines[0].removeprefix("Created execution: "))
         assert (status["status"], status["testSuite"]) == ("completed", "api")
@@ -164,11 +164,11 @@ run_tests_with_tms()
         assert [shard["results"]["total"] for shard in status["shardResults"]] == [3, 3, 3]
 
 
-def _answers(text: str) -> list[dict[str, Any]]:
+def _responses(text: str) -> list[dict[str, Any]]:
     """The JSON answers that curl printed one after the other."""
-    answers, decoder = [], json.JSONDecoder()
+    responses, decoder = [], json.JSONDecoder()
     while text := text.lstrip():
-        answer, end = decoder.raw_decode(text)
-        answers.append(answer)
+        response, end = decoder.raw_decode(text)
+        responses.append(response)
         text = text[end:]
-    return answers
+    return responses

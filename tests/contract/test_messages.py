@@ -41,10 +41,10 @@ class TestExecutions:
     ) -> None:
         method, path = document.endpoint("Create Test Execution")
         for body in variants(document, "Create Test Execution"):
-            answer = api.request(method, path, body)
-            assert answer.status_code == 201, answer.text
-            created = answer.json()
-            check(created, response(document, "Create Test Execution"))
+            response = api.request(method, path, body)
+            assert response.status_code == 201, response.text
+            created = response.json()
+            check(created, documented_response(document, "Create Test Execution"))
             assert created["webhookUrl"] == f"{api.url}/webhooks/executions/{created['executionId']}"
             for name in ("testSuite", "environment"):
                 assert created["configuration"][name] == body[name]
@@ -58,18 +58,18 @@ class TestExecutions:
         for heading in EVENTS:
             api.send(execution, json.loads(document.block(heading, "json")))
         method, path = document.endpoint("Get Execution Status")
-        answer = api.request(method, path.format(executionId=execution["executionId"]))
-        assert answer.status_code == 200
-        check(answer.json(), response(document, "Get Execution Status"))
+        response = api.request(method, path.format(executionId=execution["executionId"]))
+        assert response.status_code == 200
+        check(response.json(), documented_response(document, "Get Execution Status"))
 
     def test_a_cancelled_execution_is_answered_as_documented_and_stays_cancelled(
         self, document: Document, api: Api
     ) -> None:
         execution_id = api.create()["executionId"]
         method, path = document.endpoint("Cancel Execution")
-        answer = api.request(method, path.format(executionId=execution_id))
-        assert answer.status_code == 200
-        check(answer.json(), response(document, "Cancel Execution"))
+        response = api.request(method, path.format(executionId=execution_id))
+        assert response.status_code == 200
+        check(response.json(), documented_response(document, "Cancel Execution"))
         assert api.status(execution_id)["status"] == "cancelled"
 
 
@@ -80,10 +80,10 @@ class TestResults:
         method, path = document.endpoint("Submit Test Results")
         for body in variants(document, "Submit Test Results"):
             execution_id = api.create()["executionId"]
-            answer = api.request(method, path, body | {"executionId": execution_id})
-            assert answer.status_code == 201, answer.text
-            check(answer.json(), response(document, "Submit Test Results"))
-            assert answer.json()["executionId"] == execution_id
+            response = api.request(method, path, body | {"executionId": execution_id})
+            assert response.status_code == 201, response.text
+            check(response.json(), documented_response(document, "Submit Test Results"))
+            assert response.json()["executionId"] == execution_id
             assert api.status(execution_id)["results"] == body["results"]
 
 
@@ -91,16 +91,16 @@ class TestWebhooks:
     def test_every_documented_request_is_accepted_and_answered_as_documented(
         self, document: Document, api: Api
     ) -> None:
-        answer = self.register(document, api)
-        assert answer.status_code == 201, answer.text
-        check(answer.json(), response(document, "Register Webhook"))
+        response = self.register(document, api)
+        assert response.status_code == 201, response.text
+        check(response.json(), documented_response(document, "Register Webhook"))
 
     def test_a_validation_is_answered_as_documented(self, document: Document, api: Api) -> None:
         webhook_id = self.register(document, api).json()["webhookId"]
         method, path = document.endpoint("Validate Webhook")
-        answer = api.request(method, path.format(webhookId=webhook_id))
-        assert answer.status_code == 200, answer.text
-        check(answer.json(), response(document, "Validate Webhook"))
+        response = api.request(method, path.format(webhookId=webhook_id))
+        assert response.status_code == 200, response.text
+        check(response.json(), documented_response(document, "Validate Webhook"))
 
     def register(self, document: Document, api: Api) -> requests.Response:
         method, path = document.endpoint("Register Webhook")
@@ -111,8 +111,8 @@ class TestWebhooks:
 class TestEvents:
     @pytest.mark.parametrize("heading", EVENTS)
     def test_a_documented_payload_is_accepted(self, document: Document, api: Api, heading: str) -> None:
-        answer = api.send(api.create(), json.loads(document.block(heading, "json")))
-        assert answer.json()["event"] == json.loads(document.block(heading, "json"))["event"]
+        response = api.send(api.create(), json.loads(document.block(heading, "json")))
+        assert response.json()["event"] == json.loads(document.block(heading, "json"))["event"]
 
     def test_the_payloads_together_tell_the_documented_run(self, document: Document, api: Api) -> None:
         execution = api.create(configuration={"shards": 4})
@@ -141,12 +141,12 @@ class TestErrors:
     def test_a_bad_suite_is_answered_with_the_documented_error(self, document: Document, api: Api) -> None:
         method, path = document.endpoint("Create Test Execution")
         body = next(variants(document, "Create Test Execution")) | {"testSuite": "nightly"}
-        answer = api.request(method, path, body)
+        response = api.request(method, path, body)
         documented = json.loads(document.block(ERROR, "json"))
-        assert answer.status_code == 422
-        check(answer.json(), documented)
+        assert response.status_code == 422
+        check(response.json(), documented)
         for name in ("code", "message", "details"):
-            assert answer.json()["error"][name] == documented["error"][name]
+            assert response.json()["error"][name] == documented["error"][name]
 
     def test_every_status_code_of_the_table_is_sent(
         self, document: Document, api: Api, limited: Api, tms: TmsServer
@@ -183,10 +183,10 @@ class TestErrors:
     ) -> None:
         method, path = document.endpoint(heading)
         body = next(variants(document, heading)) if heading in TAKES_A_BODY else None
-        answer = api.request(method, re.sub(r"\{\w+\}", "any", path), body, token=token)
-        assert answer.status_code == 401
+        response = api.request(method, re.sub(r"\{\w+\}", "any", path), body, token=token)
+        assert response.status_code == 401
         documented = json.loads(document.block(ERROR, "json"))
-        check(answer.json(), {"error": documented["error"] | {"details": []}})
+        check(response.json(), {"error": documented["error"] | {"details": []}})
 
     def test_an_executions_own_token_opens_its_webhook_and_nothing_else(
         self, document: Document, api: Api
@@ -195,10 +195,10 @@ class TestErrors:
         own = execution["webhookToken"]
         api.send(execution, {"event": "execution.started"})
         method, path = document.endpoint("Get Execution Status")
-        answer = api.request(method, path.format(executionId=execution["executionId"]), token=own)
-        assert answer.status_code in (401, 403)
-        answer = api.request("POST", api.create()["webhookUrl"], {"event": "execution.started"}, token=own)
-        assert answer.status_code in (401, 403)
+        response = api.request(method, path.format(executionId=execution["executionId"]), token=own)
+        assert response.status_code in (401, 403)
+        response = api.request("POST", api.create()["webhookUrl"], {"event": "execution.started"}, token=own)
+        assert response.status_code in (401, 403)
 
 
 class TestLimits:
@@ -206,23 +206,23 @@ class TestLimits:
         rows = re.findall(r"^\| `(/\w+)` \| (\d+) requests \| per hour \|", document.text, re.MULTILINE)
         assert len(rows) == 3
         for path, amount in rows:
-            answer = limited.request("POST", path, {})
-            assert answer.headers["X-RateLimit-Limit"] == amount
-            assert answer.headers["X-RateLimit-Window"] == "3600"
+            response = limited.request("POST", path, {})
+            assert response.headers["X-RateLimit-Limit"] == amount
+            assert response.headers["X-RateLimit-Window"] == "3600"
 
     def test_a_limited_answer_carries_the_documented_headers(self, document: Document, limited: Api) -> None:
         documented = dict(
             line.split(": ", 1) for line in document.block("Rate Limit Headers", "http").splitlines()
         )
         method, path = document.endpoint("Create Test Execution")
-        answer = limited.request(method, path, next(variants(document, "Create Test Execution")))
-        sent = {name: int(answer.headers[name]) for name in documented}
+        response = limited.request(method, path, next(variants(document, "Create Test Execution")))
+        sent = {name: int(response.headers[name]) for name in documented}
         assert sent["X-RateLimit-Limit"] == int(documented["X-RateLimit-Limit"])
         assert sent["X-RateLimit-Window"] == int(documented["X-RateLimit-Window"])
         assert 0 <= sent["X-RateLimit-Remaining"] < sent["X-RateLimit-Limit"]
 
 
-def response(document: Document, heading: str) -> Any:
+def documented_response(document: Document, heading: str) -> Any:
     return json.loads(document.block(heading, "json", "Response"))
 
 
@@ -252,20 +252,22 @@ def _choose(value: Any, number: int) -> Any:
     return value
 
 
-def check(answer: Any, documented: Any, path: str = "answer") -> None:
+def check(response: Any, documented: Any, path: str = "answer") -> None:
     """Every documented field is there, of the documented kind, and one of its alternatives if it has any."""
-    assert type(answer) is type(documented), f"{path} is {answer!r}, not like {documented!r}"
+    assert type(response) is type(documented), f"{path} is {response!r}, not like {documented!r}"
     if isinstance(documented, dict):
         for name, value in documented.items():
-            assert name in answer, f"{path} has no {name}"
-            check(answer[name], value, f"{path}.{name}")
+            assert name in response, f"{path} has no {name}"
+            check(response[name], value, f"{path}.{name}")
     elif isinstance(documented, list):
-        assert answer or not documented, f"{path} is empty"
-        for number, item in enumerate(answer):
+        assert response or not documented, f"{path} is empty"
+        for number, item in enumerate(response):
             check(item, documented[0], f"{path}[{number}]")
     elif isinstance(documented, str):
-        assert "|" not in documented or answer in documented.split("|"), f"{path} is {answer!r}"
+        assert "|" not in documented or response in documented.split("|"), f"{path} is {response!r}"
         if re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", documented):
-            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", answer), f"{path} is {answer!r}"
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", response), (
+                f"{path} is {response!r}"
+            )
         if prefix := re.match(r"(exec|sub|wh|req|wh_token)_", documented):
-            assert answer.startswith(prefix[0]), f"{path} is {answer!r}"
+            assert response.startswith(prefix[0]), f"{path} is {response!r}"

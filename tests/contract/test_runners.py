@@ -38,9 +38,9 @@ def runner(request: pytest.FixtureRequest, run: Run) -> Run:
 
 
 def test_a_runner_reports_its_checks(runner: Run, api: Api) -> None:
-    done = runner(TMS_URL=api.url, TMS_API_TOKEN=api.token, BUILD_NUMBER="")
-    assert (done.returncode, done.stderr) == (0, "")
-    counts, link = done.stdout.splitlines()[-2:]
+    completed = runner(TMS_URL=api.url, TMS_API_TOKEN=api.token, BUILD_NUMBER="")
+    assert (completed.returncode, completed.stderr) == (0, "")
+    counts, link = completed.stdout.splitlines()[-2:]
     assert counts == "5 passed, 0 failed, 1 skipped"
     execution_id = link.rpartition("/")[2]
     status = api.status(execution_id)
@@ -56,10 +56,10 @@ def test_a_runner_reports_its_checks(runner: Run, api: Api) -> None:
 
 
 def test_a_failed_check_fails_the_runner_but_not_the_execution(runner: Run, api: Api) -> None:
-    done = runner(TMS_URL=api.url + "/", TMS_API_TOKEN=api.token, TMPDIR="/nowhere", BUILD_NUMBER="456")
-    assert done.returncode == 1
-    assert re.fullmatch(r"runner\.\w+: 1 check\(s\) failed\.\n", done.stderr)
-    status = api.status(done.stdout.splitlines()[-1].rpartition("/")[2])
+    completed = runner(TMS_URL=api.url + "/", TMS_API_TOKEN=api.token, TMPDIR="/nowhere", BUILD_NUMBER="456")
+    assert completed.returncode == 1
+    assert re.fullmatch(r"runner\.\w+: 1 check\(s\) failed\.\n", completed.stderr)
+    status = api.status(completed.stdout.splitlines()[-1].rpartition("/")[2])
     assert (status["status"], status["metadata"]) == ("completed", {"buildNumber": "456"})
     assert status["results"] == {"total": 6, "passed": 5, "failed": 1, "skipped": 0, "flaky": 0}
     assert [shard["status"] for shard in status["shardResults"]] == ["failed", "completed"]
@@ -69,18 +69,18 @@ def test_a_failed_check_fails_the_runner_but_not_the_execution(runner: Run, api:
 def test_a_runner_says_that_no_tms_answers(runner: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    done = runner(TMS_URL=f"http://127.0.0.1:{port}/api", TMS_API_TOKEN="any")
-    assert done.returncode == 1
-    assert re.fullmatch(r"runner\.\w+: .*does not answer.*\n", done.stderr)
+    completed = runner(TMS_URL=f"http://127.0.0.1:{port}/api", TMS_API_TOKEN="any")
+    assert completed.returncode == 1
+    assert re.fullmatch(r"runner\.\w+: .*does not answer.*\n", completed.stderr)
 
 
 def test_a_runner_says_what_the_tms_refuses(runner: Run, api: Api) -> None:
-    done = runner(TMS_URL=api.url, TMS_API_TOKEN="unknown")
-    assert done.returncode == 1
-    assert re.fullmatch(r"runner\.\w+: .*token.*\n", done.stderr)
+    completed = runner(TMS_URL=api.url, TMS_API_TOKEN="unknown")
+    assert completed.returncode == 1
+    assert re.fullmatch(r"runner\.\w+: .*token.*\n", completed.stderr)
 
 
 def test_a_runner_says_what_is_not_set(runner: Run) -> None:
-    done = runner(TMS_URL="")
-    assert done.returncode == 2
-    assert re.fullmatch(r"runner\.\w+: Set TMS_URL .*TMS_API_TOKEN\.\n", done.stderr)
+    completed = runner(TMS_URL="")
+    assert completed.returncode == 2
+    assert re.fullmatch(r"runner\.\w+: Set TMS_URL .*TMS_API_TOKEN\.\n", completed.stderr)

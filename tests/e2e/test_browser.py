@@ -98,9 +98,9 @@ def test_nothing_of_a_runner_runs_and_nothing_is_wider_than_a_phone(
     )
     with webhook(sqlite_api, HOSTILE[kind]) as hook:
         for path in PAGES:
-            answer = tab.goto(f"{sqlite_api.root}{path.format(execution_id, hook=hook)}")
-            assert answer is not None
-            assert answer.status == 200
+            response = tab.goto(f"{sqlite_api.root}{path.format(execution_id, hook=hook)}")
+            assert response is not None
+            assert response.status == 200
             assert tab.title() != "owned"
             for summary in tab.locator("summary").all():
                 summary.click()

@@ -59,13 +59,13 @@ def ran(*command: str | Path, cwd: Path, api: Api | None = None, **environ: str)
     """The output of a command that must succeed without a warning."""
     if api is not None:
         environ |= {"TMS_URL": api.url, "TMS_API_TOKEN": api.token}
-    done = subprocess.run(
+    completed = subprocess.run(
         command, cwd=cwd, env={**os.environ, **environ}, capture_output=True, text=True, check=False
     )
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
+    said = completed.stdout + completed.stderr
+    assert completed.returncode == 0, said
     assert "warning" not in said.lower(), said
-    return done.stdout
+    return completed.stdout
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_redocly_has_no_warning(document: Path, tmp_path: Path) -> None:
     (tmp_path / "redocly.yaml").write_text(LINTER)
     redocly = npm.folder("redocly") / "node_modules" / ".bin" / "redocly"
     quiet = {**os.environ, "REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
-    done = subprocess.run(
+    completed = subprocess.run(
         [redocly, "lint", document, "--config", "redocly.yaml", "--format", "json"],
         cwd=tmp_path,
         env=quiet,
@@ -118,7 +118,7 @@ def test_redocly_has_no_warning(document: Path, tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    found = json.loads(done.stdout)
+    found = json.loads(completed.stdout)
     assert found["totals"] == {"errors": 0, "warnings": 0, "ignored": 0}, found
 
 

@@ -77,7 +77,7 @@ class LivePage:
 
     def open(self, tab: Page) -> None:
         tab.on("pageerror", lambda error: self.problems.append(str(error)))
-        tab.route(self.url, self._answer)
+        tab.route(self.url, self._respond)
         tab.route(
             f"{self.api.root}/live.js",
             lambda route: route.fulfill(body=script(), content_type="text/javascript"),
@@ -89,7 +89,7 @@ class LivePage:
         self.body, self.title = body, title
         self.api.submit(self.execution, str(len(self.loads) + 100), tests=[result("t")])
 
-    def _answer(self, route: Route) -> None:
+    def _respond(self, route: Route) -> None:
         self.loads.append(route.request.headers)
         version = self.api.status(self.execution)["results"]["total"]
         etag = f'W/"{hash((self.body, version))}"'

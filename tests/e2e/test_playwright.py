@@ -72,8 +72,8 @@ def browsers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("browsers")
     program = python("playwright")
     find = "import playwright, imageio_ffmpeg; print(playwright.__path__[0]); print(imageio_ffmpeg.get_ffmpeg_exe())"
-    done = subprocess.run([program, "-c", find], capture_output=True, text=True, check=True)
-    package, ffmpeg = done.stdout.splitlines()
+    completed = subprocess.run([program, "-c", find], capture_output=True, text=True, check=True)
+    package, ffmpeg = completed.stdout.splitlines()
     listed = json.loads(Path(package, "driver", "package", "browsers.json").read_text())
     (revision,) = [each["revision"] for each in listed["browsers"] if each["name"] == "ffmpeg"]
     place = folder / f"ffmpeg-{revision}"

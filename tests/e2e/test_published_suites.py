@@ -152,7 +152,7 @@ def test_a_released_suite_is_reported_as_junit_has_it(
 def test_the_shop_is_reported_as_junit_has_it(tms: TmsServer, tmp_path: Path) -> None:
     ran = run_both(PYTHON, REPOSITORY / "examples" / "shop", tms, tmp_path)
     assert ran.exit_status == 1
-    assert len(ran.told) == 45
+    assert len(ran.stored) == 45
     assert differences(ran) == {}
     assert ran.counts == ran.junit_counts
 
@@ -206,13 +206,13 @@ def prepare(suite: Suite) -> None:
 
 def pip(*arguments: str, cwd: Path = REPOSITORY) -> None:
     command = [str(PYTHON), "-m", "pip", "--quiet", *arguments]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"pip failed: {done.stderr.strip().splitlines()[-1:]}")
+    completed = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    if completed.returncode:
+        pytest.skip(f"pip failed: {completed.stderr.strip().splitlines()[-1:]}")
 
 
 @dataclass(frozen=True, order=True)
-class Told:
+class ReportedTest:
     """What either reporter says of a test; ``reason`` is one line."""
 
     place: str
@@ -225,7 +225,7 @@ class Told:
     """Its subtests."""
 
     @property
-    def as_junit(self) -> Told:
+    def as_junit(self) -> ReportedTest:
         """The same test where JUnit XML takes a skipped part for the whole."""
         reasons = [part["error"] for part in self.parts if part["status"] == "skipped"]
         if not reasons or self.status != "passed":
@@ -238,15 +238,15 @@ class Ran:
     """A finished run as JUnit XML and as the TMS tell it."""
 
     exit_status: int
-    junit: list[Told]
-    told: list[Told]
+    junit: list[ReportedTest]
+    stored: list[ReportedTest]
     junit_counts: wire.Counts
     counts: wire.Counts
 
     @property
     def parts(self) -> Counter[str]:
         """How many subtests there are of each status."""
-        return Counter(part["status"] for test in self.told for part in test.parts)
+        return Counter(part["status"] for test in self.stored for part in test.parts)
 
 
 def run_both(python: Path, suite: Path, tms: TmsServer, tmp_path: Path, *options: str) -> Ran:
@@ -259,31 +259,33 @@ def run_both(python: Path, suite: Path, tms: TmsServer, tmp_path: Path, *options
         name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE", "PYTEST_"))
     }
     environment["TMS_API_TOKEN"] = tms.token
-    done = subprocess.run([*command, *reporters], cwd=suite, env=environment, capture_output=True, text=True)
-    print(done.stdout[-20_000:], done.stderr, sep="\n")
+    completed = subprocess.run(
+        [*command, *reporters], cwd=suite, env=environment, capture_output=True, text=True
+    )
+    print(completed.stdout[-20_000:], completed.stderr, sep="\n")
 
     root = ElementTree.parse(xml).getroot()[0]
     number = {name: int(root.attrib[name]) for name in ("tests", "failures", "errors", "skipped")}
     junit_counts = counts(
         number["tests"], failed=number["failures"] + number["errors"], skipped=number["skipped"]
     )
-    (execution_id,) = set(re.findall(r"\bexec_\w+", done.stdout))
+    (execution_id,) = set(re.findall(r"\bexec_\w+", completed.stdout))
     with tms.client() as client:
         status = client.get_execution(execution_id)
-        told = [told_test(test) for test in client.iter_tests(execution_id)]
-    by_status = Counter(test.status for test in told)
+        stored = [stored_test(test) for test in client.iter_tests(execution_id)]
+    by_status = Counter(test.status for test in stored)
     assert status.status == "completed"
-    assert status.results == counts(len(told), failed=by_status["failed"], skipped=by_status["skipped"])
-    assert sum(shard.results.total for shard in status.shard_results) == len(told)
+    assert status.results == counts(len(stored), failed=by_status["failed"], skipped=by_status["skipped"])
+    assert sum(shard.results.total for shard in status.shard_results) == len(stored)
     junit = [junit_test(case) for case in root.iter("testcase")]
-    return Ran(done.returncode, junit, told, junit_counts, status.results)
+    return Ran(completed.returncode, junit, stored, junit_counts, status.results)
 
 
 def counts(total: int, *, failed: int, skipped: int) -> wire.Counts:
     return wire.Counts(total=total, passed=total - failed - skipped, failed=failed, skipped=skipped)
 
 
-def told_test(test: dict[str, Any]) -> Told:
+def stored_test(test: dict[str, Any]) -> ReportedTest:
     """A test as the TMS has it, called as JUnit XML calls it; its node id, file and title must agree."""
     address, bracket, parameters = test["nodeId"].partition("[")
     file, _, name = address.partition("::")
@@ -291,7 +293,7 @@ def told_test(test: dict[str, Any]) -> Told:
     *classes, name = name.split("::")
     module = file.removesuffix(".py").replace("/", ".")
     parts = test.get("subtests") or []
-    return Told(
+    return ReportedTest(
         ".".join([module, *classes]),
         name + bracket + parameters,
         test["status"],
@@ -302,7 +304,7 @@ def told_test(test: dict[str, Any]) -> Told:
     )
 
 
-def junit_test(case: ElementTree.Element) -> Told:
+def junit_test(case: ElementTree.Element) -> ReportedTest:
     """A test case of JUnit XML: its class name is the module's path with dots, and then the classes."""
     status, reason = "passed", ""
     for tag, word in (("skipped", "skipped"), ("failure", "failed"), ("error", "failed")):
@@ -311,42 +313,42 @@ def junit_test(case: ElementTree.Element) -> Told:
     if broken := re.fullmatch(r'failed on (?:setup|teardown) with "(.*)"', reason, re.DOTALL):
         reason = broken[1]
     milliseconds = round(float(case.attrib["time"]) * 1000)
-    return Told(
+    return ReportedTest(
         case.attrib["classname"], case.attrib["name"], status, reason.partition("\n")[0], milliseconds
     )
 
 
-def differences(ran: Ran) -> dict[tuple[str, str], tuple[list[Told], list[Told]]]:
+def differences(ran: Ran) -> dict[tuple[str, str], tuple[list[ReportedTest], list[ReportedTest]]]:
     """The tests, by place and name, about which the two disagree, with what each has."""
-    junit, told = _by_name(ran.junit), _by_name(ran.told)
+    junit, stored = _by_name(ran.junit), _by_name(ran.stored)
     return {
-        key: (junit.get(key, []), told.get(key, []))
-        for key in sorted(junit.keys() | told.keys())
-        if not _agree(junit.get(key, []), told.get(key, []))
+        key: (junit.get(key, []), stored.get(key, []))
+        for key in sorted(junit.keys() | stored.keys())
+        if not _agree(junit.get(key, []), stored.get(key, []))
     }
 
 
-def unexplained(ran: Ran) -> dict[tuple[str, str], tuple[list[Told], list[Told]]]:
+def unexplained(ran: Ran) -> dict[tuple[str, str], tuple[list[ReportedTest], list[ReportedTest]]]:
     """The differences beside two that docs/differences.md explains: earlier tries, and skipped subtests."""
     return {
-        key: (junit, told)
-        for key, (junit, told) in differences(ran).items()
-        if len(junit) != len(told) + sum(test.retries for test in told)
-        or not _agree(junit[-len(told) :], [test.as_junit for test in told])
+        key: (junit, stored)
+        for key, (junit, stored) in differences(ran).items()
+        if len(junit) != len(stored) + sum(test.retries for test in stored)
+        or not _agree(junit[-len(stored) :], [test.as_junit for test in stored])
     }
 
 
-def _by_name(tests: Iterable[Told]) -> dict[tuple[str, str], list[Told]]:
-    found: dict[tuple[str, str], list[Told]] = {}
+def _by_name(tests: Iterable[ReportedTest]) -> dict[tuple[str, str], list[ReportedTest]]:
+    found: dict[tuple[str, str], list[ReportedTest]] = {}
     for test in tests:
         found.setdefault((test.place, test.name), []).append(test)
     return found
 
 
-def _agree(junit: list[Told], told: list[Told]) -> bool:
+def _agree(junit: list[ReportedTest], stored: list[ReportedTest]) -> bool:
     """Whether both have the test as often and say the same of it; a millisecond of each part is rounding."""
-    return len(junit) == len(told) and all(
+    return len(junit) == len(stored) and all(
         (one.status, one.reason) == (other.status, other.reason)
         and abs(one.milliseconds - other.milliseconds) <= 1 + len(other.parts)
-        for one, other in zip(sorted(junit), sorted(told), strict=True)
+        for one, other in zip(sorted(junit), sorted(stored), strict=True)
     )

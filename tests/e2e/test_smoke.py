@@ -30,13 +30,15 @@ def test_a_run_over_workers_is_on_the_pages_of_the_local_server(tmp_path: Path) 
     data = tmp_path / "data"
     environ = {**os.environ, "TMS_SERVER_DATA_DIR": str(data)}
     command = [sys.executable, "-m", "pytest", "-n", "2", "--tms-url", "local", "-o", "tms_deadline=120"]
-    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert (data / "local.json").exists(), done.stdout
+    completed = subprocess.run(
+        command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+    )
+    assert completed.returncode == 1, completed.stdout + completed.stderr
+    assert (data / "local.json").exists(), completed.stdout
     state = json.loads((data / "local.json").read_text())
     try:
-        report = re.search(r"http://\S+/reports/exec_\w+", done.stdout)
-        assert report, done.stdout
+        report = re.search(r"http://\S+/reports/exec_\w+", completed.stdout)
+        assert report, completed.stdout
         for path in (report[0], state["url"].removesuffix("/api"), f"{state['url']}/openapi.json"):
             assert requests.get(path, timeout=60).status_code == 200
         shown = run_tms(

@@ -125,13 +125,13 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 def test_no_field_of_anybody_runs_on_any_page(api: Api, browser: Browser, vector: str) -> None:  # noqa: F811
     text = texts(vector)
 
-    async def answers(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
+    async def respond(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         writer.write(f"HTTP/1.1 500 {vector.format('phrase')}\r\nX-Y: {vector}\r\n\r\n".encode())
         writer.close()
 
     with subscribing() as subscribers:
         address = f"{quote(text['path'], safe='')}?q={quote(text['query'], safe='')}"
-        subscribers.behave[address] = answers
+        subscribers.behave[address] = respond
         body = {
             "url": subscribers.url(address),
             "events": ["execution.cancelled"],

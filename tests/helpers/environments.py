@@ -70,10 +70,10 @@ def python(name: str) -> str:
         if not ready.exists() or ready.read_text().split() != wanted:
             subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", folder], check=True)
             pip = [sys.executable, "-m", "pip", "--python", str(interpreter), "install", "--quiet"]
-            done = subprocess.run(
+            completed = subprocess.run(
                 [*pip, *wanted, "--editable", str(REPOSITORY)], capture_output=True, text=True, check=False
             )
-            if done.returncode:
-                pytest.skip(f"pip failed: {done.stderr.strip().splitlines()[-1:]}")
+            if completed.returncode:
+                pytest.skip(f"pip failed: {completed.stderr.strip().splitlines()[-1:]}")
             ready.write_text("\n".join(wanted))
     return str(interpreter)

@@ -110,10 +110,10 @@ class Proxy:
             if name.lower() not in ("host", "connection", "content-length", "accept-encoding")
         }
         connection.request(request.command, request.path, body or None, headers)
-        answer = connection.getresponse()
-        content = answer.read()
+        response = connection.getresponse()
+        content = response.read()
         connection.close()
-        return answer.status, content
+        return response.status, content
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def fill(api: Api, folder: Path) -> str:
     found = ""
     for _ in range(2):
         command = [sys.executable, "-m", "pytest", "--tms-suite", "smoke", "-p", "no:cacheprovider", "-q"]
-        done = subprocess.run(
+        completed = subprocess.run(
             [*command, f"--basetemp={folder / 'temp'}"],
             cwd=folder,
             env=environ_outside_pytest(reporting),
@@ -89,8 +89,8 @@ def fill(api: Api, folder: Path) -> str:
             text=True,
             check=False,
         )
-        links = re.findall(r"/(exec_\w+)", done.stdout)
-        assert links, done.stdout[-3000:]
+        links = re.findall(r"/(exec_\w+)", completed.stdout)
+        assert links, completed.stdout[-3000:]
         found = links[-1]
     build = {
         "branch": "main",

@@ -25,25 +25,25 @@ class ForeignTms:
     """The requests to a foreign TMS, and its responses.
 
     ``route`` is called with the method and the path of a request. If there is none, or if it returns None,
-    ``answers`` are given one after the other, the last one again and again.
+    ``replies`` are given one after the other, the last one again and again.
     """
 
     url: str
-    answers: list[Reply] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     route: Callable[[str, str], Reply | None] | None = None
 
     def add_response(self, status: int, body: object = None, **headers: str) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.answers.append((status, {"Content-Type": "application/json", **named}, content))
+        self.replies.append((status, {"Content-Type": "application/json", **named}, content))
 
     def respond(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
         self.requests.append({"method": method, "path": path, "headers": headers, "body": body})
         routed = self.route(method, path) if self.route else None
         if routed is not None:
             return routed
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
 
 
 @contextmanager

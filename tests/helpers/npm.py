@@ -37,9 +37,9 @@ def folder(name: str) -> Path:
         if not ready.exists() or ready.read_text() != wanted:
             (made / "package.json").write_text('{"private": true}')
             command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--save-exact"]
-            done = subprocess.run(
+            completed = subprocess.run(
                 [*command, *PACKAGES[name]], cwd=made, capture_output=True, text=True, check=False
             )
-            assert done.returncode == 0, done.stderr
+            assert completed.returncode == 0, completed.stderr
             ready.write_text(wanted)
     return made

@@ -133,7 +133,7 @@ def serve(data_dir: Path, *options: str, **environ: str) -> tuple[ServerProcess,
 def wait_for(condition: Callable[[], T | None], seconds: float = 30) -> T:
     """Call ``condition`` until it returns a true value, and return that; fail after ``seconds``."""
     deadline = time.monotonic() + seconds
-    while not (answer := condition()):
+    while not (response := condition()):
         assert time.monotonic() < deadline, f"waited {seconds} s in vain"
         time.sleep(0.02)
-    return answer
+    return response

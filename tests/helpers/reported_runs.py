@@ -157,7 +157,7 @@ def run(
         if not name.startswith("PYTEST_") or (name == "PYTEST_ADDOPTS" and environment == "main")
     }
     environ = {**inherited, **settings, **(extra or {})}
-    done = subprocess.run(
+    completed = subprocess.run(
         [*command, *options],
         cwd=cwd or project,
         env=environ,
@@ -166,7 +166,7 @@ def run(
         timeout=timeout,
         check=False,
     )
-    return read(tms, folder, done.returncode, done.stdout.decode(errors="replace"))
+    return read(tms, folder, completed.returncode, completed.stdout.decode(errors="replace"))
 
 
 def read(tms: TmsServer, folder: Path, exit_status: int, output: str) -> FinishedRun:
@@ -224,13 +224,16 @@ def assert_stored(stored: Iterable[Mapping[str, Any]], expected: Iterable[Test])
     """Each expected test is stored exactly once, and nothing else is."""
     wanted = sorted(expected, key=lambda test: test.node_id)
     found = sorted(stored, key=lambda test: test["nodeId"])
-    told = [(test["nodeId"], test["status"], test["outcome"], test.get("retries") or 0) for test in found]
+    read = [(test["nodeId"], test["status"], test["outcome"], test.get("retries") or 0) for test in found]
     names = [(test.node_id, test.status, test.outcome, test.retries) for test in wanted]
-    assert ([name for name in told if name not in names], [name for name in names if name not in told]) == (
+    assert (
+        [name for name in read if name not in names],
+        [name for name in names if name not in read],
+    ) == (
         [],
         [],
     )
-    assert told == names
+    assert read == names
     for test, has in zip(wanted, found, strict=True):
         for name, value in test.more.items():
             assert (test.node_id, name, compact(name, has.get(name))) == (test.node_id, name, value)

@@ -173,7 +173,7 @@ def test_the_page_of_the_sdk_has_every_method_and_error() -> None:
 
 
 def test_the_example_of_the_sdk_runs(tmp_path: Path, tms: TmsServer) -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code("python-sdk.md", "python")],
         cwd=tmp_path,
         env={**environ_outside_pytest(os.environ), "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token},
@@ -181,7 +181,7 @@ def test_the_example_of_the_sdk_runs(tmp_path: Path, tms: TmsServer) -> None:
         text=True,
         check=False,
     )
-    assert (done.stdout, done.stderr) == ("completed 1\n", "")
+    assert (completed.stdout, completed.stderr) == ("completed 1\n", "")
 
 
 def test_the_receiver_of_the_webhook_guide_accepts_signed_deliveries_once_and_no_others() -> None:
@@ -195,12 +195,12 @@ def test_the_receiver_of_the_webhook_guide_accepts_signed_deliveries_once_and_no
         thread.start()
         try:
             signed = signing.sign([secret], "msg_1", int(time.time()), body)
-            answers = [post(server.server_port, signed, sent) for sent in (body, body, body + b" ")]
+            responses = [post(server.server_port, signed, sent) for sent in (body, body, body + b" ")]
         finally:
             server.shutdown()
             thread.join()
             server.server_close()
-    assert answers == [204, 204, 401]
+    assert responses == [204, 204, 401]
     assert names["seen"] == {"msg_1"}
 
 
@@ -218,7 +218,7 @@ def test_the_script_of_the_ci_guide_runs(tmp_path: Path, tms: TmsServer) -> None
     for name in ("a", "b"):
         (tmp_path / f"test_{name}.py").write_text("def test_it(): pass")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
+    completed = subprocess.run(
         ["sh", "-e", "-c", script],
         cwd=tmp_path,
         env={
@@ -231,6 +231,6 @@ def test_the_script_of_the_ci_guide_runs(tmp_path: Path, tms: TmsServer) -> None
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "completed, 2 of 2 shards finished: 2 passed" in done.stdout
-    assert re.search(r"exec_\w+ is completed\n$", done.stdout)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert "completed, 2 of 2 shards finished: 2 passed" in completed.stdout
+    assert re.search(r"exec_\w+ is completed\n$", completed.stdout)

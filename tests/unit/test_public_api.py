@@ -18,5 +18,5 @@ def test_every_public_name_loads(name: str) -> None:
 @pytest.mark.parametrize("module", ["pytest_tms", "pytest_tms.wire"])
 def test_a_name_that_does_not_exist_is_named(module: str) -> None:
     program = f"import {module}; {module}.Missing"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.stderr.endswith(f"AttributeError: module {module!r} has no attribute 'Missing'\n")
+    completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert completed.stderr.endswith(f"AttributeError: module {module!r} has no attribute 'Missing'\n")

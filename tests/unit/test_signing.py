@@ -92,8 +92,8 @@ def test_the_command_verifies_what_was_kept(tmp_path: Path) -> None:
     body.write_bytes(BODY)
     headers = signing.sign(["secret"], "msg_1", int(time.time()), BODY)
     options = [f"--{name.removeprefix('webhook-')}={value}" for name, value in headers.items()]
-    done = run_tms("webhook", "verify", str(body), *options, TMS_WEBHOOK_SECRET="secret")
-    assert (done.returncode, done.stdout) == (0, "valid\n")
-    done = run_tms("webhook", "verify", str(body), *options, TMS_WEBHOOK_SECRET="other")
-    assert done.returncode == 1
-    assert done.stderr.startswith("tms: the signature does not match")
+    completed = run_tms("webhook", "verify", str(body), *options, TMS_WEBHOOK_SECRET="secret")
+    assert (completed.returncode, completed.stdout) == (0, "valid\n")
+    completed = run_tms("webhook", "verify", str(body), *options, TMS_WEBHOOK_SECRET="other")
+    assert completed.returncode == 1
+    assert completed.stderr.startswith("tms: the signature does not match")

@@ -18,9 +18,9 @@ url = os.environ["TMS_URL"]
 client = AuthenticatedClient(base_url=url, token=os.environ["TMS_API_TOKEN"], raise_on_unexpected_status=True)
 
 
-def must(answer: T | models.ErrorResponse | None, kind: type[T]) -> T:
-    assert isinstance(answer, kind), answer
-    return answer
+def must(response: T | models.ErrorResponse | None, kind: type[T]) -> T:
+    assert isinstance(response, kind), response
+    return response
 
 
 execution = must(

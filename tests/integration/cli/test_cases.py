@@ -18,8 +18,8 @@ PLAN = '\ufeffTitle,ID,more\r\n"A customer, pays",TC-1,x\r\n,TC-2\r\n\r\n=1+1, T
 
 def run(api: Api, *arguments: str, token: str = "") -> tuple[int, str, str]:
     settings = {"TMS_URL": api.url, "TMS_API_TOKEN": token or stored(api, "admin")}
-    done = run_tms("cases", *arguments, **settings)
-    return done.returncode, done.stdout, done.stderr
+    completed = run_tms("cases", *arguments, **settings)
+    return completed.returncode, completed.stdout, completed.stderr
 
 
 def test_a_plan_is_imported_and_listed(api: Api, tmp_path: Path) -> None:

@@ -33,16 +33,16 @@ main()
      ["serve", "--nope"], ["token", "list", "surplus"]],
 )  # fmt: skip
 def test_wrong_usage_is_status_2_and_names_the_help(arguments: list[str]) -> None:
-    done = run_tms(*arguments)
-    assert done.returncode == 2
-    assert "--help`" in one_line(done.stderr)
+    completed = run_tms(*arguments)
+    assert completed.returncode == 2
+    assert "--help`" in one_line(completed.stderr)
 
 
 @pytest.mark.parametrize("arguments", [[], ["token"], ["db"]])
 def test_a_group_alone_shows_its_help(arguments: list[str]) -> None:
-    done = run_tms(*arguments)
-    assert done.returncode == 2
-    assert done.stderr.startswith("Usage: tms")
+    completed = run_tms(*arguments)
+    assert completed.returncode == 2
+    assert completed.stderr.startswith("Usage: tms")
 
 
 @pytest.mark.parametrize(
@@ -57,22 +57,22 @@ def test_a_group_alone_shows_its_help(arguments: list[str]) -> None:
     ],
 )
 def test_a_database_that_cannot_be_used_is_one_line(tmp_path: Path, url: str) -> None:
-    done = run_tms("db", "upgrade", "--data-dir", str(tmp_path), "--database-url", url)
-    assert done.returncode == 1
-    assert one_line(done.stderr)
+    completed = run_tms("db", "upgrade", "--data-dir", str(tmp_path), "--database-url", url)
+    assert completed.returncode == 1
+    assert one_line(completed.stderr)
 
 
 def test_the_password_of_a_database_is_not_shown(tmp_path: Path) -> None:
     url = "postgresql+psycopg://me:secret@127.0.0.1:1/x"
-    done = run_tms("db", "upgrade", "--data-dir", str(tmp_path), "--database-url", url)
-    assert "me:***@127.0.0.1" in one_line(done.stderr)
+    completed = run_tms("db", "upgrade", "--data-dir", str(tmp_path), "--database-url", url)
+    assert "me:***@127.0.0.1" in one_line(completed.stderr)
 
 
 def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "tms.sqlite3").write_text("hello " * 1000)
-    done = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path))
-    assert done.returncode == 1
-    assert "not a database" in one_line(done.stderr)
+    completed = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path))
+    assert completed.returncode == 1
+    assert "not a database" in one_line(completed.stderr)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_a_database_of_a_newer_version_is_one_line(tmp_path: Path, command: list
     with sqlite3.connect(tmp_path / "tms.sqlite3") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
-    done = run_tms(*command, "--data-dir", str(tmp_path))
-    assert done.returncode == 1
-    said = one_line(done.stderr)
+    completed = run_tms(*command, "--data-dir", str(tmp_path))
+    assert completed.returncode == 1
+    said = one_line(completed.stderr)
     assert "newer version of pytest-tms (its schema is 9999" in said
     assert "upgrade pytest-tms" in said
 
@@ -93,18 +93,18 @@ def test_a_database_of_a_newer_version_is_one_line(tmp_path: Path, command: list
 def test_a_data_dir_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "data"
-    done = run_tms("serve", "--port", "0", "--data-dir", str(folder))
-    assert done.returncode == 1
-    assert str(folder) in one_line(done.stderr)
+    completed = run_tms("serve", "--port", "0", "--data-dir", str(folder))
+    assert completed.returncode == 1
+    assert str(folder) in one_line(completed.stderr)
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = run_tms("serve", "--port", port, "--data-dir", str(tmp_path))
-    assert done.returncode == 1
-    assert f"127.0.0.1:{port}" in one_line(done.stderr)
-    assert "--port" in done.stderr
+        completed = run_tms("serve", "--port", port, "--data-dir", str(tmp_path))
+    assert completed.returncode == 1
+    assert f"127.0.0.1:{port}" in one_line(completed.stderr)
+    assert "--port" in completed.stderr
 
 
 @pytest.mark.parametrize(
@@ -114,23 +114,23 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_bad_setting_of_the_environment_is_one_line(tmp_path: Path, name: str, value: str) -> None:
     settings = {"TMS_SERVER_PORT": "0", name: value}
-    done = run_tms("serve", "--data-dir", str(tmp_path), **settings)
-    assert done.returncode == 1
-    assert one_line(done.stderr)
+    completed = run_tms("serve", "--data-dir", str(tmp_path), **settings)
+    assert completed.returncode == 1
+    assert one_line(completed.stderr)
 
 
 @pytest.mark.parametrize("command", [["serve"], ["token", "list"]])
 def test_a_missing_server_is_said_with_the_command_that_installs_it(
     tmp_path: Path, command: list[str]
 ) -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", NO_SERVER, *command, "--data-dir", str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 1
-    assert 'pip install "pytest-tms[server]"' in one_line(done.stderr)
+    assert completed.returncode == 1
+    assert 'pip install "pytest-tms[server]"' in one_line(completed.stderr)
 
 
 def test_help_and_version_load_no_server() -> None:
@@ -145,13 +145,13 @@ except SystemExit as end:
     assert end.code in (0, None), end.code
 print(sorted({{"litestar", "sqlalchemy", "alembic", "uvicorn", "requests", "pytest"}} & set(sys.modules)))
 """
-        done = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ}
         )
-        assert done.stdout.endswith("[]\n"), done.stdout
+        assert completed.stdout.endswith("[]\n"), completed.stdout
 
 
 def test_help_names_every_command() -> None:
-    done = run_tms("--help")
-    assert done.returncode == 0
-    assert {"serve", "token", "db"} <= set(done.stdout.split())
+    completed = run_tms("--help")
+    assert completed.returncode == 0
+    assert {"serve", "token", "db"} <= set(completed.stdout.split())

@@ -23,9 +23,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def asked(*arguments: str, **environ: str) -> tuple[int, dict[str, Any]]:
-    done = run_tms("doctor", "--json", *arguments, **environ)
-    assert done.stderr == ""
-    return done.returncode, json.loads(done.stdout)
+    completed = run_tms("doctor", "--json", *arguments, **environ)
+    assert completed.stderr == ""
+    return completed.returncode, json.loads(completed.stdout)
 
 
 def problem_of(*arguments: str, **environ: str) -> str:
@@ -39,10 +39,10 @@ def problem_of(*arguments: str, **environ: str) -> str:
 
 def verdict(*arguments: str, **environ: str) -> str:
     """The first line of what is printed."""
-    done = run_tms("doctor", *arguments, **environ)
-    assert "Traceback" not in done.stdout + done.stderr
-    assert done.returncode == (0 if done.stdout.startswith("Reporting works") else 1)
-    return done.stdout.partition("\n")[0]
+    completed = run_tms("doctor", *arguments, **environ)
+    assert "Traceback" not in completed.stdout + completed.stderr
+    assert completed.returncode == (0 if completed.stdout.startswith("Reporting works") else 1)
+    return completed.stdout.partition("\n")[0]
 
 
 @pytest.mark.slow
@@ -53,14 +53,16 @@ def test_each_value_is_shown_with_its_source_and_no_secret(folder: Path, tms: Tm
     (folder / "conftest.py").write_text("import os\nprint('hello')\nos.environ['TMS_SHARD'] = '1/2'\n")
     url = tms.url.replace("//", "//me:pass-word@")
     environ = {"TMS_URL": url, "TMS_SUITE": "api", "TMS_API_TOKEN": tms.token, "MY_PASSWORD": "sesame-opens"}
-    done = run_tms("doctor", "-v", "--tms-meta", "door=sesame-opens", **environ)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert not any(secret in done.stdout for secret in (tms.token, "pass-word", "sesame-opens", "hunter2"))
+    completed = run_tms("doctor", "-v", "--tms-meta", "door=sesame-opens", **environ)
+    assert (completed.returncode, completed.stderr) == (0, "")
+    assert not any(
+        secret in completed.stdout for secret in (tms.token, "pass-word", "sesame-opens", "hunter2")
+    )
     shown = tms.url.replace("//", "//********@")
-    assert done.stdout.startswith(
+    assert completed.stdout.startswith(
         f"Reporting works: results go to {shown} (suite api, environment staging)\nTMS      pytest-tms "
     )
-    rows = [line.split() for line in done.stdout.splitlines()]
+    rows = [line.split() for line in completed.stdout.splitlines()]
     assert ["--tms-suite", "api", "TMS_SUITE"] in rows
     assert ["tms_timeout", "60", "tms_timeout"] in rows
     assert ["tms_deadline", "15", "default"] in rows

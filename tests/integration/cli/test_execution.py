@@ -25,19 +25,19 @@ def command(tms: TmsServer) -> Command:
     return lambda *arguments, **environ: run_tms("execution", *arguments, **{**settings, **environ})
 
 
-def variables(done: CompletedProcess[str]) -> dict[str, str]:
-    assert done.returncode == 0, done.stderr
-    return dict(line.split("=", 1) for line in done.stdout.splitlines())
+def variables(completed: CompletedProcess[str]) -> dict[str, str]:
+    assert completed.returncode == 0, completed.stderr
+    return dict(line.split("=", 1) for line in completed.stdout.splitlines())
 
 
 def test_create_prints_variables_and_the_link_beside_them(command: Command, tms: TmsServer) -> None:
-    done = command(
+    completed = command(
         "create", "--suite", "smoke", "--environment", "staging", "--provider", "jenkins", "--trigger", "scheduled",
         "--timeout", "60", "--shards", "2", "--meta", "team=checkout", "--meta", "note=a=b c",
     )  # fmt: skip
-    made = variables(done)
+    made = variables(completed)
     assert list(made) == ["TMS_EXECUTION_ID", "TMS_WEBHOOK_TOKEN"]
-    assert done.stderr == f"report  {tms.root}/reports/{made['TMS_EXECUTION_ID']}\n"
+    assert completed.stderr == f"report  {tms.root}/reports/{made['TMS_EXECUTION_ID']}\n"
     with tms.client() as client:
         status = client.get_execution(made["TMS_EXECUTION_ID"])
     assert (status.test_suite, status.environment, status.provider) == ("smoke", "staging", "jenkins")
@@ -47,8 +47,8 @@ def test_create_prints_variables_and_the_link_beside_them(command: Command, tms:
 
 
 def test_create_takes_the_environment_s_settings(command: Command, tms: TmsServer) -> None:
-    done = command("create", "--json", TMS_SUITE="api", TMS_ENVIRONMENT="production")
-    made = json.loads(done.stdout)
+    completed = command("create", "--json", TMS_SUITE="api", TMS_ENVIRONMENT="production")
+    made = json.loads(completed.stdout)
     assert {"executionId", "webhookToken", "webhookUrl", "reportUrl", "capabilities"} <= set(made)
     assert (made["configuration"]["testSuite"], made["configuration"]["environment"]) == ("api", "production")
 
@@ -63,9 +63,9 @@ def test_create_with_a_run_key_is_refused_where_the_tms_has_none(
     command: Command, foreign: ForeignTms
 ) -> None:
     foreign.add_response(404, {"error": {"code": "NOT_FOUND", "message": "no"}})
-    done = command("create", "--run-key", "pipeline 7", TMS_URL=foreign.url)
-    assert done.returncode == 1
-    assert "cannot share an execution by a run key: create it once without --run-key" in done.stderr
+    completed = command("create", "--run-key", "pipeline 7", TMS_URL=foreign.url)
+    assert completed.returncode == 1
+    assert "cannot share an execution by a run key: create it once without --run-key" in completed.stderr
 
 
 def test_a_run_can_be_attached_to_what_create_made(
@@ -122,10 +122,10 @@ def test_what_has_ended_otherwise_stays_so(command: Command) -> None:
      ["finish", "x", "--status", "running"], ["cancel", "x", "y"]],
 )  # fmt: skip
 def test_wrong_usage_is_status_2(command: Command, arguments: list[str]) -> None:
-    done = command(*arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert len(done.stderr.splitlines()) == 1
-    assert "--help`" in done.stderr
+    completed = command(*arguments)
+    assert (completed.returncode, completed.stdout) == (2, "")
+    assert len(completed.stderr.splitlines()) == 1
+    assert "--help`" in completed.stderr
 
 
 @pytest.mark.parametrize("arguments", [["create"], ["show", "x"], ["finish", "x"], ["cancel", "x"]])
@@ -145,9 +145,9 @@ def test_trouble_is_one_line(command: Command, foreign: ForeignTms, arguments: l
 
 @pytest.mark.slow
 def test_a_server_that_is_away_is_one_line(command: Command) -> None:
-    done = command("show", "x", TMS_URL="http://127.0.0.1:1/api")
-    assert done.returncode == 1
-    assert done.stderr == "tms: http://127.0.0.1:1 does not answer: the connection is refused.\n"
+    completed = command("show", "x", TMS_URL="http://127.0.0.1:1/api")
+    assert completed.returncode == 1
+    assert completed.stderr == "tms: http://127.0.0.1:1 does not answer: the connection is refused.\n"
 
 
 def test_list_finds_executions_and_open_prints_the_latest_report(command: Command, tms: TmsServer) -> None:
@@ -183,8 +183,8 @@ def test_delete_needs_a_confirmation_and_the_scope_admin(command: Command, tms: 
     command("finish", execution_id)
     assert command("delete", execution_id, TMS_API_TOKEN=admin).returncode == 130  # no terminal to confirm
     assert command("delete", execution_id, "--yes").returncode == 1
-    done = command("delete", execution_id, "--yes", TMS_API_TOKEN=admin)
-    assert done.stdout == f"{execution_id} is deleted\n", done.stderr
+    completed = command("delete", execution_id, "--yes", TMS_API_TOKEN=admin)
+    assert completed.stdout == f"{execution_id} is deleted\n", completed.stderr
     assert command("show", execution_id).returncode == 1
 
 
@@ -210,8 +210,8 @@ def test_export_writes_a_file_or_to_standard_output(
     command: Command, exported: str, tmp_path: Path, name: str
 ) -> None:
     file = tmp_path / "out"
-    done = command("export", exported, "--format", name, "-o", str(file))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    completed = command("export", exported, "--format", name, "-o", str(file))
+    assert (completed.returncode, completed.stdout, completed.stderr) == (0, "", "")
     text = file.read_text(encoding="utf-8")
     assert command("export", exported, "--format", name).stdout == text
     tests = text[text.index("<h2>Tests") :] if name == "html" else text
@@ -225,9 +225,9 @@ def test_export_needs_a_tms_that_lists_tests(command: Command, foreign: ForeignT
     file = tmp_path / "out"
     file.write_text("before")
     foreign.add_response(404, {"error": {"code": "NOT_FOUND", "message": "no"}})
-    done = command("export", "exec_1", "--format", "csv", "-o", str(file), TMS_URL=foreign.url)
-    assert done.returncode == 1
-    assert done.stderr == (
+    completed = command("export", "exec_1", "--format", "csv", "-o", str(file), TMS_URL=foreign.url)
+    assert completed.returncode == 1
+    assert completed.stderr == (
         f"tms: {foreign.url} does not list the tests of an execution (it has no capability `tests`), so they "
         "cannot be exported: use a TMS that has it, for example `tms serve`\n"
     )
@@ -243,16 +243,16 @@ def test_an_export_that_breaks_off_leaves_no_file(
     foreign.add_response(200, page)
     foreign.add_response(404, {"error": {"code": "NOT_FOUND", "message": "It was deleted."}})
     file = tmp_path / "out"
-    done = command("export", "exec_1", "--format", "json", "-o", str(file), TMS_URL=foreign.url)
-    assert done.returncode == 1
-    assert done.stderr == "tms: It was deleted.\n"
+    completed = command("export", "exec_1", "--format", "json", "-o", str(file), TMS_URL=foreign.url)
+    assert completed.returncode == 1
+    assert completed.stderr == "tms: It was deleted.\n"
     assert not file.exists()
 
 
 def test_show_prints_markdown_with_the_failed_tests(command: Command, exported: str) -> None:
-    done = command("show", exported, "--markdown")
-    assert done.stdout.startswith("<!-- pytest-tms: smoke dev -->\n## smoke on dev: 1 failed\n")
-    assert "- t.py::test\\_bad: KeyError: 'é'\n" in done.stdout
+    completed = command("show", exported, "--markdown")
+    assert completed.stdout.startswith("<!-- pytest-tms: smoke dev -->\n## smoke on dev: 1 failed\n")
+    assert "- t.py::test\\_bad: KeyError: 'é'\n" in completed.stdout
 
 
 def test_show_prints_markdown_of_a_tms_that_lists_no_tests(command: Command, foreign: ForeignTms) -> None:
@@ -260,12 +260,12 @@ def test_show_prints_markdown_of_a_tms_that_lists_no_tests(command: Command, for
         200, {"executionId": "exec_1", "status": "completed", "results": {"failed": 3, "total": 3}}
     )
     foreign.add_response(404, {"error": {"code": "NOT_FOUND", "message": "no"}})
-    done = command("show", "exec_1", "--markdown", TMS_URL=foreign.url)
-    assert done.returncode == 0
-    assert "3 tests: 3 failed" in done.stdout
+    completed = command("show", "exec_1", "--markdown", TMS_URL=foreign.url)
+    assert completed.returncode == 0
+    assert "3 tests: 3 failed" in completed.stdout
 
 
 def test_markdown_and_json_exclude_each_other(command: Command) -> None:
-    done = command("show", "exec_1", "--markdown", "--json")
-    assert done.returncode == 2
-    assert done.stderr.startswith("tms: --markdown and --json exclude each other: choose one")
+    completed = command("show", "exec_1", "--markdown", "--json")
+    assert completed.returncode == 2
+    assert completed.stderr.startswith("tms: --markdown and --json exclude each other: choose one")

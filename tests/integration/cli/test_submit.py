@@ -59,8 +59,8 @@ def submit(tms: TmsServer, execution: str, tmp_path: Path) -> Submit:
     def submit(content: str, *options: str) -> list[dict[str, Any]]:
         path = tmp_path / "report"
         path.write_text(content)
-        done = submitted(tms, execution, path, *options)
-        assert (done.returncode, done.stderr) == (0, "")
+        completed = submitted(tms, execution, path, *options)
+        assert (completed.returncode, completed.stderr) == (0, "")
         with tms.client() as client:
             return list(client.iter_tests(execution))
 
@@ -266,11 +266,13 @@ def test_several_files_are_one_shard(tms: TmsServer, execution: str, tmp_path: P
         (tmp_path / name).write_text(
             f'\ufeff<testsuite><testcase name="{name}"/></testsuite>', encoding="utf-8"
         )
-    done = submitted(tms, execution, "--shard", "linux/x64", "--json", *(tmp_path / name for name in names))
-    answer = json.loads(done.stdout)
-    assert answer["results"] == {"total": 2, "passed": 2, "failed": 0, "skipped": 0, "flaky": 0}
-    assert answer["refused"] == []
-    assert answer["reportUrl"].endswith(execution)
+    completed = submitted(
+        tms, execution, "--shard", "linux/x64", "--json", *(tmp_path / name for name in names)
+    )
+    response = json.loads(completed.stdout)
+    assert response["results"] == {"total": 2, "passed": 2, "failed": 0, "skipped": 0, "flaky": 0}
+    assert response["refused"] == []
+    assert response["reportUrl"].endswith(execution)
 
 
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
@@ -296,10 +298,10 @@ def test_a_file_that_cannot_be_read_is_one_line(
 ) -> None:
     path = tmp_path / "report"
     path.write_text(content)
-    done = submitted(tms, "exec_x", path)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"tms: {path}{said}")
-    assert done.stderr.count("\n") == 1
+    completed = submitted(tms, "exec_x", path)
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert completed.stderr.startswith(f"tms: {path}{said}")
+    assert completed.stderr.count("\n") == 1
 
 
 def test_a_server_that_knows_only_the_document_gets_one_submission(
@@ -316,8 +318,8 @@ def test_a_server_that_knows_only_the_document_gets_one_submission(
 
     foreign.route = route
     (tmp_path / "r.xml").write_text(DIALECTS["surefire"][0])
-    done = submitted(TmsServer(foreign.url, "t", tmp_path), "exec_1", "--shard", "2", tmp_path / "r.xml")
-    assert (done.returncode, done.stderr) == (0, "")
+    completed = submitted(TmsServer(foreign.url, "t", tmp_path), "exec_1", "--shard", "2", tmp_path / "r.xml")
+    assert (completed.returncode, completed.stderr) == (0, "")
     (body,) = [json.loads(each["body"]) for each in foreign.requests if each["path"] == "/api/results"]
     assert (body["executionId"], body["shardId"], body["status"]) == ("exec_1", "2", "failed")
     assert body["results"] == {"total": 2, "passed": 1, "failed": 1, "skipped": 0, "flaky": 1}

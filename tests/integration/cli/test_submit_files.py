@@ -65,17 +65,17 @@ def test_standard_input_and_gzip_are_read_beside_plain_files(
 ) -> None:
     (tmp_path / "plain.xml").write_text(GOOD.format("plain"))
     (tmp_path / "packed.xml.gz").write_bytes(gzip.compress(GOOD.format("packed").encode()))
-    done = submit("plain.xml", "-", "packed.xml.gz", stdin=FAILING.format("piped").encode())
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.endswith(b"shard 1: 1 failed, 2 passed, 2 skipped\n")
+    completed = submit("plain.xml", "-", "packed.xml.gz", stdin=FAILING.format("piped").encode())
+    assert (completed.returncode, completed.stderr) == (0, b"")
+    assert completed.stdout.endswith(b"shard 1: 1 failed, 2 passed, 2 skipped\n")
     tests, shard = stored()
     assert list(tests) == ["plain::a", "plain::b", "piped::a", "packed::a", "packed::b"]
     assert (shard.status, shard.results.failed, shard.duration) == ("failed", 1, 3000)
 
 
 def test_gzip_on_standard_input_is_read(submit: Submit, stored: Any) -> None:
-    done = submit("-", stdin=gzip.compress(GOOD.format("s").encode()))
-    assert (done.returncode, done.stderr) == (0, b"")
+    completed = submit("-", stdin=gzip.compress(GOOD.format("s").encode()))
+    assert (completed.returncode, completed.stderr) == (0, b"")
     assert list(stored()[0]) == ["s::a", "s::b"]
 
 
@@ -99,9 +99,9 @@ def test_a_bad_file_never_costs_the_others(tmp_path: Path, submit: Submit, store
     (tmp_path / "last.xml").write_text(GOOD.format("last"))
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    done = submit("first.xml", name, "last.xml")
-    assert done.returncode == 1
-    (line,) = done.stderr.decode().splitlines()
+    completed = submit("first.xml", name, "last.xml")
+    assert completed.returncode == 1
+    (line,) = completed.stderr.decode().splitlines()
     assert line.startswith(f"tms: {name}{problem}")
     tests, shard = stored()
     kept = ["cut::kept"] if name == "cut.xml" else []
@@ -112,8 +112,8 @@ def test_a_bad_file_never_costs_the_others(tmp_path: Path, submit: Submit, store
 def test_a_folder_costs_no_file_its_results(tmp_path: Path, submit: Submit, stored: Any) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "a.xml").write_text(GOOD.format("s"))
-    done = submit("folder", "a.xml")
-    assert (done.returncode, done.stderr) == (
+    completed = submit("folder", "a.xml")
+    assert (completed.returncode, completed.stderr) == (
         1,
         b"tms: folder holds no report: name a folder with reports, or a file\n",
     )
@@ -136,8 +136,8 @@ def test_ctrf_allure_results_and_a_pattern_are_one_shard(tmp_path: Path, submit:
     (tmp_path / "ctrf.json").write_text(json.dumps({"results": {"summary": {"tests": 1}, "tests": tests}}))
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "a.xml").write_text(GOOD.format("s"))
-    done = submit("allure-results", "ctrf.json", "**/*.xml")
-    assert (done.returncode, done.stderr) == (0, b"")
+    completed = submit("allure-results", "ctrf.json", "**/*.xml")
+    assert (completed.returncode, completed.stderr) == (0, b"")
     found, shard = stored()
     assert list(found) == ["retried", "fails", "s::a", "s::b"]
     assert (found["retried"]["status"], len(found["retried"]["attempts"])) == ("passed", 2)
@@ -149,21 +149,21 @@ def test_a_name_that_no_file_can_have_costs_no_file_its_results(
     tmp_path: Path, submit: Submit, stored: Any
 ) -> None:
     (tmp_path / "a.xml").write_text(GOOD.format("s"))
-    done = submit("x" * 300, "a.xml")
-    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    completed = submit("x" * 300, "a.xml")
+    assert (completed.returncode, completed.stderr.count(b"\n")) == (1, 1)
     assert len(stored()[0]) == 2
 
 
 def test_a_closed_standard_input_is_one_line(tms: TmsServer, execution: str) -> None:
     command = [*TMS, "submit", "--execution", execution, "-"]
-    done = subprocess.run(
+    completed = subprocess.run(
         ["sh", "-c", 'exec "$@" <&-', "sh", *command],
         capture_output=True,
         env={**os.environ, "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token},
         check=False,
     )
-    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
-    assert done.stderr.startswith(b"tms: standard input")
+    assert (completed.returncode, completed.stderr.count(b"\n")) == (1, 1)
+    assert completed.stderr.startswith(b"tms: standard input")
 
 
 def test_each_bad_file_is_one_line_and_json_has_them_by_file(tmp_path: Path, submit: Submit) -> None:
@@ -171,20 +171,20 @@ def test_each_bad_file_is_one_line_and_json_has_them_by_file(tmp_path: Path, sub
         if content is not None:
             (tmp_path / name).write_bytes(content)
     (tmp_path / "good.xml").write_text(GOOD.format("s"))
-    done = submit("--json", *BAD, "good.xml")
-    assert done.returncode == 1
-    lines = done.stderr.decode().splitlines()
+    completed = submit("--json", *BAD, "good.xml")
+    assert completed.returncode == 1
+    lines = completed.stderr.decode().splitlines()
     assert [line.partition(":")[0] for line in lines] == ["tms"] * len(BAD)
-    answer = json.loads(done.stdout)
-    assert answer["results"] == {"total": 3, "passed": 2, "failed": 0, "skipped": 1, "flaky": 0}
-    assert list(answer["problems"]) == list(BAD)
-    assert [f"tms: {problem}" for each in answer["problems"].values() for problem in each] == lines
+    response = json.loads(completed.stdout)
+    assert response["results"] == {"total": 3, "passed": 2, "failed": 0, "skipped": 1, "flaky": 0}
+    assert list(response["problems"]) == list(BAD)
+    assert [f"tms: {problem}" for each in response["problems"].values() for problem in each] == lines
 
 
 def test_a_bad_file_alone_ends_the_shard_as_error(tmp_path: Path, submit: Submit, stored: Any) -> None:
     (tmp_path / "a.xml").write_text("<html/>")
-    done = submit("a.xml")
-    assert done.returncode == 1
+    completed = submit("a.xml")
+    assert completed.returncode == 1
     tests, shard = stored()
     assert (tests, shard.status) == ({}, "error")
 
@@ -192,17 +192,17 @@ def test_a_bad_file_alone_ends_the_shard_as_error(tmp_path: Path, submit: Submit
 def test_names_of_files_alone_that_do_not_exist_are_wrong_usage(
     tms: TmsServer, execution: str, submit: Submit
 ) -> None:
-    done = submit("*.xml")
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert b"there is no file '*.xml', and nothing was sent" in done.stderr
+    completed = submit("*.xml")
+    assert (completed.returncode, completed.stdout) == (2, b"")
+    assert b"there is no file '*.xml', and nothing was sent" in completed.stderr
     with tms.client() as client:
         assert [shard.status for shard in client.get_execution(execution).shard_results] != ["error"]
 
 
 def test_a_suite_that_failed_as_a_whole_is_not_green(tmp_path: Path, submit: Submit, stored: Any) -> None:
     (tmp_path / "a.xml").write_text('<testsuite name="db"><error message="down"/></testsuite>')
-    done = submit("a.xml")
-    assert (done.returncode, done.stderr) == (0, b"")
+    completed = submit("a.xml")
+    assert (completed.returncode, completed.stderr) == (0, b"")
     tests, shard = stored()
     assert (tests["db"]["status"], tests["db"]["error"], shard.status) == ("failed", "down", "failed")
 
@@ -224,9 +224,9 @@ def test_a_server_s_refusal_is_one_line_with_the_bad_file(
     tms: TmsServer, tmp_path: Path, submit: Submit
 ) -> None:
     (tmp_path / "a.xml").write_text("<html/>")
-    done = submit("--execution", "exec_none", "a.xml")
-    assert (done.returncode, done.stdout) == (1, b"")
-    (line,) = done.stderr.decode().splitlines()
+    completed = submit("--execution", "exec_none", "a.xml")
+    assert (completed.returncode, completed.stdout) == (1, b"")
+    (line,) = completed.stderr.decode().splitlines()
     assert line.startswith("tms: a.xml, line 1: this is not JUnit XML")
     assert "nothing was sent: " in line
 
@@ -250,6 +250,6 @@ def test_100_000_tests_of_one_name_arrive(
     (tmp_path / "a.xml").write_text(
         f"<testsuite>{cases}<testcase name='same'><failure/></testcase></testsuite>"
     )
-    done = submit("a.xml")
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.endswith(b"shard 1: 1 failed, 99999 passed\n")
+    completed = submit("a.xml")
+    assert (completed.returncode, completed.stderr) == (0, b"")
+    assert completed.stdout.endswith(b"shard 1: 1 failed, 99999 passed\n")

@@ -50,7 +50,7 @@ class Place:
 
     def find(self, session: int | None = None) -> dict[str, str]:
         """Return the URL and token that a session in CI receives."""
-        return answer(self.request(os.getpid() if session is None else session))
+        return read_output(self.request(os.getpid() if session is None else session))
 
     def tms(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return run_tms("local", *arguments, TMS_SERVER_DATA_DIR=str(self.folder))
@@ -73,7 +73,7 @@ class Place:
             end(pid)
 
 
-def answer(process: subprocess.Popen[str]) -> dict[str, str]:
+def read_output(process: subprocess.Popen[str]) -> dict[str, str]:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     document: dict[str, str] = json.loads(out)
@@ -114,7 +114,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 @pytest.mark.slow
 def test_ten_concurrent_sessions_share_one_server(place: Place) -> None:
     asking = [place.request(os.getpid()) for _ in range(10)]
-    found = [answer(process) for process in asking]
+    found = [read_output(process) for process in asking]
     assert len({json.dumps(each) for each in found}) == 1
     assert works(found[0])
     assert place.find() == found[0]
@@ -130,10 +130,10 @@ assert main() == 0
 print(sorted({{"litestar", "sqlalchemy", "alembic", "uvicorn", "pytest"}} & set(sys.modules)))
 """
     environ = {**os.environ, "TMS_SERVER_DATA_DIR": str(place.folder)}
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environ, check=True
     )
-    assert done.stdout.endswith("[]\n"), done.stdout
+    assert completed.stdout.endswith("[]\n"), completed.stdout
 
 
 @pytest.mark.slow
@@ -184,7 +184,7 @@ def test_in_ci_it_stops_soon_after_its_last_session(place: Place) -> None:
 @pytest.mark.slow
 def test_outside_ci_it_continues_after_its_last_session(place: Place) -> None:
     session = place.session()
-    found = answer(place.request(session.pid, ci=False))
+    found = read_output(place.request(session.pid, ci=False))
     session.kill()
     session.wait()
     wait_for(lambda: not list((place.folder / "sessions").iterdir()))
@@ -271,15 +271,17 @@ def test_a_newer_version_replaces_a_running_server_that_no_other_session_uses(
     place: Place, tmp_path: Path
 ) -> None:
     mine, other = place.session(), place.session()
-    old = answer(place.request(other.pid, ci=False))
+    old = read_output(place.request(other.pid, ci=False))
     place.find(mine.pid)
     pid = place.state()["pid"]
     newer = {"PYTHONPATH": installed(tmp_path / "site", "9.9")}
-    assert answer(place.request(mine.pid, ci=False, **newer)) == old  # the other session keeps its server
+    assert (
+        read_output(place.request(mine.pid, ci=False, **newer)) == old
+    )  # the other session keeps its server
     assert place.state()["pid"] == pid
     other.kill()
     other.wait()
-    new = answer(place.request(mine.pid, ci=False, **newer))
+    new = read_output(place.request(mine.pid, ci=False, **newer))
     assert new["url"] == old["url"]
     assert works(new)
     assert not alive(pid)
@@ -292,7 +294,7 @@ def test_a_server_stops_when_its_package_is_uninstalled_though_a_session_lives(
     place: Place, tmp_path: Path
 ) -> None:
     site = tmp_path / "site"
-    answer(place.request(os.getpid(), ci=False, PYTHONPATH=installed(site, "0.1.0")))
+    read_output(place.request(os.getpid(), ci=False, PYTHONPATH=installed(site, "0.1.0")))
     pid = place.state()["pid"]
     shutil.rmtree(site)
     wait_for(lambda: not alive(pid))
@@ -305,7 +307,7 @@ def test_a_server_whose_package_was_replaced_stops_soon_after_its_last_session(
     place: Place, tmp_path: Path
 ) -> None:
     site, session = tmp_path / "site", place.session()
-    found = answer(place.request(session.pid, ci=False, PYTHONPATH=installed(site, "0.1.0")))
+    found = read_output(place.request(session.pid, ci=False, PYTHONPATH=installed(site, "0.1.0")))
     pid = place.state()["pid"]
     shutil.rmtree(site / "pytest_tms-0.1.0.dist-info")
     (site / "pytest_tms-9.9.dist-info").mkdir()
@@ -327,7 +329,7 @@ def test_the_command_shows_and_stops_the_server(place: Place) -> None:
     assert json.loads(place.tms("stop", "--json").stdout) == {"stopped": False}
     assert not place.folder.exists()  # asking creates nothing
     session = place.session()
-    found = answer(place.request(session.pid, ci=False))
+    found = read_output(place.request(session.pid, ci=False))
     pid = place.state()["pid"]
     shown = place.tms("status")
     assert found["url"] in shown.stdout
@@ -345,7 +347,7 @@ def test_the_command_shows_and_stops_the_server(place: Place) -> None:
     assert not alive(pid)
     assert json.loads(place.tms("status", "--json").stdout) == nothing
     assert place.tms("stop").stdout == "not running\n"
-    assert answer(place.request(session.pid, ci=False))["url"] == found["url"]
+    assert read_output(place.request(session.pid, ci=False))["url"] == found["url"]
 
 
 def test_a_process_without_the_token_is_not_stopped(place: Place, start: Serve) -> None:

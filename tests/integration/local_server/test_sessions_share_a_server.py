@@ -38,10 +38,10 @@ def ask(data_dir: Path, **environ: str) -> subprocess.CompletedProcess[str]:
 def test_it_listens_on_loopback_whatever_the_environment_sets(
     tmp_path: Path, environ: dict[str, str]
 ) -> None:
-    done = ask(tmp_path, **environ)
-    assert (done.returncode, done.stderr) == (0, "")
+    completed = ask(tmp_path, **environ)
+    assert (completed.returncode, completed.stderr) == (0, "")
     try:
-        found = json.loads(done.stdout)
+        found = json.loads(completed.stdout)
         assert found["url"].startswith("http://127.0.0.1:")
         elsewhere = requests.get(f"{found['url']}/", headers={"Host": "evil.example"}, timeout=10)
         assert elsewhere.status_code == 403
@@ -75,7 +75,7 @@ def test_a_server_that_is_needed_again_under_the_lock_continues(tmp_path: Path) 
 
 def test_an_unusable_data_dir_is_a_one_line_error_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = ask(tmp_path / "file")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert str(tmp_path / "file") in done.stderr
-    assert "set TMS_SERVER_DATA_DIR to another" in done.stderr
+    completed = ask(tmp_path / "file")
+    assert (completed.returncode, completed.stdout, completed.stderr.count("\n")) == (1, "", 1)
+    assert str(tmp_path / "file") in completed.stderr
+    assert "set TMS_SERVER_DATA_DIR to another" in completed.stderr

@@ -54,7 +54,7 @@ def observed(folder: Path, *options: str, **environ: str) -> dict[str, Any]:
     seen = folder / "seen.json"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *options]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV"))}
-    done = subprocess.run(
+    completed = subprocess.run(
         command,
         cwd=folder,
         env={**inherited, "SEEN": str(seen), **environ},
@@ -62,7 +62,7 @@ def observed(folder: Path, *options: str, **environ: str) -> dict[str, Any]:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     found: dict[str, Any] = json.loads(seen.read_text())
     return found
 

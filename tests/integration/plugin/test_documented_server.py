@@ -32,7 +32,7 @@ def speak_document(tms: ForeignTms) -> None:
     def route(method: str, path: str) -> Reply:
         as_json = {"Content-Type": "application/json"}
         if (method, path) == ("POST", "/api/executions"):
-            answer = {
+            response = {
                 "executionId": "exec_1",
                 "status": "created",
                 "createdAt": "2025-08-04T12:34:56.789Z",
@@ -40,10 +40,15 @@ def speak_document(tms: ForeignTms) -> None:
                 "webhookUrl": f"{tms.url}/webhooks/executions/exec_1",
                 "webhookToken": "wh_token_1",
             }
-            return 201, as_json, json.dumps(answer).encode()
+            return 201, as_json, json.dumps(response).encode()
         if (method, path) == ("POST", "/api/results"):
-            answer = {"submissionId": "sub_1", "executionId": "exec_1", "shardId": "1", "status": "accepted"}
-            return 200, as_json, json.dumps(answer).encode()
+            response = {
+                "submissionId": "sub_1",
+                "executionId": "exec_1",
+                "shardId": "1",
+                "status": "accepted",
+            }
+            return 200, as_json, json.dumps(response).encode()
         if method == "POST" and path.startswith("/api/webhooks/executions/"):
             return 200, {}, b""
         if (method, path) == ("GET", "/api/executions/exec_1"):
@@ -195,8 +200,10 @@ def test_each_shard_tells_of_itself_and_of_its_files_by_their_kind(
             named.setdefault(kind, []).extend(paths)
         own = [file["path"] for test in results["tests"] for file in test.get("artifacts", ())]
         assert sorted(own) == sorted(path for paths in artifacts.values() for path in paths)
-    told = {kind: [re.sub(r"-[^/]+(?=\.)", "", Path(path).name) for path in named[kind]] for kind in named}
-    assert told == {
+    file_names = {
+        kind: [re.sub(r"-[^/]+(?=\.)", "", Path(path).name) for path in named[kind]] for kind in named
+    }
+    assert file_names == {
         "screenshots": ["shot.png"],
         "videos": ["late.webm"],
         "logs": ["run.txt"],
@@ -277,9 +284,11 @@ def test_an_overloaded_server_is_asked_again_for_run_keys(
 def test_refused_results_are_named_and_change_no_exit_status(
     documented: ForeignTms, pytester: pytest.Pytester
 ) -> None:
-    answer = documented.route
-    assert answer is not None
-    documented.route = lambda method, path: (413, {}, b"") if path == "/api/results" else answer(method, path)
+    response = documented.route
+    assert response is not None
+    documented.route = lambda method, path: (
+        (413, {}, b"") if path == "/api/results" else response(method, path)
+    )
     pytester.makepyfile("def test(): pass")
     result = pytester.runpytest("--tms-url", documented.url)
     assert result.ret == 0

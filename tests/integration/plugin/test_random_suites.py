@@ -160,8 +160,8 @@ def test_random_reports_have_the_results_of_the_model(
         assert result.outcome == attempts[-1].outcome
         assert result.duration == attempts[-1].phases  # of a millisecond each
         assert (result.retries or 0) == len(attempts) - 1
-        told = [each.outcome for each in result.attempts or ()]
-        assert told == ([each.outcome for each in attempts] if len(attempts) > 1 else [])
+        attempt_outcomes = [each.outcome for each in result.attempts or ()]
+        assert attempt_outcomes == ([each.outcome for each in attempts] if len(attempts) > 1 else [])
         assert result.worker == (worker_of[result.node_id or ""] or None)
     lasts = [(attempts[-1].outcome, len(attempts) > 1) for attempts in suite.values()]
     assert shard.totals() == wire.GivenCounts(

@@ -120,7 +120,7 @@ def routes(changes: Callable[[], Reply | None], asked: list[str]) -> Callable[[s
 
 @pytest.mark.parametrize("answer", ["hangs", "error", "nonsense", "hostile"])
 def test_without_an_answer_the_summary_is_as_before(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, answer: str
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, response: str
 ) -> None:
     over = threading.Event()
     hostile = {
@@ -134,10 +134,10 @@ def test_without_an_answer_the_summary_is_as_before(
     }
 
     def changes() -> Reply | None:
-        if answer == "hangs":
+        if response == "hangs":
             over.wait(20)
-        status = 500 if answer == "error" else 200
-        body = json.dumps(hostile).encode() if answer == "hostile" else b'{"executionId": 3}'
+        status = 500 if response == "error" else 200
+        body = json.dumps(hostile).encode() if response == "hostile" else b'{"executionId": 3}'
         return status, {"Content-Type": "application/json"}, body
 
     asked: list[str] = []
@@ -153,7 +153,7 @@ def test_without_an_answer_the_summary_is_as_before(
     lines = [line for line in result.outlines if "tms: " in line or "::" in line[:4] or "\x1b" in line]
     last = lines[-1]
     assert last == "tms: 1 result reported: http://127.0.0.1/r", result.outlines
-    if answer == "hostile":
+    if response == "hostile":
         assert "tms: 2 failed: 1 new, 1 known since an earlier run" in result.outlines
         assert "tms: new failure: a ::error::x [31m" in result.outlines
     else:

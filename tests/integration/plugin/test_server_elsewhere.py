@@ -59,39 +59,39 @@ def program(folder: Path, body: str) -> str:
 
 
 def test_a_server_that_is_nowhere_is_said_with_what_installs_it(folder: Path) -> None:
-    done = run(folder)
-    assert done.returncode == 0
-    assert 'pip install "pytest-tms[server]"' in done.stdout
-    assert "pipx install" in done.stdout
+    completed = run(folder)
+    assert completed.returncode == 0
+    assert 'pip install "pytest-tms[server]"' in completed.stdout
+    assert "pipx install" in completed.stdout
 
 
 @pytest.mark.slow
 def test_the_python_of_another_environment_runs_the_server(folder: Path) -> None:
-    done = run(folder, TMS_SERVER_PYTHON=sys.executable, PYTHONPATH=str(folder / "nothing"))
-    assert done.returncode == 0, done.stdout
-    assert re.search(r"http://127\.0\.0\.1:\d+/reports/exec_", done.stdout)
+    completed = run(folder, TMS_SERVER_PYTHON=sys.executable, PYTHONPATH=str(folder / "nothing"))
+    assert completed.returncode == 0, completed.stdout
+    assert re.search(r"http://127\.0\.0\.1:\d+/reports/exec_", completed.stdout)
 
 
 def test_a_python_that_cannot_be_run_is_named(folder: Path) -> None:
-    done = run(folder, TMS_SERVER_PYTHON=str(folder / "nope"))
-    assert done.returncode == 0
-    assert "TMS_SERVER_PYTHON" in done.stdout
-    assert str(folder / "nope") in done.stdout
+    completed = run(folder, TMS_SERVER_PYTHON=str(folder / "nope"))
+    assert completed.returncode == 0
+    assert "TMS_SERVER_PYTHON" in completed.stdout
+    assert str(folder / "nope") in completed.stdout
 
 
 @pytest.mark.slow
 def test_another_tms_on_the_path_runs_the_server(folder: Path) -> None:
     own = Path(python("rerunfailures")).parent  # first on the path where an environment is activated
     other = program(folder / "tools", f'exec "{HERE}/tms" "$@"')
-    done = run(folder, PATH=os.pathsep.join([str(own), other, "/usr/bin:/bin"]))
-    assert done.returncode == 0, done.stdout
-    assert re.search(r"http://127\.0\.0\.1:\d+/reports/exec_", done.stdout)
+    completed = run(folder, PATH=os.pathsep.join([str(own), other, "/usr/bin:/bin"]))
+    assert completed.returncode == 0, completed.stdout
+    assert re.search(r"http://127\.0\.0\.1:\d+/reports/exec_", completed.stdout)
 
 
 def test_a_tms_that_is_something_else_is_one_line(folder: Path) -> None:
     other = program(folder / "tools", "echo hello")
-    done = run(folder, PATH=os.pathsep.join([other, "/usr/bin:/bin"]))
-    assert done.returncode == 0
-    assert "the local server did not start" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
-    assert "2 passed" in done.stdout
+    completed = run(folder, PATH=os.pathsep.join([other, "/usr/bin:/bin"]))
+    assert completed.returncode == 0
+    assert "the local server did not start" in completed.stdout
+    assert "Traceback" not in completed.stdout + completed.stderr
+    assert "2 passed" in completed.stdout

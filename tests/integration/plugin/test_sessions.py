@@ -160,7 +160,7 @@ def pytest_unconfigure():
     reported_runs.write(tmp_path, {"test_it.py": suite, "conftest.py": conftest})
 
     def looks(*options: str) -> int:
-        done = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "no:reportlog", *options],
             cwd=tmp_path,
             env={**environ_outside_pytest(os.environ), "TMS_URL": tms.url, "TMS_API_TOKEN": tms.token},
@@ -169,7 +169,7 @@ def pytest_unconfigure():
             check=False,
         )
         whole = r"^gc: collecting generation 2\.\.\.\ngc: objects in each generation: \d+ \d+ (\d+)$"
-        objects = [int(count) for count in re.findall(whole, done.stderr, re.M)]
+        objects = [int(count) for count in re.findall(whole, completed.stderr, re.M)]
         return sum(count > 0.7 * max(objects) for count in objects)
 
     assert looks() == looks("-p", "no:tms") > 1

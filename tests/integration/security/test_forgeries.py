@@ -68,8 +68,8 @@ def test_what_is_kept_or_shown_of_a_secret_is_no_secret(closed: Api) -> None:
         expect_error(closed.request("GET", "/webhooks", token=text or "x"), 401)
         expect_error(closed.request("POST", created["webhookUrl"], event, token=text or "x"), 401)
         if text != cookie:
-            answer = requests.get(f"{closed.root}/", cookies={"tms": text or "x"}, timeout=60)
-            assert answer.status_code == 401, text
+            response = requests.get(f"{closed.root}/", cookies={"tms": text or "x"}, timeout=60)
+            assert response.status_code == 401, text
     for token in (closed.token, created["webhookToken"]):  # a secret in another's place
         assert requests.get(f"{closed.root}/", cookies={"tms": token}, timeout=60).status_code == 401
 

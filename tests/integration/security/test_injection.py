@@ -44,9 +44,13 @@ def raw(api: Api, request: bytes) -> tuple[int, dict[str, str], bytes]:
     """The answer to a request as it stands: status, headers and body."""
     with socket.create_connection(("127.0.0.1", int(api.root.rpartition(":")[2])), timeout=20) as client:
         client.sendall(request)
-        answer = HTTPResponse(client)
-        answer.begin()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        response = HTTPResponse(client)
+        response.begin()
+        return (
+            response.status,
+            {name.lower(): value for name, value in response.getheaders()},
+            response.read(),
+        )
 
 
 def line(method: str, path: str, *headers: str) -> bytes:
@@ -84,17 +88,17 @@ def test_no_header_comes_back_as_another(sqlite_api: Api, name: str, split: str)
     body = '{"testSuite": "all", "environment": "dev"}'
     own = {"Authorization": f"Bearer {sqlite_api.token}", "Content-Length": str(len(body))}
     lines = [f"{key}: {value}" for key, value in {**own, name: split}.items()]
-    status, headers, answer = raw(sqlite_api, line("POST", "/api/executions", *lines) + body.encode())
+    status, headers, response = raw(sqlite_api, line("POST", "/api/executions", *lines) + body.encode())
     assert status in (201, 400, 401, 403)
     assert "x-injected" not in headers
-    assert b"X-Injected" not in answer
+    assert b"X-Injected" not in response
     if "x-request-id" in headers:
         assert headers["x-request-id"].startswith("req_")
 
 
 def test_a_request_id_is_the_servers_own(sqlite_api: Api) -> None:
-    answer = sqlite_api.request("GET", "/executions/x", X_Request_Id="req_mine")
-    assert expect_error(answer, 404)["requestId"] != "req_mine"
+    response = sqlite_api.request("GET", "/executions/x", X_Request_Id="req_mine")
+    assert expect_error(response, 404)["requestId"] != "req_mine"
 
 
 @pytest.mark.parametrize("split", ["\r\nX-Injected: 1", "\nX-Injected: 1", "\r", "\x00"])
@@ -125,7 +129,7 @@ def test_the_name_of_an_artifact_is_a_text_and_no_place(sqlite_api: Api, path: s
     test = {"title": "t", "status": "failed", "artifacts": [{"name": path, "kind": "log", "path": path}]}
     sqlite_api.submit(execution, tests=[test], artifacts={"logs": [path]})
     assert expect_success(sqlite_api.request("GET", f"/executions/{execution['executionId']}/tests"), 200)
-    answer = sqlite_api.page(f"/artifacts/{execution['executionId']}")
-    assert answer.status_code == 200
-    assert "X-Injected" not in answer.headers
-    assert "href" not in "".join(part for part in answer.text.split("<") if path.strip() in part)
+    response = sqlite_api.page(f"/artifacts/{execution['executionId']}")
+    assert response.status_code == 200
+    assert "X-Injected" not in response.headers
+    assert "href" not in "".join(part for part in response.text.split("<") if path.strip() in part)

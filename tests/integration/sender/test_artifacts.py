@@ -198,11 +198,11 @@ def test_files_of_a_sender_that_is_killed_are_uploaded_by_the_next(
     os.mkfifo(fifo)
     with proxy(tms.url) as between:  # which forwards no PUT: the files wait when the sender dies
 
-        def tell() -> None:
+        def start_sender() -> None:
             between.is_used.wait(60)
             fifo.write_text("yes")
 
-        thread = threading.Thread(target=tell, daemon=True)
+        thread = threading.Thread(target=start_sender, daemon=True)
         thread.start()
         result = run(pytester, between.url, "tms_deadline = 5", "tms_upload = all")
         thread.join(60)

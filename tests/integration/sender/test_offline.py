@@ -132,10 +132,10 @@ def test_a_folder_that_cost_pytest_its_settings_is_named(
     pytester.makeini("[pytest]\naddopts = -rf")
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     wrong = pytester.runpytest_subprocess("--tms-offline", str(elsewhere))
-    told = (
+    expected = (
         f"tms: pytest took {elsewhere} for a test path when it looked for its settings: write *={elsewhere}"
     )
-    wrong.stdout.fnmatch_lines([told])
+    wrong.stdout.fnmatch_lines([expected])
     right = pytester.runpytest_subprocess(f"--tms-offline={elsewhere}")
     right.stdout.no_fnmatch_line("tms: pytest took*")
     right.stdout.fnmatch_lines(["rootdir: *", "configfile: tox.ini"])
@@ -176,8 +176,8 @@ def test_a_run_that_the_tms_will_not_create_holds_up_no_other_and_is_sent_under_
         "correct the error and repeat the command, or delete them with --discard"
     )
     assert sorted(folder.glob("*.jsonl")) == [bad]
-    told = run_tms("replay", str(folder), "--url", tms.url, "--json", TMS_API_TOKEN=tms.token)
-    (failed,) = json.loads(told.stdout)["failed"]
+    replayed = run_tms("replay", str(folder), "--url", tms.url, "--json", TMS_API_TOKEN=tms.token)
+    (failed,) = json.loads(replayed.stdout)["failed"]
     assert failed == {"journal": str(bad), "error": why.partition(" is not sent: ")[2]}
     options = ("--suite", "regression", "--environment", "staging")
     again = run_tms("replay", str(folder), "--url", tms.url, *options, TMS_API_TOKEN=tms.token)
@@ -437,8 +437,8 @@ def test_one_refused_test_costs_no_other(
         body = foreign.requests[-1]["body"]
         if path.endswith("/results") and b"test_bad" in body:
             return 422, {}, b'{"error":{"message":"The name is bad"}}'
-        answer = b'{"executionId":"exec_1","submissionId":"sub_1"}'
-        return 201, {"Content-Type": "application/json"}, answer
+        response = b'{"executionId":"exec_1","submissionId":"sub_1"}'
+        return 201, {"Content-Type": "application/json"}, response
 
     foreign.route = route
     names = ["a", "b", "bad", "c", "d"]

@@ -272,10 +272,10 @@ def test_an_unusable_store_is_refused_without_its_url() -> None:
     ],
 )
 def test_the_server_does_not_start_with_an_unusable_store(tmp_path: Path, url: str, message: str) -> None:
-    done = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path), "--artifacts-url", url)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"tms: {message}")
-    assert "secret" not in done.stderr
+    completed = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path), "--artifacts-url", url)
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert completed.stderr.startswith(f"tms: {message}")
+    assert "secret" not in completed.stderr
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ Document = dict[str, Any]
 
 def start(api: Api, execution: Document, runner: str, shard: str = "1", **data: Any) -> str:
     """Begin a shard, and give the one that the runner was given."""
-    answer = api.send(execution, "shard.started", shardId=shard, runner=runner, **data)
-    given: str = answer["shardId"]
+    response = api.send(execution, "shard.started", shardId=shard, runner=runner, **data)
+    given: str = response["shardId"]
     return given
 
 
@@ -104,8 +104,8 @@ def test_runners_that_start_at_once_never_share_a_shard(api: Api) -> None:
             "data": {"shardId": "1", "runner": f"r{number}"},
         }
         headers = {"Authorization": f"Bearer {api.token}"}
-        answer = requests.post(execution["webhookUrl"], json=body, headers=headers, timeout=60)
-        given: str = expect_success(answer, 202)["shardId"]
+        response = requests.post(execution["webhookUrl"], json=body, headers=headers, timeout=60)
+        given: str = expect_success(response, 202)["shardId"]
         return given
 
     with ThreadPoolExecutor(8) as threads:
@@ -358,8 +358,8 @@ def test_a_re_run_re_opens_an_execution_that_its_runner_cancelled(api: Api) -> N
     api.send(execution, "shard.completed", shardId="1", runner="a", status="cancelled")
     api.send(execution, "execution.cancelled", runner="a", reason="Ctrl-C")
     assert api.status(execution)["status"] == "cancelled"
-    answer = api.send(execution, "shard.started", shardId="1", runner="b", attempt=1)
-    assert answer["executionStatus"] == "running"
+    response = api.send(execution, "shard.started", shardId="1", runner="b", attempt=1)
+    assert response["executionStatus"] == "running"
     finish(api, execution, "b", result())
     assert api.status(execution)["status"] == "completed"
 
@@ -395,8 +395,8 @@ def test_a_newer_ci_attempt_also_runs_the_shards_that_never_began(
     execution = api.create(configuration={"shards": 2})
     start(api, execution, "a", attempt=1)
     expect_success(api.request("DELETE", f"/executions/{execution['executionId']}"), 200)
-    answer = api.send(execution, "shard.started", shardId="2", runner="b", attempt=attempt)
-    assert answer["executionStatus"] == expected
+    response = api.send(execution, "shard.started", shardId="2", runner="b", attempt=attempt)
+    assert response["executionStatus"] == expected
 
 
 def test_a_late_message_of_the_runner_that_was_cancelled_does_not_re_open(api: Api) -> None:

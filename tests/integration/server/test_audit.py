@@ -33,15 +33,15 @@ def about(api: Api, target: str) -> list[AuditEntry]:
 def test_what_a_token_does_is_logged_with_the_request_that_did_it(api: Api) -> None:
     text = stored(api)
     own = expect_success(api.request("GET", "/", token=text), 200)["token"]["id"]
-    answer = api.request("POST", "/executions", {"testSuite": "all", "environment": "dev"}, token=text)
-    execution = expect_success(answer, 201)["executionId"]
+    response = api.request("POST", "/executions", {"testSuite": "all", "environment": "dev"}, token=text)
+    execution = expect_success(response, 201)["executionId"]
     expect_success(api.request("DELETE", f"/executions/{execution}", token=text), 200)
     expect_success(
         api.request("DELETE", f"/executions/{execution}", token=text), 200
     )  # again changes nothing
     created, cancelled = about(api, execution)
     assert (created.action, cancelled.action) == ("execution.created", "execution.cancelled")
-    request = answer.headers["X-Request-Id"]
+    request = response.headers["X-Request-Id"]
     assert created.actor == Actor(id=own, name="another", request_id=request, address="127.0.0.1")
     assert cancelled.actor.id == own
     assert 0 <= clock.now() - created.at < 600_000
@@ -153,8 +153,8 @@ def test_the_log_is_read_by_command_the_newest_first(sqlite_api: Api) -> None:
 
 @pytest.mark.parametrize("arguments", [["--since", "soon"], ["--limit", "0"]])
 def test_the_command_refuses_what_is_no_time_and_no_number(sqlite_api: Api, arguments: list[str]) -> None:
-    done = run_tms("audit", *arguments, "--data-dir", str(sqlite_api.data_dir))
-    assert done.returncode == 2
+    completed = run_tms("audit", *arguments, "--data-dir", str(sqlite_api.data_dir))
+    assert completed.returncode == 2
 
 
 def test_pages_of_the_log_meet_without_a_gap(api: Api) -> None:

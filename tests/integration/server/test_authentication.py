@@ -22,7 +22,7 @@ from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
 from tests.helpers.api import Api, Serve, expect_success, running, scratch_database
 from tests.helpers.processes import first_token, wait_for
-from tests.integration.server.test_serve import answers
+from tests.integration.server.test_serve import responds
 from tests.integration.server.test_tokens import stored, written
 
 BEYOND = ("--host", "0.0.0.0")
@@ -48,27 +48,27 @@ class Visit:
     csrf_token: str = ""
 
     def see(self, path: str, headers: dict[str, str] | None = None) -> requests.Response:
-        answer = self.session.get(f"{self.root}{path}", headers=headers, timeout=60)
-        return self._read(answer)
+        response = self.session.get(f"{self.root}{path}", headers=headers, timeout=60)
+        return self._read(response)
 
     def send(self, path: str, headers: dict[str, str] | None = None, **fields: str) -> requests.Response:
-        answer = self.session.post(
+        response = self.session.post(
             f"{self.root}{path}",
             data={"csrf_token": self.csrf_token, **fields},
             headers=headers,
             allow_redirects=False,
             timeout=60,
         )
-        return self._read(answer)
+        return self._read(response)
 
     def login(self, token: str, to: str = "/") -> requests.Response:
         self.see("/login")
         return self.send("/login", token=token, to=to)
 
-    def _read(self, answer: requests.Response) -> requests.Response:
-        if found := re.search(r'name="csrf_token" value="(\w+)"', answer.text):
+    def _read(self, response: requests.Response) -> requests.Response:
+        if found := re.search(r'name="csrf_token" value="(\w+)"', response.text):
             self.csrf_token = found[1]
-        return answer
+        return response
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -87,12 +87,12 @@ def closed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_who_is_not_logged_in_sees_the_login_and_learns_nothing(closed: Api, path: str) -> None:
     seen = set()
     for execution_id in (closed.create()["executionId"], "exec_nope"):
-        answer = closed.page(path.format(execution_id))
-        assert answer.status_code == 401
-        assert LOGIN in answer.text
+        response = closed.page(path.format(execution_id))
+        assert response.status_code == 401
+        assert LOGIN in response.text
         asked = path.format(execution_id).replace("&", "&amp;")
-        assert f'name="to" value="{asked}"' in answer.text
-        seen.add(re.sub(r'value="\w{64}"', "", answer.text.replace(execution_id, "")))
+        assert f'name="to" value="{asked}"' in response.text
+        seen.add(re.sub(r'value="\w{64}"', "", response.text.replace(execution_id, "")))
     assert len(seen) == 1
     assert closed.page(assets().stylesheet.path).status_code == 200
 
@@ -100,9 +100,9 @@ def test_who_is_not_logged_in_sees_the_login_and_learns_nothing(closed: Api, pat
 def test_a_login_leads_to_the_page_that_was_asked_for_until_the_logout(closed: Api) -> None:
     visit, path = Visit(closed.root), f"/runs/{closed.create()['executionId']}"
     assert LOGIN in visit.see(f"{path}?after=0").text
-    answer = visit.send("/login", token=f" {closed.token} ", to=f"{path}?after=0")
-    assert answer.status_code == 303
-    assert answer.headers["Location"] == f"{path}?after=0"
+    response = visit.send("/login", token=f" {closed.token} ", to=f"{path}?after=0")
+    assert response.status_code == 303
+    assert response.headers["Location"] == f"{path}?after=0"
     assert "Waiting for the first shard" in visit.see(path).text
     assert visit.see("/login?to=/runs/x/events").url == f"{closed.root}/runs/x/events"  # is logged in already
     copied = dict(visit.session.cookies)
@@ -122,10 +122,10 @@ def test_a_login_leads_to_the_page_that_was_asked_for_until_the_logout(closed: A
 )
 def test_a_wrong_token_is_told_in_one_sentence_and_sets_no_cookie(closed: Api, wrong: str, said: str) -> None:
     visit = Visit(closed.root)
-    answer = visit.login(wrong)
-    assert answer.status_code == 401
-    assert said in answer.text
-    assert "Set-Cookie" not in answer.headers
+    response = visit.login(wrong)
+    assert response.status_code == 401
+    assert said in response.text
+    assert "Set-Cookie" not in response.headers
     assert visit.see("/runs/x").status_code == 401
 
 
@@ -144,9 +144,9 @@ def test_a_login_leads_nowhere_else(closed: Api, to: str) -> None:
 
 def test_the_cookie_is_opaque_kept_as_a_hash_and_out_of_reach_of_scripts(closed: Api) -> None:
     visit = Visit(closed.root)
-    answer = visit.login(closed.token)
-    name, _, value = answer.headers["Set-Cookie"].partition(";")[0].partition("=")
-    assert {"HttpOnly", "SameSite=lax", "Path=/"} <= set(answer.headers["Set-Cookie"].split("; "))
+    response = visit.login(closed.token)
+    name, _, value = response.headers["Set-Cookie"].partition(";")[0].partition("=")
+    assert {"HttpOnly", "SameSite=lax", "Path=/"} <= set(response.headers["Set-Cookie"].split("; "))
     assert name == "tms"
     assert len(value) >= 43
     assert value not in (closed.token, api_tokens.hash_token(closed.token))
@@ -204,9 +204,9 @@ def test_a_page_needs_its_scope(closed: Api, scope: str, opens: set[str]) -> Non
     visit = Visit(closed.root)
     visit.login(stored(closed, scope))
     for path in PAGES:
-        answer = visit.see(path.format(execution_id))
-        assert (answer.status_code == 403) is (path not in opens), path
-        assert ("lacks the scope" in answer.text) is (path not in opens), path
+        response = visit.see(path.format(execution_id))
+        assert (response.status_code == 403) is (path not in opens), path
+        assert ("lacks the scope" in response.text) is (path not in opens), path
 
 
 def test_an_action_needs_its_scope(closed: Api) -> None:
@@ -287,10 +287,10 @@ def test_wrong_tokens_are_bounded(tmp_path: Path) -> None:
             right.send("/logout")
         statuses = [wrong.login(api_tokens.new_text()).status_code for _ in range(5)]
         assert statuses == [401, 401, 401, 429, 429]
-        answer = right.login(api.token)
-        assert answer.status_code == 429
-        assert int(answer.headers["Retry-After"]) > 3000
-        assert "Too many requests" in answer.text
+        response = right.login(api.token)
+        assert response.status_code == 429
+        assert int(response.headers["Retry-After"]) > 3000
+        assert "Too many requests" in response.text
 
 
 def test_what_has_ended_is_not_cancelled(closed: Api) -> None:
@@ -299,9 +299,9 @@ def test_what_has_ended_is_not_cancelled(closed: Api) -> None:
     visit = Visit(closed.root)
     visit.login(closed.token)
     visit.see("/")
-    answer = visit.send(f"/runs/{execution['executionId']}/cancel")
-    assert answer.status_code == 409
-    assert "The execution is completed and cannot be cancelled: none of its shards still" in answer.text
+    response = visit.send(f"/runs/{execution['executionId']}/cancel")
+    assert response.status_code == 409
+    assert "The execution is completed and cannot be cancelled: none of its shards still" in response.text
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_behind_a_proxy_with_tls_pages_are_closed_and_the_cookie_is_for_https_al
         port = free.getsockname()[1]
     start(tmp_path, "--port", str(port), "--public-url", "https://tms.example")
     root, proxied = f"http://127.0.0.1:{port}", {"Host": "tms.example"}
-    wait_for(lambda: answers(f"{root}/api"))
+    wait_for(lambda: responds(f"{root}/api"))
     form = requests.get(f"{root}/runs/x", headers=proxied, timeout=60)
     assert form.status_code == 401
     cookie, _, attributes = form.headers["Set-Cookie"].partition("; ")
@@ -412,8 +412,8 @@ def test_what_a_proxy_passed_on_needs_a_login_even_under_a_local_name(sqlite_api
     execution = sqlite_api.create()
     visit = Visit(sqlite_api.root)
     for path in PAGES:
-        answer = visit.see(path.format(execution["executionId"]), forwarded)
-        assert (answer.status_code, LOGIN in answer.text) == (401, True), path
+        response = visit.see(path.format(execution["executionId"]), forwarded)
+        assert (response.status_code, LOGIN in response.text) == (401, True), path
     visit.see(
         f"/runs/{execution['executionId']}/cancel"
     )  # the csrf_token of a form, as the machine's own user has it
@@ -494,17 +494,17 @@ def test_only_a_browser_of_this_machine_that_asks_directly_needs_no_login(
 def test_the_local_server_takes_nothing_that_another_site_sends(
     sqlite_api: Api, path: str, headers: dict[str, str]
 ) -> None:
-    answer = Visit(sqlite_api.root).send(path, headers)
-    assert answer.status_code == 403
-    assert "another site" in answer.text
-    assert "TMS_SERVER_PUBLIC_URL" in answer.text
+    response = Visit(sqlite_api.root).send(path, headers)
+    assert response.status_code == 403
+    assert "another site" in response.text
+    assert "TMS_SERVER_PUBLIC_URL" in response.text
 
 
 def test_an_unknown_host_is_refused_with_what_the_operator_of_a_proxy_sets(sqlite_api: Api) -> None:
-    answer = Visit(sqlite_api.root).see("/api/", {"Host": "tms"})
-    assert answer.status_code == 403
+    response = Visit(sqlite_api.root).see("/api/", {"Host": "tms"})
+    assert response.status_code == 403
     for part in ("not named 'tms'", "TMS_SERVER_PUBLIC_URL", "proxy_set_header Host"):
-        assert part in answer.json()["error"]["message"]
+        assert part in response.json()["error"]["message"]
 
 
 def test_the_operator_of_a_proxy_is_told_once_that_links_do_not_lead_to_it(tmp_path: Path) -> None:

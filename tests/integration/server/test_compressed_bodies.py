@@ -29,8 +29,8 @@ def post(tms: TmsServer, body: bytes, packing: str = "gzip", path: str = "/execu
     return requests.post(f"{tms.url}{path}", data=body, headers=headers, timeout=60)
 
 
-def says(answer: requests.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["error"]["code"]
+def error_of(response: requests.Response) -> tuple[int, str]:
+    return response.status_code, response.json()["error"]["code"]
 
 
 @PACKINGS
@@ -48,15 +48,15 @@ def submission(tms: TmsServer, numbers: int) -> tuple[str, str, bytes]:
 
 
 def submit(tms: TmsServer, body: bytes, packing: str = "gzip") -> None:
-    answer = post(tms, body, packing, "/results")
-    assert answer.status_code == 201, answer.text
+    response = post(tms, body, packing, "/results")
+    assert response.status_code == 201, response.text
 
 
 def stored(tms: TmsServer, execution: str) -> str:
     """The output of the execution's test."""
     headers = {"Authorization": f"Bearer {tms.token}"}
-    answer = requests.get(f"{tms.url}/executions/{execution}/tests", headers=headers, timeout=60)
-    text: str = answer.json()["tests"][0]["stdout"]
+    response = requests.get(f"{tms.url}/executions/{execution}/tests", headers=headers, timeout=60)
+    text: str = response.json()["tests"][0]["stdout"]
     return text
 
 
@@ -91,7 +91,7 @@ def test_members_of_a_kilobyte_each_are_read(tms: TmsServer) -> None:
 @PACKINGS
 @pytest.mark.parametrize("rest", [b"x", CREATE, b"\x1f", b"\x1f\x8b\x08", b"\0\0x"])
 def test_what_follows_a_member_and_is_none_is_400(tms: TmsServer, packing: str, rest: bytes) -> None:
-    assert says(post(tms, PACKED[packing] + rest, packing)) == (400, "BAD_REQUEST")
+    assert error_of(post(tms, PACKED[packing] + rest, packing)) == (400, "BAD_REQUEST")
 
 
 @pytest.mark.parametrize("name", ["x-gzip", "X-GZIP", "identity, gzip", "gzip, identity"])
@@ -107,7 +107,7 @@ def test_deflate_is_read_with_and_without_its_zlib_header(tms: TmsServer, wbits:
     submit(tms, packed, "deflate")
     assert stored(tms, execution) == text
     for wrong in (packed[:-9], packed[:1], b"", packed + b"x", CREATE):
-        assert says(post(tms, wrong, "deflate")) == (400, "BAD_REQUEST")
+        assert error_of(post(tms, wrong, "deflate")) == (400, "BAD_REQUEST")
 
 
 @pytest.mark.parametrize("packing", ["gzip", "deflate", "zstd"])
@@ -115,38 +115,38 @@ def test_a_body_that_arrives_byte_by_byte_is_read(tms: TmsServer, packing: str) 
     packed = {**PACKED, "deflate": zlib.compress(CREATE)}[packing]
     headers = {"Authorization": f"Bearer {tms.token}", "Content-Encoding": packing}
     pieces = (packed[at : at + 1] for at in range(len(packed)))
-    answer = requests.post(f"{tms.url}/executions", data=pieces, headers=headers, timeout=60)
-    assert answer.status_code == 201, answer.text
+    response = requests.post(f"{tms.url}/executions", data=pieces, headers=headers, timeout=60)
+    assert response.status_code == 201, response.text
 
 
 @pytest.mark.parametrize("names", ["gzip, gzip", "deflate, gzip", "zstd,br"])
 def test_a_body_that_is_packed_twice_is_400(tms: TmsServer, names: str) -> None:
-    assert says(post(tms, gzip.compress(PACKED["gzip"]), names)) == (400, "BAD_REQUEST")
+    assert error_of(post(tms, gzip.compress(PACKED["gzip"]), names)) == (400, "BAD_REQUEST")
 
 
 @PACKINGS
 def test_members_without_end_are_413(tms: TmsServer, packing: str) -> None:
     empty = gzip.compress(b"", mtime=0) if packing == "gzip" else zstd.compress(b"")
-    assert says(post(tms, empty * 20_000, packing)) == (413, "PAYLOAD_TOO_LARGE")
+    assert error_of(post(tms, empty * 20_000, packing)) == (413, "PAYLOAD_TOO_LARGE")
 
 
 @PACKINGS
 @pytest.mark.parametrize("kept", [0, 5, 15, -9, -1])
 def test_what_is_not_whole_is_400(tms: TmsServer, packing: str, kept: int) -> None:
-    assert says(post(tms, PACKED[packing][:kept], packing)) == (400, "BAD_REQUEST")
+    assert error_of(post(tms, PACKED[packing][:kept], packing)) == (400, "BAD_REQUEST")
 
 
 @PACKINGS
 @pytest.mark.parametrize("body", [CREATE, zlib.compress(CREATE), b"\x00" * 100])
 def test_what_is_packed_otherwise_is_400(tms: TmsServer, packing: str, body: bytes) -> None:
-    assert says(post(tms, body, packing)) == (400, "BAD_REQUEST")
+    assert error_of(post(tms, body, packing)) == (400, "BAD_REQUEST")
 
 
 def test_a_packing_that_is_not_known_is_400_and_says_which_are(tms: TmsServer) -> None:
-    answer = post(tms, CREATE, "br")
-    assert says(answer) == (400, "BAD_REQUEST")
+    response = post(tms, CREATE, "br")
+    assert error_of(response) == (400, "BAD_REQUEST")
     assert (
-        answer.json()["error"]["message"]
+        response.json()["error"]["message"]
         == "The Content-Encoding br is not supported: use gzip, deflate, zstd, or none."
     )
     assert post(tms, CREATE, "identity").status_code == 201
@@ -154,7 +154,7 @@ def test_a_packing_that_is_not_known_is_400_and_says_which_are(tms: TmsServer) -
 
 def test_a_zstd_window_that_would_take_much_memory_is_400(tms: TmsServer) -> None:
     wide = zstd.compress(CREATE + b" " * (1 << 25), options={zstd.CompressionParameter.window_log: 25})
-    assert says(post(tms, wide, "zstd")) == (400, "BAD_REQUEST")
+    assert error_of(post(tms, wide, "zstd")) == (400, "BAD_REQUEST")
 
 
 def zstd_bomb(blocks: int) -> bytes:
@@ -172,7 +172,7 @@ def test_bombs_are_413_and_cost_no_more_memory_than_the_largest_body(start: Serv
     before = peak_memory(process.pid)
     bombs = {"gzip": gzip.compress(b" " * (300 << 20), compresslevel=1), "zstd": zstd_bomb(1_000_000)}
     for packing, bomb in bombs.items():
-        assert says(post(tms, bomb, packing)) == (413, "PAYLOAD_TOO_LARGE")
+        assert error_of(post(tms, bomb, packing)) == (413, "PAYLOAD_TOO_LARGE")
     assert peak_memory(process.pid) - before < 150 << 20  # the zstd bomb alone has 131 GB
     assert post(tms, PACKED["zstd"], "zstd").status_code == 201
 

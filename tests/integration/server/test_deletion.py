@@ -316,10 +316,16 @@ def test_tms_prune_says_what_it_deletes(database: Database, tmp_path: Path) -> N
     old(database, 91, "topic", 1)
     old(database, 91, "main", 2)
     options = ("--older-than", "90d", "--keep-branch", "main")
-    done = prune_command(database, tmp_path, *options, "--dry-run")
-    assert done.stdout == "1 execution with 3 results would be deleted\n", done.stderr
-    done = prune_command(database, tmp_path, *options, "--json")
-    assert json.loads(done.stdout) == {"executions": 1, "results": 3, "events": 0, "files": 0, "tests": 0}
-    done = prune_command(database, tmp_path, *options)
-    assert done.stdout == "0 executions with 0 results were deleted\n"
+    completed = prune_command(database, tmp_path, *options, "--dry-run")
+    assert completed.stdout == "1 execution with 3 results would be deleted\n", completed.stderr
+    completed = prune_command(database, tmp_path, *options, "--json")
+    assert json.loads(completed.stdout) == {
+        "executions": 1,
+        "results": 3,
+        "events": 0,
+        "files": 0,
+        "tests": 0,
+    }
+    completed = prune_command(database, tmp_path, *options)
+    assert completed.stdout == "0 executions with 0 results were deleted\n"
     assert prune_command(database, tmp_path).returncode == 2

@@ -97,11 +97,11 @@ def test_each_call_opens_to_its_scope_and_to_admin_alone(
     sqlite_api: Api, call: Call[Any, Any], attempt: Attempt
 ) -> None:
     for scope in api_tokens.SCOPES:
-        answer = attempt(stored(sqlite_api, scope))
+        response = attempt(stored(sqlite_api, scope))
         if call.scope is None or scope in (call.scope, "admin"):
-            expect_success(answer, call.status)
+            expect_success(response, call.status)
         else:
-            assert call.scope in expect_error(answer, 403)["message"]
+            assert call.scope in expect_error(response, 403)["message"]
 
 
 @pytest.mark.parametrize("call", GUARDED)
@@ -123,9 +123,9 @@ def test_each_call_refuses_whoever_has_no_valid_token(
         other,
         api_tokens.new_webhook_token(),
     ):
-        answer = attempt(worthless)
-        expect_error(answer, 401)
-        assert answer.headers["WWW-Authenticate"] == "Bearer"
+        response = attempt(worthless)
+        expect_error(response, 401)
+        assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("call", GUARDED)
@@ -134,16 +134,16 @@ def test_each_call_refuses_a_token_of_another_environment(
 ) -> None:
     scopes = ("admin",) if call.scope == "admin" else ()
     expect_success(attempt(stored(sqlite_api, *scopes, environments=("dev", "staging"))), call.status)
-    answer = attempt(stored(sqlite_api, *scopes, environments=("staging",)))
+    response = attempt(stored(sqlite_api, *scopes, environments=("staging",)))
     if call.name in LISTS:
-        listed = next(iter(expect_success(answer, call.status).values()))
+        listed = next(iter(expect_success(response, call.status).values()))
         assert all(each["environment"] == "staging" for each in listed)
     elif call == calls.LIST_REGISTERED_TESTS:
-        assert expect_success(answer, 200)["tests"] == []
+        assert expect_success(response, 200)["tests"] == []
     elif call == calls.GET_TEST_HISTORY:
-        expect_error(answer, 404)
+        expect_error(response, 404)
     else:
-        assert "is bound to staging" in expect_error(answer, 403)["message"]
+        assert "is bound to staging" in expect_error(response, 403)["message"]
 
 
 @pytest.mark.parametrize("call", GUARDED)
@@ -151,8 +151,8 @@ def test_an_executions_own_token_opens_its_events_alone(sqlite_api: Api, call: C
     execution = sqlite_api.create()
     path = call.path.replace("{execution_id}", execution["executionId"]).replace("{webhook_id}", "wh_x")
     body = body_of(call, execution["executionId"])
-    answer = sqlite_api.request(call.method, path, body, token=execution["webhookToken"])
-    assert answer.status_code == (202 if call == calls.SEND_EVENT else 401)
+    response = sqlite_api.request(call.method, path, body, token=execution["webhookToken"])
+    assert response.status_code == (202 if call == calls.SEND_EVENT else 401)
 
 
 @pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")  # of Litestar 3
@@ -205,11 +205,11 @@ def test_every_route_of_the_api_is_a_call_of_the_table_behind_its_guard(tmp_path
 def test_a_forged_token_opens_nothing(api: Api, forge: Callable[[str], str]) -> None:
     text = stored(api, "admin")
     forged = forge(text).encode("latin-1")
-    answer = api.session.get(
+    response = api.session.get(
         f"{api.url}/webhooks", headers={"Authorization": b"Bearer " + forged}, timeout=60
     )
-    expect_error(answer, 401)
-    assert text not in answer.text
+    expect_error(response, 401)
+    assert text not in response.text
     expect_success(api.request("GET", "/webhooks", token=text), 200)
 
 
@@ -285,8 +285,8 @@ def test_an_executions_own_token_takes_what_is_late_for_a_day(api: Api) -> None:
     expect_success(api.request("POST", execution["webhookUrl"], late, token=execution["webhookToken"]), 202)
     assert [test["title"] for test in api.tests(execution)] == ["late"]
     ended(api, execution, 25 * hour, 26 * hour)
-    answer = api.request("POST", execution["webhookUrl"], late, token=execution["webhookToken"])
-    assert "with an API token" in expect_error(answer, 401)["message"]
+    response = api.request("POST", execution["webhookUrl"], late, token=execution["webhookToken"])
+    assert "with an API token" in expect_error(response, 401)["message"]
     expect_error(api.request("POST", execution["webhookUrl"], late, token="wh_token_other"), 401)
     expect_success(api.request("POST", execution["webhookUrl"], late), 202)
 

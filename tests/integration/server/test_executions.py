@@ -241,8 +241,8 @@ def test_what_arrives_after_the_end_is_counted_and_leaves_the_state(api: Api, en
     api.send(execution, end)
     before = api.status(execution)
     for event in EVENTS:
-        answer = api.send(execution, event, shardId="1")
-        assert answer["executionStatus"] == before["status"] == end.partition(".")[2]
+        response = api.send(execution, event, shardId="1")
+        assert response["executionStatus"] == before["status"] == end.partition(".")[2]
     api.submit(execution, "1", status="error", tests=[result("a")])
     api.submit(execution, "2", tests=[result("b")])
     after = api.status(execution)
@@ -325,13 +325,13 @@ def test_submissions_at_once_give_exact_counts(api: Api, same_shard: bool) -> No
 
 def test_a_submission_says_what_became_of_it(api: Api) -> None:
     execution = api.create()
-    answer = api.submit(
+    response = api.submit(
         execution,
         tests=[result("a"), result("b")],
         artifacts={"logs": ["a", "b"], "videos": ["c"], "traces": None},
     )
-    assert answer["status"] == "accepted"
-    assert answer["summary"] == {"testsProcessed": 2, "artifactsUploaded": 0, "webhooksTriggered": 0}
+    assert response["status"] == "accepted"
+    assert response["summary"] == {"testsProcessed": 2, "artifactsUploaded": 0, "webhooksTriggered": 0}
 
 
 def test_a_shard_takes_as_long_as_its_runner_says(api: Api) -> None:

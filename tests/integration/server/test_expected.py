@@ -26,9 +26,9 @@ def stopped_early(api: Api, **data: Any) -> dict[str, Any]:
     """An execution of 45 tests that stopped after 7."""
     execution = api.create()
     api.send(execution, "shard.started", shardId="1", runner="a", collected=45)
-    done = [result(f"t{number}", "failed" if number == 6 else "passed") for number in range(7)]
+    finished = [result(f"t{number}", "failed" if number == 6 else "passed") for number in range(7)]
     api.submit(
-        execution, "1", runner="a", tests=done, notRun=38, notRunReason="maxfail 1 was reached",
+        execution, "1", runner="a", tests=finished, notRun=38, notRunReason="maxfail 1 was reached",
         notRunTests=NOT_RUN, exitStatus=1, **data,
     )  # fmt: skip
     return execution
@@ -241,9 +241,9 @@ def test_an_execution_that_has_ended_is_cancelled_while_a_shard_still_reports(ap
     assert api.page(f"/runs/{execution['executionId']}/cancel").url.endswith(
         f"/runs/{execution['executionId']}/cancel"
     )
-    answer = expect_success(api.request("DELETE", path), 200)
-    assert answer["status"] == "cancelled"
-    assert expect_success(api.request("DELETE", path), 200) == answer
+    response = expect_success(api.request("DELETE", path), 200)
+    assert response["status"] == "cancelled"
+    assert expect_success(api.request("DELETE", path), 200) == response
     assert (
         api.send(execution, "execution.progress", shardId="1", runner="a")["executionStatus"] == "cancelled"
     )

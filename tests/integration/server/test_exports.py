@@ -63,14 +63,14 @@ def test_the_api_and_the_page_export_every_test(
     sqlite_api: Api, execution: dict[str, Any], name: str
 ) -> None:
     execution_id = execution["executionId"]
-    answer = sqlite_api.request("GET", f"/executions/{execution_id}/export?format={name}")
-    assert answer.status_code == 200
-    assert answer.headers["Content-Type"].partition(";")[0] == TYPES[name]
+    response = sqlite_api.request("GET", f"/executions/{execution_id}/export?format={name}")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].partition(";")[0] == TYPES[name]
     file = f"{execution_id}.{PAGES[name]}"
-    assert answer.headers["Content-Disposition"] == f'attachment; filename="{file}"'
+    assert response.headers["Content-Disposition"] == f'attachment; filename="{file}"'
     expected = [f"t{number:03}" for number in range(250)]
     failed = [f"t{number:03}" for number in range(49, 250, 50)]
-    found = titles(name, answer.content.decode())
+    found = titles(name, response.content.decode())
     if name == "html":
         assert found == failed + [title for title in expected if title not in failed]
     elif name == "markdown":
@@ -79,8 +79,8 @@ def test_the_api_and_the_page_export_every_test(
         assert found == expected
     page = sqlite_api.page(f"/runs/{execution_id}/export.{PAGES[name]}")
     assert page.status_code == 200
-    assert page.content == answer.content
-    assert page.headers["Content-Disposition"] == answer.headers["Content-Disposition"]
+    assert page.content == response.content
+    assert page.headers["Content-Disposition"] == response.headers["Content-Disposition"]
     assert page.headers["Content-Security-Policy"].startswith("sandbox;")
 
 
@@ -94,9 +94,9 @@ def test_the_report_links_to_the_page_of_every_format(sqlite_api: Api, execution
 def test_an_unknown_format_is_refused_with_those_that_exist(
     sqlite_api: Api, execution: dict[str, Any], query: str
 ) -> None:
-    answer = sqlite_api.request("GET", f"/executions/{execution['executionId']}/export{query}")
-    assert invalid_fields(answer) == {"format"}
-    assert answer.json()["error"]["details"][0]["message"] == f"Must be one of: {', '.join(FORMATS)}"
+    response = sqlite_api.request("GET", f"/executions/{execution['executionId']}/export{query}")
+    assert invalid_fields(response) == {"format"}
+    assert response.json()["error"]["details"][0]["message"] == f"Must be one of: {', '.join(FORMATS)}"
 
 
 def test_an_export_of_nothing_is_not_found(sqlite_api: Api) -> None:
@@ -105,14 +105,14 @@ def test_an_export_of_nothing_is_not_found(sqlite_api: Api) -> None:
 
 
 def test_a_shard_of_that_name_still_leads_to_the_report(sqlite_api: Api, execution: dict[str, Any]) -> None:
-    answer = sqlite_api.page(f"/reports/{execution['executionId']}/shard-1")
-    assert answer.url.endswith(f"/runs/{execution['executionId']}")
+    response = sqlite_api.page(f"/reports/{execution['executionId']}/shard-1")
+    assert response.url.endswith(f"/runs/{execution['executionId']}")
 
 
 def test_an_execution_without_tests_is_exported(sqlite_api: Api) -> None:
     made = sqlite_api.create()
-    answer = sqlite_api.request("GET", f"/executions/{made['executionId']}/export?format=json")
-    document = expect_success(answer, 200)
+    response = sqlite_api.request("GET", f"/executions/{made['executionId']}/export?format=json")
+    document = expect_success(response, 200)
     assert document["execution"]["executionId"] == made["executionId"]
     assert document["tests"] == []
 
@@ -121,14 +121,14 @@ def test_an_export_page_needs_the_login_of_the_pages(tmp_path: Path) -> None:
     with running(tmp_path / "data", options=["--host", "0.0.0.0"]) as api:
         made = api.create()
         for extension in PAGES.values():
-            answer = api.session.get(
+            response = api.session.get(
                 f"{api.root}/runs/{made['executionId']}/export.{extension}",
                 headers={"Accept": "text/html"},
                 allow_redirects=False,
                 timeout=60,
             )
-            assert answer.status_code in (303, 401)
-            assert "Content-Disposition" not in answer.headers
+            assert response.status_code in (303, 401)
+            assert "Content-Disposition" not in response.headers
 
 
 @pytest.mark.slow
@@ -149,9 +149,9 @@ def test_large_exports_take_little_memory(tmp_path: Path) -> None:
         for name in ("junit", "html"):
             path = f"{api.url}/executions/{made['executionId']}/export?format={name}"
             headers = {"Authorization": f"Bearer {api.token}"}
-            with api.session.get(path, headers=headers, stream=True, timeout=60) as answer:
-                assert answer.status_code == 200
-                size += sum(map(len, answer.iter_content(1 << 20)))
+            with api.session.get(path, headers=headers, stream=True, timeout=60) as response:
+                assert response.status_code == 200
+                size += sum(map(len, response.iter_content(1 << 20)))
         assert size > 100 << 20
         assert peak_memory(process.pid) - before < 30 << 20
         api.session.close()

@@ -93,20 +93,20 @@ fuzz = settings(
 
 
 def check(api: Api, method: str, path: str, body: bytes) -> None:
-    answer = api.request(method, path, body)
-    if answer.status_code not in (200, 201, 202):
-        assert answer.status_code in (400, 404, 422), answer.text
-        error = expect_error(answer, answer.status_code)
-        if answer.status_code == 422:
+    response = api.request(method, path, body)
+    if response.status_code not in (200, 201, 202):
+        assert response.status_code in (400, 404, 422), response.text
+        error = expect_error(response, response.status_code)
+        if response.status_code == 422:
             assert error["details"]
 
 
 def check_reading(api: Api, execution_id: str) -> None:
     """Whatever was taken can be given back, and shown."""
     for path in (f"/executions/{execution_id}", f"/executions/{execution_id}/tests"):
-        answer = api.request("GET", path)
-        assert answer.status_code == 200, answer.text
-        answer.json()
+        response = api.request("GET", path)
+        assert response.status_code == 200, response.text
+        response.json()
     for page in ("reports", "logs", "artifacts"):
         assert api.page(f"/{page}/{execution_id}").status_code == 200
 
@@ -115,12 +115,12 @@ def check_reading(api: Api, execution_id: str) -> None:
 @given(executions)
 def test_any_new_execution_is_taken_or_refused(api: Api, body: dict[str, Any]) -> None:
     encoded = json.dumps(body).encode()
-    answer = api.request("POST", "/executions", encoded)
-    if answer.status_code == 201:
-        check_reading(api, answer.json()["executionId"])
+    response = api.request("POST", "/executions", encoded)
+    if response.status_code == 201:
+        check_reading(api, response.json()["executionId"])
     else:
-        expect_error(answer, answer.status_code)
-        assert answer.status_code in (400, 422)
+        expect_error(response, response.status_code)
+        assert response.status_code in (400, 422)
 
 
 @pytest.mark.slow
@@ -165,6 +165,6 @@ def test_a_message_with_bytes_changed_is_taken_or_refused_and_can_be_read(
 @fuzz
 @given(st.binary(max_size=60) | values.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_refused(api: Api, path: str, body: bytes) -> None:
-    answer = api.request("POST", path, body)
-    assert answer.status_code in (400, 422), answer.text
-    expect_error(answer, answer.status_code)
+    response = api.request("POST", path, body)
+    assert response.status_code in (400, 422), response.text
+    expect_error(response, response.status_code)

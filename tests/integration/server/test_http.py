@@ -54,21 +54,21 @@ class Raw:
     def request(self, head: str | bytes, method: str = "GET") -> HTTPResponse:
         """Send a request and read the whole answer."""
         self.socket.sendall(head.encode() if isinstance(head, str) else head)
-        answer = HTTPResponse(self.socket, method=method)
-        answer.begin()
-        answer.body = answer.read()  # type: ignore[attr-defined]
-        return answer
+        response = HTTPResponse(self.socket, method=method)
+        response.begin()
+        response.body = response.read()  # type: ignore[attr-defined]
+        return response
 
     def is_closed(self) -> bool:
         return self.socket.recv(1) == b""
 
 
-def documented(answer: HTTPResponse) -> dict[str, Any]:
+def documented(response: HTTPResponse) -> dict[str, Any]:
     """The error of an answer that has the documented shape."""
-    assert answer.headers["Content-Type"] == "application/json"
-    error: dict[str, Any] = json.loads(answer.body)["error"]  # type: ignore[attr-defined]
+    assert response.headers["Content-Type"] == "application/json"
+    error: dict[str, Any] = json.loads(response.body)["error"]  # type: ignore[attr-defined]
     assert set(error) == {"code", "message", "details", "requestId", "timestamp"}
-    assert error["requestId"] == answer.headers["X-Request-Id"]
+    assert error["requestId"] == response.headers["X-Request-Id"]
     return error
 
 
@@ -93,8 +93,8 @@ def test_a_head_is_answered_as_a_get_without_its_body(sqlite_api: Api, path: str
     if "Set-Cookie" in get.headers or get.status_code >= 400:  # its text has an id of its own
         varying.add("content-length")
     heads, gets = (
-        {name.lower(): text for name, text in answer.headers.items() if name.lower() not in varying}
-        for answer in (head, get)
+        {name.lower(): text for name, text in response.headers.items() if name.lower() not in varying}
+        for response in (head, get)
     )
     assert heads == gets
 
@@ -102,9 +102,9 @@ def test_a_head_is_answered_as_a_get_without_its_body(sqlite_api: Api, path: str
 def test_a_connection_goes_on_after_a_head(sqlite_api: Api) -> None:
     with Raw(sqlite_api) as raw:
         for method in ("HEAD", "GET", "HEAD"):
-            answer = raw.request(f"{method} /api/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", method)
-            assert answer.status == 200
-            assert bool(answer.body) == (method == "GET")  # type: ignore[attr-defined]
+            response = raw.request(f"{method} /api/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", method)
+            assert response.status == 200
+            assert bool(response.body) == (method == "GET")  # type: ignore[attr-defined]
 
 
 # Request targets ----------------------------------------------------------------------------
@@ -139,17 +139,17 @@ def test_links_follow_the_host_of_a_whole_url(sqlite_api: Api) -> None:
         f"Authorization: Bearer {sqlite_api.token}\r\n\r\n"
     )
     with Raw(sqlite_api) as raw:
-        answer = raw.request(head.encode() + body)
-    assert answer.status == 201
-    created = json.loads(answer.body)  # type: ignore[attr-defined]
+        response = raw.request(head.encode() + body)
+    assert response.status == 201
+    created = json.loads(response.body)  # type: ignore[attr-defined]
     assert created["webhookUrl"].startswith("http://localhost:1234/api/webhooks/")
 
 
 def test_options_of_the_server_as_a_whole_is_answered(sqlite_api: Api) -> None:
     with Raw(sqlite_api) as raw:
-        answer = raw.request("OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-    assert answer.status == 204
-    assert "GET" in answer.headers["Allow"]
+        response = raw.request("OPTIONS * HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    assert response.status == 204
+    assert "GET" in response.headers["Allow"]
 
 
 # Bad HTTP -----------------------------------------------------------------------------------
@@ -186,17 +186,17 @@ def test_what_is_not_http_is_answered_with_the_documented_error(sqlite_api: Api,
     sent, status = BAD_HTTP[name]
     before = sqlite_api.output()
     with Raw(sqlite_api) as raw:
-        answer = raw.request(sent)
-        assert answer.status == status
-        error = documented(answer)
+        response = raw.request(sent)
+        assert response.status == status
+        error = documented(response)
         assert error["code"] == {400: "BAD_REQUEST", 431: "HEADERS_TOO_LARGE", 501: "NOT_IMPLEMENTED"}[status]
         assert "s3cret" not in error["message"]
         assert "b'" not in error["message"]
         assert "bytearray" not in error["message"]
         assert re.fullmatch(r"[A-Z][^.]+\.", error["message"])
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
         if status != 431:  # a head that is too long is valid HTTP once it is whole
-            assert answer.headers["Connection"] == "close"
+            assert response.headers["Connection"] == "close"
             assert raw.is_closed()
     expect_success(sqlite_api.request("GET", "/"), 200)
     assert sqlite_api.output() == before
@@ -209,9 +209,9 @@ def test_a_bad_chunk_ends_the_request_with_the_documented_error(sqlite_api: Api)
         f"Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\nnonsense\r\n"
     )
     with Raw(sqlite_api) as raw:
-        answer = raw.request(head)
-        assert answer.status == 400
-        documented(answer)
+        response = raw.request(head)
+        assert response.status == 400
+        documented(response)
         assert raw.is_closed()
     expect_success(sqlite_api.request("GET", "/"), 200)
     assert sqlite_api.output() == before
@@ -279,17 +279,17 @@ def test_an_unknown_path_is_a_page_for_browsers_and_json_for_clients_of_the_api(
         assert page.headers["Content-Type"].startswith("text/html")
         assert "<h1>Not found</h1>" in page.text
     for accept in (AXIOS, "application/json", "text/html;q=0.5, application/json"):
-        answer = sqlite_api.session.get(f"{sqlite_api.root}{path}", headers={"Accept": accept}, timeout=60)
-        expect_error(answer, 404)
+        response = sqlite_api.session.get(f"{sqlite_api.root}{path}", headers={"Accept": accept}, timeout=60)
+        expect_error(response, 404)
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/nope", "/api/executions/exec_nope"])
 def test_under_api_every_error_is_json(sqlite_api: Api, path: str) -> None:
-    answer = sqlite_api.request("GET", f"{sqlite_api.root}{path}", Accept=BROWSER)
+    response = sqlite_api.request("GET", f"{sqlite_api.root}{path}", Accept=BROWSER)
     if path == "/api":  # the base URL without its slash is the base URL
-        expect_success(answer, 200)
+        expect_success(response, 200)
     else:
-        expect_error(answer, 404)
+        expect_error(response, 404)
 
 
 def test_every_error_of_a_page_is_json_for_clients_that_ask_for_it(sqlite_api: Api) -> None:
@@ -300,10 +300,10 @@ def test_every_error_of_a_page_is_json_for_clients_that_ask_for_it(sqlite_api: A
 
 
 def test_a_wrong_method_on_a_page_is_a_page_that_says_which_are_possible(sqlite_api: Api) -> None:
-    answer = sqlite_api.session.put(f"{sqlite_api.root}/runs/none", headers={"Accept": BROWSER}, timeout=60)
-    assert answer.status_code == 405
-    assert set(answer.headers["Allow"].split(", ")) >= {"GET", "HEAD"}
-    assert "<h1>Method not allowed</h1>" in answer.text
+    response = sqlite_api.session.put(f"{sqlite_api.root}/runs/none", headers={"Accept": BROWSER}, timeout=60)
+    assert response.status_code == 405
+    assert set(response.headers["Allow"].split(", ")) >= {"GET", "HEAD"}
+    assert "<h1>Method not allowed</h1>" in response.text
 
 
 @pytest.mark.parametrize(
@@ -319,13 +319,13 @@ def test_what_is_refused_before_the_application_is_a_page_for_browsers_too(
 ) -> None:
     for accept in (BROWSER, "application/json"):
         asked = {**headers, "Accept": accept}
-        answer = requests.post(f"{sqlite_api.root}/logout", headers=asked, data=b"x", timeout=60)
-        assert answer.status_code == status
+        response = requests.post(f"{sqlite_api.root}/logout", headers=asked, data=b"x", timeout=60)
+        assert response.status_code == status
         if accept == BROWSER:
-            assert answer.headers["Content-Type"].startswith("text/html")
-            assert "<h1>" in answer.text
+            assert response.headers["Content-Type"].startswith("text/html")
+            assert "<h1>" in response.text
         else:
-            expect_error(answer, status)
+            expect_error(response, status)
 
 
 # ETag and 304 -------------------------------------------------------------------------------
@@ -398,9 +398,9 @@ def test_a_client_may_keep_what_it_asks_about_again_and_nothing_else(sqlite_api:
 def raw_answer(api: Api, path: str, accept: str | None, **headers: str) -> requests.Response:
     """An answer whose body is read as it came."""
     asked = {"Authorization": f"Bearer {api.token}", "Accept-Encoding": accept, **headers}
-    answer = api.session.get(f"{api.root}{path}", headers=asked, stream=True, timeout=60)
-    answer._content = answer.raw.read(decode_content=False)
-    return answer
+    response = api.session.get(f"{api.root}{path}", headers=asked, stream=True, timeout=60)
+    response._content = response.raw.read(decode_content=False)
+    return response
 
 
 @pytest.mark.parametrize(
@@ -431,19 +431,19 @@ def test_an_answer_is_compressed_as_the_client_accepts(
     execution = sqlite_api.create(metadata={"long": "x" * 5000})
     path = f"/api/executions/{execution['executionId']}"
     plain = sqlite_api.status(execution)
-    answer = raw_answer(sqlite_api, path, accept)
-    assert answer.status_code == 200
-    assert answer.headers.get("Content-Encoding") == coding
-    assert "Accept-Encoding" in answer.headers["Vary"]
-    assert int(answer.headers["Content-Length"]) == len(answer.content)
+    response = raw_answer(sqlite_api, path, accept)
+    assert response.status_code == 200
+    assert response.headers.get("Content-Encoding") == coding
+    assert "Accept-Encoding" in response.headers["Vary"]
+    assert int(response.headers["Content-Length"]) == len(response.content)
     unpack: dict[str | None, Callable[[bytes], bytes]] = {
         None: bytes,
         "gzip": gzip.decompress,
         "zstd": zstd.decompress,
     }
-    assert json.loads(unpack[coding](answer.content)) == plain
+    assert json.loads(unpack[coding](response.content)) == plain
     if coding:
-        assert len(answer.content) < 2000
+        assert len(response.content) < 2000
 
 
 def test_a_large_answer_a_page_and_the_stylesheet_are_compressed(sqlite_api: Api) -> None:
@@ -474,9 +474,9 @@ def test_an_etag_holds_for_every_coding(sqlite_api: Api) -> None:
 
 
 def test_what_is_small_is_not_compressed(sqlite_api: Api) -> None:
-    answer = raw_answer(sqlite_api, "/api/nope", "gzip, zstd")
-    assert answer.status_code == 404
-    assert "Content-Encoding" not in answer.headers
+    response = raw_answer(sqlite_api, "/api/nope", "gzip, zstd")
+    assert response.status_code == 404
+    assert "Content-Encoding" not in response.headers
 
 
 def test_a_page_is_not_compressed_if_another_site_leads_to_it(sqlite_api: Api) -> None:
@@ -531,9 +531,9 @@ def test_a_new_head_must_come_at_once_on_a_connection_that_is_kept(sqlite_api: A
 @pytest.mark.slow
 @pytest.mark.parametrize("value", ["-1", "x", "1e3", "100000"])
 def test_a_keep_alive_that_cannot_be_is_one_sentence(tmp_path: Path, value: str) -> None:
-    done = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path), TMS_SERVER_KEEP_ALIVE=value)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    completed = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path), TMS_SERVER_KEEP_ALIVE=value)
+    assert completed.returncode == 1
+    (line,) = completed.stderr.splitlines()
     assert line.startswith("tms: TMS_SERVER_KEEP_ALIVE is ")
 
 
@@ -559,8 +559,8 @@ def test_a_query_parameter_that_a_call_does_not_have_is_named_with_those_it_has(
 
 @pytest.mark.parametrize("query", ["%", "a=1&a=2", "%00=%00", "unknown=1", "x" * 5000, "☃=1", "limit=5&x"])
 def test_an_unknown_query_parameter_is_refused_however_odd(api: Api, query: str) -> None:
-    answer = api.request("GET", f"/executions/{api.create()['executionId']}/tests?{query}")
-    assert len(invalid_fields(answer)) == 1
+    response = api.request("GET", f"/executions/{api.create()['executionId']}/tests?{query}")
+    assert len(invalid_fields(response)) == 1
 
 
 @pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")
@@ -596,16 +596,16 @@ def test_the_fields_of_the_ietf_draft_say_what_the_documented_ones_say(tmp_path:
     with running(tmp_path / "data", TMS_SERVER_RATE_LIMITS="executions=3/hour") as api:
         body = {"testSuite": "all", "environment": "dev"}
         for left in (2, 1, 0, 0):
-            answer = api.request("POST", "/executions", body)
-            assert answer.status_code == (201 if left or answer.status_code == 201 else 429)
-            assert answer.headers["RateLimit-Policy"] == '"executions";q=3;w=3600'
-            found = re.fullmatch(r'"executions";r=(\d+);t=(\d+)', answer.headers["RateLimit"])
+            response = api.request("POST", "/executions", body)
+            assert response.status_code == (201 if left or response.status_code == 201 else 429)
+            assert response.headers["RateLimit-Policy"] == '"executions";q=3;w=3600'
+            found = re.fullmatch(r'"executions";r=(\d+);t=(\d+)', response.headers["RateLimit"])
             assert found
             remaining, reset = map(int, found.groups())
-            assert remaining == left == int(answer.headers["X-RateLimit-Remaining"])
+            assert remaining == left == int(response.headers["X-RateLimit-Remaining"])
             assert 0 < reset <= 3600
-        expect_error(answer, 429)
-        assert abs(reset - int(answer.headers["Retry-After"])) <= 1
+        expect_error(response, 429)
+        assert abs(reset - int(response.headers["Retry-After"])) <= 1
         assert "RateLimit" not in api.request("GET", "/").headers
 
 
@@ -641,10 +641,10 @@ def test_larger_metadata_is_refused_in_a_sentence(api: Api, size: int) -> None:
         (execution["webhookUrl"], {**named_execution, "event": "shard.completed",
                                    "data": {"shardId": "1", "metadata": large}}, {"data.metadata"}),
     ):  # fmt: skip
-        answer = api.request("POST", path, body)
-        assert invalid_fields(answer) == named
+        response = api.request("POST", path, body)
+        assert invalid_fields(response) == named
         said = {
-            each["field"].rpartition(".")[2]: each["message"] for each in answer.json()["error"]["details"]
+            each["field"].rpartition(".")[2]: each["message"] for each in response.json()["error"]["details"]
         }
         assert said[min(said.keys() & {"metadata", "configuration"})].startswith(
             "Must be at most 64 KB as JSON, not "
@@ -654,8 +654,8 @@ def test_larger_metadata_is_refused_in_a_sentence(api: Api, size: int) -> None:
 
 @pytest.mark.parametrize("unknown", [{"notes": "x" * 70_000}, {"a": "x" * 35_000, "notes": "x" * 40_000}])
 def test_unknown_fields_are_bounded_together_as_metadata_is(api: Api, unknown: dict[str, str]) -> None:
-    answer = api.request("POST", "/executions", {"testSuite": "all", "environment": "dev", **unknown})
-    (problem,) = expect_error(answer, 422)["details"]
+    response = api.request("POST", "/executions", {"testSuite": "all", "environment": "dev", **unknown})
+    (problem,) = expect_error(response, 422)["details"]
     assert problem["field"] == "notes"
     assert problem["message"].startswith("Unknown fields must be at most 64 KB as JSON together, not ")
     assert problem["message"].endswith(" KB: shorten them or leave them out")
@@ -667,8 +667,8 @@ def test_metadata_that_grows_message_by_message_is_bounded_too(api: Api) -> None
     execution = api.create(configuration={"shards": 2})
     api.submit(execution, metadata={"a": "x" * 40_000})
     body = {"executionId": execution["executionId"], "shardId": "1", "metadata": {"b": "x" * 40_000}}
-    answer = api.request("POST", "/results", body)
-    assert invalid_fields(answer) == {"metadata"}
-    assert answer.json()["error"]["details"][0]["message"].startswith("With what is stored: Must be")
+    response = api.request("POST", "/results", body)
+    assert invalid_fields(response) == {"metadata"}
+    assert response.json()["error"]["details"][0]["message"].startswith("With what is stored: Must be")
     api.submit(execution, metadata={"a": "y" * 40_000})  # in place of what there was
     assert api.shard(execution)["metadata"] == {"a": "y" * 40_000}

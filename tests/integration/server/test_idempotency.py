@@ -65,9 +65,9 @@ def test_another_body_under_the_same_key_is_refused(tms: TmsServer) -> None:
 
 def test_many_at_once_create_one_execution(tms: TmsServer) -> None:
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: post(tms, "/executions", CREATE, "many-1"), range(16)))
-    assert {answer.status_code for answer in answers} == {201}
-    assert len({answer.json()["executionId"] for answer in answers}) == 1
+        responses = list(pool.map(lambda _: post(tms, "/executions", CREATE, "many-1"), range(16)))
+    assert {response.status_code for response in responses} == {201}
+    assert len({response.json()["executionId"] for response in responses}) == 1
 
 
 def test_a_submission_sent_twice_is_one_submission(tms: TmsServer) -> None:
@@ -159,17 +159,19 @@ def test_many_at_once_over_two_processes_make_one_thing(replicas: list[Api], cal
     def post(number: int) -> dict[str, Any]:
         api = replicas[number % 2]
         with requests.Session() as session:
-            answer = replace(api, session=session).request("POST", path, body, Idempotency_Key=f"race-{call}")
-        return expect_success(answer, 201)
+            response = replace(api, session=session).request(
+                "POST", path, body, Idempotency_Key=f"race-{call}"
+            )
+        return expect_success(response, 201)
 
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(post, range(16)))
+        responses = list(pool.map(post, range(16)))
     name = {
         "create_execution": "executionId",
         "submit_results": "submissionId",
         "create_webhook": "webhookId",
     }
-    assert len({answer[name[call]] for answer in answers}) == 1
+    assert len({response[name[call]] for response in responses}) == 1
 
 
 @pytest.mark.slow
@@ -185,9 +187,9 @@ def test_one_whose_first_goes_on_too_long_is_409_and_may_ask_again(tmp_path: Pat
             "INSERT INTO idempotent_responses (token_hash, key, request_hash, response, created_at) VALUES (%s, 'slow', '', '', 0)",
             [owner],
         )
-        answer = api.request("POST", "/executions", CREATE, Idempotency_Key="slow")
-        assert expect_error(answer, 409)["code"] == "CONFLICT"
-        assert answer.headers["Retry-After"] == "1"
+        response = api.request("POST", "/executions", CREATE, Idempotency_Key="slow")
+        assert expect_error(response, 409)["code"] == "CONFLICT"
+        assert response.headers["Retry-After"] == "1"
         elsewhere.rollback()
         expect_success(api.request("POST", "/executions", CREATE, Idempotency_Key="slow"), 201)
 

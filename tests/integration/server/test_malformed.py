@@ -107,9 +107,9 @@ def test_more_values_than_a_body_may_have_are_refused(sqlite_api: Api, value: by
         ("/results", b'{"executionId":"x","shardId":"1","tests":[{"title":1,"x":%s}]}'),
         (created["webhookUrl"], b'{"event":"execution.progress","executionId":"x","x":%s}'),
     ):
-        answer = sqlite_api.request("POST", path, body % many)
+        response = sqlite_api.request("POST", path, body % many)
         assert (
-            expect_error(answer, 413)["message"]
+            expect_error(response, 413)["message"]
             == "The body has more than 5,000,000 values: split it into several requests."
         )
 
@@ -125,8 +125,8 @@ def test_a_text_may_have_ten_million_characters(sqlite_api: Api) -> None:
     execution = sqlite_api.create()
     sqlite_api.submit(execution, tests=[result(stdout="☃" * 10_000_000)])
     body = {"executionId": execution["executionId"], "shardId": "1"}
-    answer = sqlite_api.request("POST", "/results", {**body, "tests": [result(stdout="x" * 10_000_001)]})
-    (problem,) = expect_error(answer, 422)["details"]
+    response = sqlite_api.request("POST", "/results", {**body, "tests": [result(stdout="x" * 10_000_001)]})
+    (problem,) = expect_error(response, 422)["details"]
     assert problem == {"field": "tests[0].stdout", "message": "Must be at most 10000000 characters"}
 
 
@@ -148,11 +148,11 @@ def test_what_is_wrong_in_an_unknown_field_of_a_test_never_breaks_an_answer(api:
     body = json.dumps(
         {"executionId": execution["executionId"], "shardId": "1", "tests": [result(mine="HERE")]}
     ).encode()
-    answer = api.request("POST", "/results", body.replace(b'"HERE"', unknown))
-    assert answer.status_code in (201, 400), answer.text
+    response = api.request("POST", "/results", body.replace(b'"HERE"', unknown))
+    assert response.status_code in (201, 400), response.text
     page = api.request("GET", f"/executions/{execution['executionId']}/tests")
     assert page.status_code == 200
-    assert page.content.count(unknown) == (answer.status_code == 201)
+    assert page.content.count(unknown) == (response.status_code == 201)
     assert api.page(f"/runs/{execution['executionId']}").status_code == 200
 
 
@@ -211,21 +211,21 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(api: Api, path: str)
     )
     with socket.create_connection(("127.0.0.1", int(api.root.rpartition(":")[2])), timeout=20) as client:
         client.sendall(head.encode() + b'{"testSuite": "')
-        with HTTPResponse(client) as answer:
-            answer.begin()
-            assert answer.status == 413
-            assert json.loads(answer.read())["error"]["code"] == "PAYLOAD_TOO_LARGE"
+        with HTTPResponse(client) as response:
+            response.begin()
+            assert response.status == 413
+            assert json.loads(response.read())["error"]["code"] == "PAYLOAD_TOO_LARGE"
 
 
 def test_a_body_over_the_limit_without_a_length_is_refused(sqlite_api: Api) -> None:
     chunk = b" " * (1024 * 1024)
-    answer = sqlite_api.session.post(
+    response = sqlite_api.session.post(
         f"{sqlite_api.url}/executions",
         data=(chunk for _ in range(101)),
         headers={"Authorization": f"Bearer {sqlite_api.token}"},
         timeout=60,
     )
-    expect_error(answer, 413)
+    expect_error(response, 413)
 
 
 @pytest.mark.parametrize(
@@ -244,40 +244,40 @@ def test_a_body_over_the_limit_without_a_length_is_refused(sqlite_api: Api) -> N
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PUT", "PATCH"])
 def test_an_unknown_address_is_answered_as_documented(api: Api, method: str, path: str) -> None:
-    answer = api.request(method, path)
-    assert answer.status_code in (401, 404, 405)
-    expect_error(answer, answer.status_code)
+    response = api.request(method, path)
+    assert response.status_code in (401, 404, 405)
+    expect_error(response, response.status_code)
 
 
 @pytest.mark.parametrize(
     ("method", "path"), [("PUT", "/executions"), ("GET", "/results"), ("HEAD", "/results")]
 )
 def test_a_method_that_is_not_possible_is_405_and_says_which_are(api: Api, method: str, path: str) -> None:
-    answer = api.request(method, path)
-    assert answer.status_code == 405
-    assert "POST" in answer.headers["Allow"]
+    response = api.request(method, path)
+    assert response.status_code == 405
+    assert "POST" in response.headers["Allow"]
     if method != "HEAD":
-        assert expect_error(answer, 405)["code"] == "METHOD_NOT_ALLOWED"
+        assert expect_error(response, 405)["code"] == "METHOD_NOT_ALLOWED"
 
 
 @pytest.mark.parametrize("path", ["/executions/any", "/webhooks", "/"])
 def test_a_path_that_can_be_read_allows_head_too(api: Api, path: str) -> None:
-    answer = api.request("PUT", path)
-    expect_error(answer, 405)
-    assert {"GET", "HEAD"} <= set(answer.headers["Allow"].split(", "))
+    response = api.request("PUT", path)
+    expect_error(response, 405)
+    assert {"GET", "HEAD"} <= set(response.headers["Allow"].split(", "))
 
 
 @pytest.mark.parametrize("call", calls.ALL, ids=lambda call: call.name)
 def test_options_is_answered_without_a_token(api: Api, call: calls.Call[Any, Any]) -> None:
-    answer = api.request(
+    response = api.request(
         "OPTIONS",
         call.path.format(execution_id="any", webhook_id="any", sha256="any", test_key="any"),
         token="",
     )
-    assert answer.status_code == 204
+    assert response.status_code == 204
     methods = {other.method for other in calls.ALL if other.path == call.path}
     heads = {"HEAD"} if "GET" in methods else set()
-    assert set(answer.headers["Allow"].split(", ")) == {*methods, *heads, "OPTIONS"}
+    assert set(response.headers["Allow"].split(", ")) == {*methods, *heads, "OPTIONS"}
 
 
 IDS = {
@@ -303,10 +303,10 @@ def test_a_strange_id_is_not_found(api: Api, strange: str) -> None:
     unknown = api.request("POST", f"/webhooks/executions/{strange}", token="wh_token_x")
     expect_error(unknown, 404 if "/" in unquote(strange) else 401)  # no such address, or no such token
     for page in ("reports", "logs", "artifacts"):
-        answer = api.page(f"/{page}/{strange}")
-        assert answer.status_code == 404
+        response = api.page(f"/{page}/{strange}")
+        assert response.status_code == 404
         if "/" not in unquote(strange):
-            assert answer.headers["Content-Type"].startswith("text/html")
+            assert response.headers["Content-Type"].startswith("text/html")
 
 
 @pytest.mark.parametrize("strange", ["exec_nope", "a\x00b", "☃", "'\"", "x" * 200])
@@ -332,9 +332,9 @@ def test_a_strange_id_in_a_body_is_not_found(api: Api, strange: str) -> None:
     ],
 )
 def test_a_strange_authorization_is_unauthorized(api: Api, header: str) -> None:
-    answer = api.request("GET", "/executions/x", Authorization=header.format(token=api.token))
-    assert expect_error(answer, 401)["code"] == "UNAUTHORIZED"
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    response = api.request("GET", "/executions/x", Authorization=header.format(token=api.token))
+    assert expect_error(response, 401)["code"] == "UNAUTHORIZED"
+    assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("header", ["bearer {token}", "BEARER {token}", "Bearer   {token}  "])
@@ -361,8 +361,8 @@ def test_the_scheme_is_read_as_http_has_it(api: Api, header: str) -> None:
     ],
 )
 def test_every_bad_query_parameter_is_named(api: Api, query: str, bad: set[str]) -> None:
-    answer = api.request("GET", f"/executions/{api.create()['executionId']}/tests?{query}")
-    assert {problem["field"] for problem in expect_error(answer, 422)["details"]} == bad
+    response = api.request("GET", f"/executions/{api.create()['executionId']}/tests?{query}")
+    assert {problem["field"] for problem in expect_error(response, 422)["details"]} == bad
 
 
 @pytest.mark.parametrize("query", ["", "&&&", "=", "limit=1&limit=2", "cursor=٣", "%6cimit=1"])

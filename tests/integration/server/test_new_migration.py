@@ -48,11 +48,11 @@ def source(tmp_path: Path) -> Path:
 
 def run(source: Path, *arguments: str) -> str:
     environ = {**os.environ, "PYTHONPATH": str(source), "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, *arguments], env=environ, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout
 
 
 @pytest.mark.slow
@@ -70,11 +70,11 @@ def test_a_changed_table_becomes_the_next_revision_on_each_database(source: Path
 
 
 def test_a_revision_without_a_message_is_refused() -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, str(PROJECT / "tools" / "new_migration.py"), " "],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 2
-    assert 'make migration m="' in done.stderr
+    assert completed.returncode == 2
+    assert 'make migration m="' in completed.stderr

@@ -98,8 +98,8 @@ def test_requests_require_what_the_integration_document_requires() -> None:
 def test_answers_require_every_field() -> None:
     answered = set()
     for _, operation in operations():
-        for status, answer in operation["responses"].items():
-            for content in answer.get("content", {}).values():
+        for status, response in operation["responses"].items():
+            for content in response.get("content", {}).values():
                 name = content["schema"].get("$ref", "").rpartition("/")[2]
                 if name and name != "JsonObject":  # of a file
                     answered.add((name, status))
@@ -206,7 +206,7 @@ def test_what_the_server_answers_fits_the_document(api: Api) -> None:
     fits["DeliveryPage"] = [expect_success(api.request("GET", f"{at}/deliveries"), 200)]
     fits["ServiceInfo"] = [expect_success(api.request("GET", "/"), 200)]
     fits["ErrorResponse"] = [api.request("GET", "/nope").json()]
-    for name, answers in fits.items():
-        for answer in answers:
-            errors = [error.message for error in validator(SCHEMAS[name]).iter_errors(answer)]
+    for name, bodies in fits.items():
+        for response in bodies:
+            errors = [error.message for error in validator(SCHEMAS[name]).iter_errors(response)]
             assert not errors, (name, errors)

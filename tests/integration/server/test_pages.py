@@ -71,10 +71,10 @@ def structure(shown: Page) -> list[tuple[str, list[str]]]:
 
 
 def page(api: Api, path: str) -> Page:
-    answer = api.page(path)
-    assert answer.status_code == 200, answer.text[:2000]
-    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-    return Page(answer.text)
+    response = api.page(path)
+    assert response.status_code == 200, response.text[:2000]
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    return Page(response.text)
 
 
 def hostile(api: Api, text: str, project: str = "") -> dict[str, Any]:
@@ -234,9 +234,9 @@ def test_a_long_event_is_cut_on_the_log_page(api: Api) -> None:
     execution = api.create()
     for number in range(3):
         api.send(execution, "execution.progress", shardId=f"s{number}", note="x" * 1_000_000)
-    answer = api.page(f"/runs/{execution['executionId']}/events")
-    assert answer.text.count("more characters") == 3
-    assert len(answer.content) < 30_000
+    response = api.page(f"/runs/{execution['executionId']}/events")
+    assert response.text.count("more characters") == 3
+    assert len(response.content) < 30_000
 
 
 @pytest.mark.slow
@@ -249,21 +249,21 @@ def test_no_page_has_a_list_without_end(sqlite_api: Api) -> None:
     for number in range(250):
         api.send(execution, "shard.started", shardId=str(number))
     for name in ("reports", "logs", "artifacts"):
-        answer = api.page(f"/{name}/{execution['executionId']}")
-        shown = Page(answer.text)
+        response = api.page(f"/{name}/{execution['executionId']}")
+        shown = Page(response.text)
         assert shown.count("li") <= MOST_ROWS + 50
         assert shown.count("tr") <= 2 * MOST_ROWS + 12
-        assert len(answer.content) < 5_000_000
+        assert len(response.content) < 5_000_000
     assert "50 more shards are not shown" in page(api, f"/runs/{execution['executionId']}").words
     assert "more are not shown" in page(api, f"/runs/{execution['executionId']}/files").words
 
 
 @pytest.mark.parametrize("name", ["reports", "logs", "artifacts"])
 def test_an_unknown_execution_is_a_page_that_says_so(api: Api, name: str) -> None:
-    answer = api.page(f"/{name}/exec_nope<b>")
-    assert answer.status_code == 404
-    assert "<h1>Not found</h1>" in answer.text
-    assert "<b>" not in answer.text
+    response = api.page(f"/{name}/exec_nope<b>")
+    assert response.status_code == 404
+    assert "<h1>Not found</h1>" in response.text
+    assert "<b>" not in response.text
 
 
 def test_a_report_loads_nothing_from_elsewhere_and_everything_it_loads_is_there(api: Api) -> None:
@@ -305,17 +305,17 @@ def test_a_report_follows_its_run_until_it_ends(api: Api) -> None:
 )
 def test_an_earlier_address_of_a_run_leads_to_it(sqlite_api: Api, before: str, now: str) -> None:
     execution_id = sqlite_api.create()["executionId"]
-    answer = sqlite_api.page(before.format(execution_id))
-    assert answer.status_code == 200
-    assert answer.url == sqlite_api.root + now.format(execution_id)
+    response = sqlite_api.page(before.format(execution_id))
+    assert response.status_code == 200
+    assert response.url == sqlite_api.root + now.format(execution_id)
 
 
 def test_static_files_are_stored_by_browsers_permanently_and_compressed(sqlite_api: Api) -> None:
     for asset in (assets().stylesheet, *assets().icons.values()):
-        answer = sqlite_api.page(asset.path)
-        assert answer.content == asset.content
-        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
-        assert answer.headers["Content-Type"].startswith(asset.media_type)
+        response = sqlite_api.page(asset.path)
+        assert response.content == asset.content
+        assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert response.headers["Content-Type"].startswith(asset.media_type)
     assert sqlite_api.page(assets().stylesheet.path).headers["Content-Encoding"] in ("gzip", "zstd")
     assert sqlite_api.page("/static/tms.000000000000.css").status_code == 404
 
@@ -332,7 +332,7 @@ def test_two_selected_runs_are_compared(sqlite_api: Api) -> None:
         (f"run={after}", "/"),
         ("run=a%2Fb&run=%00", "/runs/a%2Fb/compare?with=%00"),
     ):
-        answer = sqlite_api.session.get(
+        response = sqlite_api.session.get(
             f"{sqlite_api.root}/compare?{query}", allow_redirects=False, timeout=60
         )
-        assert (answer.status_code, answer.headers["Location"]) == (303, location)
+        assert (response.status_code, response.headers["Location"]) == (303, location)

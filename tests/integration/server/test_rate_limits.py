@@ -55,14 +55,14 @@ def fresh(strict: Api) -> Api:
     return replace(strict, token=token[0])
 
 
-def told(answer: requests.Response) -> tuple[int, int, int, int]:
+def limit_headers(response: requests.Response) -> tuple[int, int, int, int]:
     """What the four headers say."""
-    limit, remaining, reset, window = (int(answer.headers[name]) for name in HEADERS)
+    limit, remaining, reset, window = (int(response.headers[name]) for name in HEADERS)
     return limit, remaining, reset, window
 
 
-def left(answer: requests.Response) -> int:
-    return told(answer)[1]
+def left(response: requests.Response) -> int:
+    return limit_headers(response)[1]
 
 
 def create(api: Api, **headers: str) -> requests.Response:
@@ -79,53 +79,53 @@ def test_every_endpoint_tells_its_documented_limit(documented: Api) -> None:
     result = documented.request("POST", "/results", {**execution.json(), "shardId": "1"})
     webhook = documented.request("POST", "/webhooks", WEBHOOK)
     own = event(documented, execution.json())
-    answers = {"/executions": execution, "/results": result, "/webhooks": webhook, "events": own}
-    assert {name: (told(each)[0], told(each)[3]) for name, each in answers.items()} == {
+    responses = {"/executions": execution, "/results": result, "/webhooks": webhook, "events": own}
+    assert {name: (limit_headers(each)[0], limit_headers(each)[3]) for name, each in responses.items()} == {
         "/executions": (100, 3600),
         "/results": (1000, 3600),
         "/webhooks": (50, 3600),
         "events": (600, 60),
     }
-    assert [left(each) for each in answers.values()][1:] == [999, 49, 599]
-    for each in answers.values():
-        assert 0 < told(each)[2] - time.time() <= told(each)[3] + 1
+    assert [left(each) for each in responses.values()][1:] == [999, 49, 599]
+    for each in responses.values():
+        assert 0 < limit_headers(each)[2] - time.time() <= limit_headers(each)[3] + 1
 
 
 def test_an_error_tells_what_is_left_and_counts(documented: Api) -> None:
     before = left(create(documented))
     for body, status in ((b"{", 400), ({}, 422)):
-        answer = documented.request("POST", "/executions", body)
-        expect_error(answer, status)
-        assert left(answer) == before - 1
+        response = documented.request("POST", "/executions", body)
+        expect_error(response, status)
+        assert left(response) == before - 1
         before -= 1
-    answer = documented.request("DELETE", "/executions/exec_nope")
-    expect_error(answer, 404)
-    assert left(answer) == before - 1
+    response = documented.request("DELETE", "/executions/exec_nope")
+    expect_error(response, 404)
+    assert left(response) == before - 1
 
 
 def test_reading_tells_what_is_left_and_costs_nothing(documented: Api) -> None:
     execution = create(documented)
     for path in ("", "/tests"):
         for _ in range(2):
-            answer = documented.request("GET", f"/executions/{execution.json()['executionId']}{path}")
-            assert told(answer) == told(execution)
+            response = documented.request("GET", f"/executions/{execution.json()['executionId']}{path}")
+            assert limit_headers(response) == limit_headers(execution)
 
 
 def test_who_is_not_let_in_is_not_counted(documented: Api) -> None:
     before = left(create(documented))
-    answer = documented.request("POST", "/executions", CREATE, token="unknown")
-    expect_error(answer, 401)
-    assert not set(HEADERS) & set(answer.headers)
+    response = documented.request("POST", "/executions", CREATE, token="unknown")
+    expect_error(response, 401)
+    assert not set(HEADERS) & set(response.headers)
     assert left(create(documented)) == before - 1
 
 
 def test_one_too_many_is_429_and_says_how_long_to_wait(fresh: Api) -> None:
     assert [left(create(fresh)) for _ in range(3)] == [2, 1, 0]
-    answer = create(fresh)
-    error = expect_error(answer, 429)
-    limit, remaining, reset, window = told(answer)
+    response = create(fresh)
+    error = expect_error(response, 429)
+    limit, remaining, reset, window = limit_headers(response)
     assert (limit, remaining, window) == (3, 0, 3600)
-    wait = int(answer.headers["Retry-After"])
+    wait = int(response.headers["Retry-After"])
     assert abs(time.time() + wait - reset) < 5
     assert error["code"] == "RATE_LIMITED"
     assert error["message"] == f"The limit of 3 requests in 3600 s is used up: try again in {wait} s."
@@ -143,8 +143,8 @@ def test_tokens_and_executions_do_not_share_what_they_have(fresh: Api, strict: A
     expect_error(create(fresh), 429)
     body = {"executionId": one["executionId"], "shardId": "1"}
     assert [fresh.request("POST", "/results", body).status_code for _ in range(3)] == [201, 201, 429]
-    answer = strict.request("POST", "/results", body)
-    assert answer.status_code != 429 or left(answer) == 0
+    response = strict.request("POST", "/results", body)
+    assert response.status_code != 429 or left(response) == 0
 
 
 def test_a_replay_is_answered_and_not_charged_also_where_nothing_is_left(fresh: Api) -> None:
@@ -160,16 +160,16 @@ def test_a_replay_is_answered_and_not_charged_also_where_nothing_is_left(fresh: 
 
 def test_of_many_at_once_with_one_key_one_is_charged(fresh: Api) -> None:
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: create(fresh, Idempotency_Key="many"), range(3)))
-    assert len({expect_success(answer, 201)["executionId"] for answer in answers}) == 1
+        responses = list(pool.map(lambda _: create(fresh, Idempotency_Key="many"), range(3)))
+    assert len({expect_success(response, 201)["executionId"] for response in responses}) == 1
     assert left(create(fresh)) == 1
 
 
 def test_a_server_without_limits_tells_none(tms: TmsServer) -> None:
     headers = {"Authorization": f"Bearer {tms.token}"}
-    answer = requests.post(f"{tms.url}/executions", json=CREATE, headers=headers, timeout=30)
-    assert answer.status_code == 201
-    assert not set(HEADERS) & set(answer.headers)
+    response = requests.post(f"{tms.url}/executions", json=CREATE, headers=headers, timeout=30)
+    assert response.status_code == 201
+    assert not set(HEADERS) & set(response.headers)
 
 
 @pytest.mark.parametrize(
@@ -187,9 +187,9 @@ def test_a_server_without_limits_tells_none(tms: TmsServer) -> None:
 def test_a_setting_that_cannot_be_read_is_one_sentence_that_says_what_to_write(
     tmp_path: Path, name: str, value: str
 ) -> None:
-    done = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path), **{name: value})
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    completed = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path), **{name: value})
+    assert completed.returncode == 1
+    (line,) = completed.stderr.splitlines()
     assert line.startswith(f"tms: {name} ")
     assert "use " in line or "write " in line
     assert "s3cret" not in line
@@ -200,11 +200,11 @@ def test_the_openapi_document_states_the_headers_of_every_limited_answer(documen
     limited = [call for call in calls.ALL if call.limit]
     assert {call.limit for call in limited} == {"executions", "results", "webhooks", "events"}
     for call in limited:
-        answers = paths[call.path][call.method.lower()]["responses"]
-        assert ("429" in answers) == (call.method != "GET")
-        for status, answer in answers.items():
-            assert (set(HEADERS) <= set(answer["headers"])) == (status not in ("401", "403"))
-            assert ("Retry-After" in answer["headers"]) == (status in ("429", "503"))
+        responses = paths[call.path][call.method.lower()]["responses"]
+        assert ("429" in responses) == (call.method != "GET")
+        for status, response in responses.items():
+            assert (set(HEADERS) <= set(response["headers"])) == (status not in ("401", "403"))
+            assert ("Retry-After" in response["headers"]) == (status in ("429", "503"))
 
 
 @pytest.mark.slow
@@ -247,8 +247,8 @@ def test_a_run_waits_for_no_limit_that_outlasts_its_deadline_and_keeps_everythin
 def test_a_runner_of_many_shards_is_asked_to_report_less_often(documented: Api) -> None:
     def interval(shards: int) -> int:
         execution = documented.create(configuration={"shards": shards})
-        answer: int = documented.send(execution, "execution.progress")["progressInterval"]
-        return answer
+        response: int = documented.send(execution, "execution.progress")["progressInterval"]
+        return response
 
     assert [interval(shards) for shards in (1, 5, 20)] == [1000, 1000, 4000]
 

@@ -116,11 +116,11 @@ def test_attempts_are_tabs_with_their_own_output_and_error(linking: Api) -> None
     assert all(f"{word} error" in both.words for word in ("first", "second"))
     own = address(linking, execution, "test_tries")
     assert {f"{own}?attempt=1", f"{own}?attempt=2", own} <= set(last.links())
-    answer = linking.page(f"{own}/output/stdout?attempt=2")
-    assert answer.text == "second output"
-    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
-    assert answer.headers["Content-Disposition"].startswith("attachment")
-    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    response = linking.page(f"{own}/output/stdout?attempt=2")
+    assert response.text == "second output"
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert response.headers["Content-Disposition"].startswith("attachment")
+    assert "sandbox" in response.headers["Content-Security-Policy"]
     assert linking.page(f"{own}/output/stdout?view=1").headers["Content-Disposition"].startswith("inline")
     assert linking.page(f"{own}/output/stdout?attempt=2&find=SECOND").text == "     1  second output\n"
     assert linking.page(f"{own}/output/stdout?find=nowhere").text == "No line has this text.\n"
@@ -231,8 +231,8 @@ def test_no_text_of_a_runner_becomes_markup(linking: Api, text: str) -> None:
             assert shown.count("img") == 0
             assert all(link.startswith(("/", "#")) for link in shown.links())
             assert not any(name.startswith("on") for _, each in shown.elements for name in each)
-    answer = linking.page(address(linking, execution, "harmless").partition("?")[0] + "/output/section-1")
-    assert answer.text == "harmless"
+    response = linking.page(address(linking, execution, "harmless").partition("?")[0] + "/output/section-1")
+    assert response.text == "harmless"
 
 
 MISSING = (
@@ -247,9 +247,9 @@ def test_what_does_not_exist_is_a_page_that_says_so(linking: Api, path: str) -> 
     execution = linking.create()
     linking.submit(execution, tests=[result("test_missing", "failed")])
     number = number_of(linking, execution, "test_missing")
-    answer = linking.page(f"/runs/{execution['executionId']}/tests{path.format(number)}")
-    assert answer.status_code == 404
-    assert "<h1>" in answer.text
+    response = linking.page(f"/runs/{execution['executionId']}/tests{path.format(number)}")
+    assert response.status_code == 404
+    assert "<h1>" in response.text
     assert linking.page(f"/runs/{quote('no such')}/tests/{number}").status_code == 404
 
 
@@ -304,9 +304,9 @@ def test_a_real_run_in_every_style(style: str, tms: TmsServer, tmp_path: Path) -
     api = Api(tms.url, tms.token, Path())
     found = {}
     for number in range(1, 400):
-        answer = api.page(f"/runs/{ran.status.execution_id}/tests/{number}")
-        if answer.status_code == 200:
-            shown = Page(answer.text)
+        response = api.page(f"/runs/{ran.status.execution_id}/tests/{number}")
+        if response.status_code == 200:
+            shown = Page(response.text)
             title = re.search(r"test_(?:library|dicts)", shown.words)
             assert title is not None
             found[title[0]] = shown

@@ -179,13 +179,13 @@ def test_50_jobs_in_the_same_second_get_one_execution(api: Api) -> None:
     key = new_key()
 
     def job(number: int) -> tuple[int, str, str]:
-        answer = requests.post(
+        response = requests.post(
             f"{api.url}/executions",
             json={"testSuite": "all", "environment": "dev", "runKey": key, "configuration": {"shards": 50}},
             headers={"Authorization": f"Bearer {api.token}", "Idempotency-Key": f"{key} {number}"},
             timeout=60,
         )
-        return answer.status_code, answer.json()["executionId"], answer.json()["webhookToken"]
+        return response.status_code, response.json()["executionId"], response.json()["webhookToken"]
 
     with ThreadPoolExecutor(50) as jobs:
         found = list(jobs.map(job, range(50)))

@@ -491,9 +491,9 @@ def test_events_are_readable(api: Api) -> None:
 
 @pytest.mark.parametrize("name", ["", "/tests", "/timeline", "/files", "/events", "/cancel", "/delete"])
 def test_pages_of_an_unknown_run_say_so(sqlite_api: Api, name: str) -> None:
-    answer = sqlite_api.page(f"/runs/exec_nope{name}")
-    assert answer.status_code == 404
-    assert "<h1>Not found</h1>" in answer.text
+    response = sqlite_api.page(f"/runs/exec_nope{name}")
+    assert response.status_code == 404
+    assert "<h1>Not found</h1>" in response.text
 
 
 def test_failures_are_counted_and_listed_by_owner(api: Api) -> None:

@@ -33,7 +33,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 def cases(api: Api, folder: Path, *options: str) -> int:
     """The number of cases that `st` made, none of which may fail."""
-    done = subprocess.run(
+    completed = subprocess.run(
         [
             Path(environments.python("schemathesis")).with_name("st"), "run", f"{api.url}/openapi.json",
             "--checks", "all", "--seed", SEED, "--generation-database", "none", "--no-color", *options,
@@ -48,9 +48,9 @@ def cases(api: Api, folder: Path, *options: str) -> int:
         text=True,
         check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    made = re.search(r"(\d[\d,]*) generated", done.stdout)
-    assert made, done.stdout
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    made = re.search(r"(\d[\d,]*) generated", completed.stdout)
+    assert made, completed.stdout
     assert " failed\n" not in api.output()
     return int(made[1].replace(",", ""))
 

@@ -36,15 +36,15 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.slow
 def test_planted_secrets_are_found_nowhere(planted: tuple[Api, dict[str, str]]) -> None:
     api, known = planted
-    answers: list[requests.Response] = []
+    responses: list[requests.Response] = []
 
     def ask(method: str, path: str, body: object = None, **headers: str) -> requests.Response:
-        answers.append(api.request(method, path, body, **headers))
-        return answers[-1]
+        responses.append(api.request(method, path, body, **headers))
+        return responses[-1]
 
     def page(path: str) -> None:
-        answers.append(api.page(path))
-        assert answers[-1].status_code == 200
+        responses.append(api.page(path))
+        assert responses[-1].status_code == 200
 
     known["token"] = api.token
     hook = {"url": f"https://hooks.invalid/?key={IN_URL}", "events": ["execution.completed"]}
@@ -106,7 +106,7 @@ def test_planted_secrets_are_found_nowhere(planted: tuple[Api, dict[str, str]]) 
         }
     places = {
         "the log": log,
-        "an answer": "\n".join(f"{each.headers} {each.text}" for each in answers),
+        "an answer": "\n".join(f"{each.headers} {each.text}" for each in responses),
         "a command": "\n".join(each.stdout + each.stderr for each in said),
         "a list of processes": "\n".join(
             line for line in map(command_line, Path("/proc").glob("[0-9]*")) if str(api.data_dir) in line
@@ -126,7 +126,7 @@ def test_planted_secrets_are_found_nowhere(planted: tuple[Api, dict[str, str]]) 
     quiet = [where for where, shown in places.items() if IN_URL in shown]
     assert quiet == ["an answer", "the table webhooks"]  # the API gives the URL back, as documented
     assert not any(
-        IN_URL in each.text for each in answers if each.headers["Content-Type"].startswith("text/html")
+        IN_URL in each.text for each in responses if each.headers["Content-Type"].startswith("text/html")
     )
 
 

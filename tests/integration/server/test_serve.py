@@ -36,7 +36,7 @@ def said(data_dir: Path) -> str:
     return (data_dir / "serve.log").read_text()
 
 
-def answers(url: str) -> bool:
+def responds(url: str) -> bool:
     try:
         return requests.get(f"{url}/", timeout=5).status_code == 200
     except (requests.ConnectionError, requests.Timeout):  # a busy machine answers late
@@ -63,7 +63,7 @@ def test_the_first_token_is_in_a_file_of_its_owner_and_not_in_what_a_collector_r
     assert not TOKEN.search(said(tmp_path))
     file.unlink()
     process, url = start(tmp_path)
-    wait_for(lambda: answers(url))
+    wait_for(lambda: responds(url))
     assert opens(url, token)
     stop(process)
     assert not file.exists()  # there is a token: the second start makes none
@@ -91,9 +91,9 @@ def test_the_first_token_is_shown_on_a_terminal_alone(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_first_token_that_cannot_be_written_is_made_at_the_next_start(start: Serve, tmp_path: Path) -> None:
     (tmp_path / "first-token").mkdir()
-    done = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path))
-    assert done.returncode == 1
-    assert "first-token" in one_line(done.stderr.splitlines(keepends=True)[-1])
+    completed = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path))
+    assert completed.returncode == 1
+    assert "first-token" in one_line(completed.stderr.splitlines(keepends=True)[-1])
     (tmp_path / "first-token").rmdir()
     _, url = start(tmp_path)
     assert opens(url, first_token(tmp_path))
@@ -114,27 +114,27 @@ def test_servers_of_one_database_need_one_key(start: Serve, tmp_path: Path) -> N
         refuse = ["serve", "--port", "0", "--data-dir", str(tmp_path / "two"), *place]
         other = run_tms("key", "create").stdout.strip()
         for environ in ({}, {"TMS_SERVER_KEYS": other}):
-            done = run_tms(*refuse, **environ)
-            assert done.returncode == 1
-            said = one_line(done.stderr)
+            completed = run_tms(*refuse, **environ)
+            assert completed.returncode == 1
+            said = one_line(completed.stderr)
             assert "TMS_SERVER_KEYS" in said
             assert "`tms key create`" in said
             assert url.partition("//")[2] in said
             assert other not in said
         key = (tmp_path / "one" / "secrets.key").read_text().strip()
         second, base = start(tmp_path / "two", *place, TMS_SERVER_KEYS=key)
-        wait_for(lambda: answers(base))
+        wait_for(lambda: responds(base))
         stop(first)
         stop(second)
         # The new key comes first, the former one stays until the secrets are encrypted anew.
         both = {"TMS_SERVER_KEYS": f"{other},{key}"}
         assert run_tms("key", "rotate", "--data-dir", str(tmp_path / "two"), *place, **both).returncode == 0
         third, base = start(tmp_path / "three", *place, TMS_SERVER_KEYS=other)
-        wait_for(lambda: answers(base))
+        wait_for(lambda: responds(base))
         stop(third)
-        done = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path / "one"), *place)
-        assert done.returncode == 1
-        assert "tms key reset" in one_line(done.stderr)
+        completed = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path / "one"), *place)
+        assert completed.returncode == 1
+        assert "tms key reset" in one_line(completed.stderr)
         assert run_tms("key", "reset", "--data-dir", str(tmp_path / "one"), *place).returncode == 0
         start(tmp_path / "one", *place)
 
@@ -153,16 +153,16 @@ def test_a_server_whose_database_has_secrets_of_another_key_does_not_register_it
             secret = {"secret": SecretEncryption(KEY, tmp_path).encrypt("x")}
             connection.execute(insert(tables.webhooks).values({**values, **numbers, **secret}))
         database.close()
-        done = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path), "--database-url", url)
-        assert done.returncode == 1
-        assert "TMS_SERVER_KEYS" in one_line(done.stderr)
+        completed = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path), "--database-url", url)
+        assert completed.returncode == 1
+        assert "TMS_SERVER_KEYS" in one_line(completed.stderr)
 
 
 def test_a_malformed_key_is_one_line_at_the_start(tmp_path: Path) -> None:
-    done = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path), TMS_SERVER_KEYS="nonsense")
-    assert done.returncode == 1
-    assert "TMS_SERVER_KEYS" in one_line(done.stderr)
-    assert "nonsense" not in done.stderr
+    completed = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path), TMS_SERVER_KEYS="nonsense")
+    assert completed.returncode == 1
+    assert "TMS_SERVER_KEYS" in one_line(completed.stderr)
+    assert "nonsense" not in completed.stderr
 
 
 @pytest.mark.slow
@@ -172,9 +172,9 @@ def test_it_ends_quietly_when_it_is_told_to(
     start: Serve, tmp_path: Path, how: signal.Signals, workers: str
 ) -> None:
     process, url = start(tmp_path, "--workers", workers)
-    wait_for(lambda: answers(url))
+    wait_for(lambda: responds(url))
     assert stop(process, how) in (0, -how, 128 + how)
-    assert not answers(url)
+    assert not responds(url)
     lines = said(tmp_path).strip().splitlines()  # Ctrl-C ends the terminal's own line
     assert [line.split()[0] for line in lines] == ["TMS", "data", "token"], lines
 
@@ -192,7 +192,7 @@ def test_first_starts_at_once_share_one_data_dir_and_make_one_token(
     def check(*options: str) -> None:
         with ThreadPoolExecutor(3) as threads:
             started = list(threads.map(lambda number: begin(number, *options), range(3)))
-        wait_for(lambda: all(answers(url) for _, url in started))
+        wait_for(lambda: all(responds(url) for _, url in started))
         for process, _ in started:
             stop(process)
         logs = [(tmp_path / f"log{number}" / "serve.log").read_text() for number in range(3)]
@@ -210,7 +210,7 @@ def test_first_starts_at_once_share_one_data_dir_and_make_one_token(
 @pytest.mark.slow
 def test_two_workers_share_what_they_know(start: Serve, tmp_path: Path) -> None:
     process, url = start(tmp_path, "--workers", "2")
-    wait_for(lambda: answers(url))
+    wait_for(lambda: responds(url))
     token = first_token(tmp_path)
 
     def submit(number: int) -> int:
@@ -268,10 +268,10 @@ def test_a_locked_database_is_503_with_retry_after_and_recovers(tmp_path: Path) 
         execution = api.create()
         holder = sqlite3.connect(data / "tms.sqlite3", isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
-        answer = api.request("POST", "/executions", {"testSuite": "all", "environment": "dev"})
-        assert answer.status_code == 503
-        assert answer.headers["Retry-After"] == "5"
-        assert answer.json()["error"]["code"] == "SERVICE_UNAVAILABLE"
+        response = api.request("POST", "/executions", {"testSuite": "all", "environment": "dev"})
+        assert response.status_code == 503
+        assert response.headers["Retry-After"] == "5"
+        assert response.json()["error"]["code"] == "SERVICE_UNAVAILABLE"
         assert api.status(execution)["status"] == "created"
         holder.execute("ROLLBACK")
         holder.close()
@@ -300,7 +300,7 @@ def test_behind_a_proxy_links_lead_to_the_public_address_and_its_name_is_known(
         port = free.getsockname()[1]
     process, url = start(tmp_path, "--port", str(port), "--public-url", "https://tms.example/")
     assert url == "https://tms.example/api"
-    wait_for(lambda: answers(f"http://127.0.0.1:{port}/api"))
+    wait_for(lambda: responds(f"http://127.0.0.1:{port}/api"))
     created = requests.post(
         f"http://127.0.0.1:{port}/api/executions",
         json={"testSuite": "all", "environment": "dev"},

@@ -123,9 +123,11 @@ def test_bodies_beyond_what_the_server_holds_are_503_and_come_through_later(pati
         clients = [stack.enter_context(connect(api, beginning)) for _ in range(4)]
         with ThreadPoolExecutor(4) as pool:
             early = list(pool.map(send, clients))
-        turned = [answer for answer in early if answer]
+        turned = [response for response in early if response]
         assert 1 <= len(turned) <= 3
-        assert any(answer.startswith(b"HTTP/1.1 503 ") and b"retry-after: 5" in answer for answer in turned)
+        assert any(
+            response.startswith(b"HTTP/1.1 503 ") and b"retry-after: 5" in response for response in turned
+        )
         expect_success(api.request("GET", "/"), 200)
     # Pieces, and a copy where one body is put together.
     assert peak_memory(pid) - before < 400 << 20
@@ -135,9 +137,9 @@ def test_bodies_beyond_what_the_server_holds_are_503_and_come_through_later(pati
 def _is_read(api: Api, more: dict[str, str]) -> bool:
     """Return whether the server reads a large body to its end: it then finds a field that is too large."""
     body = json.dumps({"testSuite": "smoke", "environment": "dev", **more}).encode()
-    answer = api.request("POST", "/executions", body)
-    assert answer.status_code in (422, 503)
-    return answer.status_code == 422
+    response = api.request("POST", "/executions", body)
+    assert response.status_code in (422, 503)
+    return response.status_code == 422
 
 
 def test_calls_beyond_what_the_server_can_do_are_503_with_the_documented_error(
@@ -155,9 +157,9 @@ def test_calls_beyond_what_the_server_can_do_are_503_with_the_documented_error(
         for _ in range(510):
             stack.enter_context(connect(api, head(api, 10) + b"{"))
         wait_for(is_full)
-        answer = api.request("GET", "/")
-        assert answer.headers["Retry-After"] == "1"
-        assert answer.json()["error"]["code"] == "SERVICE_UNAVAILABLE"
+        response = api.request("GET", "/")
+        assert response.headers["Retry-After"] == "1"
+        assert response.json()["error"]["code"] == "SERVICE_UNAVAILABLE"
     wait_for(lambda: api.request("GET", "/").status_code == 200)
 
 
@@ -168,8 +170,8 @@ def test_what_a_shutdown_cannot_wait_for_is_503(start: Serve, tmp_path: Path) ->
     with connect(api, head(api, 1000) + b"{") as client:
         expect_success(api.request("GET", "/"), 200)
         process.terminate()
-        answer = rest(client)
-    assert answer.startswith(b"HTTP/1.1 503 ")
-    assert b"retry-after: 5" in answer
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "SERVICE_UNAVAILABLE"
+        response = rest(client)
+    assert response.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 5" in response
+    assert json.loads(response.partition(b"\r\n\r\n")[2])["error"]["code"] == "SERVICE_UNAVAILABLE"
     process.wait(timeout=20)

@@ -73,7 +73,7 @@ def test_it_speaks_https_with_the_certificate_that_it_is_given(
     _, url = start(tmp_path / "data", "--workers", workers, *options)
     assert url.startswith("https://127.0.0.1:")
 
-    def answer() -> requests.Response | None:
+    def response() -> requests.Response | None:
         try:
             return requests.get(f"{url}/", verify=str(pair[0]), timeout=20)
         except requests.exceptions.SSLError:
@@ -81,7 +81,7 @@ def test_it_speaks_https_with_the_certificate_that_it_is_given(
         except requests.ConnectionError:
             return None  # the workers are not there yet
 
-    assert wait_for(answer).json()["service"] == "pytest-tms"
+    assert wait_for(response).json()["service"] == "pytest-tms"
     with pytest.raises(requests.exceptions.SSLError):
         requests.get(f"{url}/", timeout=20)
     with pytest.raises(requests.ConnectionError):
@@ -167,9 +167,9 @@ def test_a_certificate_that_cannot_be_used_is_one_line(
     options = (
         ["--tls-cert", str(cert)] if wrong == "half" else ["--tls-cert", str(cert), "--tls-key", str(key)]
     )
-    done = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path / "data"), *options)
-    assert done.returncode == 1
-    assert "--tls-key" in one_line(done.stderr) or str(key) in done.stderr
+    completed = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path / "data"), *options)
+    assert completed.returncode == 1
+    assert "--tls-key" in one_line(completed.stderr) or str(key) in completed.stderr
 
 
 @pytest.mark.slow

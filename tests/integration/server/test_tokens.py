@@ -130,9 +130,9 @@ def test_a_token_ends_when_it_was_told_to(sqlite_api: Api, expires: str, hours: 
 
 @pytest.mark.parametrize("expires", ["", "0d", "-1d", "soon", "90", "1y", "999999w", "٣x"])
 def test_a_token_does_not_end_at_what_is_no_time(tmp_path: Path, expires: str) -> None:
-    done = run_tms("token", "create", "--name", "x", f"--expires={expires}", "--data-dir", str(tmp_path))
-    assert done.returncode == 2
-    assert one_line(done.stderr)
+    completed = run_tms("token", "create", "--name", "x", f"--expires={expires}", "--data-dir", str(tmp_path))
+    assert completed.returncode == 2
+    assert one_line(completed.stderr)
 
 
 def test_a_token_that_is_bound_to_environments_reaches_no_other(api: Api) -> None:
@@ -209,22 +209,22 @@ def test_a_rotated_token_opens_by_both_texts_until_the_overlap_ends(api: Api) ->
 def test_the_command_rotates_a_token(sqlite_api: Api) -> None:
     api, place = sqlite_api, ("--data-dir", str(sqlite_api.data_dir))
     made = token(api, "--expires", "1h")
-    done = run_tms("token", "rotate", made["id"], "--json", *place)
-    after = json.loads(done.stdout)
+    completed = run_tms("token", "rotate", made["id"], "--json", *place)
+    after = json.loads(completed.stdout)
     assert {**after, "token": made["token"]} == made
     for text in (made["token"], after["token"]):
         expect_error(api.request("GET", "/executions/x", token=text), 404)
     shown = listed(api, made["id"])
     assert shown["previousUntil"] == shown["expiresAt"]  # an overlap of a day does not make it live longer
-    done = run_tms("token", "rotate", made["id"], "--overlap", "0h", "--expires", "4w", *place)
-    assert re.fullmatch(r"tms_\w{36}\n", done.stdout)
+    completed = run_tms("token", "rotate", made["id"], "--overlap", "0h", "--expires", "4w", *place)
+    assert re.fullmatch(r"tms_\w{36}\n", completed.stdout)
     expect_error(api.request("GET", "/executions/x", token=after["token"]), 401)
     ends = wire.parse_time(listed(api, made["id"])["expiresAt"])
     assert ends - datetime.now(timezone.utc) > timedelta(days=27)
     assert run_tms("token", "revoke", made["id"], *place).returncode == 0
-    done = run_tms("token", "rotate", made["id"], *place)
-    assert done.returncode == 1
-    assert "create a new token" in one_line(done.stderr)
+    completed = run_tms("token", "rotate", made["id"], *place)
+    assert completed.returncode == 1
+    assert "create a new token" in one_line(completed.stderr)
 
 
 def test_a_token_that_has_expired_is_rotated_only_with_a_new_end(api: Api) -> None:
@@ -331,10 +331,10 @@ def test_a_token_has_the_form_that_scanners_know(sqlite_api: Api) -> None:
 def test_a_token_is_shown_alone_on_stdout(tmp_path: Path) -> None:
     place = ("--data-dir", str(tmp_path))
     assert run_tms("db", "upgrade", *place).returncode == 0
-    done = run_tms("token", "create", "--name", "my name", *place)
-    assert re.fullmatch(r"tms_\w{36}\n", done.stdout)
-    assert "my name" in done.stderr
-    assert done.stdout.strip() not in run_tms("token", "list", *place).stdout
+    completed = run_tms("token", "create", "--name", "my name", *place)
+    assert re.fullmatch(r"tms_\w{36}\n", completed.stdout)
+    assert "my name" in completed.stderr
+    assert completed.stdout.strip() not in run_tms("token", "list", *place).stdout
 
 
 COMMANDS = [
@@ -359,10 +359,10 @@ def test_a_command_refuses_a_database_that_no_server_made(
     if is_empty:
         folder.mkdir()
         (folder / "tms.sqlite3").touch()
-    done = run_tms(*command, TMS_SERVER_DATA_DIR=str(folder))
-    assert done.returncode == 1
-    assert not done.stdout
-    said = one_line(done.stderr)
+    completed = run_tms(*command, TMS_SERVER_DATA_DIR=str(folder))
+    assert completed.returncode == 1
+    assert not completed.stdout
+    said = one_line(completed.stderr)
     for word in (
         str(folder),
         "tms serve",
@@ -380,9 +380,9 @@ def test_a_command_refuses_a_database_that_no_server_made(
 def test_a_command_refuses_a_postgresql_database_that_no_server_made(tmp_path: Path) -> None:
     with scratch_database() as url:
         place = ("--data-dir", str(tmp_path), "--database-url", url)
-        done = run_tms("token", "create", "--name", "x", *place)
-        assert done.returncode == 1
-        assert url.partition("//")[2] in one_line(done.stderr)
+        completed = run_tms("token", "create", "--name", "x", *place)
+        assert completed.returncode == 1
+        assert url.partition("//")[2] in one_line(completed.stderr)
         assert run_tms("db", "upgrade", *place).returncode == 0
         assert run_tms("token", "create", "--name", "x", *place).returncode == 0
 
@@ -397,10 +397,10 @@ def test_a_command_says_on_stderr_which_database_it_works_on(api: Api) -> None:
         ["rotate", made["id"]],
         ["revoke", made["id"]],
     ):
-        done = run_tms("token", *command, *place)
+        completed = run_tms("token", *command, *place)
         expected = api.database[1].partition("@")[2] if api.database else str(api.data_dir / "tms.sqlite3")
-        assert expected in done.stderr.splitlines()[-1]
-        assert "database" in done.stderr.splitlines()[-1]
+        assert expected in completed.stderr.splitlines()[-1]
+        assert "database" in completed.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -420,10 +420,10 @@ def test_a_token_command_that_fails_says_why_in_one_line(
     tmp_path: Path, arguments: list[str], status: int, said: str
 ) -> None:
     assert run_tms("db", "upgrade", "--data-dir", str(tmp_path)).returncode == 0
-    done = run_tms(*arguments, "--data-dir", str(tmp_path))
-    assert done.returncode == status
-    assert said in one_line(done.stderr)
-    assert not done.stdout
+    completed = run_tms(*arguments, "--data-dir", str(tmp_path))
+    assert completed.returncode == status
+    assert said in one_line(completed.stderr)
+    assert not completed.stdout
 
 
 def one_line(text: str) -> str:

@@ -146,11 +146,11 @@ def test_other_errors_have_no_hint(api: Api) -> None:
 
 def test_a_message_says_what_a_field_must_be(api: Api) -> None:
     body = {"testSuite": "nope", "environment": 1, "configuration": {"shards": 0}, "provider": "x" * 201}
-    told = {
+    messages = {
         p["field"]: p["message"]
         for p in expect_error(api.request("POST", "/executions", body), 422)["details"]
     }
-    assert told == {
+    assert messages == {
         "testSuite": "Must be one of: smoke, regression, api, ui, all",
         "environment": "Must be a string",
         "configuration.shards": "Must be at least 1",

@@ -53,8 +53,8 @@ def subscribe(api: Api, url: str, **more: Any) -> dict[str, Any]:
 
 def deliveries(api: Api, webhook: dict[str, Any], status: str = "") -> list[dict[str, Any]]:
     query = f"?status={status}" if status else ""
-    answer = expect_success(api.request("GET", f"/webhooks/{webhook['webhookId']}/deliveries{query}"), 200)
-    found: list[dict[str, Any]] = answer["deliveries"]
+    response = expect_success(api.request("GET", f"/webhooks/{webhook['webhookId']}/deliveries{query}"), 200)
+    found: list[dict[str, Any]] = response["deliveries"]
     return found
 
 

@@ -27,7 +27,7 @@ def received(subscribers: Subscribers, name: str, number: int) -> list[ReceivedR
     return subscribers.of(name)
 
 
-def told(got: list[ReceivedRequest], execution: dict[str, Any]) -> list[str]:
+def events_of(got: list[ReceivedRequest], execution: dict[str, Any]) -> list[str]:
     return [each.payload["event"] for each in got if each.payload["executionId"] == execution["executionId"]]
 
 
@@ -44,11 +44,11 @@ def test_a_run_sends_the_documented_payloads(hooks: Api, subscribers: Subscriber
     subscribe(hooks, subscribers.url(name))
     execution = hooks.create(metadata={"branch": "main"}, provider="github-actions")
     hooks.send(execution, "shard.started", shardId="1")
-    answer = hooks.submit(execution, tests=[result("a"), result("b", "failed", error="no", file="f.py")])
-    assert answer["summary"]["webhooksTriggered"] == 2
-    wait_for(lambda: told(subscribers.of(name), execution)[-1:] == ["execution.completed"])
+    response = hooks.submit(execution, tests=[result("a"), result("b", "failed", error="no", file="f.py")])
+    assert response["summary"]["webhooksTriggered"] == 2
+    wait_for(lambda: events_of(subscribers.of(name), execution)[-1:] == ["execution.completed"])
     payloads = {each.payload["event"]: each.payload for each in subscribers.of(name)}
-    order = [event for event in told(subscribers.of(name), execution) if event != "execution.progress"]
+    order = [event for event in events_of(subscribers.of(name), execution) if event != "execution.progress"]
     assert order == ["execution.started", "shard.started", "shard.completed", "execution.completed"]
     started = payloads["execution.started"]["data"]
     assert (started["testSuite"], started["environment"]) == ("all", "dev")
@@ -109,8 +109,8 @@ def test_progress_events_are_sent_periodically_until_the_run_ends(
     assert (data["progress"]["shardsCompleted"], data["progress"]["totalShards"]) == (1, 2)
     assert data["results"]["total"] == 1
     expect_success(hooks.request("DELETE", f"/executions/{execution['executionId']}"), 200)
-    wait_for(lambda: "execution.cancelled" in told(subscribers.of(name), execution))
-    assert told(subscribers.of(name), execution)[-1] == "execution.cancelled"
+    wait_for(lambda: "execution.cancelled" in events_of(subscribers.of(name), execution))
+    assert events_of(subscribers.of(name), execution)[-1] == "execution.cancelled"
 
 
 def test_a_failed_run_and_a_cancelled_one_send_their_events(
@@ -123,8 +123,8 @@ def test_a_failed_run_and_a_cancelled_one_send_their_events(
     hooks.submit(broken, status="error")
     expect_success(hooks.request("DELETE", f"/executions/{never['executionId']}"), 200)
     received(subscribers, name, 3)
-    assert told(subscribers.of(name), broken) == ["execution.started", "execution.failed"]
-    assert told(subscribers.of(name), never) == ["execution.cancelled"]
+    assert events_of(subscribers.of(name), broken) == ["execution.started", "execution.failed"]
+    assert events_of(subscribers.of(name), never) == ["execution.cancelled"]
 
 
 @pytest.mark.slow
@@ -197,7 +197,7 @@ def test_deliveries_to_a_failing_endpoint_are_retried_in_order_with_the_same_id(
     )
     execution = run(hooks)
     got = received(subscribers, name, 4)
-    assert told(got, execution) == ["execution.started"] * 3 + ["execution.completed"]
+    assert events_of(got, execution) == ["execution.started"] * 3 + ["execution.completed"]
     assert len({each.headers["webhook-id"] for each in got}) == 2
     assert len({each.body for each in got}) == 2
 
@@ -217,8 +217,8 @@ def test_a_failed_delivery_is_stored_and_can_be_replayed(
     for unknown in ("msg_nope", "a\x00b"):
         body = {"deliveryId": unknown}
         expect_error(hooks.request("POST", f"/webhooks/{webhook['webhookId']}/replay", body), 404)
-    answer = expect_success(hooks.request("POST", f"/webhooks/{webhook['webhookId']}/replay", {}), 200)
-    assert answer["deliveries"] == 1
+    response = expect_success(hooks.request("POST", f"/webhooks/{webhook['webhookId']}/replay", {}), 200)
+    assert response["deliveries"] == 1
     wait_for(lambda: deliveries(hooks, webhook, "delivered"))
     assert {each.headers["webhook-id"] for each in subscribers.of(name)} == {failed["deliveryId"]}
     shown = expect_success(hooks.request("GET", f"/webhooks/{webhook['webhookId']}"), 200)
@@ -242,7 +242,7 @@ def test_410_disables_a_webhook_until_it_is_activated(
     del subscribers.behave[name]
     assert expect_success(hooks.request("PATCH", path, {"status": "active"}), 200)["reason"] is None
     execution = run(hooks)
-    wait_for(lambda: "execution.completed" in told(subscribers.of(name), execution))
+    wait_for(lambda: "execution.completed" in events_of(subscribers.of(name), execution))
 
 
 def test_events_of_a_paused_webhook_are_sent_after_its_activation(
@@ -340,20 +340,20 @@ def test_a_validation_returns_the_response_of_the_endpoint(
 ) -> None:
     webhook = subscribe(hooks, subscribers.url(name))
     path = f"/webhooks/{webhook['webhookId']}/validate"
-    answer = expect_success(hooks.request("POST", path), 200)
-    assert (answer["status"], answer["responseCode"], answer["reason"]) == ("valid", 200, None)
+    response = expect_success(hooks.request("POST", path), 200)
+    assert (response["status"], response["responseCode"], response["reason"]) == ("valid", 200, None)
     (got,) = subscribers.of(name)
     signing.verify(SECRET, got.headers, got.body)
     subscribers.behave[name] = responds_with(500)
-    answer = expect_success(hooks.request("POST", path), 200)
-    assert (answer["status"], answer["responseCode"], answer["reason"]) == (
+    response = expect_success(hooks.request("POST", path), 200)
+    assert (response["status"], response["responseCode"], response["reason"]) == (
         "invalid",
         500,
         "it responded with 500",
     )
-    assert answer["responseTime"] >= 0
+    assert response["responseTime"] >= 0
     shown = expect_success(hooks.request("GET", path.removesuffix("/validate")), 200)
-    assert shown["lastValidatedAt"] == answer["lastValidatedAt"]
+    assert shown["lastValidatedAt"] == response["lastValidatedAt"]
     first = expect_success(hooks.request("POST", path, Idempotency_Key=name), 200)
     del subscribers.behave[name]
     assert expect_success(hooks.request("POST", path, Idempotency_Key=name), 200) == first

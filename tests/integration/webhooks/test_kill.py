@@ -73,11 +73,11 @@ def test_every_event_arrives_although_servers_are_killed(
             while not over.is_set():
                 try:
                     api = Api(url, token, tmp_path)
-                    answer = api.request(method, path, body, Idempotency_Key=key)
-                    if answer.status_code < 300:
-                        found: dict[str, str] = answer.json()
+                    response = api.request(method, path, body, Idempotency_Key=key)
+                    if response.status_code < 300:
+                        found: dict[str, str] = response.json()
                         return found
-                    assert answer.status_code >= 500, answer.text
+                    assert response.status_code >= 500, response.text
                 except requests.RequestException:
                     continue
             raise AssertionError("the test has ended before its requests were answered")

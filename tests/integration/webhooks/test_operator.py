@@ -114,18 +114,18 @@ def test_keys_are_rotated_under_a_running_server(local: Api, subscribers: Subscr
     file = local.data_dir / "secrets.key"
     before = file.read_text().split()
     for _ in range(2):
-        done = run_tms("key", "rotate", "--data-dir", str(local.data_dir))
-        assert done.returncode == 0, done.stderr
-        assert done.stdout == "the secrets of 1 webhooks are encrypted with the newest key\n"
+        completed = run_tms("key", "rotate", "--data-dir", str(local.data_dir))
+        assert completed.returncode == 0, completed.stderr
+        assert completed.stdout == "the secrets of 1 webhooks are encrypted with the newest key\n"
     assert before[0] not in file.read_text()
     assert file.stat().st_mode & 0o777 == 0o600
     local.submit(local.create(), tests=[result()])
     wait_for(lambda: subscribers.of("rotated"))
     file.write_text("nonsense\n")
-    done = run_tms("key", "rotate", "--data-dir", str(local.data_dir))
-    assert done.returncode == 1
-    assert "is malformed" in done.stderr
-    assert "Traceback" not in done.stderr
+    completed = run_tms("key", "rotate", "--data-dir", str(local.data_dir))
+    assert completed.returncode == 1
+    assert "is malformed" in completed.stderr
+    assert "Traceback" not in completed.stderr
 
 
 def test_by_default_webhooks_are_sent_to_public_https_urls_only(sqlite_api: Api) -> None:
@@ -165,8 +165,8 @@ def test_the_commands_register_validate_list_and_replay(
     (failed,) = wait_for(lambda: deliveries(local, webhook, "failed"))
     del subscribers.behave["cli"]
     expect_success(local.request("PATCH", f"/webhooks/{webhook_id}", {"status": "active"}), 200)
-    done = run_tms("webhook", "replay", webhook_id, "--delivery", failed["deliveryId"])
-    assert done.stdout == "1 deliveries are sent again\n"
+    completed = run_tms("webhook", "replay", webhook_id, "--delivery", failed["deliveryId"])
+    assert completed.stdout == "1 deliveries are sent again\n"
     wait_for(lambda: deliveries(local, webhook, "delivered"))
 
 
@@ -186,8 +186,8 @@ def test_listen_prints_and_verifies_payloads_and_sends_the_given_status(
         assert process.stderr is not None
         url = process.stderr.readline().split()[-1]
         webhook = subscribe(local, url)
-        answer = expect_success(local.request("POST", f"/webhooks/{webhook['webhookId']}/validate"), 200)
-        assert answer["responseCode"] == answered
+        response = expect_success(local.request("POST", f"/webhooks/{webhook['webhookId']}/validate"), 200)
+        assert response["responseCode"] == answered
         shown = json.loads(process.stdout.readline())
         assert (shown["signature"] == "valid") == (secret == SECRET)
         assert shown["payload"]["event"] == "webhook.test"

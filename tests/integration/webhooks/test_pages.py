@@ -111,9 +111,9 @@ def test_the_pages_show_no_secret(hooks: Api, subscribers: Subscribers, name: st
 
 @pytest.mark.parametrize("path", ["/webhooks/wh_nope", "/webhooks/a%00b"])
 def test_an_unknown_webhook_is_a_404_page(hooks: Api, path: str) -> None:
-    answer = hooks.page(path)
-    assert answer.status_code == 404
-    assert "<h1>Not found</h1>" in answer.text
+    response = hooks.page(path)
+    assert response.status_code == 404
+    assert "<h1>Not found</h1>" in response.text
 
 
 def test_a_delivery_has_a_page_with_its_payload_and_is_sent_again(

@@ -104,10 +104,10 @@ def test_a_weak_or_malformed_secret_is_refused_and_not_repeated(sqlite_api: Api,
         ("/webhooks", {**HOOK, "secret": secret}),
         (f"/webhooks/{webhook}/rotate", {"secret": secret}),
     ):
-        answer = sqlite_api.request("POST", path, body)
-        (problem,) = expect_error(answer, 422)["details"]
+        response = sqlite_api.request("POST", path, body)
+        (problem,) = expect_error(response, 422)["details"]
         assert problem["field"] == "secret"
-        assert json.dumps(secret)[1:-1] not in answer.text.replace("secret", "") or secret == "secret"
+        assert json.dumps(secret)[1:-1] not in response.text.replace("secret", "") or secret == "secret"
 
 
 @pytest.mark.parametrize(
@@ -143,15 +143,20 @@ def test_custom_headers_are_sent_stored_encrypted_and_shown_masked(
 ) -> None:
     name = f"headers-{hooks.data_dir.parent.name}"
     headers = {"Authorization": "Bearer s3cr3t-token", "X-Team": "quality-assurance"}
-    answer = hooks.request(
+    response = hooks.request(
         "POST", "/webhooks", {"url": subscribers.url(name), "events": EVENTS, "headers": headers}
     )
-    webhook = expect_success(answer, 201)
+    webhook = expect_success(response, 201)
     masks = dict.fromkeys(headers, "***")
     path = f"/webhooks/{webhook['webhookId']}"
     page = hooks.page(path).text
     assert "Authorization: ***" in page
-    for shown in (answer.text, hooks.request("GET", path).text, hooks.request("GET", "/webhooks").text, page):
+    for shown in (
+        response.text,
+        hooks.request("GET", path).text,
+        hooks.request("GET", "/webhooks").text,
+        page,
+    ):
         assert "s3cr3t" not in shown
         assert "quality-assurance" not in shown
     assert webhook["headers"] == masks

@@ -45,13 +45,13 @@ def counted(words: Counter[str]) -> Document:
     }
 
 
-def shown(sent: Document, told: Document | None) -> Document:
+def effective_counts(sent: Document, reported_counts: Document | None) -> Document:
     """A runner's own counts, unless more tests were sent than they cover; failures are never hidden."""
-    if not told:
+    if not reported_counts:
         return sent
-    if told["total"] >= sent["total"]:
-        return with_failures(told, sent["failed"])
-    return with_failures(sent, told["failed"])
+    if reported_counts["total"] >= sent["total"]:
+        return with_failures(reported_counts, sent["failed"])
+    return with_failures(sent, reported_counts["failed"])
 
 
 def with_failures(counts: Document, failed: int) -> Document:
@@ -70,7 +70,7 @@ class Shard:
 
     status: str = "pending"
     tests: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
-    told: Document | None = None
+    reported_counts: Document | None = None
     attempt: int = 1
 
     @property
@@ -81,12 +81,12 @@ class Shard:
     def results(self) -> Document:
         sent = self.sent
         if self.attempt > 1 and self.tests:
-            return with_failures(sent, self.told["failed"] if self.told else 0)
-        return shown(sent, self.told)
+            return with_failures(sent, self.reported_counts["failed"] if self.reported_counts else 0)
+        return effective_counts(sent, self.reported_counts)
 
     def begin_anew(self) -> None:
         self.status, self.attempt = "pending", self.attempt + 1
-        self.told = None if self.tests else self.told
+        self.reported_counts = None if self.tests else self.reported_counts
 
     def test(self, title: str, word: str) -> None:
         """Keep the newest verdict of each attempt, in their order."""
@@ -108,22 +108,22 @@ def verdict(words: list[str]) -> str:
 
 @dataclass
 class Model:
-    """An execution by docs/protocol.md; ``heard`` is what its webhook is sent."""
+    """An execution by docs/protocol.md; ``deliveries`` is what its webhook is sent."""
 
     asked: int
     status: str = "created"
-    told: Document | None = None
+    reported_counts: Document | None = None
     by_user: bool = False
     seen: set[str] = field(default_factory=set)
     shards: dict[str, Shard] = field(default_factory=dict)
-    heard: list[tuple[str, str | None, Document | None]] = field(default_factory=list)
+    deliveries: list[tuple[str, str | None, Document | None]] = field(default_factory=list)
 
     @property
     def results(self) -> Document:
         summed: Counter[str] = Counter(dict.fromkeys(counted(Counter()), 0))
         for shard in self.shards.values():
             summed.update(shard.results)
-        return shown(dict(summed), self.told)
+        return effective_counts(dict(summed), self.reported_counts)
 
     @property
     def finished(self) -> int:
@@ -158,7 +158,7 @@ class Model:
             name.removeprefix("execution.") if name.removeprefix("execution.") in ENDED else "running"
         )
         if name == "execution.completed":
-            self.told = data.get("results") or self.told
+            self.reported_counts = data.get("results") or self.reported_counts
         status = None
         if name == "shard.completed":
             status = data.get("status", "")
@@ -170,7 +170,7 @@ class Model:
             anew = name == "shard.started" and is_new and ended_early
             self.shard(before, data["shardId"], data, status, anew)
         else:
-            self.tell(before, [])
+            self.expect_events(before, [])
 
     def submission(self, body: Document) -> None:
         before = self.status
@@ -192,33 +192,35 @@ class Model:
             if self.status in ENDED and not self.by_user:
                 if self.status == "completed":
                     self.asked = min(self.asked, len(self.shards))
-                self.status, self.told, reopened = "running", None, True
+                self.status, self.reported_counts, reopened = "running", None, True
         old = shard.status
         if sent.get("tests") and not shard.tests and shard.attempt > 1:
-            shard.told = None
+            shard.reported_counts = None
         for test in sent.get("tests", ()):
             shard.test(test["title"], "flaky" if test.get("retries") else test["status"])
         if status is not None and status != "running":
-            shard.told = sent.get("results") or shard.told
+            shard.reported_counts = sent.get("results") or shard.reported_counts
             status = status if status in FINISHED else "failed" if shard.results["failed"] else "completed"
         shard.report(status)
         if self.finished == self.expected:
             states = {each.status for each in self.shards.values()}
             broke = "failed" if states & {"error", "lost"} else None
             self.became(broke or ("cancelled" if "cancelled" in states else "completed"))
-        told: list[tuple[str, str | None, Document | None]] = []
+        shard_events: list[tuple[str, str | None, Document | None]] = []
         if old == "pending" and shard.status != "pending":
-            told.append(("shard.started", shard_id, None))
+            shard_events.append(("shard.started", shard_id, None))
         if shard.status in FINISHED and old not in KNOWN and old != shard.status:
-            told.append(("shard.completed", shard_id, {"status": shard.status, "results": shard.results}))
-        self.tell(before, told, reported=True, again=reopened)
+            shard_events.append(
+                ("shard.completed", shard_id, {"status": shard.status, "results": shard.results})
+            )
+        self.expect_events(before, shard_events, reported=True, again=reopened)
 
     def cancel(self) -> None:
         before, self.status = self.status, "cancelled"
         self.by_user = self.by_user or before != "cancelled"
-        self.tell(before, [])
+        self.expect_events(before, [])
 
-    def tell(
+    def expect_events(
         self,
         before: str,
         shards: list[tuple[str, str | None, Document | None]],
@@ -226,11 +228,11 @@ class Model:
         again: bool = False,
     ) -> None:
         if before == "created" and (reported or self.status not in ("created", "cancelled")):
-            self.heard.append(("execution.started", None, None))
-        self.heard += shards
+            self.deliveries.append(("execution.started", None, None))
+        self.deliveries += shards
         if self.status in ENDED and (before != self.status or again):
             data = {"status": self.status, "results": self.results}
-            self.heard.append((f"execution.{self.status}", None, data))
+            self.deliveries.append((f"execution.{self.status}", None, data))
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,7 @@ class Message:
     body: Document
     token: str | None
     key: str
-    answer: Document
+    response: Document
 
 
 small = st.integers(0, 3)
@@ -324,18 +326,18 @@ class Runners(RuleBasedStateMachine):
                 self.request(message.path, message.body, message.key, message.token), status
             )
             now = {"executionStatus": self.model.status} if status == 202 else {}
-            assert again == {**message.answer, **now}
+            assert again == {**message.response, **now}
 
     @rule(data=st.data())
     def the_same_again_without_a_key(self, data: st.DataObject) -> None:
         if self.sent:
             message = data.draw(st.sampled_from(self.sent))
-            answer = self.request(message.path, message.body, "")
+            response = self.request(message.path, message.body, "")
             if message.path == "/results":
-                expect_success(answer, 201)
+                expect_success(response, 201)
                 self.model.submission(message.body)
             else:
-                expect_success(answer, 202)
+                expect_success(response, 202)
                 self.model.event(message.body["event"], message.body["data"])
 
     @rule(data=st.data())
@@ -358,12 +360,12 @@ class Runners(RuleBasedStateMachine):
 
     @rule()
     def cancel(self) -> None:
-        answer = self.api.request("DELETE", self.path)
+        response = self.api.request("DELETE", self.path)
         if not self.model.may_cancel:
-            assert self.model.status in expect_error(answer, 409)["message"]
+            assert self.model.status in expect_error(response, 409)["message"]
             return
         is_first = self.model.status != "cancelled"
-        first, self.cancelled = self.cancelled, expect_success(answer, 200)
+        first, self.cancelled = self.cancelled, expect_success(response, 200)
         assert is_first or first in (None, self.cancelled)
         assert self.cancelled["status"] == "cancelled"
         self.model.cancel()
@@ -386,25 +388,25 @@ class Runners(RuleBasedStateMachine):
     def teardown(self) -> None:
         kept = {(test["shardId"], test["title"]) for test in self.api.tests(self.execution)}
         assert kept == {(name, title) for name, shard in self.model.shards.items() for title in shard.tests}
-        wait_for(lambda: len(self.heard()) >= len(self.model.heard))
+        wait_for(lambda: len(self.deliveries()) >= len(self.model.deliveries))
         expect_success(self.api.request("DELETE", f"/webhooks/{self.webhook['webhookId']}"), 200)
-        assert self.heard() == self.model.heard
+        assert self.deliveries() == self.model.deliveries
 
-    def heard(self) -> list[tuple[str, str | None, Document | None]]:
+    def deliveries(self) -> list[tuple[str, str | None, Document | None]]:
         """What the webhook was sent of this execution, what the clock tells left out."""
         found = []
         for payload in (got.payload for got in self.subscribers.of(self.name)):
             event, data = payload["event"], payload["data"]
             if payload["executionId"] == self.execution["executionId"] and event != "execution.progress":
                 ends = event not in ("execution.started", "shard.started")
-                told = {name: data[name] for name in ("status", "results")} if ends else None
-                found.append((event, data.get("shardId"), told))
+                end = {name: data[name] for name in ("status", "results")} if ends else None
+                found.append((event, data.get("shardId"), end))
         return found
 
     def send(self, path: str, body: Document, status: int, keyed: bool, token: str | None = None) -> None:
         key = uuid4().hex if keyed else ""
-        answer = expect_success(self.request(path, body, key, token), status)
-        self.sent.append(Message(path, body, token, key, answer))
+        response = expect_success(self.request(path, body, key, token), status)
+        self.sent.append(Message(path, body, token, key, response))
 
     def request(self, path: str, body: Document, key: str, token: str | None = None) -> requests.Response:
         return self.api.request("POST", path, body, token=token, **({"Idempotency-Key": key} if key else {}))

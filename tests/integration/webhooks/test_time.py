@@ -31,7 +31,7 @@ def name() -> str:
     return uuid4().hex[:10]
 
 
-def told(subscribers: Subscribers, name: str, execution: dict[str, Any]) -> list[dict[str, Any]]:
+def payloads_of(subscribers: Subscribers, name: str, execution: dict[str, Any]) -> list[dict[str, Any]]:
     payloads = [got.payload for got in list(subscribers.of(name))]
     return [each for each in payloads if each["executionId"] == execution["executionId"]]
 
@@ -76,8 +76,8 @@ def test_an_execution_past_its_timeout_fails_and_says_why(
     assert status["reason"] == reason
     assert [each["status"] for each in status["shardResults"]] == ["completed", "lost"]
     assert reason in hooks.page(f"/reports/{execution['executionId']}").text
-    wait_for(lambda: len(told(subscribers, name, execution)) == 3)
-    payloads = told(subscribers, name, execution)
+    wait_for(lambda: len(payloads_of(subscribers, name, execution)) == 3)
+    payloads = payloads_of(subscribers, name, execution)
     assert ends(payloads) == [
         ("shard.completed", "completed"),
         ("shard.completed", "lost"),
@@ -90,7 +90,7 @@ def test_an_execution_past_its_timeout_fails_and_says_why(
     status = hooks.status(execution)
     assert (status["status"], status["results"]["total"]) == ("failed", 2)
     assert status["shardResults"][1]["status"] == "failed"
-    wait_for(lambda: ends(told(subscribers, name, execution))[3:] == [("shard.completed", "failed")])
+    wait_for(lambda: ends(payloads_of(subscribers, name, execution))[3:] == [("shard.completed", "failed")])
 
 
 @pytest.mark.slow
@@ -102,7 +102,7 @@ def test_an_execution_that_never_starts_fails(hooks: Api, subscribers: Subscribe
     assert status["reason"] == "It did not start within 3 s"
     assert status["progress"]["startedAt"] is None
     assert status["progress"]["completedAt"]
-    wait_for(lambda: events(told(subscribers, name, execution)) == ["execution.failed"])
+    wait_for(lambda: events(payloads_of(subscribers, name, execution)) == ["execution.failed"])
     # The answer says so to a client; the process that was to run it runs it after all.
     assert hooks.send(execution, "execution.started")["executionStatus"] == "failed"
     for begun in ("execution.started", "shard.started"):
@@ -110,7 +110,7 @@ def test_an_execution_that_never_starts_fails(hooks: Api, subscribers: Subscribe
     hooks.submit(execution, runner="a", tests=[result()])
     wait_for(
         lambda: (
-            events(told(subscribers, name, execution))
+            events(payloads_of(subscribers, name, execution))
             == [
                 "execution.failed",
                 "execution.started",
@@ -165,7 +165,9 @@ def test_an_execution_whose_timeout_passed_is_cancelled_while_a_shard_reports(
     report = hooks.send(execution, "execution.progress", shardId="1", runner="a")
     assert report["executionStatus"] == "cancelled"
     wait_for(
-        lambda: events(told(subscribers, name, execution)) == ["execution.failed", "execution.cancelled"]
+        lambda: (
+            events(payloads_of(subscribers, name, execution)) == ["execution.failed", "execution.cancelled"]
+        )
     )
 
 
@@ -178,8 +180,8 @@ def test_a_shard_that_runs_again_is_announced_again(hooks: Api, subscribers: Sub
             execution, runner=runner, tests=[result("t", status)], collected=3, notRun=2, notRunReason="-x"
         )
     expected = ["shard.started", "shard.completed", "execution.completed"]
-    wait_for(lambda: len(told(subscribers, name, execution)) >= 7)
-    payloads = told(subscribers, name, execution)
+    wait_for(lambda: len(payloads_of(subscribers, name, execution)) >= 7)
+    payloads = payloads_of(subscribers, name, execution)
     assert events(payloads) == ["execution.started", *expected, *expected]
     data = payloads[-1]["data"]
     assert data["results"] == {"total": 1, "passed": 1, "failed": 0, "skipped": 0, "flaky": 1}
@@ -229,8 +231,8 @@ def test_a_silent_shard_is_lost_until_it_reports_again(
     hooks.submit(waiting, "1", tests=[result("a"), result("c")])
     hooks.submit(waiting, "2", tests=[result("b")])
     assert hooks.status(waiting)["status"] == "completed"
-    wait_for(lambda: len(told(subscribers, name, waiting)) == 4)
-    assert ends(told(subscribers, name, waiting)) == [
+    wait_for(lambda: len(payloads_of(subscribers, name, waiting)) == 4)
+    assert ends(payloads_of(subscribers, name, waiting)) == [
         ("shard.completed", "lost"),
         ("shard.completed", "completed"),
         ("shard.completed", "completed"),
@@ -324,22 +326,24 @@ def test_several_servers_deliver_each_event_once_and_replace_a_killed_one(
                 api.send({**execution, "webhookUrl": f"{api.url}/webhooks/executions/{execution['executionId']}"},
                          "shard.started", shardId="1")  # fmt: skip
 
-            def is_told(execution: dict[str, Any]) -> bool:
-                return "execution.failed" in events(told(subscribers, name, execution))
+            def has_failed(execution: dict[str, Any]) -> bool:
+                return "execution.failed" in events(payloads_of(subscribers, name, execution))
 
             def progress() -> list[float]:
                 times = [
                     each["timestamp"]
-                    for each in told(subscribers, name, lasting)
+                    for each in payloads_of(subscribers, name, lasting)
                     if each["event"] == "execution.progress"
                 ]
                 return [wire.parse_time(each).timestamp() for each in times]
 
-            wait_for(lambda: all(map(is_told, late)))
+            wait_for(lambda: all(map(has_failed, late)))
             wait_for(lambda: len(progress()) >= 5)
             for execution in late:
                 order = [
-                    each for each in events(told(subscribers, name, execution)) if "progress" not in each
+                    each
+                    for each in events(payloads_of(subscribers, name, execution))
+                    if "progress" not in each
                 ]
                 assert order == ["execution.started", "shard.started", "shard.completed", "execution.failed"]
             # Were it told by each server, there would be two a second.
@@ -347,7 +351,7 @@ def test_several_servers_deliver_each_event_once_and_replace_a_killed_one(
             process.kill()
             orphan = one.create(configuration={"timeout": 100})
             one.send(orphan, "execution.started")
-            wait_for(lambda: is_told(orphan))
+            wait_for(lambda: has_failed(orphan))
         finally:
             process.kill()
             process.wait(timeout=20)

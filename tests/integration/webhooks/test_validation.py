@@ -37,7 +37,7 @@ def test_concurrent_validations_with_one_key_send_one_payload(hooks: Api, subscr
         assert expect_error(meanwhile, 409)["code"] == "CONFLICT"
         assert meanwhile.headers["Retry-After"] == "1"
         answer_now.set()
-        answer = expect_success(first.result(), 200)
-    assert answer["status"] == "valid"
-    assert expect_success(validate(), 200) == answer
+        response = expect_success(first.result(), 200)
+    assert response["status"] == "valid"
+    assert expect_success(validate(), 200) == response
     assert len(subscribers.of(name)) == 1

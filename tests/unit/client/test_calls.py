@@ -27,5 +27,5 @@ for thread in threads: thread.join()
 
 def test_threads_that_read_a_first_message_at_once_do_not_crash_the_process() -> None:
     for _ in range(10):  # a crash comes in about one of three
-        done = subprocess.run([sys.executable, "-c", FIRST_MESSAGES], capture_output=True, check=False)
-        assert done.returncode == 0, done.stderr
+        completed = subprocess.run([sys.executable, "-c", FIRST_MESSAGES], capture_output=True, check=False)
+        assert completed.returncode == 0, completed.stderr

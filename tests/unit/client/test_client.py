@@ -516,12 +516,12 @@ def test_no_log_record_has_the_token(waits: list[float], caplog: pytest.LogCaptu
 def test_a_connection_that_the_server_closed_meanwhile_is_opened_again() -> None:
     closed = threading.Event()
 
-    def answers_once(connection: socket.socket, over: threading.Event) -> None:
+    def respond_once(connection: socket.socket, over: threading.Event) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY)
         connection.close()  # without having announced it
         closed.set()
 
-    with faulty_server(answers_once) as url, TmsClient(url, "t", retries=0) as client:
+    with faulty_server(respond_once) as url, TmsClient(url, "t", retries=0) as client:
         for _ in range(2):
             assert client.get_execution("exec_1").execution_id == "exec_1"
             assert closed.wait(20)

@@ -53,15 +53,15 @@ def test_completed_counts_add_up_and_keep_every_one_that_was_given(
 
 @quick
 @given(whole_counts(), st.none() | whole_counts())
-def test_the_counts_to_show_never_hide_a_failure(sent: wire.Counts, told: wire.Counts | None) -> None:
-    shown = counts.effective(sent, told)
+def test_the_counts_to_show_never_hide_a_failure(sent: wire.Counts, given_counts: wire.Counts | None) -> None:
+    shown = counts.effective(sent, given_counts)
     assert shown.total >= sent.total
-    assert shown.failed == max(sent.failed, told.failed if told else 0)
+    assert shown.failed == max(sent.failed, given_counts.failed if given_counts else 0)
     assert shown.total == shown.passed + shown.failed + shown.skipped
     assert 0 <= shown.flaky <= shown.passed
     assert min(shown.passed, shown.skipped) >= 0
-    if told is None or (told.total >= sent.total and told.failed >= sent.failed):
-        assert shown == (told or sent)
+    if given_counts is None or (given_counts.total >= sent.total and given_counts.failed >= sent.failed):
+        assert shown == (given_counts or sent)
 
 
 @quick

@@ -14,12 +14,12 @@ from pytest_tms.server.domain.run_progress import MAX_SHOWN, Progress, WorkerAct
 NOW = 1_700_000_000_000
 
 
-def running(done: int = 0, **more: Any) -> Execution:
+def running(finished: int = 0, **more: Any) -> Execution:
     fields: dict[str, Any] = {
         "id": "exec_1", "status": "running", "test_suite": "s", "environment": "e", "provider": "p",
         "trigger_source": "api", "configuration": {}, "metadata": {}, "extra": {}, "token_hash": "",
         "created_at": NOW - 70_000, "started_at": NOW - 60_000,
-        "summed": wire.Counts(total=done, passed=done),
+        "summed": wire.Counts(total=finished, passed=finished),
     }  # fmt: skip
     return Execution(**{**fields, **more})
 
