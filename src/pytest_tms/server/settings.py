@@ -267,6 +267,12 @@ class ServerSettings:
     allow_insecure_webhooks: bool = _setting(
         False, "`1` allows webhooks to plain http URLs and to the machine of the server", _flag
     )
+    public_badges: bool = _setting(
+        False,
+        "`1` shows [badges](ci.md#show-a-badge) with the counts of the latest run of a suite to everybody, "
+        "without a login",
+        _flag,
+    )
     webhook_subnets: tuple[str, ...] = _setting(
         (), "private subnets to which webhooks may be sent, separated by commas", _subnets
     )

@@ -226,6 +226,7 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         *(f"/runs/{EXECUTION}/tests?{query}" for query in TEST_LISTS),
         f"/runs/{EXECUTION}/compare?with=exec_2",
         "/tests",
+        "/badge.svg?testSuite=all",
         "/tests?q=a&owner=b&after=5",
         "/tests?branch=b",
         "/tests?flaky=1",

@@ -45,6 +45,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "progress_interval": ("1", 1),
     "webhook_rate": ("0", 0),
     "allow_insecure_webhooks": ("1", True),
+    "public_badges": ("1", True),
     "webhook_subnets": ("10.1.0.0/16, fd00::/8", ("10.1.0.0/16", "fd00::/8")),
 }
 """For each setting the text of its variable and the value."""

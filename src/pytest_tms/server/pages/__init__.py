@@ -14,6 +14,7 @@ from pytest_tms.errors import ApiError
 from pytest_tms.server.pages import (
     assets,
     audit,
+    badges,
     cancel,
     cases,
     delete,
@@ -62,6 +63,7 @@ def routes(guard: Guard) -> list[Router]:
             timeline.timeline,
             runs.compare_selected,
             *exports.HANDLERS,
+            badges.show_badge,
             events.show_events,
             run_files.show_files,
             files.file,

@@ -14,7 +14,9 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, not_, selec
 from pytest_tms.server.domain.executions import Execution
 from pytest_tms.server.domain.flakiness import INFRASTRUCTURE_PERCENT, MIN_INFRASTRUCTURE_TESTS
 from pytest_tms.server.domain.series import base_branches
-from pytest_tms.server.store import tables
+from pytest_tms.server.domain.states import ENDED
+from pytest_tms.server.store import execution_lists, tables
+from pytest_tms.server.store.execution_lists import ListedExecution
 
 CANDIDATES = 50
 """Runs of a series that are read to find one to compare with."""
@@ -51,6 +53,26 @@ def up_to(connection: Connection, number: int, limit: int) -> list[int]:
 def previous(connection: Connection, number: int) -> int:
     """Return the number of the run that an execution is compared with, 0 if there is none."""
     return int(connection.scalar(select(_TABLE.previous).where(_TABLE.number == number)) or 0)
+
+
+def latest_ended(
+    connection: Connection, project: str, suite: str, environments: Sequence[str], branch: str
+) -> ListedExecution | None:
+    """Return the latest run of a suite and branch that has ended, in any of the environments.
+
+    Of each environment the latest ``CANDIDATES`` runs are searched.
+    """
+    project_id = connection.scalar(select(tables.projects.c.id).where(tables.projects.c.name == project))
+    if project_id is None:
+        return None
+    numbers = [
+        int(row.number)
+        for environment in environments
+        for row in connection.execute(_runs(project_id, suite, environment, branch))
+    ]
+    found = execution_lists.by_number(connection, numbers)
+    ended = [found[number] for number in sorted(found) if found[number].status in ENDED]
+    return ended[-1] if ended else None
 
 
 def is_infrastructure_failure() -> ColumnElement[bool]:
