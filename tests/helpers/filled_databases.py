@@ -28,6 +28,7 @@ BIG = (
     "tests",
     "test_cases",
     "test_case_links",
+    "test_renames",
     "results",
     "result_details",
     "result_documents",
@@ -75,6 +76,8 @@ def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
         "INSERT INTO test_cases (project_id, case_id, title, is_planned) "
         f"SELECT 1, 'TC-' || i, 'case ' || i, i % 2 = 0 FROM {series}",
         f"INSERT INTO test_case_links (case_number, test_id) SELECT i + 1, i + 1 FROM {series} WHERE i % 3 > 0",
+        "INSERT INTO test_renames (test_id, earlier_id, is_same, decided_at) "
+        f"SELECT i + 2, i + 1, i % 4 = 0, 0 FROM {series}",
         "INSERT INTO results (execution, sequence, test_id, shard_id, attempt, is_superseded, status, duration, "
         "retries, failed_before, is_flaky, document, digest) "
         "SELECT 0, i + 1, i + 1, '1', 1, false, CASE i % 100 WHEN 0 THEN 1 WHEN 1 THEN 2 ELSE 0 END, i, 0, false, "

@@ -207,6 +207,18 @@ GET_TEST_HISTORY = Call(
         _filter("branch", "Only results of this branch."),
     ),
 )
+DECIDE_RENAME = Call(
+    name="decide_rename",
+    summary="Decide whether a test is an earlier one under another name",
+    method="PUT",
+    path="/tests/{test_key}/rename",
+    takes=wire.RenameDecision,
+    gives=wire.RenamedTest,
+    status=200,
+    scope="executions:write",
+    errors=(*_BODY, NotFound, Conflict, *_TOKEN),
+    limit="executions",
+)
 COMPARE_EXECUTIONS = Call(
     name="compare_executions",
     summary="Compare an execution with an earlier one",
@@ -603,6 +615,7 @@ ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple
     COMPARE_EXECUTIONS,
     LIST_REGISTERED_TESTS,
     GET_TEST_HISTORY,
+    DECIDE_RENAME,
     LIST_CASES,
     IMPORT_CASES,
     EXPORT_CASES,

@@ -270,6 +270,16 @@ class TmsClient:
         }
         return self._call(calls.GET_TEST_HISTORY, params=params, test_key=test_key)
 
+    def decide_rename(self, test_key: str, earlier_key: str, *, is_same: bool) -> wire.RenamedTest:
+        """Join the history of an earlier test to a test, or reject it; needs the capability ``history``.
+
+        Raises:
+            NotFound: a test does not exist.
+            Conflict: the tests cannot be joined.
+        """
+        decision = wire.RenameDecision(earlier_key=earlier_key, is_same=is_same)
+        return self._call(calls.DECIDE_RENAME, decision, test_key=test_key)
+
     def list_cases(
         self,
         *,

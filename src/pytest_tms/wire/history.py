@@ -6,7 +6,11 @@ if it was not sent.
 
 from __future__ import annotations
 
-from pytest_tms.wire.base import ServerMessage
+from typing import Annotated
+
+import msgspec
+
+from pytest_tms.wire.base import ClientMessage, ServerMessage
 
 
 class RegisteredTest(ServerMessage, frozen=True, kw_only=True):
@@ -68,11 +72,15 @@ class HistoryResult(ServerMessage, frozen=True, kw_only=True):
 
 
 class TestHistory(ServerMessage, frozen=True, kw_only=True):
-    """The response to GET /tests/{key}/history. ``cursor`` fetches the next page; null on the last one."""
+    """The response to GET /tests/{key}/history. ``cursor`` fetches the next page; null on the last one.
+
+    ``earlier`` are the tests that were joined to it: names that it had. Their results are among its own.
+    """
 
     __test__ = False
 
     test: RegisteredTest
+    earlier: list[RegisteredTest] = []
     results: list[HistoryResult] = []
     cursor: str | None = None
 
@@ -121,11 +129,36 @@ class ComparisonCounts(ServerMessage, frozen=True, kw_only=True):
     slower: int = 0
 
 
+class PossibleRename(ServerMessage, frozen=True, kw_only=True):
+    """A test that began, and one that ended and may be its earlier name; ``reason`` says why."""
+
+    key: str
+    node_id: str = ""
+    earlier_key: str = ""
+    earlier_node_id: str = ""
+    reason: str = ""
+
+
+class RenameDecision(ClientMessage, frozen=True, kw_only=True):
+    """Whether a test is an earlier one under another name: PUT /tests/{key}/rename."""
+
+    earlier_key: Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]{0,17}$")]
+    is_same: bool
+
+
+class RenamedTest(ServerMessage, frozen=True, kw_only=True):
+    """The response to PUT /tests/{key}/rename: ``earlier_keys`` are the tests that are joined to the test."""
+
+    key: str
+    earlier_keys: list[str] = []
+
+
 class ExecutionComparison(ServerMessage, frozen=True, kw_only=True):
     """The response to GET /executions/{id}/compare: what changed since the execution ``compared_with``.
 
     Each list has the first tests, ``counts`` the numbers. ``is_complete`` is false if an execution has more
-    failures than are compared (5,000): then the numbers of failures are at least these.
+    failures than are compared (5,000): then the numbers of failures are at least these. ``renames`` are
+    added tests that may be removed ones.
     """
 
     execution_id: str
@@ -137,6 +170,7 @@ class ExecutionComparison(ServerMessage, frozen=True, kw_only=True):
     still_failing: list[ComparedTest] = []
     added: list[ComparedTest] = []
     removed: list[ComparedTest] = []
+    renames: list[PossibleRename] = []
     slower: list[SlowerTest] = []
 
 

@@ -190,6 +190,7 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         "/compare?with=exec_2",
     ):
         expect_success(api.request("GET", f"/executions/{EXECUTION}{path}"), 200)
+    expect_success(api.request("PUT", "/tests/9/rename", {"earlierKey": "7", "isSame": True}), 200)
     for cases in ([{"id": "TC-1", "title": "one"}, {"id": "TC-2"}], [{"id": "TC-1", "title": "other"}]):
         plan = {"project": "default", "cases": cases}
         expect_success(api.request("PUT", "/cases", plan), 200)

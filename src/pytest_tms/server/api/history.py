@@ -14,11 +14,12 @@ from pytest_tms.client import calls
 from pytest_tms.errors import NotFound, Problem
 from pytest_tms.server.api.paging import requested_page
 from pytest_tms.server.api.routes import route
+from pytest_tms.server.api.validation import decode
 from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.flakiness import Rate
 from pytest_tms.server.domain.problems import refuse
-from pytest_tms.server.services import comparison, test_history
+from pytest_tms.server.services import comparison, renames, test_history
 from pytest_tms.server.services.comparison import ComparedTests
 from pytest_tms.server.services.test_history import TestSummary
 from pytest_tms.server.store import execution_lists, executions, failures, run_changes, series, test_lists
@@ -143,6 +144,16 @@ def compare_executions(
         still_failing=listed(found.still_failing),
         added=listed(found.added),
         removed=listed(found.removed),
+        renames=[
+            wire.PossibleRename(
+                key=str(each.test.id),
+                node_id=each.test.node_id,
+                earlier_key=str(each.earlier.id),
+                earlier_node_id=each.earlier.node_id,
+                reason=each.reason,
+            )
+            for each in found.renames[: page.limit]
+        ],
         slower=[
             wire.SlowerTest(
                 key=str(each.test.id),
@@ -210,14 +221,32 @@ def get_test_history(
         test, results, following = test_history.get_history(
             connection, test_key, wanted, before=page.cursor, limit=page.limit
         )
+        names = [each.id for each in renames.earlier_tests(connection, test.test.id)]
+        earlier = test_history.list_observed(connection, names, wanted.environments)
     return wire.TestHistory(
         test=_registered(test),
+        earlier=[_registered(each) for each in earlier if each.recent or not wanted.environments],
         results=[_result(each) for each in results],
         cursor=None if following is None else str(following),
     )
 
 
-HANDLERS = (list_failures, get_changes, compare_executions, list_registered_tests, get_test_history)
+@route(calls.DECIDE_RENAME)
+def decide_rename(body: bytes, database: Database, caller: Caller, test_key: str) -> wire.RenamedTest:
+    """Join the history of an earlier test to a test, or reject that they are the same."""
+    decision, _ = decode(body, wire.RenameDecision, lambda _: ())
+    joined = renames.decide(database, test_key, decision.earlier_key, is_same=decision.is_same, caller=caller)
+    return wire.RenamedTest(key=test_key, earlier_keys=[str(each) for each in joined])
+
+
+HANDLERS = (
+    list_failures,
+    get_changes,
+    compare_executions,
+    list_registered_tests,
+    get_test_history,
+    decide_rename,
+)
 
 
 def _check(query: Mapping[str, str], names: Sequence[str]) -> None:

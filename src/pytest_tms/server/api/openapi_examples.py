@@ -90,6 +90,7 @@ REQUESTS: dict[str, msgspec.Struct] = {
         owner="shop",
         project="shop",
     ),
+    "decide_rename": wire.RenameDecision(earlier_key="9", is_same=True),
     "import_cases": wire.CasePlan(
         project="shop", cases=[wire.PlannedCase(id="TC-12", title="A customer pays by card")]
     ),
@@ -269,6 +270,7 @@ ANSWERS: dict[str, msgspec.Struct] = {
         ],
         cursor="512",
     ),
+    "decide_rename": wire.RenamedTest(key="17", earlier_keys=["9"]),
     "list_cases": wire.CasePage(
         cases=[
             wire.Case(

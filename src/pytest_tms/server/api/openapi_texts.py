@@ -40,6 +40,8 @@ CALLS = {
     "fewer than `limit`, even none, and still a `cursor`: there are more until it is null.",
     "get_test_history": "Returns the results of a test over all executions, the newest first. All results of one execution "
     "are on one page, which may have more than `limit`.",
+    "decide_rename": "Joined tests have one history: rates and results of the earlier test are those of this one, too. With "
+    "`isSame` false, the pair is no longer suggested. The token must not be bound to environments.",
     "list_cases": "Returns the cases of plans and those that tests name, in the order in which they were added. A page may "
     "have fewer than `limit`, even none, and still a `cursor`: there are more until it is null.",
     "import_cases": "Replaces the plan of a project. Cases that are no longer in it stay, without a title, if a test carries "
@@ -112,6 +114,9 @@ SCHEMAS = {
     "CaseResult": "The latest status of a case in a suite and environment: failed if any of its tests failed last.",
     "CaseTest": "A test that carries the id of a case.",
     "PlanChange": "What an import changed.",
+    "PossibleRename": "A test that began, and one that ended and may be the same under an earlier name.",
+    "RenameDecision": "Whether a test is an earlier one under another name.",
+    "RenamedTest": "A test and the earlier tests that are joined to it.",
     "PlannedCase": "A case of a plan.",
     "ChangedNames": "Tests that changed in one way.",
     "ChangedTests": "Tests that changed in one way.",
@@ -423,6 +428,16 @@ OVERRIDES = {
         "QuarantineEntry",
         "createdBy",
     ): "The name of the token that added it; empty for the policy of the server.",
+    ("TestHistory", "earlier"): "Tests that were joined to it: names that it had.",
+    ("ExecutionComparison", "renames"): "Added tests that may be removed ones under another name.",
+    ("PossibleRename", "earlierKey"): "Identifies the test that ended.",
+    ("PossibleRename", "earlierNodeId"): "The node id of the test that ended.",
+    ("PossibleRename", "key"): "Identifies the test that began.",
+    ("PossibleRename", "reason"): "Why the tests may be one.",
+    ("RenameDecision", "earlierKey"): "The test that ended.",
+    ("RenameDecision", "isSame"): "Whether the tests are one.",
+    ("RenamedTest", "earlierKeys"): "The earlier tests that are joined to the test, the latest first.",
+    ("RenamedTest", "key"): "Identifies the test over all executions.",
     ("Case", "id"): "The id, as tests carry it.",
     ("Case", "key"): "Identifies the case.",
     ("Case", "project"): "The project of the case.",

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Request, Response, get, post
+from litestar.response import Redirect
 
 from pytest_tms import wire
 from pytest_tms.errors import Forbidden, NotFound, Unprocessable
 from pytest_tms.server.domain import charts
-from pytest_tms.server.pages.page_session import PageSession
+from pytest_tms.server.pages.page_session import WRITES, PageSession
 from pytest_tms.server.pages.templates import page
-from pytest_tms.server.services import comparison, test_history
+from pytest_tms.server.services import comparison, renames, test_history
 from pytest_tms.server.services.trends import find_trends
 from pytest_tms.server.store import execution_lists, executions, series, test_cases
 from pytest_tms.server.store.database import Database
@@ -80,6 +81,11 @@ def show_test(
             connection, test_id, wanted, before=start, limit=RESULTS
         )
         cases = test_cases.cases_of(connection, test.test.id)
+        earlier = renames.earlier_tests(connection, test.test.id)
+        later = renames.later_test(connection, test.test.id)
+        is_whole = start is None and following is None and not filters
+        first_run = results[-1].execution if results and is_whole and not earlier else 0
+        suggested = renames.suggest_for(connection, test.test, first_run) if first_run else []
         latest = results[0] if results and start is None else None
         since = latest.failing_since if latest is not None and latest.status == "failed" else None
         first = execution_lists.by_number(connection, [since]).get(since) if since else None
@@ -90,6 +96,10 @@ def show_test(
         test=test,
         tags=_tags(test.test.tags),
         cases=cases,
+        earlier=earlier,
+        later=later,
+        suggested=suggested,
+        may_decide=page_session.may(WRITES) and not page_session.environments,
         results=results,
         filters=filters,
         path=path,
@@ -102,6 +112,16 @@ def show_test(
         newest=f"{path}?{urlencode(filters)}" if start else "",
         older="" if following is None else f"{path}?{urlencode({**filters, 'before': following})}",
     )
+
+
+@post("/tests/{test_id:str}/rename", opt={"scope": WRITES}, sync_to_thread=True)
+def decide_rename(
+    database: Database, page_session: PageSession, form: dict[str, str], test_id: str
+) -> Response[Any]:
+    """Join the history of an earlier test to a test, or reject that they are the same."""
+    is_same = form.get("is_same") == "1"
+    renames.decide(database, test_id, form.get("earlier", ""), is_same=is_same, caller=page_session.caller)
+    return Redirect(f"/tests/{quote(test_id, safe='')}", status_code=303)
 
 
 @get("/runs/{execution_id:str}/compare", sync_to_thread=True)
@@ -130,6 +150,7 @@ def show_comparison(
             problem = "These runs belong to different projects, which have no test in common."
         lists = () if found is None else (found.newly_failing, found.still_failing)
         runs = comparison.first_runs(connection, [test for some in lists for test in some.tests])
+        renamed = {} if found is None else {each.test.id: each for each in found.renames}
     return page(
         page_session,
         "compare.html",
@@ -139,6 +160,7 @@ def show_comparison(
         found=found,
         problem=problem,
         runs=runs,
+        renamed=renamed,
     )
 
 
@@ -183,7 +205,7 @@ def show_trends(
     )
 
 
-HANDLERS = (show_tests, show_test, show_comparison, show_trends)
+HANDLERS = (show_tests, show_test, decide_rename, show_comparison, show_trends)
 
 
 def _pass_rate(counts: wire.Counts) -> float | None:

@@ -10,13 +10,19 @@ from sqlalchemy import Connection
 from pytest_tms.errors import Problem
 from pytest_tms.server.domain.executions import Execution
 from pytest_tms.server.domain.problems import refuse
+from pytest_tms.server.services import renames
+from pytest_tms.server.services.renames import SuggestedRename
 from pytest_tms.server.store import comparisons, execution_lists, test_history, test_lists
+from pytest_tms.server.store import renames as stored_renames
 from pytest_tms.server.store.execution_lists import ListedExecution
 from pytest_tms.server.store.test_history import RegisteredTest
 from pytest_tms.server.store.test_lists import ListedTest
 
 LISTED = 20
 """Tests of each kind that a comparison lists unless its caller wants more."""
+
+MAX_JOINED = 5_000
+"""Added tests whose earlier names are looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +50,8 @@ class SlowerTest:
 class RunComparison:
     """The difference of two runs: from ``before`` to ``after``.
 
-    ``removed`` tests are only in the run before: they are listed with their results there.
+    ``removed`` tests are only in the run before: they are listed with their results there. A test that was
+    joined to one of them is neither added nor removed. ``renames`` are added tests that may be removed ones.
     """
 
     before: ListedExecution
@@ -54,6 +61,7 @@ class RunComparison:
     still_failing: ComparedTests
     added: ComparedTests
     removed: ComparedTests
+    renames: Sequence[SuggestedRename]
     slower: Sequence[SlowerTest]
     slower_count: int
 
@@ -81,7 +89,7 @@ def compare(
     failed_then = {test_id for test_id, (status, _) in then.items() if status == "failed"}
     still = [sequence for test_id, sequence in new.items() if test_id in failed_then]
     newly = [sequence for test_id, sequence in new.items() if test_id not in failed_then]
-    earlier, later = (comparisons.test_ids(connection, each.number) for each in (before, after))
+    removed, added = _changed_tests(connection, before.number, after.number)
     slower = comparisons.slower(connection, before.number, after.number)
     tests = test_history.get_tests(connection, [each.test_id for each in slower[:limit]])
     by_id = {each.id: each for each in tests}
@@ -91,8 +99,9 @@ def compare(
         newly_failing=_listed(connection, after.number, newly, limit, is_complete),
         still_failing=_listed(connection, after.number, still, limit, is_complete),
         fixed=_fixed(connection, old, after.number, limit),
-        added=_only_in(connection, after.number, later - earlier, limit),
-        removed=_only_in(connection, before.number, earlier - later, limit),
+        added=_only_in(connection, after.number, added, limit),
+        removed=_only_in(connection, before.number, removed, limit),
+        renames=renames.suggest(connection, before.number, removed, added),
         slower=[
             SlowerTest(test=by_id[each.test_id], before=each.before, after=each.after)
             for each in slower[:limit]
@@ -100,6 +109,18 @@ def compare(
         ],
         slower_count=len(slower),
     )
+
+
+def _changed_tests(connection: Connection, before: int, after: int) -> tuple[set[int], set[int]]:
+    """Return the tests that only the run before has, and those that only the run after has."""
+    earlier, later = (comparisons.test_ids(connection, number) for number in (before, after))
+    removed, added = earlier - later, later - earlier
+    if removed and added:
+        for test_id, names in stored_renames.earlier(connection, sorted(added)[:MAX_JOINED]).items():
+            if same := removed.intersection(names):
+                removed -= same
+                added.discard(test_id)
+    return removed, added
 
 
 def _fixed(connection: Connection, failed: Collection[int], after: int, limit: int) -> ComparedTests:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Table, and_, delete, exists, func, select, up
 
 from pytest_tms.server.domain import states
 from pytest_tms.server.domain.ids import first_id
-from pytest_tms.server.store import case_links, tables, versions
+from pytest_tms.server.store import case_links, renames, tables, versions
 
 _EXECUTION = tables.executions.c
 
@@ -162,4 +162,5 @@ def delete_tests(connection: Connection, test_ids: Collection[int], before: int)
     deleted = connection.scalars(delete(tables.tests).where(is_unused).returning(test.id)).all()
     if deleted:
         case_links.unlink(connection, deleted)
+        renames.forget(connection, deleted)
     return len(deleted)

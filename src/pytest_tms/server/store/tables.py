@@ -262,6 +262,17 @@ test_case_links = Table(  # which test carries the id of which case
     sqlite_with_rowid=False,
 )
 
+test_renames = Table(  # whether a test is an earlier one under another name
+    "test_renames",
+    metadata,
+    Column("test_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("earlier_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("is_same", Boolean, nullable=False),
+    Column("decided_at", BigInteger, nullable=False),
+    Index("ix_test_renames_earlier_id", "earlier_id", "test_id"),
+    sqlite_with_rowid=False,
+)
+
 results = Table(  # one attempt of a test in a shard; no foreign keys, since each row would look them up
     "results",
     metadata,

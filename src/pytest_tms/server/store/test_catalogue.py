@@ -18,6 +18,7 @@ from pytest_tms.server.store import (
     comparisons,
     execution_lists,
     failures,
+    renames,
     tables,
     test_lists,
 )
@@ -141,17 +142,24 @@ def _failed_alone(connection: Connection, run: ListedExecution) -> list[int]:
 def observations(
     connection: Connection, test_ids: Collection[int], environments: Collection[str], limit: int
 ) -> dict[int, list[tuple[int, Observation]]]:
-    """Return (time of the run, observation) of the latest results of tests, the newest first, by test id."""
+    """Return (time of the run, observation) of the latest results of tests, the newest first, by test id.
+
+    Those of earlier tests that were joined to a test are among them.
+    """
     result = tables.results.c
     rows: dict[int, Sequence[Any]] = {}
+    joined = renames.earlier(connection, test_ids)
     for test_id in test_ids:
-        query = (
-            select(result.execution, result.sequence, result.status, result.is_flaky, result.duration)
-            .where(result.test_id == test_id, result.is_superseded.is_(False))
-            .order_by(result.execution.desc())
-            .limit(limit)
-        )
-        rows[test_id] = connection.execute(query).all()
+        read: list[Any] = []
+        for name in (test_id, *joined.get(test_id, ())):
+            query = (
+                select(result.execution, result.sequence, result.status, result.is_flaky, result.duration)
+                .where(result.test_id == name, result.is_superseded.is_(False))
+                .order_by(result.execution.desc())
+                .limit(limit)
+            )
+            read += connection.execute(query).all()
+        rows[test_id] = sorted(read, key=lambda row: -row.execution)[:limit] if test_id in joined else read
     numbers = sorted({row.execution for some in rows.values() for row in some})
     found: dict[int, tuple[str, str, str, int, int, int]] = {}
     statement = (

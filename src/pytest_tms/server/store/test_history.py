@@ -6,13 +6,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, func, select, union_all
 
 from pytest_tms import wire
 from pytest_tms.server.domain.failure_causes import fingerprint_of
 from pytest_tms.server.domain.flakiness import is_infrastructure_failure
 from pytest_tms.server.domain.page_details import MAX_NAME
-from pytest_tms.server.store import bulk, series, tables
+from pytest_tms.server.store import bulk, renames, series, tables
 from pytest_tms.server.store.results import STATUSES
 
 MAX_READ = 2_000
@@ -44,6 +44,7 @@ class HistoryEntry(NamedTuple):
     commit: str
     is_infrastructure_failure: bool
     sequence: int
+    test_id: int
     shard_id: str
     status: wire.TestStatus
     outcome: str
@@ -95,17 +96,21 @@ def recent(
     found: dict[int, dict[int, RecentResult]] = {test_id: {} for test_id in test_ids}
     if not found:
         return {}
+    own = {test_id: test_id for test_id in found}  # by each name that a test had
+    for test_id, some in renames.earlier(connection, found).items():
+        own |= {name: test_id for name in some if name not in found}
     statement = (
         "SELECT test_id, status, is_flaky, duration FROM results "
         "WHERE execution = {} AND NOT is_superseded AND test_id IN {}"
     )
     for number in _runs(connection, execution, limit):
         for test_id, code, is_flaky, duration in bulk.select(
-            connection, statement, (number,), found, index="ix_results_test_id"
+            connection, statement, (number,), own, index="ix_results_test_id"
         ):
-            known = found[test_id].get(number)
+            results = found[own[test_id]]
+            known = results.get(number)
             if known is None or (known.status != "failed" and STATUSES[code] == "failed"):
-                found[test_id][number] = RecentResult(number, STATUSES[code], bool(is_flaky), duration)
+                results[number] = RecentResult(number, STATUSES[code], bool(is_flaky), duration)
     return {test_id: list(results.values()) for test_id, results in found.items()}
 
 
@@ -140,14 +145,17 @@ def history(
 ) -> tuple[list[HistoryEntry], int | None]:
     """Return the verdicts of a test, those of the newest run first, and the cursor of the next page or None.
 
+    Those of earlier tests that were joined to it are among them.
+
     ``before`` is the cursor. All results of one run are on one page, which may have more than ``limit``.
     A page reads at most ``MAX_READ`` results: if few match, it has fewer than ``limit`` and yet a cursor.
     """
     found: list[HistoryEntry] = []
     last: int | None = None
+    names = [test_id, *renames.earlier(connection, [test_id]).get(test_id, ())]
     for most in (2 * limit, MAX_READ):  # most pages need few
         found.clear()
-        rows = _read(connection, test_id, before, most)
+        rows = _read(connection, names, before, most)
         for row in rows:
             if len(found) >= limit and row.execution != last:
                 return found, last
@@ -159,13 +167,21 @@ def history(
     return found, last
 
 
-def _read(connection: Connection, test_id: int, before: int | None, limit: int) -> Sequence[Any]:
-    """Return the next results of a test with their runs and errors, those of the newest run first."""
+def _read(connection: Connection, test_ids: Sequence[int], before: int | None, limit: int) -> Sequence[Any]:
+    """Return the next results of tests with their runs and errors, those of the newest run first."""
     result, run, detail = tables.results.c, tables.executions.c, tables.result_details.c
-    read = select(result.execution, result.sequence).where(result.test_id == test_id)
-    if before is not None:
-        read = read.where(result.execution < before)
-    some = read.order_by(result.execution.desc()).limit(limit).subquery()
+    reads = []
+    for test_id in test_ids:  # each by the index, and not all results of all of them
+        read = select(result.execution, result.sequence).where(result.test_id == test_id)
+        if before is not None:
+            read = read.where(result.execution < before)
+        reads.append(read.order_by(result.execution.desc()).limit(limit))
+    if len(reads) == 1:
+        some = reads[0].subquery()
+    else:
+        every = union_all(*(select(read.subquery()) for read in reads)).subquery()
+        newest = select(every).order_by(every.c.execution.desc(), every.c.sequence)
+        some = newest.limit(limit).subquery()
     query = (
         select(
             result.execution,
@@ -178,6 +194,7 @@ def _read(connection: Connection, test_id: int, before: int | None, limit: int) 
             run.total,
             run.failed,
             result.sequence,
+            result.test_id,
             result.shard_id,
             result.status,
             result.outcome,
@@ -225,6 +242,7 @@ def _entry(row: Any) -> HistoryEntry:
         commit=row.commit,
         is_infrastructure_failure=is_infrastructure_failure(row.total, row.failed),
         sequence=row.sequence,
+        test_id=row.test_id,
         shard_id=row.shard_id,
         status=status,
         outcome=row.outcome or status,
