@@ -64,6 +64,7 @@ def report(token: str) -> str:
         assert_type(client.list_registered_tests(q="login", flaky=True), wire.RegisteredTestPage)
         assert_type(client.get_test_history("17", branch="main"), wire.TestHistory)
         assert_type(client.list_quarantine(execution=created.execution_id), wire.QuarantinePage)
+        assert_type(client.list_known_tests(created.execution_id), wire.KnownTests)
         assert_type(client.decide_rename("17", "9", is_same=True), wire.RenamedTest)
         assert_type(client.list_cases(kind="missing"), wire.CasePage)
         plan = wire.CasePlan(cases=[wire.PlannedCase(id="TC-12", title="A customer pays by card")])

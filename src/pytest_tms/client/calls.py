@@ -207,6 +207,18 @@ GET_TEST_HISTORY = Call(
         _filter("branch", "Only results of this branch."),
     ),
 )
+LIST_KNOWN_TESTS = Call(
+    name="list_known_tests",
+    summary="List the tests that the project of an execution had run before, as hashes",
+    method="GET",
+    path="/executions/{execution_id}/known-tests",
+    takes=type(None),
+    gives=wire.KnownTests,
+    status=200,
+    scope="executions:read",
+    errors=(NotFound, *_READS),
+    limit="executions",
+)
 DECIDE_RENAME = Call(
     name="decide_rename",
     summary="Decide whether a test is an earlier one under another name",
@@ -615,6 +627,7 @@ ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple
     COMPARE_EXECUTIONS,
     LIST_REGISTERED_TESTS,
     GET_TEST_HISTORY,
+    LIST_KNOWN_TESTS,
     DECIDE_RENAME,
     LIST_CASES,
     IMPORT_CASES,

@@ -270,6 +270,14 @@ class TmsClient:
         }
         return self._call(calls.GET_TEST_HISTORY, params=params, test_key=test_key)
 
+    def list_known_tests(self, execution_id: str) -> wire.KnownTests:
+        """Return hashes of the tests that ran before an execution; needs the capability ``known-tests``.
+
+        Raises:
+            NotFound: the execution does not exist.
+        """
+        return self._call(calls.LIST_KNOWN_TESTS, execution_id=execution_id)
+
     def decide_rename(self, test_key: str, earlier_key: str, *, is_same: bool) -> wire.RenamedTest:
         """Join the history of an earlier test to a test, or reject it; needs the capability ``history``.
 

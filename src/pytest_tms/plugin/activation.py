@@ -58,6 +58,10 @@ def activate(config: pytest.Config) -> None:
         config.stash[REPORTING] = worker["tms"]
         reports = WorkerReports(enricher, worker["tms"]["cancel"])
         manager.register(errors.protect(reports), "tms-worker-reports")
+        if selection := worker["tms"].get("flaky"):
+            from pytest_tms.plugin.flaky_detection import FlakyDetection, Selection
+
+            manager.register(FlakyDetection(Selection.from_json(selection)), "tms-flaky-detection")
     # rerunfailures logs every attempt, but late. The wrapper takes time for each test, so it is optional.
     if not manager.hasplugin("rerunfailures") and any(map(_hides_attempts, manager.list_name_plugin())):
         manager.register(errors.protect(UnloggedFailures()), "tms-unlogged")

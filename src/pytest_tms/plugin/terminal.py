@@ -104,6 +104,13 @@ def _problems(summary: Summary, warnings: Sequence[str], verbosity: int) -> Iter
         yield f"refused: {name}", yellow
     for sentence in dict.fromkeys([*summary.warnings, *warnings]):
         yield f"warning: {sentence}", yellow
+    if summary.repeated is not None:
+        for name, times, failed in summary.repeated.flaky[: None if verbosity > 0 else MAX_NAMES]:
+            yield f"flaky: {_printable(name)} failed in {failed} of {times} runs", yellow
+        flaky = len(summary.repeated.flaky)
+        if summary.repeated.tests:
+            repeated = counted(summary.repeated.tests, "new or changed test")
+            yield f"repeated: {repeated}, {flaky or 'none'} flaky", {}
     runs, tests = summary.backlog
     if runs:
         yield f"backlog: {counted(runs, 'earlier run')} delivered ({counted(tests, 'result')})", {}

@@ -19,6 +19,7 @@ from pytest_tms.masking.masker import Masker
 from pytest_tms.sender.advice import advise, advise_quarantine
 from pytest_tms.sender.artifacts import FileUploads
 from pytest_tms.sender.backlog import Backlog
+from pytest_tms.sender.known_tests import KnownTestsFetch
 from pytest_tms.sender.launch import UNKNOWN, SenderConfig, SenderState
 from pytest_tms.sender.pacing import RETRYABLE, Pacing
 from pytest_tms.sender.parent import ParentProcess
@@ -79,6 +80,7 @@ class DeliveryLoop:
         self._backlog: Backlog | None = None
         self._files: FileUploads | None = None
         self._quarantine: QuarantineFetch | None = None
+        self._known_tests: KnownTestsFetch | None = None
         self._token = ""
         self._fatal = ""
         self._parent_ended_at = 0.0
@@ -151,6 +153,7 @@ class DeliveryLoop:
             self._pacing.record_success()
             self.state.problem = ""
             self._fetch_quarantine()
+            self._fetch_known_tests()
             self._start_backlog()
             self._upload_files()
         self._update_state()
@@ -201,6 +204,25 @@ class DeliveryLoop:
             is_supported="quarantine" in execution.capabilities,
         )
         self._quarantine.start()
+
+    def _fetch_known_tests(self) -> None:
+        """Fetch the tests that the TMS knows once, on a thread and a connection of its own."""
+        execution = self._uploader.execution if self._uploader is not None else None
+        path = self._config.known_tests
+        if (
+            self._known_tests is None
+            and path
+            and execution is not None
+            and self._client is not None
+            and self._parent is not None
+        ):
+            self._known_tests = KnownTestsFetch(
+                self._new_client(self._client.base_url, READ_TIMEOUT),
+                execution.execution_id,
+                Path(path),
+                is_supported="known-tests" in execution.capabilities,
+            )
+            self._known_tests.start()
 
     def _start_backlog(self) -> None:
         """Deliver what earlier runs left, on a thread and a connection of its own: it delays nothing."""
@@ -283,6 +305,8 @@ class DeliveryLoop:
             self._client.close()
         if self._files is not None:
             self._files.stop()
+        if self._known_tests is not None and not self._known_tests.is_alive():
+            Path(self._config.known_tests).unlink(missing_ok=True)
         is_complete = self.state.is_done and uploader is not None and not uploader.refused
         self._journal.close(delivered=is_complete and not self._has_pending_files())
         if self._backlog is not None:  # most backlogs are empty, or cannot be sent at all

@@ -63,7 +63,8 @@ class SenderConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     ``pid`` is the process that runs the tests, ``progress_interval`` the seconds between two reports of
     progress (0: as the TMS requests), ``deadline`` the seconds that the sender may continue after its end.
-    ``quarantine`` is the file for the list of tests in quarantine, empty if that is not needed.
+    ``quarantine`` is the file for the list of tests in quarantine, ``known_tests`` that for the tests that
+    the TMS knows; empty if they are not needed.
     """
 
     journal: str
@@ -75,6 +76,7 @@ class SenderConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
     deadline: float = 15
     mask: list[str] = []
     quarantine: str = ""
+    known_tests: str = ""
 
 
 class SenderProcess:

@@ -166,6 +166,21 @@ class Settings:
         ini="tms_quarantine",
         choices=("on", "off"),
     )
+    detect_flaky: int = _setting(
+        0,
+        "run each new or changed test N times, to find out whether it is flaky; off if unset",
+        kind="number",
+        option="--tms-detect-flaky",
+        metavar="N",
+        env="TMS_DETECT_FLAKY",
+        ini="tms_detect_flaky",
+    )
+    detect_flaky_budget: int = _setting(
+        300,
+        "seconds that the repeats of --tms-detect-flaky may take in each process that runs tests",
+        kind="number",
+        ini="tms_detect_flaky_budget",
+    )
     disabled: bool = _setting(
         False,
         "do not report, whatever the other settings are",

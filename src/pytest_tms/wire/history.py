@@ -129,6 +129,17 @@ class ComparisonCounts(ServerMessage, frozen=True, kw_only=True):
     slower: int = 0
 
 
+class KnownTests(ServerMessage, frozen=True, kw_only=True):
+    """The tests that the project of an execution had run before it: GET /executions/{id}/known-tests.
+
+    Each is the first 16 hexadecimal digits of the BLAKE2b hash (16 bytes) of its node id in UTF-8.
+    ``is_complete`` is false if the project has more than 200,000 tests; then the first ones are listed.
+    """
+
+    hashes: list[str] = []
+    is_complete: bool = True
+
+
 class PossibleRename(ServerMessage, frozen=True, kw_only=True):
     """A test that began, and one that ended and may be its earlier name; ``reason`` says why."""
 

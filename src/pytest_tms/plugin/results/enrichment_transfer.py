@@ -16,6 +16,9 @@ ATTRIBUTE = "tms"
 FAILURE = "failure"
 """The key of the exception of a phase: ``FailureReader.read``."""
 
+REPEATS = "repeats"
+"""The key of how often a test ran under ``--tms-detect-flaky``, and how often it failed."""
+
 DESCRIPTION = (
     "tags",
     "parameters",

@@ -276,14 +276,14 @@ class Recorder:
 
 
 def _insert(test: OpenTest, failure: dict[str, Any]) -> None:
-    """Insert a failure that a retry plugin did not log.
+    """Insert an attempt that was not logged: a failure under a retry plugin, or a repeat.
 
     It is of this attempt if this one has no outcome (``flaky``), else an attempt before this one
     (``pytest-retry``, which logs only the first and the last).
     """
     phase = Phase(
         failure["when"],
-        "failed",
+        failure.get("outcome", "failed"),
         failure["duration"],
         failure["start"],
         UnloggedFailure(failure["message"], failure["text"]),

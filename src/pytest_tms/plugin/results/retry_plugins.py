@@ -62,16 +62,17 @@ class UnloggedFailures:
     def after_pytest_runtest_makereport(self, report: pytest.TestReport) -> None:
         """Add the failures since the last time, as execnet can serialise them."""
         kept, self._kept = self._kept, []
-        add(report, {"unlogged": [_plain_failure(each) for each in kept]})
+        add(report, {"unlogged": [plain_report(each) for each in kept]})
 
 
-def _plain_failure(report: pytest.TestReport) -> dict[str, Any]:
-    """Return a failure as execnet can serialise it for the recorder."""
+def plain_report(report: pytest.TestReport) -> dict[str, Any]:
+    """Return a report that is not logged as execnet can serialise it for the recorder."""
     start = report.__dict__.get("start")
     from pytest_tms.plugin.results.observed_tests import sections_of  # a worker seldom needs it
 
     return {
         "when": report.when,
+        "outcome": report.outcome,
         "duration": seconds(report.duration),
         "start": start if type(start) is float else None,
         "message": reason(report.longrepr) or "",

@@ -49,6 +49,7 @@ from pytest_tms.wire.base import timestamp
 if TYPE_CHECKING:
     from pytest_tms.plugin.github_actions import GitHubActions
     from pytest_tms.plugin.results.enrichment import Enricher
+    from pytest_tms.plugin.session.repeated_tests import RepeatedTests
 
 MAX_FURTHER_FILES = 1000
 """Files of ``tms_artifacts`` that are uploaded."""
@@ -100,6 +101,8 @@ class ReportingSession:
         self._items: list[pytest.Item] = []
         self._is_delivered = False
         self._is_passed_by_quarantine = False
+        self._repeated: RepeatedTests | None = None
+        self._selection = ""
         self._summary: Summary | None = None
         self._is_summary_shown = False
         # Bound here: tests and their plugins replace the functions of the module.
@@ -144,6 +147,7 @@ class ReportingSession:
             self._journal.write(ShardStarted(at=timestamp(), shard=shard_id))
         self._has_started = True
         self._delivery.start()
+        self._detect_flaky_tests()
         config.stash[REPORTING] = self._context(self._shards.first.id)
 
     def _start_quarantine(self, project: str) -> None:
@@ -152,7 +156,8 @@ class ReportingSession:
         path = None
         if settings.quarantine != "off":
             path = quarantine_file(self._config, writer.path, settings, project)
-        self._delivery = ResultDelivery(settings, writer, self._problem, path)
+        known = writer.path.with_suffix(".known").absolute() if settings.detect_flaky > 1 else None
+        self._delivery = ResultDelivery(settings, writer, self._problem, path, known)
         self._quarantine = SessionQuarantine(
             path,
             is_offline=bool(settings.offline or self._problem),
@@ -162,6 +167,22 @@ class ReportingSession:
         )
         hooks = self._errors.protect(ExitStatus(self._decide_exit_status))
         self._config.pluginmanager.register(hooks, "tms-exit-status")
+
+    def _detect_flaky_tests(self) -> None:
+        """Select the tests that are run several times, in this process or in xdist's workers."""
+        settings, config = self._settings, self._config
+        if settings.detect_flaky < 2:
+            return
+        from pytest_tms.plugin.flaky_detection import FlakyDetection
+        from pytest_tms.plugin.session.repeated_tests import RepeatedTests, select
+
+        path = self._journal.path.with_suffix(".known").absolute() if self._delivery.is_running else None
+        selection = select(settings, config.rootpath, path)
+        self._repeated = RepeatedTests()
+        if self._workers is None:
+            config.pluginmanager.register(FlakyDetection(selection), "tms-flaky-detection")
+        else:
+            self._selection = selection.to_json()
 
     def _register_observers(self) -> None:
         """Register what observes other plugins of the run: the workers of xdist, and pytest-timeout."""
@@ -183,6 +204,7 @@ class ReportingSession:
             "journal": str(path) if self._delivery.is_running else "",
             "folder": str(path.parent.parent / "artifacts" / path.stem),
             "cancel": str(path.with_suffix(".cancel")),
+            "flaky": self._selection,
         }
 
     def pytest_report_header(self) -> list[str]:
@@ -255,6 +277,8 @@ class ReportingSession:
         """Follow a test, before others write the report down; keep its result once it is complete."""
         if report.outcome == "failed" and "wasxfail" not in report.__dict__:
             self._quarantine.count_report(report.nodeid)
+        if self._repeated is not None:
+            self._repeated.add(report)
         try:
             self._enricher.enrich(report)
             if report.when == "setup" and self._workers is not None:
@@ -419,6 +443,7 @@ class ReportingSession:
             journal.writer,
             warnings,
             quarantined=self._quarantine.failures(),
+            repeated=self._repeated.masked(self._masker.node_id) if self._repeated else None,
             is_passed_by_quarantine=self._is_passed_by_quarantine,
         )
         self._shutdown.close()

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from pytest_tms.wire.history import RunChanges
 
 
+class Repeats(msgspec.Struct, frozen=True, kw_only=True):
+    """The tests that ``--tms-detect-flaky`` ran several times, and those of them that differed.
+
+    ``flaky`` has the node id, the number of runs and that of failures.
+    """
+
+    tests: int
+    flaky: Sequence[tuple[str, int, int]] = ()
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """A finished session: ``collected`` are ``results`` and the tests that did not run.
 
@@ -32,7 +42,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     not know. ``is_part`` is whether other jobs may report to the same execution.
     ``warnings`` are other sentences, ``required`` is why a session that is required to report has failed.
     ``quarantined`` are the failed tests in quarantine; ``is_passed_by_quarantine`` is whether the exit status
-    is 0 because no other test failed.
+    is 0 because no other test failed. ``repeated`` are the tests that were run several times, None if the
+    detection of flaky tests is off.
     """
 
     report_url: str
@@ -54,6 +65,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: Sequence[QuarantinedFailure] = ()
     is_passed_by_quarantine: bool = False
     changes: RunChanges | None = None
+    repeated: Repeats | None = None
     is_part: bool = False
 
     @property
@@ -77,6 +89,7 @@ def summarise(
     *,
     quarantined: Sequence[QuarantinedFailure] = (),
     is_passed_by_quarantine: bool = False,
+    repeated: Repeats | None = None,
 ) -> Summary:
     """Return the summary of a session from the ends of its shards and the last state of its delivery."""
     results = sum(end.results.total or 0 for end in ends)
@@ -109,6 +122,7 @@ def summarise(
         quarantined=quarantined,
         is_passed_by_quarantine=is_passed_by_quarantine,
         changes=_changes(state),
+        repeated=repeated,
         is_part=bool(settings.execution or settings.shard or settings.run_key),
     )
 

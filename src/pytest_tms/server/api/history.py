@@ -22,7 +22,15 @@ from pytest_tms.server.domain.problems import refuse
 from pytest_tms.server.services import comparison, renames, test_history
 from pytest_tms.server.services.comparison import ComparedTests
 from pytest_tms.server.services.test_history import TestSummary
-from pytest_tms.server.store import execution_lists, executions, failures, run_changes, series, test_lists
+from pytest_tms.server.store import (
+    execution_lists,
+    executions,
+    failures,
+    run_changes,
+    series,
+    test_lists,
+    test_registry,
+)
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.execution_lists import ListedExecution
 from pytest_tms.server.store.test_catalogue import CatalogueFilter
@@ -33,6 +41,8 @@ MAX_FILTER = 200
 """Characters of the longest filter."""
 MAX_SHARDS = 200
 """Shards that one request may name."""
+MAX_KNOWN = 200_000
+"""Tests of a project that are listed as known."""
 TESTS = 5
 """Tests that are listed of each cause."""
 _CURSOR = re.compile(r"([0-9]{1,18})-([0-9a-f]{16})", re.ASCII)
@@ -231,6 +241,19 @@ def get_test_history(
     )
 
 
+@route(calls.LIST_KNOWN_TESTS)
+def list_known_tests(database: Database, execution_id: str) -> wire.KnownTests:
+    """Return hashes of the tests that the project of an execution had run before."""
+    with database.read() as connection:
+        execution = executions.get(connection, execution_id)
+        found = test_registry.known_hashes(
+            connection, execution.project_id, execution.created_at, MAX_KNOWN + 1
+        )
+    return wire.KnownTests(
+        hashes=[each.hex()[:16] for each in found[:MAX_KNOWN]], is_complete=len(found) <= MAX_KNOWN
+    )
+
+
 @route(calls.DECIDE_RENAME)
 def decide_rename(body: bytes, database: Database, caller: Caller, test_key: str) -> wire.RenamedTest:
     """Join the history of an earlier test to a test, or reject that they are the same."""
@@ -245,6 +268,7 @@ HANDLERS = (
     compare_executions,
     list_registered_tests,
     get_test_history,
+    list_known_tests,
     decide_rename,
 )
 

@@ -270,6 +270,7 @@ ANSWERS: dict[str, msgspec.Struct] = {
         ],
         cursor="512",
     ),
+    "list_known_tests": wire.KnownTests(hashes=["5d41402abc4b2a76", "7d793037a0760186"]),
     "decide_rename": wire.RenamedTest(key="17", earlier_keys=["9"]),
     "list_cases": wire.CasePage(
         cases=[

@@ -40,6 +40,8 @@ CALLS = {
     "fewer than `limit`, even none, and still a `cursor`: there are more until it is null.",
     "get_test_history": "Returns the results of a test over all executions, the newest first. All results of one execution "
     "are on one page, which may have more than `limit`.",
+    "list_known_tests": "Returns the tests that the project of the execution had run before it was created, so that a runner "
+    "can find out which of its tests are new.",
     "decide_rename": "Joined tests have one history: rates and results of the earlier test are those of this one, too. With "
     "`isSame` false, the pair is no longer suggested. The token must not be bound to environments.",
     "list_cases": "Returns the cases of plans and those that tests name, in the order in which they were added. A page may "
@@ -114,6 +116,7 @@ SCHEMAS = {
     "CaseResult": "The latest status of a case in a suite and environment: failed if any of its tests failed last.",
     "CaseTest": "A test that carries the id of a case.",
     "PlanChange": "What an import changed.",
+    "KnownTests": "The tests that the project of an execution had run before it.",
     "PossibleRename": "A test that began, and one that ended and may be the same under an earlier name.",
     "RenameDecision": "Whether a test is an earlier one under another name.",
     "RenamedTest": "A test and the earlier tests that are joined to it.",
@@ -430,6 +433,11 @@ OVERRIDES = {
     ): "The name of the token that added it; empty for the policy of the server.",
     ("TestHistory", "earlier"): "Tests that were joined to it: names that it had.",
     ("ExecutionComparison", "renames"): "Added tests that may be removed ones under another name.",
+    (
+        "KnownTests",
+        "hashes",
+    ): "The first 16 hexadecimal digits of the BLAKE2b hash (16 bytes) of each node id in UTF-8, in no order.",
+    ("KnownTests", "isComplete"): "False if the project has more than 200,000 tests.",
     ("PossibleRename", "earlierKey"): "Identifies the test that ended.",
     ("PossibleRename", "earlierNodeId"): "The node id of the test that ended.",
     ("PossibleRename", "key"): "Identifies the test that began.",

@@ -10,6 +10,7 @@ CAPABILITIES = (
     "gzip",
     "history",
     "idempotency",
+    "known-tests",
     "live-tests",
     "quarantine",
     "replay",

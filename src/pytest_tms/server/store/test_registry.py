@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from pytest_tms.server.store import bulk, case_links, tables
 
@@ -20,6 +20,8 @@ UNSEEN = 7 * 24 * 3_600_000
 """Milliseconds for which a test without results is kept, so that none is deleted while it is being used."""
 
 
+READ = 2_000
+"""Tests that one query reads."""
 MAX_SEARCHED = 2_000
 """Characters of a title that are searched."""
 NO_TAGS = "[]"
@@ -87,6 +89,23 @@ def identify(connection: Connection, project_id: int, names: Sequence[TestIdenti
         _update(connection, changed, now)
     case_links.link(connection, project_id, list(with_cases.items()))
     return [known[hashed].id for hashed in hashes]
+
+
+def known_hashes(connection: Connection, project_id: int, before: int, limit: int) -> list[bytes]:
+    """Return the hashes of the keys of tests that a project had run before a time."""
+    test = tables.tests.c
+    found: list[bytes] = []
+    last = b""
+    while len(found) < limit:
+        query = select(test.key_hash, test.first_seen).where(
+            test.project_id == project_id, test.key_hash > last
+        )
+        rows = connection.execute(query.order_by(test.key_hash).limit(READ)).all()
+        found += [bytes(row.key_hash) for row in rows if row.first_seen < before]
+        if len(rows) < READ:
+            break
+        last = bytes(rows[-1].key_hash)
+    return found[:limit]
 
 
 class _Known(NamedTuple):
