@@ -81,9 +81,10 @@ def identify(connection: Connection, project_id: int, names: Sequence[TestIdenti
     with_cases = {known[hashed].id: each.cases for hashed, (each, _) in new.items() if each.cases != NO_TAGS}
     for each, hashed in zip(names, hashes, strict=True):
         found = known[hashed]
-        if found.names_hash != _names_hash(each):
+        has_other_names = found.names_hash != _names_hash(each)
+        if has_other_names:
             with_cases[found.id] = each.cases
-        if found.last_seen + SEEN_AGAIN <= now or found.names_hash != _names_hash(each):
+        if has_other_names or found.last_seen + SEEN_AGAIN <= now:
             changed.append((found.id, each))
     if changed:
         _update(connection, changed, now)
