@@ -59,6 +59,7 @@ def report(token: str) -> str:
             )
         )
         assert_type(client.list_failures(created.execution_id, limit=10), wire.FailurePage)
+        assert_type(client.read_artifact(created.execution_id, "0" * 64, limit=10), bytes)
         assert_type(client.get_changes(created.execution_id, shards=["1"]), wire.RunChanges)
         assert_type(client.compare_executions(created.execution_id, "exec_1"), wire.ExecutionComparison)
         assert_type(client.list_registered_tests(q="login", flaky=True), wire.RegisteredTestPage)

@@ -24,6 +24,7 @@ COMMANDS = {
     "replay": "pytest_tms.cli.replay:replay",
     "doctor": "pytest_tms.cli.doctor:doctor",
     "webhook": "pytest_tms.cli.webhook:webhook",
+    "mcp": "pytest_tms.cli.mcp:mcp",
     "local": "pytest_tms.cli.local:local",
     "key": "pytest_tms.cli.key:key",
     "db": "pytest_tms.cli.db:db",

@@ -468,6 +468,24 @@ GET_ARTIFACT = Call(
     scope="executions:read",
     errors=(NotFound, *_READS),
 )
+READ_ARTIFACT = Call(
+    name="read_artifact",
+    summary="Read a file of an execution",
+    method="GET",
+    path="/executions/{execution_id}/artifacts/{sha256}/content",
+    takes=type(None),
+    gives=bytes,
+    status=200,
+    scope="executions:read",
+    errors=(NotFound, *_READS),
+    query=(
+        Parameter(
+            name="limit",
+            description="Bytes of the beginning of the file; the whole file unless given.",
+            schema={"type": "string", "pattern": "^[1-9][0-9]{0,14}$"},
+        ),
+    ),
+)
 UPLOAD_ARTIFACT = Call(
     name="upload_artifact",
     summary="Upload a file of an execution, once for each content",
@@ -641,6 +659,7 @@ ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple
     EXPORT_EXECUTION,
     SUBMIT_RESULTS,
     GET_ARTIFACT,
+    READ_ARTIFACT,
     UPLOAD_ARTIFACT,
     SEND_EVENT,
     CREATE_WEBHOOK,

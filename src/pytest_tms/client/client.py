@@ -476,6 +476,20 @@ class TmsClient:
             raise error_of(response, origin_of(url))
         return True
 
+    def read_artifact(self, execution_id: str, sha256: str, *, limit: int | None = None) -> bytes:
+        """Return the content of a file, or its first ``limit`` bytes; needs the capability ``artifacts``.
+
+        Raises:
+            NotFound: it was not uploaded, or the execution does not exist.
+        """
+        url = self._url(calls.READ_ARTIFACT, {"execution_id": execution_id, "sha256": sha256})
+        if limit is not None:
+            url += f"?limit={limit}"
+        response = self.last_response = self._send("GET", url, self._authorization(), None)
+        if response.status_code != calls.READ_ARTIFACT.status:
+            raise error_of(response, origin_of(url))
+        return response.content
+
     def upload_artifact(
         self, execution_id: str, sha256: str, content: bytes | UploadBody, *, name: str = ""
     ) -> wire.StoredArtifact:

@@ -78,6 +78,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             exports.export_execution,
             results.submit_results,
             artifacts.get_artifact,
+            artifacts.read_artifact,
             artifacts.upload_artifact,
             events.send_event,
             *history.HANDLERS,

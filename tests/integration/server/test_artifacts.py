@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from pytest_tms import TmsClient
+from pytest_tms.errors import NotFound
 from pytest_tms.server.domain import clock
 from pytest_tms.server.services.artifacts import READ_TIMEOUT, delete_stray, delete_unreferenced
 from pytest_tms.server.settings import ServerSettings
@@ -76,6 +78,25 @@ def test_a_file_is_uploaded_once_and_read_by_its_hash(api: Api, execution: str) 
     assert found.headers["X-Content-Type-Options"] == "nosniff"
     assert found.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
     assert read(api, execution, PNG, If_None_Match=found.headers["ETag"]).status_code == 304
+
+
+def test_an_api_token_reads_the_content_or_its_beginning(api: Api, execution: str) -> None:
+    path = f"/executions/{execution}/artifacts/{sha256(PNG)}/content"
+    expect_error(api.request("GET", path), 404)
+    expect_success(put(api, execution, PNG), 201)
+    whole = api.request("GET", path)
+    assert (whole.status_code, whole.content) == (200, PNG)
+    assert whole.headers["Content-Type"] == "application/octet-stream"
+    assert whole.headers["Content-Disposition"] == "attachment"
+    assert api.request("GET", f"{path}?limit=3").content == PNG[:3]
+    assert api.request("GET", f"{path}?limit=999999").content == PNG
+    for limit in ("0", "-1", "x", "9" * 20, ""):
+        assert set(invalid_fields(api.request("GET", f"{path}?limit={limit}"))) == {"limit"}
+    expect_error(api.request("GET", path, token=""), 401)
+    with TmsClient(api.url, api.token) as client:
+        assert client.read_artifact(execution, sha256(PNG), limit=5) == PNG[:5]
+        with pytest.raises(NotFound):
+            client.read_artifact(execution, "0" * 64)
 
 
 def test_a_file_of_another_execution_is_not_readable(api: Api, execution: str) -> None:

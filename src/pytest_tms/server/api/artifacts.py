@@ -8,6 +8,7 @@ from typing import IO, Any
 
 from anyio.to_thread import run_sync
 from litestar import Request, Response
+from litestar.response import Stream
 
 from pytest_tms import wire
 from pytest_tms.client import calls
@@ -31,6 +32,22 @@ BUFFER = 1 << 20
 def get_artifact(database: Database, execution_id: str, sha256: str) -> wire.StoredArtifact:
     """Return what is stored of a file."""
     return artifacts.response(artifacts.get_artifact(database, execution_id, sha256))
+
+
+@route(calls.READ_ARTIFACT)
+async def read_artifact(
+    database: Database, objects: ObjectStore, execution_id: str, sha256: str, limit: str | None = None
+) -> Stream:
+    """Return the content of a file, or the beginning of it."""
+    if limit is not None and not (limit.isdecimal() and len(limit) < 16 and int(limit) > 0):
+        refuse([Problem("limit", "Must be a number of bytes, at least 1")])
+    found = await run_sync(artifacts.get_artifact, database, execution_id, sha256)
+    end = found.size if limit is None else min(found.size, int(limit))
+    return Stream(
+        objects.read(found.object, 0, end),
+        media_type="application/octet-stream",
+        headers={"Content-Length": str(end), "Content-Disposition": "attachment"},
+    )
 
 
 @route(calls.UPLOAD_ARTIFACT)

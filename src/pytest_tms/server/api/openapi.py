@@ -315,6 +315,8 @@ def _content(call: Call[Any, Any]) -> dict[str, Any]:
     """Return the content of a call's success: a message, or a file in one of several types."""
     if call == calls.EXPORT_CASES:
         return {"text/csv": {"schema": {"type": "string"}}}
+    if call == calls.READ_ARTIFACT:
+        return {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     if call.gives is not bytes:
         return _json(call.gives, examples.ANSWERS[call.name])
     types = sorted({each.content_type.partition(";")[0] for each in FORMATS.values()} - {"application/json"})

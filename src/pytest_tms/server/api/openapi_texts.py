@@ -64,6 +64,7 @@ CALLS = {
     "submit_results": "Stores the tests of a shard and ends the shard. Sending a test again replaces it.",
     "get_artifact": "Returns what is stored of a file, by the SHA-256 of its content. `HEAD` is enough to find whether to "
     "upload it.",
+    "read_artifact": "Returns the content of a file of an execution, or its first `limit` bytes.",
     "upload_artifact": "Stores a file of an execution. The body is the content as it is. A file that the execution has already "
     "is not stored again.",
     "send_event": "Reports that an execution or a shard started, progressed or ended. Use the token of the execution, or "

@@ -26,6 +26,7 @@ Returned = Union[  # noqa: UP007  # generic
     dict[str, Any],
     Coroutine[Any, Any, Gives],
     Coroutine[Any, Any, Response[Gives]],
+    Coroutine[Any, Any, Stream],
 ]
 
 
