@@ -101,7 +101,9 @@ def fill(api: Api, folder: Path) -> str:
         "ciUrl": "https://github.com/example/shop/actions/runs/456",
     }
     passed = api.create(testSuite="regression", environment="staging", metadata=build)
-    api.submit(passed, tests=[result(f"test_{n}", duration=300 + n) for n in range(30)])
+    api.submit(
+        passed, tests=[result(f"test_{n}", duration=300 + n, retries=max(0, 3 - n)) for n in range(30)]
+    )
     going = api.create(testSuite="smoke", environment="dev", metadata=build, configuration={"shards": 2})
     api.send(going, "shard.started", shardId="1", collected=40)
     tests = [result("test_a", duration=1200), result("test_b", "failed", error="assert 1 == 2")]
