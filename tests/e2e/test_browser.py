@@ -31,6 +31,7 @@ PAGES = (
     "/tests",
     "/cases",
     "/trends",
+    "/quarantine",
     "/webhooks",
     "/webhooks/{hook}",
     "/audit",

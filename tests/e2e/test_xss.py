@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from tests.helpers.api import Api, expect_success, running
 from tests.helpers.processes import wait_for
 from tests.helpers.subscribers import ReceivedRequest, subscribing
 from tests.integration.server.test_result_page import number_of
+from tests.integration.server.test_tokens import stored
 from tests.integration.webhooks.conftest import deliveries
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ document.addEventListener("securitypolicyviolation", event => window.violations.
 SHOWN = {
     "branch", "commit", "buildNumber", "triggeredBy", "title", "file", "error", "longrepr", "stdout",
     "owner", "framePath", "function", "section", "sectionText", "worker", "subtest", "tags", "shardId", "logs",
-    "case",
+    "case", "reason", "quarantineOwner",
 }  # fmt: skip
 """Fields of a runner that some page shows."""
 
@@ -141,6 +143,14 @@ def test_no_field_of_anybody_runs_on_any_page(api: Api, browser: Browser, vector
         hook = expect_success(api.request("POST", "/webhooks", body), 201)
         execution_id = execution(api, text)
         wait_for(lambda: deliveries(api, hook, "failed"), 10)
+    quarantined = {
+        "nodeId": text["nodeId"],
+        "reason": text["reason"],
+        "owner": text["quarantineOwner"],
+        "until": str(date.today() + timedelta(days=2)),
+    }
+    writer_token = stored(api, "quarantine:write")
+    expect_success(api.request("POST", "/quarantine", quarantined, token=writer_token), 201)
     # Filters name only suites that the operator lists, so that they hold nothing of a stranger.
     expect_success(
         api.request("PATCH", f"/webhooks/{hook['webhookId']}", {"filters": {"testSuites": ["all"]}}), 200

@@ -71,6 +71,7 @@ TESTS = (
     "sort=duration",
     "flaky=1",
     "new=1",
+    "quarantined=1",
     "cause=0123456789abcdef",
 )
 """Lists of tests of an execution."""
@@ -99,6 +100,7 @@ FOLLOWED = {
     "results.duration >= ": "ix_results_duration",
     "result_details.cause = ": "ix_result_details_cause",
     "result_details.failing_since = ": "ix_result_details_since",
+    "AND result_details.is_quarantined AND": "ix_result_details_quarantined",
     "failure_causes.failures DESC": "ix_failure_causes_largest",
 }
 """Statements about tests by a part of each, and an index that each uses."""
@@ -241,6 +243,8 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         "/tests/5",
         "/tests/5?branch=b&before=5",
         "/trends",
+        "/quarantine",
+        "/quarantine?project=default&view=ended&before=5",
         "/webhooks",
         f"/webhooks/{PAUSED}",
         f"/webhooks/{PAUSED}?status=failed",
@@ -347,6 +351,7 @@ def plan(database: Database, statement: str, parameters: Any) -> Sequence[str]:
 
 
 def _literal(value: object) -> str:
+    value = getattr(value, "obj", value)  # of the driver's wrapper of bytes
     if value is None:
         return "NULL"
     if isinstance(value, list):

@@ -38,14 +38,16 @@ def verdict(
     *,
     new: int | None = None,
     known: int | None = None,
+    quarantined: int = 0,
     cancelled_by: str = "",
 ) -> Verdict:
     """Return the verdict of an execution.
 
     ``expected`` is the number of tests that were collected. ``new`` and ``known`` are the numbers of failures
-    that the previous run did not have, and had; None if there is none. ``cancelled_by`` names the person.
+    that the previous run did not have, and had; None if there is none. ``quarantined`` are those in
+    quarantine, which are neither. ``cancelled_by`` names the person.
     """
-    more = [_failures(counts.failed, new, known)] if counts.failed else []
+    more = [_failures(counts.failed, new, known, quarantined)] if counts.failed else []
     if not_run:
         more.append(stopped_early(not_run, expected))
     if status == "cancelled":
@@ -69,9 +71,15 @@ def verdict(
     return Verdict("failed" if counts.failed else "running", ", ".join([state, *more]))
 
 
-def _failures(failed: int, new: int | None, known: int | None) -> str:
+def _failures(failed: int, new: int | None, known: int | None, quarantined: int) -> str:
     """Return the number of failures, and how many of them are new if that is known of all."""
     title = f"{failed:,} {'test' if failed == 1 else 'tests'} failed"
+    if quarantined >= failed:
+        return f"{title}, {'in quarantine' if failed == 1 else 'all in quarantine'}"
+    if quarantined:
+        parts = [f"{new:,} new"] if new else []
+        parts += [f"{known:,} known"] if known else []
+        return f"{title}: {', '.join([*parts, f'{quarantined:,} in quarantine'])}"
     if new is None or known is None or new + known != failed:
         return title
     if not known:

@@ -13,12 +13,13 @@ from litestar.response import Redirect
 
 from pytest_tms import wire
 from pytest_tms.errors import Forbidden, NotFound, Unprocessable
-from pytest_tms.server.domain import charts
+from pytest_tms.server.domain import charts, clock
 from pytest_tms.server.pages.page_session import WRITES, PageSession
+from pytest_tms.server.pages.quarantine import may_quarantine
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.services import comparison, renames, test_history
 from pytest_tms.server.services.trends import find_trends
-from pytest_tms.server.store import execution_lists, executions, series, test_cases
+from pytest_tms.server.store import execution_lists, executions, projects, quarantine, series, test_cases
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.execution_lists import ExecutionFilter
 from pytest_tms.server.store.test_catalogue import CatalogueFilter
@@ -80,6 +81,8 @@ def show_test(
         test, results, following = test_history.get_history(
             connection, test_id, wanted, before=start, limit=RESULTS
         )
+        project = projects.name_of(connection, test.test.project_id)
+        quarantined = quarantine.find_open(connection, test.test.project_id, test.test.key)
         cases = test_cases.cases_of(connection, test.test.id)
         earlier = renames.earlier_tests(connection, test.test.id)
         later = renames.later_test(connection, test.test.id)
@@ -100,6 +103,9 @@ def show_test(
         later=later,
         suggested=suggested,
         may_decide=page_session.may(WRITES) and not page_session.environments,
+        project=project,
+        quarantined=quarantined if quarantined and quarantined.state(clock.now()) == "active" else None,
+        may_quarantine=may_quarantine(page_session),
         results=results,
         filters=filters,
         path=path,

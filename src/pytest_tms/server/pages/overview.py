@@ -184,6 +184,7 @@ def _overview(
         expected.expected,
         new=changes.new_failures.count if changes.previous else None,
         known=changes.known_failures.count if changes.previous else None,
+        quarantined=changes.quarantined.count,
         cancelled_by=canceller,
     )
     listed = sorted(shards, key=_importance)
@@ -206,7 +207,9 @@ def _overview(
         progress=progress(execution, expected, now, changes.previous.runtime if changes.previous else None),
         whole=bar(counts, not_run, expected.expected if is_live else None),
         bar_label=_bar_label(counts, not_run, expected.expected),
-        chips=_counts(execution_id, counts, not_run, expected.expected, found.outcomes),
+        chips=_counts(
+            execution_id, counts, not_run, expected.expected, found.outcomes, changes.quarantined.count
+        ),
         activities=activities(shards, now) if is_live else None,
         by_file=is_by_file,
         files=found.files,
@@ -369,6 +372,7 @@ def _counts(
     not_run: int,
     expected: int | None,
     outcomes: Mapping[str, run_summaries.OutcomeCount],
+    quarantined: int,
 ) -> list[Count]:
     """Return the counts of the page: all statuses, and those outcomes that occurred."""
     shown = [Count("failed", "failed", counts.failed, tests_path(execution_id, status="failed"), "f")]
@@ -381,6 +385,9 @@ def _counts(
                 kind = "failed" if name in ("error", "crashed", "timeout") else "skipped"
                 shown.append(Count(kind, label, found.tests, path, is_more=not found.is_complete))
 
+    if quarantined:
+        path = tests_path(execution_id, quarantined=True)
+        shown.append(Count("known", "failed in quarantine", quarantined, path))
     add("error", "crashed", "timeout")
     shown.append(Count("flaky", "flaky", counts.flaky, tests_path(execution_id, flaky=True)))
     shown.append(Count("passed", "passed", counts.passed, tests_path(execution_id, status="passed")))

@@ -33,6 +33,7 @@ READS = "executions:read"
 """The scope that a page requires unless it names another one."""
 WRITES = "executions:write"
 WEBHOOKS = "webhooks:write"
+QUARANTINE = "quarantine:write"
 ADMIN = "admin"
 MAX_FIELDS = 20
 """Fields of one form."""

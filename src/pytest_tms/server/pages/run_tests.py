@@ -33,7 +33,7 @@ SHARDS = 100
 """Shards that the form proposes."""
 
 TEXTS = ("q", "status", "outcome", "file", "tag", "shard", "worker", "owner", "cause")
-FLAGS = ("new", "flaky")
+FLAGS = ("new", "flaky", "quarantined")
 OUTCOMES = ("error", "crashed", "timeout", "xfailed", "xpassed")
 """Outcomes that the form proposes; a URL may name any."""
 SORTS: tuple[tuple[str, str], ...] = (
@@ -41,7 +41,7 @@ SORTS: tuple[tuple[str, str], ...] = (
     ("duration", "slowest first"),
     ("name", "by name"),
 )
-LABELS = {"q": "search", "new": "new failures", "flaky": "flaky"}
+LABELS = {"q": "search", "new": "new failures", "flaky": "flaky", "quarantined": "in quarantine"}
 
 
 class Row(NamedTuple):
@@ -143,6 +143,7 @@ def _rows(
         **{name: filters[name] for name in TEXTS if name in filters},
         is_new="new" in filters,
         is_flaky="flaky" in filters,
+        is_quarantined="quarantined" in filters,
         sort=cast("Sort", filters.get("sort", "arrival")),
     )
     try:

@@ -22,6 +22,7 @@ SITE_PAGES = (
     ("tests", "Tests", "/tests", READS),
     ("cases", "Cases", "/cases", READS),
     ("trends", "Trends", "/trends", READS),
+    ("quarantine", "Quarantine", "/quarantine", READS),
     ("webhooks", "Webhooks", "/webhooks", WEBHOOKS),
     ("audit", "Audit", "/audit", ADMIN),
     ("tokens", "Tokens", "/tokens", ADMIN),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -18,6 +20,9 @@ from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.store import audit, executions, quarantine, test_catalogue
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.quarantine import QuarantineFilter
+
+OBSERVED = 50
+"""Latest results of a test that are read."""
 
 
 def add_test(
@@ -138,9 +143,46 @@ def list_entries(
     environments = caller.token.environments if caller.token else ()
     if environments and not execution_id:
         test_ids = [each.test_id for each in found if each.test_id]
-        visible = test_catalogue.observations(connection, test_ids, environments, 50)
+        visible = test_catalogue.observations(connection, test_ids, environments, OBSERVED)
         found = [each for each in found if visible.get(each.test_id)]
     return found, following
+
+
+class EntryResults(NamedTuple):
+    """An entry with the results of its test while it was in quarantine, of the latest ``OBSERVED``.
+
+    ``last_status`` is that of the latest result, None if no result can be seen. ``is_limited`` is whether
+    there may have been more.
+    """
+
+    entry: QuarantineEntry
+    last_status: wire.TestStatus | None
+    failed: int
+    results: int
+    is_limited: bool
+
+
+def with_results(
+    connection: Connection, entries: Sequence[QuarantineEntry], environments: Collection[str]
+) -> list[EntryResults]:
+    """Return entries with the results of their tests in ``environments``, all if empty."""
+    test_ids = {each.test_id for each in entries if each.test_id}
+    observed = test_catalogue.observations(connection, test_ids, environments, OBSERVED)
+    rows = []
+    for entry in entries:
+        latest = observed.get(entry.test_id, [])
+        end = entry.until if entry.ended_at is None else entry.ended_at
+        during = [each for at, each in latest if entry.created_at <= at <= end]
+        rows.append(
+            EntryResults(
+                entry=entry,
+                last_status=latest[0][1].status if latest else None,
+                failed=sum(each.status == "failed" for each in during),
+                results=len(during),
+                is_limited=len(during) == OBSERVED,
+            )
+        )
+    return rows
 
 
 def entry_message(entry: QuarantineEntry, now: int) -> wire.QuarantineEntry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from sqlalchemy import Boolean, Connection, func, literal_column, select
+from sqlalchemy import Connection, func, literal_column, select
 
 from pytest_tms import wire
 from pytest_tms.server.store import bulk, tables
@@ -72,7 +72,12 @@ def quarantined(connection: Connection, execution: int, limit: int) -> list[int]
     detail = tables.result_details.c
     query = (
         select(detail.sequence)
-        .where(detail.execution == execution, literal_column("is_quarantined", Boolean))
+        .where(
+            detail.execution == execution,
+            # The condition of the index, and that of its column.
+            literal_column("result_details.is_quarantined"),
+            detail.is_quarantined.is_(True),
+        )
         .order_by(detail.sequence)
         .limit(limit)
     )

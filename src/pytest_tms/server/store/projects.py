@@ -8,6 +8,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from pytest_tms.server.store import tables
 
 
+def name_of(connection: Connection, project_id: int) -> str:
+    """Return the name of a project; empty if it does not exist."""
+    table = tables.projects.c
+    return connection.scalar(select(table.name).where(table.id == project_id)) or ""
+
+
 def identify(connection: Connection, name: str, now: int) -> int:
     """Return the id of the project with this name; add the project if it does not exist."""
     query = select(tables.projects.c.id).where(tables.projects.c.name == name)

@@ -36,6 +36,7 @@ class StoredResult(NamedTuple):
     document: int
     failing_since: int | None
     failing_runs: int | None
+    is_quarantined: bool | None
 
 
 def of_test(connection: Connection, execution: int, test_id: int) -> list[StoredResult]:
@@ -57,6 +58,7 @@ def of_test(connection: Connection, execution: int, test_id: int) -> list[Stored
             table.document,
             details.failing_since,
             details.failing_runs,
+            details.is_quarantined,
         )
         .outerjoin(
             tables.result_details,

@@ -351,7 +351,7 @@ result_details = Table(  # of a result that did not pass: what lists show, so th
         where="failing_since IS NOT NULL",
     ),
     _partial(
-        "ix_result_details_quarantined", "execution", "failing_since", "sequence", where="is_quarantined"
+        "ix_result_details_quarantined", "execution", "is_quarantined", "sequence", where="is_quarantined"
     ),
     sqlite_with_rowid=False,
 )

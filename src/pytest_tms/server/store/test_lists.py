@@ -56,7 +56,8 @@ class TestFilter:
 
     ``q`` is a part of the key, title, file, owner, tags or error, without regard to case. ``outcome`` is
     pytest's word. ``file``, ``tag``, ``shard``, ``worker``, ``owner`` are whole values. ``cause`` is a
-    fingerprint. ``is_new`` are failures that the previous run did not have.
+    fingerprint. ``is_new`` are failures that the previous run did not have, ``is_quarantined`` those of tests
+    in quarantine.
     """
 
     __test__ = False
@@ -72,13 +73,19 @@ class TestFilter:
     cause: str = ""
     is_new: bool = False
     is_flaky: bool = False
+    is_quarantined: bool = False
     sort: Sort = "arrival"
 
     @property
     def has_index(self) -> bool:
         """Whether an index has the results in question, so that no others are read."""
         is_failure = self.status not in ("", "passed") or self.outcome not in ("", "passed")
-        return bool(is_failure or self.is_flaky or self.is_new or self.cause)
+        return bool(is_failure or self.is_flaky or self.has_details)
+
+    @property
+    def has_details(self) -> bool:
+        """Whether an index of the details of verdicts has the results in question."""
+        return bool(self.is_new or self.cause or self.is_quarantined)
 
     @property
     def is_narrow(self) -> bool:
@@ -115,6 +122,7 @@ class ListedTest(NamedTuple):
     failing_runs: int | None
     started_at: int | None
     worker: str | None
+    is_quarantined: bool
 
 
 def find(
@@ -182,13 +190,15 @@ def _listed(execution: int, row: Any) -> ListedTest:
         failing_runs=row[17],
         started_at=row[18],
         worker=row[19],
+        is_quarantined=bool(row[20]),
     )
 
 
 _LISTED = f"""
     SELECT r.sequence, r.test_id, r.shard_id, substr(t.title, 1, {MAX_NAME}), substr(t.file, 1, {MAX_NAME}),
         t.node_id, t.owner, t.tags, r.status, r.outcome, r.duration, r.retries, r.attempt, d.error,
-        r.is_flaky, d.cause, d.failing_since, d.failing_runs, r.started_at, r.worker
+        r.is_flaky, d.cause, d.failing_since, d.failing_runs, r.started_at, r.worker,
+        d.is_quarantined
     FROM results AS r
     JOIN tests AS t ON t.id = r.test_id
     LEFT JOIN result_details AS d ON d.execution = r.execution AND d.sequence = r.sequence
@@ -210,13 +220,13 @@ def _search(
 ) -> list[Found]:
     """Return the first results in an order; of a search, those found by names and those found by errors."""
     by_names = select(*order)
-    if wanted.cause or wanted.is_new:
+    if wanted.has_details:
         by_names = by_names.select_from(tables.result_details).join(tables.results, _is_of_result())
     elif wanted.file:
         by_names = by_names.select_from(tables.tests).join(tables.results, _TEST.id == _RESULT.test_id)
     else:
         by_names = by_names.select_from(tables.results)
-    has_tests = bool(wanted.file) and not (wanted.cause or wanted.is_new)
+    has_tests = bool(wanted.file) and not wanted.has_details
     if not has_tests and (wanted.q or wanted.tag or wanted.file or wanted.owner or wanted.sort == "name"):
         by_names = by_names.join(tables.tests, _TEST.id == _RESULT.test_id)
     query = by_names.where(*conditions)
@@ -225,7 +235,7 @@ def _search(
         text = without_nul(wanted.q.lower())
         queries = [query.where(contains(connection, _TEST.search_text, text))]
         by_errors = query
-        if not (wanted.cause or wanted.is_new):
+        if not wanted.has_details:
             by_errors = by_errors.join(tables.result_details, _is_of_result())
         is_found = or_(  # SQLite converts only ASCII to lower case
             contains(connection, func.lower(_DETAIL.error), text),
@@ -264,7 +274,7 @@ def _by_duration(
 
 
 def _conditions(connection: Connection, execution: int, wanted: TestFilter) -> list[ColumnElement[bool]]:
-    is_by_details = wanted.cause or wanted.is_new  # which only verdicts have
+    is_by_details = wanted.has_details  # which only verdicts have
     found: list[ColumnElement[bool]] = (
         [_DETAIL.execution == execution]
         if is_by_details
@@ -290,6 +300,11 @@ def _conditions(connection: Connection, execution: int, wanted: TestFilter) -> l
         found += [_DETAIL.cause == number_of(wanted.cause), _DETAIL.cause.is_not(None)]
     if wanted.is_new:
         found += [_DETAIL.failing_since == execution, _DETAIL.failing_since.is_not(None)]
+    if wanted.is_quarantined:
+        found += [
+            literal_column("result_details.is_quarantined"),
+            _DETAIL.is_quarantined.is_(True),
+        ]
     if wanted.tag:
         found.append(contains(connection, _TEST.tags, msgspec.json.encode(without_nul(wanted.tag)).decode()))
     if wanted.file:
@@ -303,7 +318,7 @@ def _conditions(connection: Connection, execution: int, wanted: TestFilter) -> l
 
 def _sequence(wanted: TestFilter) -> ColumnElement[int]:
     """Return the column of the number of a result in the index that is followed."""
-    return _DETAIL.sequence if wanted.cause or wanted.is_new else _RESULT.sequence
+    return _DETAIL.sequence if wanted.has_details else _RESULT.sequence
 
 
 def _is_of_result() -> ColumnElement[bool]:

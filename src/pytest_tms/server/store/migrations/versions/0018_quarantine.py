@@ -47,7 +47,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_result_details_quarantined",
         "result_details",
-        ["execution", "failing_since", "sequence"],
+        ["execution", "is_quarantined", "sequence"],
         sqlite_where=sa.text("is_quarantined"),
         postgresql_where=sa.text("is_quarantined"),
     )
