@@ -45,7 +45,7 @@ def lowest(session: nox.Session) -> None:
     # Not session.create_tmp(): it moves pytest's temporary folders below the project's own pytest settings.
     environment = session.virtualenv.location
     pins = f"{environment}/lowest.txt"
-    extras = ["--extra=server", "--extra=postgres", "--extra=redis", "--extra=xdist"]
+    extras = ["--extra=server", "--extra=postgres", "--extra=redis", "--extra=xdist", "--extra=mcp"]
     compiled = ["uv", "pip", "compile", "--quiet", "--no-annotate", "--upgrade", "--resolution=lowest-direct"]
     session.run(*compiled, *extras, f"--python={environment}", "-o", pins, "pyproject.toml", silent=True)
     tools = ["hypothesis", "pytest-reportlog", "pytest-timeout", "requests", "responses", "standardwebhooks"]

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import Any
 import click
 import pytest
 
-from pytest_tms import TmsClient, errors, signing
+from pytest_tms import TmsClient, errors, signing, wire
 from pytest_tms.cli import tms as tms_command
 from pytest_tms.settings.table import table
 from tests.helpers.processes import TmsServer, environ_outside_pytest
@@ -234,3 +235,66 @@ def test_the_script_of_the_ci_guide_runs(tmp_path: Path, tms: TmsServer) -> None
     assert completed.returncode == 0, completed.stdout + completed.stderr
     assert "completed, 2 of 2 shards finished: 2 passed" in completed.stdout
     assert re.search(r"exec_\w+ is completed\n$", completed.stdout)
+
+
+GH = """#!{python}
+# A double of `gh api`: keeps one file per comment, and records the requests.
+import json, os, pathlib, sys
+folder = pathlib.Path(os.environ["COMMENTS_FOLDER"])
+arguments = sys.argv[2:]
+with (folder / "requests").open("a") as file:
+    file.write(json.dumps(arguments) + "\\n")
+body = next((a.partition("=")[2] for a in arguments if a.startswith("body=@")), "")
+if "--paginate" in arguments:
+    for path in sorted(folder.glob("*.md")):
+        if path.read_text().startswith(os.environ["MARKER"]):
+            print(path.stem)
+elif "PATCH" in arguments:
+    number = next(a for a in arguments if "/comments/" in a).rpartition("/")[2]
+    (folder / f"{{number}}.md").write_text(pathlib.Path(body[1:]).read_text())
+else:
+    (folder / "7.md").write_text(pathlib.Path(body[1:]).read_text())
+"""
+
+
+def test_the_step_of_the_ci_guide_updates_its_comment(tmp_path: Path, tms: TmsServer) -> None:
+    (step,) = re.findall(
+        r"- name: Comment on the pull request\n.*?run: \|\n((?: {10}[^\n]*\n)+)", read("ci.md"), re.DOTALL
+    )
+    script = textwrap.dedent(step).replace("${{ github.repository }}", "octo/shop")
+    bin_folder, folder = tmp_path / "bin", tmp_path / "comments"
+    bin_folder.mkdir()
+    folder.mkdir()
+    (bin_folder / "gh").write_text(GH.format(python=sys.executable))
+    (bin_folder / "gh").chmod(0o755)
+    (folder / "3.md").write_text("A comment of somebody else")
+    path = f"{bin_folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for title in ("first", "second"):
+        with tms.client() as client:
+            request = wire.ExecutionRequest(test_suite="smoke", environment="staging")
+            created = client.create_execution(request)
+            test = wire.TestResult(title=title, status="failed")
+            submission = wire.ResultsSubmission(execution_id=created.execution_id, shard_id="1", tests=[test])
+            client.submit_results(submission)
+        completed = subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", script],
+            cwd=tmp_path,
+            env={
+                **environ_outside_pytest(os.environ),
+                "PATH": path,
+                "TMS_URL": tms.url,
+                "TMS_API_TOKEN": tms.token,
+                "TMS_EXECUTION_ID": created.execution_id,
+                "COMMENTS": "repos/octo/shop/issues/5/comments",
+                "COMMENTS_FOLDER": str(folder),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert completed.returncode == 0, completed.stdout + completed.stderr
+        assert sorted(each.name for each in folder.glob("*.md")) == ["3.md", "7.md"]
+        comment = (folder / "7.md").read_text()
+        assert comment.startswith("<!-- pytest-tms: smoke staging -->\n## smoke on staging: 1 failed\n")
+        assert f"- {title}\n" in comment
+    assert (folder / "3.md").read_text() == "A comment of somebody else"

@@ -88,7 +88,7 @@ def _parts(
     if execution.execution_id:
         yield (f"{marker(execution)}\n",)
     suite = _inline(execution.test_suite or "Tests")
-    yield (f"## {suite} on {_inline(execution.environment)}: {_verdict(execution)}\n\n",)
+    yield (f"## {suite} on {_inline(execution.environment)}: {_verdict(execution, changes)}\n\n",)
     yield (
         f"{counts.total:,} tests: {counts.failed:,} failed, {counts.passed:,} passed, "
         f"{counts.skipped:,} skipped, {counts.flaky:,} flaky\n",
@@ -127,7 +127,7 @@ class _Found:
             if changes
             else {}
         )
-        self._failures: dict[str, list[tuple[str, ...]]] = {"new": [], "known": [], "": []}
+        self._failures: dict[str, list[tuple[str, ...]]] = {"new": [], "known": [], "": [], QUARANTINED: []}
 
     def add(self, index: int, test: Mapping[str, Any]) -> None:
         """Add a test, the next one in order."""
@@ -147,6 +147,7 @@ class _Found:
     def _add_failure(self, test: Mapping[str, Any]) -> None:
         name = text(test, "nodeId") or title_of(test)
         kind = "new" if name in self._new else "known" if name in self._known else ""
+        kind = QUARANTINED if is_quarantined(test) else kind
         if len(self._failures[kind]) < MAX_FAILURES:
             since = self._known.get(name)
             self._failures[kind].append(
@@ -157,22 +158,29 @@ class _Found:
         """Yield the failed tests; ``total`` is their number, if only the first were added."""
         is_compared = bool(self._failures["new"] or self._failures["known"])
         listed = sum(map(len, self._failures.values()))
+        failed = max(self._failed, total) - len(self._failures[QUARANTINED])
         for kind, found in self._failures.items():
+            plural = "s" * (len(found) != 1)
+            heading = f"{len(found):,} {kind or 'other'} failure{plural}"
+            if kind == QUARANTINED:
+                heading = f"{len(found):,} failure{plural} {QUARANTINED}"
+            elif not kind and not is_compared:
+                heading = f"{failed:,} failed"
             if found:
-                name = f"{len(found):,} {kind} failure{'s' * (len(found) != 1)}"
-                failed = f"{max(self._failed, total):,} failed"
-                others = f"{len(found):,} other failure{'s' * (len(found) != 1)}"
-                yield (f"\n### {name if kind else others if is_compared else failed}\n\n",)
+                yield (f"\n### {heading}\n\n",)
                 yield from found
         if listed and (more := max(self._failed, total) - listed) > 0:
             yield (f"\n{more:,} more tests failed.\n",)
 
 
-def _verdict(execution: ExecutionStatus) -> str:
+def _verdict(execution: ExecutionStatus, changes: RunChanges | None) -> str:
     """Return the state in words; of a completed execution, whether its tests passed."""
     if execution.status != "completed":
         return execution.status
-    return f"{execution.results.failed:,} failed" if execution.results.failed else "passed"
+    apart = changes.quarantined.count if changes is not None else 0
+    failed = max(0, execution.results.failed - apart)
+    words = f"{failed:,} failed" if failed else "passed"
+    return f"{words}, {apart:,} {QUARANTINED}" if apart else words
 
 
 def _names(some: ChangedTests | None) -> list[str]:

@@ -391,7 +391,7 @@ def _without_errors(changes: RunChanges) -> RunChanges:
         name: msgspec.structs.replace(
             some, tests=[msgspec.structs.replace(test, error=None) for test in some.tests]
         )
-        for name in ("new_failures", "known_failures", "fixed", "flaky")
+        for name in ("new_failures", "known_failures", "quarantined", "fixed", "flaky")
         for some in [getattr(changes, name)]
     }
     return msgspec.structs.replace(changes, **without)

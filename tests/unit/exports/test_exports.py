@@ -266,6 +266,23 @@ def test_markdown_lists_new_failures_before_known_ones() -> None:
     assert new < old < content.index("- unknown\n") < content.index("- a\\_b\n")
 
 
+def test_markdown_lists_failures_in_quarantine_apart() -> None:
+    tests: list[dict[str, Any]] = [
+        {"title": "flaky", "status": "failed", "quarantined": True},
+        {"title": "broken", "status": "failed"},
+    ]
+    changes = wire.RunChanges(
+        execution_id="exec_1",
+        compared_with="exec_0",
+        quarantined=wire.ChangedTests(count=1, tests=[wire.ComparedTest(key="1", title="flaky")]),
+    )
+    execution = msgspec.structs.replace(EXECUTION, results=wire.Counts(total=2, failed=2))
+    content = "".join(each.decode() for each in write_markdown(execution, tests, changes=changes))
+    assert "## smoke on dev: 1 failed, 1 in quarantine\n" in content
+    headings = re.findall(r"(?m)^### (.+)$", content)
+    assert headings[:2] == ["1 failed", "1 failure in quarantine"]
+
+
 def test_markdown_mentions_nobody() -> None:
     hostile = "@everyone #12 org/repo#3 a@b.c"
     tests = [

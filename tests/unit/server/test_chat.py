@@ -131,7 +131,7 @@ def test_without_an_earlier_run_the_first_failures_are_listed(format_name: str) 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"summed": wire.Counts(total=3, passed=3)}, "smoke on staging: 3 tests passed"),
+        ({"summed": wire.Counts(total=3, passed=3)}, "smoke on staging: 3 of 3 tests passed"),
         ({"summed": wire.Counts()}, "smoke on staging: no tests"),
         ({"status": "cancelled"}, "smoke on staging: cancelled"),
         ({"status": "failed"}, "smoke on staging: the run broke, 4 tests failed"),
@@ -143,6 +143,22 @@ def test_the_title_is_the_verdict(fields: dict[str, Any], words: str) -> None:
     )
     assert found.title == words
     assert found.is_good == words.endswith(("passed", "no tests"))
+
+
+@pytest.mark.parametrize(
+    ("failed", "words", "is_good"),
+    [
+        (1, "19 of 20 tests passed, 1 in quarantine", True),
+        (3, "2 of 20 tests failed, 1 in quarantine", False),
+    ],
+)
+def test_failures_in_quarantine_do_not_make_a_run_bad(failed: int, words: str, is_good: bool) -> None:
+    changes = wire.RunChanges(execution_id="e", compared_with="x", quarantined=named("t.py::flaky"))
+    summed = wire.Counts(total=20, passed=20 - failed, failed=failed)
+    found = run_message(execution(summed=summed), changes, [], branch="", commit="", not_run=0, url=URL)
+    assert found.title == f"smoke on staging: {words}"
+    assert found.is_good is is_good
+    assert [each.title for each in found.lists] == ["In quarantine"]
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)

@@ -88,8 +88,8 @@ def run_message(
     if execution.reason and execution.status != "completed":
         facts.append(plain(execution.reason, MAX_REASON))
     return RunMessage(
-        title=f"{place}: {_verdict(execution)}",
-        is_good=execution.status == "completed" and not counts.failed,
+        title=f"{place}: {_verdict(execution, changes.quarantined.count)}",
+        is_good=execution.status == "completed" and counts.failed <= changes.quarantined.count,
         facts=[fact for fact in facts if fact],
         lists=[each for each in _lists(changes, failed, counts.failed) if each.count],
         url=url,
@@ -102,15 +102,17 @@ def plain(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def _verdict(execution: Execution) -> str:
+def _verdict(execution: Execution, quarantined: int) -> str:
     counts = execution.results
+    failed = max(0, counts.failed - quarantined)
+    apart = f", {quarantined:,} in quarantine" if quarantined else ""
     if execution.status == "cancelled":
         return "cancelled"
     if execution.status == "failed":
-        return "the run broke" + (f", {counts.failed:,} tests failed" if counts.failed else "")
-    if counts.failed:
-        return f"{counts.failed:,} of {counts.total:,} tests failed"
-    return f"{counts.total:,} tests passed" if counts.total else "no tests"
+        return "the run broke" + (f", {failed:,} tests failed" if failed else "") + apart
+    if failed:
+        return f"{failed:,} of {counts.total:,} tests failed{apart}"
+    return f"{counts.passed:,} of {counts.total:,} tests passed{apart}" if counts.total else "no tests"
 
 
 def _lists(changes: wire.RunChanges, failed: Sequence[wire.FailedTest], total: int) -> Sequence[MessageList]:
@@ -119,12 +121,18 @@ def _lists(changes: wire.RunChanges, failed: Sequence[wire.FailedTest], total: i
         (_name(test.node_id or test.title), f"since {describe_since(test.since)}" if test.since else "")
         for test in changes.known_failures.tests
     ]
-    others = [(_name(test.title), _error(test.error)) for test in failed]
+    apart = {(test.title, test.file) for test in changes.quarantined.tests}
+    others = [
+        (_name(test.title), _error(test.error)) for test in failed if (test.title, test.file) not in apart
+    ]
+    quarantined = [(_name(test.node_id or test.title), "") for test in changes.quarantined.tests]
     flaky = [(_name(test.node_id or test.title), "") for test in changes.flaky.tests]
+    first = 0 if changes.compared_with else max(0, total - changes.quarantined.count)
     return [
         MessageList(title="New failures", count=changes.new_failures.count, lines=new),
-        MessageList(title="Failures", count=0 if changes.compared_with else total, lines=others),
+        MessageList(title="Failures", count=first, lines=others),
         MessageList(title="Known failures", count=changes.known_failures.count, lines=known),
+        MessageList(title="In quarantine", count=changes.quarantined.count, lines=quarantined),
         MessageList(title="Flaky", count=changes.flaky.count, lines=flaky),
     ]
 
