@@ -36,6 +36,7 @@ from pytest_tms.server.domain.egress import EgressPolicy
 from pytest_tms.server.jobs.artifacts import ArtifactJob
 from pytest_tms.server.jobs.deadlines import DeadlineJob
 from pytest_tms.server.jobs.expiry import ExpiryJob
+from pytest_tms.server.jobs.quarantine import QuarantineJob
 from pytest_tms.server.jobs.retention import RetentionJob
 from pytest_tms.server.pages.page_session import page_guard
 from pytest_tms.server.services.change_feed import ChangeFeed
@@ -118,6 +119,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             DeadlineJob(settings, database, delivery_worker).running,
             ExpiryJob(database).running,
             RetentionJob(settings, database).running,
+            QuarantineJob(settings, database).running,
             ArtifactJob(database, objects).running,
             token_usage.running,
         ],

@@ -251,6 +251,12 @@ class ServerSettings:
     webhook_rate: int = _setting(
         10, "deliveries per second to one webhook; 0 for no limit", WholeNumber(0, 100_000)
     )
+    auto_quarantine: int = _setting(
+        0,
+        "the flake rate in percent from which on a test is put into "
+        "[quarantine](quarantine.md#let-the-server-decide) for two weeks; 0 for never",
+        WholeNumber(0, 100),
+    )
     retention: Retention = _setting(  # noqa: RUF009  # it is immutable
         Retention(),
         "[how long results are kept](retention.md), for example `results=90d, events=7d, "

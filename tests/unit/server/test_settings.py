@@ -37,6 +37,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "redis_url": ("", ""),
     "shard_silence": ("0", 0),
     "run_key_wait": ("5", 5),
+    "auto_quarantine": ("20", 20),
     "retention": ("results=90d", parse_retention("results=90d")),
     "link_patterns": (
         r"TC-\d+=https://tests.example.com/{0}",

@@ -97,6 +97,30 @@ def end_expired(connection: Connection, now: int, limit: int) -> int:
     return int(connection.execute(query.values(ended_at=_ROW.until)).rowcount)
 
 
+def has_expired(connection: Connection, now: int) -> bool:
+    """Return whether there is an entry whose end has passed and that is not marked as ended."""
+    query = select(_ROW.id).where(_ROW.ended_at.is_(None), _ROW.until < now).limit(1)
+    return connection.scalar(query) is not None
+
+
+def automatic(connection: Connection, project: str, now: int, limit: int) -> list[QuarantineEntry]:
+    """Return active entries of a project that the policy added, and whose tests have results."""
+    query = _entries().where(
+        _PROJECT.name == project, _ROW.is_automatic.is_(True), _TEST.id.is_not(None), _is_active(now)
+    )
+    return [_entry(row) for row in connection.execute(query.order_by(_ROW.id).limit(limit))]
+
+
+def is_decided(connection: Connection, project_id: int, key: str, now: int, span: int) -> bool:
+    """Return whether a test is in quarantine, or a person removed it in the last ``span`` milliseconds."""
+    query = select(_ROW.id).where(
+        _ROW.project_id == project_id,
+        _ROW.key_hash == hash_key(key),
+        or_(_is_active(now), and_(_ROW.ended_by != "", _ROW.ended_at > now - span)),
+    )
+    return connection.scalar(query.limit(1)) is not None
+
+
 def get(connection: Connection, entry_id: int) -> QuarantineEntry | None:
     """Return an entry, None if it does not exist."""
     row = connection.execute(_entries().where(_ROW.id == entry_id)).one_or_none()

@@ -1,0 +1,129 @@
+"""The quarantine over time: entries expire, and a policy may add flaky tests and remove them again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from pytest_tms import wire
+from pytest_tms.server.domain import clock
+from pytest_tms.server.domain.actors import Actor
+from pytest_tms.server.domain.durations import DAY
+from pytest_tms.server.domain.flakiness import Rate
+from pytest_tms.server.domain.quarantine import parse_until
+from pytest_tms.server.services import flaky_tests
+from pytest_tms.server.store import audit, execution_lists, quarantine, test_catalogue, test_history
+from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.execution_lists import ExecutionFilter
+
+AUTOMATIC_DAYS = 14
+"""Days for which the policy adds a test. If the test is flaky then, it is added again."""
+MIN_FLAKY = 3
+"""Flaky results that a test has at least before the policy adds it."""
+PROJECTS = 1_000
+"""Projects whose tests the policy examines."""
+ENTRIES = 1_000
+"""Entries of one project that the policy examines."""
+BATCH = 500
+"""Entries that one transaction ends."""
+SERVER = Actor(id="server")
+
+
+class _Candidate(NamedTuple):
+    """A flaky test; ``owner`` is empty if it has none."""
+
+    key: str
+    owner: str
+    flaky: Rate
+
+
+def end_expired(database: Database) -> bool:
+    """End a batch of entries whose end has passed, and return whether there may be more."""
+    now = clock.now()
+    with database.read() as connection:  # so that a server with nothing to end writes nothing
+        if not quarantine.has_expired(connection, now):
+            return False
+    with database.write() as connection:
+        return quarantine.end_expired(connection, now, BATCH) == BATCH
+
+
+def apply_policy(database: Database, percent: int) -> None:
+    """Put tests into quarantine that are flaky in at least ``percent`` of their results, and remove others.
+
+    The lower bound of the 95 % confidence interval counts. Tests that the policy added are removed once it is
+    below half of that. A test that a person removed is not added for ``AUTOMATIC_DAYS``.
+    """
+    with database.read() as connection:
+        projects = execution_lists.projects(connection, PROJECTS)
+    for project in projects:
+        _apply_to_project(database, project, percent / 100)
+
+
+def _apply_to_project(database: Database, project: str, bound: float) -> None:
+    now = clock.now()
+    with database.read() as connection:
+        runs = test_catalogue.runs(connection, ExecutionFilter(project=project))
+        flaky = [test_id for test_id, _ in test_catalogue.flaky(connection, runs)[: flaky_tests.RANKED]]
+        entries = quarantine.automatic(connection, project, now, ENTRIES)
+        ranked = flaky_tests.rank(connection, [*dict.fromkeys([*flaky, *(e.test_id for e in entries)])], runs)
+        rates = {each.test_id: each.statistics.flaky for each in ranked}
+        added = {
+            test_id: rate
+            for test_id, rate in rates.items()
+            if rate.low >= bound and round(rate.rate * rate.of) >= MIN_FLAKY
+        }
+        candidates = _candidates(connection, added)
+        calm = [
+            entry for entry in entries if rates[entry.test_id].of and rates[entry.test_id].low < bound / 2
+        ]
+    for entry in calm:
+        with database.write() as connection:
+            if quarantine.end(connection, entry.id, now, ""):
+                details = {"project": project, "test": entry.key, "reason": "not flaky any more"}
+                audit.add(connection, SERVER, "quarantine.removed", str(entry.id), now, **details)
+    for candidate in candidates:
+        _add(database, project, candidate, now)
+
+
+def _candidates(connection: Connection, rates: dict[int, Rate]) -> list[_Candidate]:
+    return [
+        _Candidate(test.key, test.owner, rates[test.id])
+        for test in test_history.get_tests(connection, list(rates))
+    ]
+
+
+def _add(database: Database, project: str, candidate: _Candidate, now: int) -> None:
+    """Put a test into quarantine, unless it is there, or a person has removed it lately."""
+    key = candidate.key
+    with database.read() as connection:
+        found = quarantine.find_test(connection, project, key)
+        if found is None or quarantine.is_decided(connection, found[0], key, now, AUTOMATIC_DAYS * DAY):
+            return
+    rate = candidate.flaky
+    day = (wire.moment(now) + timedelta(days=AUTOMATIC_DAYS)).date()
+    until = parse_until(day.isoformat(), now)
+    reason = (
+        f"flaky in {round(rate.rate * rate.of)} of its latest {rate.of} results: "
+        f"at least {rate.low * 100:.0f} % (95 % confidence)"
+    )
+    with database.write() as connection:
+        project_id = found[0]
+        if (expired := quarantine.find_open(connection, project_id, key)) is not None:
+            if expired.until >= now:  # another process or a person added it meanwhile
+                return
+            quarantine.end(connection, expired.id, expired.until, None)
+        entry_id = quarantine.add(
+            connection,
+            project_id,
+            key,
+            reason=reason,
+            owner=candidate.owner,
+            until=until,
+            now=now,
+            created_by="",
+            is_automatic=True,
+        )
+        details = {"project": project, "test": key, "reason": reason, "until": clock.timestamp(until)}
+        audit.add(connection, SERVER, "quarantine.added", str(entry_id), now, **details)
