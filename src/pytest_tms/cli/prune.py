@@ -34,9 +34,9 @@ def prune(
     database_url: str | None,
     as_json: bool,
 ) -> None:
-    """Delete executions that ended and were created longer ago than a time.
+    """Delete executions that have ended and are older than an age.
 
-    A server that runs meanwhile goes on storing results. TMS_SERVER_RETENTION does the same every night.
+    Servers continue to store results meanwhile. TMS_SERVER_RETENTION does the same every night.
     """
     from dataclasses import asdict
 

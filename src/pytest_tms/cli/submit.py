@@ -40,8 +40,8 @@ def submit(
 
     A REPORT is a file of JUnit XML, pytest-reportlog or CTRF, a folder of Allure results, a folder of such
     files, a pattern such as 'build/**/*.xml', or - for standard input. Files may be compressed with gzip.
-    Submitting the same reports again changes nothing. A file that cannot be read is named and ends the shard
-    as error; the others are sent.
+    Submitting the same reports again changes nothing. A file that cannot be read is named, and the shard gets
+    the status error; the others are sent.
     """
     import json
     import sys

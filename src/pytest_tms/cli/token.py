@@ -88,7 +88,7 @@ def create(
 @database_options
 @json_option
 def list_tokens(data_dir: Path | None, database_url: str | None, as_json: bool) -> None:
-    """List the tokens, without their text."""
+    """List the tokens, without their values."""
     from pytest_tms.server.domain import clock
     from pytest_tms.server.store import tokens
 
@@ -128,7 +128,7 @@ def list_tokens(data_dir: Path | None, database_url: str | None, as_json: bool) 
                 " ".join(each.scopes),
                 f"only {', '.join(each.environments)}" if each.environments else "",
                 f"last used {moment(each.used_at)}" if each.used_at else "never used",
-                f"the former text is valid until {moment(each.previous_until)}" if is_rotating else "",
+                f"the previous value is valid until {moment(each.previous_until)}" if is_rotating else "",
             ]
         )
     print_rows(table)
@@ -142,7 +142,7 @@ def list_tokens(data_dir: Path | None, database_url: str | None, as_json: bool) 
     default="24h",
     show_default=True,
     metavar="TIME",
-    help="Time for which the former text stays valid.",
+    help="Time for which the previous value stays valid.",
 )
 @click.option("--expires", type=Duration(), metavar="TIME", help="Expire after TIME.  [default: as before]")
 @database_options
@@ -155,7 +155,7 @@ def rotate(
     database_url: str | None,
     as_json: bool,
 ) -> None:
-    """Replace the text of a token and print the new one. It is shown only once.
+    """Replace the value of a token and print the new one. It is shown only once.
 
     The id, the scopes and the environments of the token stay.
     """
@@ -165,7 +165,7 @@ def rotate(
     rotated, text = rotate_token(database, operator(), token_id, overlap=overlap, expires_in=expires)
     _show(text, token_id, rotated.name, rotated.scopes, as_json)
     if not as_json:
-        click.echo(f"the former text is valid until {moment(rotated.previous_until)}", err=True)
+        click.echo(f"the previous value is valid until {moment(rotated.previous_until)}", err=True)
     show_database(database)
 
 
@@ -173,7 +173,7 @@ def rotate(
 @click.argument("token_id")
 @database_options
 def revoke(token_id: str, data_dir: Path | None, database_url: str | None) -> None:
-    """Revoke a token permanently, its former text included. Every server refuses it at once."""
+    """Revoke a token permanently, with its previous value. Every server refuses it immediately."""
     from pytest_tms.server.services.tokens import revoke_token
 
     database = open_database(data_dir, database_url)

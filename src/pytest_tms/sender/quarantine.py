@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_tms.wire.quarantine import QuarantineEntry
 
 MAX_AGE = 7 * 24 * 3600.0
-"""Seconds for which the kept list is used if the TMS is away."""
+"""Seconds for which the kept list is used if the TMS is not reachable."""
 CLOCK_CHANGE = 300.0
 """Seconds by which the clock may have been set back since the list was kept."""
 MAX_TESTS = 10_000

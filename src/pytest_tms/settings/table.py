@@ -251,7 +251,7 @@ class Settings:
     )
     mask: tuple[str, ...] = _setting(
         (),
-        "regular expressions, one a line: what they match is masked, in addition to known secrets",
+        "regular expressions, one per line: what they match is masked, in addition to known secrets",
         kind="lines",
         ini="tms_mask",
     )

@@ -192,7 +192,7 @@ SCHEMAS = {
     "TestInFlight": "A test that runs now.",
     "TestPage": "A page of tests.",
     "TestResult": "The result of a test. Unknown fields are stored and returned.",
-    "TokenInfo": "An API token, without its text.",
+    "TokenInfo": "An API token, without its value.",
     "Webhook": "A webhook.",
     "WebhookChange": "Changes of a webhook. What is not given stays as it is.",
     "WebhookDeleted": "The response to a deletion.",

@@ -23,7 +23,7 @@ BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True, kw_only=True)
 class ApiToken:
-    """A token without its text.
+    """A token without its value.
 
     Times are milliseconds since 1970. Empty ``environments`` mean all. ``previous_until`` is when the text
     before the last rotation expires.
