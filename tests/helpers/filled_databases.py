@@ -19,7 +19,6 @@ from pytest_tms.server.store import tables, tokens
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.result_documents import zstd
 from tests.helpers.api import Api, scratch_database
-from tests.helpers.processes import wait_for
 
 BIG = (
     "executions",
@@ -160,9 +159,9 @@ def serving(database: Database, folder: Path, **settings: object) -> Iterator[Ap
     with listen(given) as sock:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
         thread.start()
+        # A request before the server has started waits in the queue of the socket.
         api = Api(f"http://127.0.0.1:{sock.getsockname()[1]}/api", secret, folder)
         try:
-            wait_for(lambda: server.started)
             yield api
         finally:
             api.session.close()

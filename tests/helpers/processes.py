@@ -6,6 +6,7 @@ import gc
 import io
 import os
 import re
+import select
 import subprocess
 import sys
 import tempfile
@@ -130,8 +131,24 @@ def serve(data_dir: Path, *options: str, **environ: str) -> tuple[ServerProcess,
     return process, found[1]
 
 
+def wait_for_end(pid: int, seconds: float = 30) -> None:
+    """Wait until a process, which need not be a child of this one, has ended; fail after ``seconds``."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([process], [], [], seconds)[0], f"process {pid} runs after {seconds} s"
+    finally:
+        os.close(process)
+
+
 def wait_for(condition: Callable[[], T | None], seconds: float = 30) -> T:
-    """Call ``condition`` until it returns a true value, and return that; fail after ``seconds``."""
+    """Call ``condition`` until it returns a true value, and return that; fail after ``seconds``.
+
+    Only for what another process does to its files, rows and responses, and announces to nobody. A subscriber,
+    the end of a process and the output of a process can be waited for.
+    """
     deadline = time.monotonic() + seconds
     while not (response := condition()):
         assert time.monotonic() < deadline, f"waited {seconds} s in vain"

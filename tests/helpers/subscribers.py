@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -28,6 +28,7 @@ class ReceivedRequest:
         return found
 
 
+T = TypeVar("T")
 Behave = Callable[[ReceivedRequest, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -39,12 +40,24 @@ class Subscribers:
     got: dict[str, list[ReceivedRequest]] = field(default_factory=lambda: defaultdict(list))
     behave: dict[str, Behave] = field(default_factory=dict)
     tasks: set[asyncio.Task[None] | None] = field(default_factory=set)
+    changed: threading.Condition = field(default_factory=threading.Condition)
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}/{path}"
 
     def of(self, path: str) -> list[ReceivedRequest]:
         return self.got[f"/{path}"]
+
+    def wait_for(self, condition: Callable[[], T], seconds: float = 30) -> T:
+        """Wait until ``condition`` returns a true value about the requests, and return that."""
+        with self.changed:
+            found = self.changed.wait_for(condition, seconds)
+        assert found, f"the condition was not met within {seconds} s"
+        return found
+
+    def _notify(self) -> None:
+        with self.changed:
+            self.changed.notify_all()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.tasks.add(asyncio.current_task())  # the loop alone would let one that hangs be collected
@@ -58,11 +71,13 @@ class Subscribers:
                 body = await reader.readexactly(int(headers["content-length"]))
                 got = ReceivedRequest(head[0].split()[1], headers, body)
                 self.got[got.path].append(got)
+                self._notify()
                 behave = self.behave.get(got.path.lstrip("/"))
                 if behave is None:
                     writer.write(OK)
                 else:
                     await behave(got, writer)
+                    self._notify()
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass  # a task that ended as cancelled would be an error to the loop, with its whole traceback
         finally:

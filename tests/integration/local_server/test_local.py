@@ -19,7 +19,7 @@ import requests
 
 import pytest_tms
 from tests.helpers.api import Serve
-from tests.helpers.processes import first_token, run_tms, wait_for
+from tests.helpers.processes import first_token, run_tms, wait_for, wait_for_end
 
 FIND = [sys.executable, "-m", "pytest_tms.server.local", "--session"]
 
@@ -94,7 +94,7 @@ def end(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-    wait_for(lambda: not alive(pid))
+    wait_for_end(pid)
 
 
 def works(found: dict[str, str]) -> bool:
@@ -175,7 +175,7 @@ def test_in_ci_it_stops_soon_after_its_last_session(place: Place) -> None:
     assert works(found)
     session.kill()
     session.wait()
-    wait_for(lambda: not alive(pid))
+    wait_for_end(pid)
     assert place.state() == {"url": found["url"]}
     assert "Traceback" not in place.log()
     assert place.find()["url"] == found["url"]
@@ -297,7 +297,7 @@ def test_a_server_stops_when_its_package_is_uninstalled_though_a_session_lives(
     read_output(place.request(os.getpid(), ci=False, PYTHONPATH=installed(site, "0.1.0")))
     pid = place.state()["pid"]
     shutil.rmtree(site)
-    wait_for(lambda: not alive(pid))
+    wait_for_end(pid)
     assert "pid" not in place.state()
     assert "Traceback" not in place.log()
 
@@ -315,7 +315,7 @@ def test_a_server_whose_package_was_replaced_stops_soon_after_its_last_session(
     assert works(found)
     session.kill()
     session.wait()
-    wait_for(lambda: not alive(pid))
+    wait_for_end(pid)
 
 
 @pytest.mark.slow

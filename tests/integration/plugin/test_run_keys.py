@@ -20,15 +20,14 @@ from pytest_tms.client import TmsClient
 from tests.helpers.processes import TmsServer, environ_outside_pytest, run_tms, serve, wait_for
 
 SUITE = """
-import os, pathlib, time, pytest
+import os, pathlib, pytest
 
 @pytest.mark.parametrize("n", range(8))
 def test_it(n):
     assert n not in map(int, os.environ.get("FAIL", "").split())
 
 def test_waits():
-    while not pathlib.Path(os.environ.get("WAIT_FOR", __file__)).exists():
-        time.sleep(0.02)
+    pathlib.Path(os.environ.get("WAIT_FOR", __file__)).read_bytes()  # a pipe: until it is written to
 """
 TESTS = 9
 Variables = dict[str, str]
@@ -82,7 +81,7 @@ class Project:
     """A project whose jobs run on one machine after another."""
 
     def __init__(self, folder: Path, tms: TmsServer) -> None:
-        self._folder = folder
+        self.folder = folder
         self._tms = tms
         self.execution_ids: set[str] = set()
         (folder / "test_it.py").write_text(SUITE)
@@ -97,7 +96,7 @@ class Project:
         reporting = {"TMS_URL": self._tms.url, "TMS_API_TOKEN": self._tms.token, "PYTHONUNBUFFERED": "1"}
         return subprocess.Popen(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
-            cwd=self._folder,
+            cwd=self.folder,
             env={**clean, **reporting, **variables, **environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -155,8 +154,9 @@ def test_four_shards_of_one_run_and_the_failed_job_again(
 
 
 def test_a_cancelled_job_that_is_run_again(project: Project, provider: partial[Variables]) -> None:
-    waiting = {"WAIT_FOR": "never"}
-    running = project.start(provider(1), "--tms-shard", "1/1", "-v", **waiting)
+    never = project.folder / "never"
+    os.mkfifo(never)
+    running = project.start(provider(1), "--tms-shard", "1/1", "-v", WAIT_FOR=str(never))
     assert running.stdout is not None
     for line in running.stdout:
         if "test_it[7]" in line:
@@ -198,6 +198,7 @@ def test_a_second_run_of_a_shard_adds_its_tests(project: Project) -> None:
 def test_a_second_run_beside_the_first_gets_a_shard_of_its_own(project: Project, tmp_path: Path) -> None:
     ci = github(secrets.token_hex(6))
     go = tmp_path / "go"
+    os.mkfifo(go)
     first = project.start(ci, "--tms-shard", "1/1", "-v", WAIT_FOR=str(go))
     try:
         assert first.stdout is not None
@@ -206,7 +207,7 @@ def test_a_second_run_beside_the_first_gets_a_shard_of_its_own(project: Project,
                 break
         second = project.job(ci, "--tms-shard", "1/1", "-k", "test_it")
     finally:
-        go.touch()
+        go.write_text("go")
         project.finish(first)
     assert "this run is shard 1-2" in second
     found = project.execution()

@@ -15,14 +15,10 @@ from pytest_tms import wire
 from tests.helpers.processes import TmsServer, wait_for
 
 SUITE = """
-import os, pathlib, time
-
-def wait(name):
-    while name and not pathlib.Path(name).exists():
-        time.sleep(0.02)
+import os, pathlib
 
 def test_first(): assert os.environ.get("FIRST") != "fails"
-def test_waits(): wait(os.environ.get("WAIT_FOR"))
+def test_waits(): pathlib.Path(os.environ.get("WAIT_FOR", __file__)).read_bytes()
 def test_last(): assert os.environ.get("LAST") != "fails"
 """
 
@@ -44,6 +40,8 @@ def start(
 ) -> subprocess.Popen[str]:
     """A run that attaches to an execution."""
     folder.mkdir(exist_ok=True)
+    if pipe := environ.get("WAIT_FOR"):
+        os.mkfifo(folder / pipe)
     (folder / "test_it.py").write_text(SUITE)
     (folder / "pytest.ini").write_text("[pytest]\n")
     command = [
@@ -80,13 +78,12 @@ def ci(attempt: int) -> dict[str, str]:
 @pytest.mark.slow
 def test_two_live_processes_are_never_one_shard(tmp_path: Path, tms: TmsServer) -> None:
     execution_id = created(tms)
-    go = tmp_path / "go"
-    first = start(tmp_path / "a", tms, execution_id, WAIT_FOR=str(go), FIRST="fails")
+    first = start(tmp_path / "a", tms, execution_id, WAIT_FOR="go", FIRST="fails")
     try:
         wait_for(lambda: execution(tms, execution_id).results.failed, 60)
         second = run(tmp_path / "b", tms, execution_id)
     finally:
-        go.touch()
+        (tmp_path / "a" / "go").write_text("go")
         output, _ = first.communicate(timeout=120)
     assert "warning: shard 1 of this execution is already running in another process" in second
     assert "this run is shard 1-2" in second

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -13,11 +14,10 @@ from tests.helpers.foreign_tms import ForeignTms
 from tests.helpers.processes import wait_for
 
 SUITE = """
-import pathlib, time
+import pathlib
 
 def test_long():
-    while not pathlib.Path("go").exists():
-        time.sleep(0.01)
+    pathlib.Path("go").read_bytes()  # a pipe: until it is written to
 
 def test_short(): pass
 """
@@ -31,6 +31,7 @@ def test_a_long_test_keeps_every_shard_of_its_runner_alive(
     foreign.add_response(201, {**created, "executionStatus": "running", "progressInterval": 20})
     monkeypatch.setenv("TMS_API_TOKEN", "t")
     pytester.makepyfile(SUITE)
+    os.mkfifo(pytester.path / "go")
 
     def beats() -> list[dict[str, Any]]:
         sent = [json.loads(request["body"]) for request in list(foreign.requests)]
@@ -46,7 +47,7 @@ def test_a_long_test_keeps_every_shard_of_its_runner_alive(
             wait_for(is_long, 120)
             assert {tuple(beat.get("shards", ())) for beat in beats()} == {("1", "2")}
             assert all("interval" not in beat for beat in beats())
-            pytester.path.joinpath("go").touch()
+            pytester.path.joinpath("go").write_text("go")
             assert process.wait(timeout=60) == 0
         finally:
             process.kill()

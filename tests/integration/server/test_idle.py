@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,6 @@ from sqlalchemy import event, text
 
 from pytest_tms.server.store.database import WRITES, Database
 from tests.helpers.filled_databases import filled_database, serving
-from tests.helpers.processes import wait_for
 
 TICKS = 3
 LOOKS = {"the timekeeper": "shards.silent_at <= ", "the webhook worker": "AND deliveries.due_at <= "}
@@ -33,6 +33,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 def test_an_idle_server_with_200_webhooks_writes_nothing(database: Database, tmp_path: Path) -> None:
     ticks: Counter[str] = Counter()
     locks: list[str] = []
+    changed = threading.Condition()
 
     def note(connection: Any, _: object, statement: str, *__: object) -> None:
         for name, part in LOOKS.items():
@@ -40,14 +41,18 @@ def test_an_idle_server_with_200_webhooks_writes_nothing(database: Database, tmp
         writes = connection.get_execution_options().get(WRITES)
         if writes or " FOR " in statement or statement.startswith(("INSERT", "UPDATE", "DELETE")):
             locks.append(statement)
+        with changed:
+            changed.notify_all()
 
     event.listen(database.engine, "before_cursor_execute", note)
     with serving(database, tmp_path / "server", shard_silence=1):
-        wait_for(lambda: all(ticks[name] > 1 for name in LOOKS))  # what the start writes is written
-        before = _state(database)
+        with changed:
+            assert changed.wait_for(lambda: all(ticks[name] > 1 for name in LOOKS), 60)
+        before = _state(database)  # with what the start writes
         locks.clear()
         ticks.clear()
-        wait_for(lambda: all(ticks[name] > TICKS for name in LOOKS))
+        with changed:
+            assert changed.wait_for(lambda: all(ticks[name] > TICKS for name in LOOKS), 120)
         assert locks == []
         assert _state(database) == before
     event.remove(database.engine, "before_cursor_execute", note)

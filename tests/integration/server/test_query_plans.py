@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from hashlib import sha256
 from itertools import combinations
 from typing import Any
@@ -20,7 +22,6 @@ from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.object_store import ObjectStore
 from tests.helpers.api import Api, expect_success, result, scratch_database
 from tests.helpers.filled_databases import BIG, EXECUTION, IDLE, PAUSED, fill, serving
-from tests.helpers.processes import wait_for
 from tests.helpers.subscribers import Subscribers, subscribing
 
 ROWS = int(os.environ.get("PLAN_ROWS", "20000"))
@@ -128,13 +129,20 @@ def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         database.close()
 
 
+JOBS = ("shards.silent_at <= ", "executions.idle_since <= ", "idempotent_responses.created_at BETWEEN")
+"""Parts of the statements of the background jobs."""
+
+
 @pytest.fixture(scope="module")
 def issued(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Issued:
     """The statements that a server issues for runners, people, webhooks and its own jobs."""
     found: Issued = {}
+    changed = threading.Condition()
 
     def note(_: object, __: object, statement: str, parameters: Any, ___: object, many: bool) -> None:
-        found.setdefault(statement, parameters[0] if many else parameters)
+        with changed:
+            found.setdefault(statement, parameters[0] if many else parameters)
+            changed.notify_all()
 
     folder = tmp_path_factory.mktemp("server")
     event.listen(database.engine, "before_cursor_execute", note)
@@ -150,14 +158,18 @@ def issued(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Issu
         ) as api,
     ):
         _use(api, subscribers)
-        wait_for(lambda: any("shards.silent_at <= " in each for each in found))
-        wait_for(lambda: any("executions.idle_since <= " in each for each in found))
-        wait_for(lambda: any("idempotent_responses.created_at BETWEEN" in each for each in found))
+        for part in JOBS:
+            with changed:
+                assert changed.wait_for(partial(_is_issued, found, part), 60)
         retention = {"TMS_SERVER_RETENTION": "results=90d, artifacts=30d, events=7d"}
         RetentionJob(ServerSettings.read(retention, data_dir=folder), database).run()
         delete_stray(database, ObjectStore("", folder))
     event.remove(database.engine, "before_cursor_execute", note)
     return found
+
+
+def _is_issued(found: Issued, part: str) -> bool:
+    return any(part in statement for statement in found)
 
 
 def _use(api: Api, subscribers: Subscribers) -> None:
@@ -172,7 +184,9 @@ def _use(api: Api, subscribers: Subscribers) -> None:
     assert [api.request("POST", "/executions", shared).status_code for _ in range(2)] == [201, 200]
     api.send(execution, "execution.started", shardId="1")
     api.send(execution, "execution.progress", shardId="1", tests=[result("a"), result("b", "failed")])
-    wait_for(lambda: any(got.payload["event"] == "execution.progress" for got in subscribers.of("plans")))
+    subscribers.wait_for(
+        lambda: any(got.payload["event"] == "execution.progress" for got in subscribers.of("plans"))
+    )
     api.submit(execution, tests=[result("a"), result("c", "failed")])
     for tests in (
         [result("test 1", "failed"), result("new")],

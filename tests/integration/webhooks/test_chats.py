@@ -57,7 +57,7 @@ def test_each_run_is_one_message(hooks: Api, subscribers: Subscribers, name: str
     broken = run(hooks, name, result("known", "failed"), status="error")
     cancelled = hooks.create(metadata={"project": name})
     expect_success(hooks.request("DELETE", f"/executions/{cancelled['executionId']}"), 200)
-    wait_for(lambda: len(subscribers.of(name)) >= 4)
+    subscribers.wait_for(lambda: len(subscribers.of(name)) >= 4)
     _, after, ended, last = (got.body.decode() for got in subscribers.of(name))
     assert len(subscribers.of(name)) == 4
     assert second["reportUrl"] in after

@@ -23,7 +23,7 @@ def name() -> str:
 
 
 def received(subscribers: Subscribers, name: str, number: int) -> list[ReceivedRequest]:
-    wait_for(lambda: len(subscribers.of(name)) >= number)
+    subscribers.wait_for(lambda: len(subscribers.of(name)) >= number)
     return subscribers.of(name)
 
 
@@ -46,7 +46,7 @@ def test_a_run_sends_the_documented_payloads(hooks: Api, subscribers: Subscriber
     hooks.send(execution, "shard.started", shardId="1")
     response = hooks.submit(execution, tests=[result("a"), result("b", "failed", error="no", file="f.py")])
     assert response["summary"]["webhooksTriggered"] == 2
-    wait_for(lambda: events_of(subscribers.of(name), execution)[-1:] == ["execution.completed"])
+    subscribers.wait_for(lambda: events_of(subscribers.of(name), execution)[-1:] == ["execution.completed"])
     payloads = {each.payload["event"]: each.payload for each in subscribers.of(name)}
     order = [event for event in events_of(subscribers.of(name), execution) if event != "execution.progress"]
     assert order == ["execution.started", "shard.started", "shard.completed", "execution.completed"]
@@ -109,7 +109,7 @@ def test_progress_events_are_sent_periodically_until_the_run_ends(
     assert (data["progress"]["shardsCompleted"], data["progress"]["totalShards"]) == (1, 2)
     assert data["results"]["total"] == 1
     expect_success(hooks.request("DELETE", f"/executions/{execution['executionId']}"), 200)
-    wait_for(lambda: "execution.cancelled" in events_of(subscribers.of(name), execution))
+    subscribers.wait_for(lambda: "execution.cancelled" in events_of(subscribers.of(name), execution))
     assert events_of(subscribers.of(name), execution)[-1] == "execution.cancelled"
 
 
@@ -242,7 +242,7 @@ def test_410_disables_a_webhook_until_it_is_activated(
     del subscribers.behave[name]
     assert expect_success(hooks.request("PATCH", path, {"status": "active"}), 200)["reason"] is None
     execution = run(hooks)
-    wait_for(lambda: "execution.completed" in events_of(subscribers.of(name), execution))
+    subscribers.wait_for(lambda: "execution.completed" in events_of(subscribers.of(name), execution))
 
 
 def test_events_of_a_paused_webhook_are_sent_after_its_activation(

@@ -13,7 +13,6 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from pytest_tms import signing
 from tests.helpers.api import Api, expect_success, result
-from tests.helpers.processes import wait_for
 from tests.helpers.subscribers import Subscribers
 from tests.integration.webhooks.conftest import EVENTS, SECRET, subscribe
 
@@ -36,11 +35,13 @@ def test_every_documented_payload_has_the_fields_of_the_one_that_is_sent(
     completed, failed, cancelled = (hooks.create(configuration={"shards": 2}) for _ in range(3))
     for execution in (completed, failed, cancelled):
         hooks.submit(execution, "1", tests=failing)
-    wait_for(lambda: any(got.payload["event"] == "execution.progress" for got in subscribers.of(name)))
+    subscribers.wait_for(
+        lambda: any(got.payload["event"] == "execution.progress" for got in subscribers.of(name))
+    )
     hooks.submit(completed, "2", tests=failing)
     hooks.submit(failed, "2", status="error", tests=failing)
     expect_success(hooks.request("DELETE", f"/executions/{cancelled['executionId']}"), 200)
-    wait_for(lambda: {got.payload["event"] for got in subscribers.of(name)} == set(documented))
+    subscribers.wait_for(lambda: {got.payload["event"] for got in subscribers.of(name)} == set(documented))
     sent = {got.payload["event"]: got.payload for got in subscribers.of(name)}
     assert {event: shape(each) for event, each in sent.items()} == {
         event: shape(each) for event, each in documented.items()

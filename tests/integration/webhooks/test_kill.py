@@ -124,7 +124,7 @@ def test_every_event_arrives_although_servers_are_killed(
             return all(len(orders[each]) == len(ORDER) for each in committed)
 
         for name in names:
-            wait_for(partial(is_complete, name), 120)
+            subscribers.wait_for(partial(is_complete, name), 120)
             orders = first(name)
             assert all(orders[each] == ORDER for each in committed)
             assert set(orders) == committed  # nothing is told that was not committed

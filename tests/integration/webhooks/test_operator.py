@@ -61,7 +61,7 @@ def test_at_most_ten_deliveries_are_sent_in_any_second(local: Api, subscribers: 
     execution = local.create(configuration={"shards": 40})
     for shard in range(25):
         local.submit(execution, str(shard), tests=[result()])
-    wait_for(lambda: len(times) == 25)
+    subscribers.wait_for(lambda: len(times) == 25)
     for got in subscribers.of("paced"):
         signing.verify(SECRET, got.headers, got.body)
     # Each eleventh begins a second after; half of it may be lost on the way here.
@@ -120,7 +120,7 @@ def test_keys_are_rotated_under_a_running_server(local: Api, subscribers: Subscr
     assert before[0] not in file.read_text()
     assert file.stat().st_mode & 0o777 == 0o600
     local.submit(local.create(), tests=[result()])
-    wait_for(lambda: subscribers.of("rotated"))
+    subscribers.wait_for(lambda: subscribers.of("rotated"))
     file.write_text("nonsense\n")
     completed = run_tms("key", "rotate", "--data-dir", str(local.data_dir))
     assert completed.returncode == 1

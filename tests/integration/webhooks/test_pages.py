@@ -81,7 +81,7 @@ def test_a_webhook_is_paused_and_activated_on_its_page(
     assert "paused since" in words(hooks, path)
     assert [each["status"] for each in deliveries(hooks, webhook)] == ["pending"]
     assert visit.send(f"{path}/activate").status_code == 303
-    wait_for(lambda: subscribers.of(name))
+    subscribers.wait_for(lambda: subscribers.of(name))
 
 
 @pytest.mark.slow

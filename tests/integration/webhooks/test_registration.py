@@ -168,7 +168,7 @@ def test_custom_headers_are_sent_stored_encrypted_and_shown_masked(
     )
     assert changed["headers"] == masks
     hooks.submit(hooks.create(), tests=[result()])
-    wait_for(lambda: len(subscribers.of(name)) > 1)
+    subscribers.wait_for(lambda: len(subscribers.of(name)) > 1)
     first, later = subscribers.of(name)[0], subscribers.of(name)[-1]
     assert first.headers["authorization"] == later.headers["authorization"] == "Bearer s3cr3t-token"
     assert (first.headers["x-team"], later.headers["x-team"]) == ("quality-assurance", "support-team")
@@ -222,12 +222,12 @@ def test_each_event_of_an_execution_has_the_next_number_in_every_attempt(
     other = subscribe(hooks, subscribers.url(f"{name}-ends"), events=["execution.completed"])
     execution = hooks.create(configuration={"shards": 2})
     hooks.submit(execution, "1", tests=[result()])
-    wait_for(lambda: len(subscribers.of(name)) > 1)
+    subscribers.wait_for(lambda: len(subscribers.of(name)) > 1)
     assert {got.payload["sequence"] for got in subscribers.of(name)} == {1}
     del subscribers.behave[name]
     hooks.submit(execution, "2", tests=[result()])
     wait_for(lambda: deliveries(hooks, other, "delivered"))
-    wait_for(lambda: subscribers.of(name)[-1].payload["event"] == "execution.completed")
+    subscribers.wait_for(lambda: subscribers.of(name)[-1].payload["event"] == "execution.completed")
     sent = {got.payload["sequence"]: got.payload["event"] for got in subscribers.of(name)}
     assert list(sent) == sorted(sent)
     numbers = [number for number in sent if sent[number] != "execution.progress"]
@@ -253,7 +253,7 @@ def test_validations_of_a_silent_endpoint_delay_no_other_request(
 
     with ThreadPoolExecutor(66) as pool:
         waiting = [pool.submit(validate) for _ in range(66)]
-        wait_for(lambda: len(subscribers.of(name)) == 66, seconds=60)
+        subscribers.wait_for(lambda: len(subscribers.of(name)) == 66, seconds=60)
         under_way = sum(not each.done() for each in waiting)
         expect_success(hooks.request("GET", "/webhooks"), 200)
         assert hooks.page("/").status_code == 200

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.helpers.api import Api, expect_error, expect_success, result
-from tests.helpers.processes import wait_for
 from tests.helpers.subscribers import Subscribers
 from tests.integration.webhooks.conftest import EVENTS, subscribe
 
@@ -388,7 +387,7 @@ class Runners(RuleBasedStateMachine):
     def teardown(self) -> None:
         kept = {(test["shardId"], test["title"]) for test in self.api.tests(self.execution)}
         assert kept == {(name, title) for name, shard in self.model.shards.items() for title in shard.tests}
-        wait_for(lambda: len(self.deliveries()) >= len(self.model.deliveries))
+        self.subscribers.wait_for(lambda: len(self.deliveries()) >= len(self.model.deliveries))
         expect_success(self.api.request("DELETE", f"/webhooks/{self.webhook['webhookId']}"), 200)
         assert self.deliveries() == self.model.deliveries
 

@@ -76,7 +76,7 @@ def test_an_execution_past_its_timeout_fails_and_says_why(
     assert status["reason"] == reason
     assert [each["status"] for each in status["shardResults"]] == ["completed", "lost"]
     assert reason in hooks.page(f"/reports/{execution['executionId']}").text
-    wait_for(lambda: len(payloads_of(subscribers, name, execution)) == 3)
+    subscribers.wait_for(lambda: len(payloads_of(subscribers, name, execution)) == 3)
     payloads = payloads_of(subscribers, name, execution)
     assert ends(payloads) == [
         ("shard.completed", "completed"),
@@ -90,7 +90,9 @@ def test_an_execution_past_its_timeout_fails_and_says_why(
     status = hooks.status(execution)
     assert (status["status"], status["results"]["total"]) == ("failed", 2)
     assert status["shardResults"][1]["status"] == "failed"
-    wait_for(lambda: ends(payloads_of(subscribers, name, execution))[3:] == [("shard.completed", "failed")])
+    subscribers.wait_for(
+        lambda: ends(payloads_of(subscribers, name, execution))[3:] == [("shard.completed", "failed")]
+    )
 
 
 @pytest.mark.slow
@@ -102,13 +104,13 @@ def test_an_execution_that_never_starts_fails(hooks: Api, subscribers: Subscribe
     assert status["reason"] == "It did not start within 3 s"
     assert status["progress"]["startedAt"] is None
     assert status["progress"]["completedAt"]
-    wait_for(lambda: events(payloads_of(subscribers, name, execution)) == ["execution.failed"])
+    subscribers.wait_for(lambda: events(payloads_of(subscribers, name, execution)) == ["execution.failed"])
     # The answer says so to a client; the process that was to run it runs it after all.
     assert hooks.send(execution, "execution.started")["executionStatus"] == "failed"
     for begun in ("execution.started", "shard.started"):
         assert hooks.send(execution, begun, shardId="1", runner="a")["executionStatus"] == "running"
     hooks.submit(execution, runner="a", tests=[result()])
-    wait_for(
+    subscribers.wait_for(
         lambda: (
             events(payloads_of(subscribers, name, execution))
             == [
@@ -164,7 +166,7 @@ def test_an_execution_whose_timeout_passed_is_cancelled_while_a_shard_reports(
     assert hooks.request("DELETE", path).json()["status"] == "cancelled"
     report = hooks.send(execution, "execution.progress", shardId="1", runner="a")
     assert report["executionStatus"] == "cancelled"
-    wait_for(
+    subscribers.wait_for(
         lambda: (
             events(payloads_of(subscribers, name, execution)) == ["execution.failed", "execution.cancelled"]
         )
@@ -180,7 +182,7 @@ def test_a_shard_that_runs_again_is_announced_again(hooks: Api, subscribers: Sub
             execution, runner=runner, tests=[result("t", status)], collected=3, notRun=2, notRunReason="-x"
         )
     expected = ["shard.started", "shard.completed", "execution.completed"]
-    wait_for(lambda: len(payloads_of(subscribers, name, execution)) >= 7)
+    subscribers.wait_for(lambda: len(payloads_of(subscribers, name, execution)) >= 7)
     payloads = payloads_of(subscribers, name, execution)
     assert events(payloads) == ["execution.started", *expected, *expected]
     data = payloads[-1]["data"]
@@ -231,7 +233,7 @@ def test_a_silent_shard_is_lost_until_it_reports_again(
     hooks.submit(waiting, "1", tests=[result("a"), result("c")])
     hooks.submit(waiting, "2", tests=[result("b")])
     assert hooks.status(waiting)["status"] == "completed"
-    wait_for(lambda: len(payloads_of(subscribers, name, waiting)) == 4)
+    subscribers.wait_for(lambda: len(payloads_of(subscribers, name, waiting)) == 4)
     assert ends(payloads_of(subscribers, name, waiting)) == [
         ("shard.completed", "lost"),
         ("shard.completed", "completed"),
@@ -337,8 +339,8 @@ def test_several_servers_deliver_each_event_once_and_replace_a_killed_one(
                 ]
                 return [wire.parse_time(each).timestamp() for each in times]
 
-            wait_for(lambda: all(map(has_failed, late)))
-            wait_for(lambda: len(progress()) >= 5)
+            subscribers.wait_for(lambda: all(map(has_failed, late)))
+            subscribers.wait_for(lambda: len(progress()) >= 5)
             for execution in late:
                 order = [
                     each
@@ -351,7 +353,7 @@ def test_several_servers_deliver_each_event_once_and_replace_a_killed_one(
             process.kill()
             orphan = one.create(configuration={"timeout": 100})
             one.send(orphan, "execution.started")
-            wait_for(lambda: has_failed(orphan))
+            subscribers.wait_for(lambda: has_failed(orphan))
         finally:
             process.kill()
             process.wait(timeout=20)

@@ -10,7 +10,6 @@ from dataclasses import replace
 import requests
 
 from tests.helpers.api import Api, expect_error, expect_success
-from tests.helpers.processes import wait_for
 from tests.helpers.subscribers import OK, ReceivedRequest, Subscribers
 from tests.integration.webhooks.conftest import subscribe
 
@@ -32,7 +31,7 @@ def test_concurrent_validations_with_one_key_send_one_payload(hooks: Api, subscr
 
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(validate)
-        wait_for(lambda: subscribers.of(name))
+        subscribers.wait_for(lambda: subscribers.of(name))
         meanwhile = validate()
         assert expect_error(meanwhile, 409)["code"] == "CONFLICT"
         assert meanwhile.headers["Retry-After"] == "1"
