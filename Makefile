@@ -2,6 +2,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests start hundreds of Python processes, each of which would compile the package and pytest again.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .PHONY: setup demo test test-all coverage lint migration screenshots lowest nightly bench nox clean

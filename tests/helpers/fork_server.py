@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import signal
+import site
 import socket
 import sys
 from importlib import import_module
@@ -62,6 +63,9 @@ def start(request: dict[str, object], response: int, stdout: int, stderr: int) -
         os.close(file)
     os.environ.clear()
     os.environ.update(request["environ"])  # type: ignore[call-overload]  # JSON
+    if path := os.environ.get("PYTHONPATH"):  # of a test that changes the interpreter
+        sys.path[:0] = path.split(os.pathsep)
+        site.execsitecustomize()
     sys.argv = ["tms", *request["arguments"]]  # type: ignore[misc]  # JSON
     main()
 

@@ -118,8 +118,8 @@ def routes(changes: Callable[[], Reply | None], asked: list[str]) -> Callable[[s
     return route
 
 
-@pytest.mark.parametrize("answer", ["hangs", "error", "nonsense", "hostile"])
-def test_without_an_answer_the_summary_is_as_before(
+@pytest.mark.parametrize("response", ["hangs", "error", "nonsense", "hostile"])
+def test_without_a_response_the_summary_is_as_before(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, response: str
 ) -> None:
     over = threading.Event()
