@@ -170,6 +170,24 @@ def test_the_commands_register_validate_list_and_replay(
     wait_for(lambda: deliveries(local, webhook, "delivered"))
 
 
+def test_the_command_registers_a_chat_for_the_ends_of_runs(
+    local: Api, subscribers: Subscribers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMS_URL", local.url)
+    monkeypatch.setenv("TMS_API_TOKEN", local.token)
+    made = run_tms("webhook", "create", subscribers.url("chat"), "--format", "slack")
+    (webhook_id,) = made.stdout.splitlines()
+    webhook = expect_success(local.request("GET", f"/webhooks/{webhook_id}"), 200)
+    assert webhook["format"] == "slack"
+    assert webhook["events"] == ["execution.completed", "execution.failed", "execution.cancelled"]
+    refused = run_tms(
+        "webhook", "create", subscribers.url("chat"), "--format", "teams", "--event", "shard.completed"
+    )
+    assert refused.returncode == 1
+    assert "Has no message in the format teams: use execution.completed, " in refused.stderr
+    expect_success(local.request("DELETE", f"/webhooks/{webhook_id}"), 200)
+
+
 @pytest.mark.parametrize(("secret", "answered"), [(SECRET, 503), ("another", 401)])
 def test_listen_prints_and_verifies_payloads_and_sends_the_given_status(
     local: Api, secret: str, answered: int
