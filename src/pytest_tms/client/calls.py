@@ -282,6 +282,36 @@ LIST_FAILURES = Call(
         LIMIT,
     ),
 )
+GET_TIMINGS = Call(
+    name="get_timings",
+    summary="Get the median durations of the tests of a suite, environment and branch",
+    method="GET",
+    path="/timings",
+    takes=type(None),
+    gives=wire.Timings,
+    status=200,
+    scope="executions:read",
+    errors=_READS,
+    limit="executions",
+    query=(
+        _filter("testSuite", "The suite."),
+        _filter("environment", "The environment."),
+        _filter("branch", "The branch."),
+        _filter("project", "The project, `default` unless given."),
+    ),
+)
+FIX_PLAN = Call(
+    name="fix_plan",
+    summary="Fix the durations by which the shards of an execution divide the tests",
+    method="POST",
+    path="/executions/{execution_id}/plan",
+    takes=type(None),
+    gives=wire.ExecutionPlan,
+    status=200,
+    scope="executions:write",
+    errors=(NotFound, *_READS),
+    limit="executions",
+)
 LIST_QUARANTINE = Call(
     name="list_quarantine",
     summary="List the tests in quarantine, and those that were",
@@ -650,6 +680,8 @@ ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple
     LIST_CASES,
     IMPORT_CASES,
     EXPORT_CASES,
+    GET_TIMINGS,
+    FIX_PLAN,
     LIST_QUARANTINE,
     ADD_TO_QUARANTINE,
     REMOVE_FROM_QUARANTINE,

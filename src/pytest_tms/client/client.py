@@ -324,6 +324,32 @@ class TmsClient:
         """
         return self._call(calls.IMPORT_CASES, plan)
 
+    def get_timings(
+        self, *, test_suite: str, environment: str, branch: str, project: str | None = None
+    ) -> wire.Timings:
+        """Return the median durations of tests in the latest runs; needs the capability ``timings``.
+
+        Raises:
+            Unprocessable: a parameter is not valid.
+        """
+        params = {
+            "testSuite": test_suite,
+            "environment": environment,
+            "branch": branch,
+            "project": project,
+        }
+        return self._call(calls.GET_TIMINGS, params=params)
+
+    def fix_plan(self, execution_id: str) -> wire.ExecutionPlan:
+        """Return the durations by which all shards of an execution divide its tests.
+
+        Needs the capability ``timings``. The first call fixes them.
+
+        Raises:
+            NotFound: the execution does not exist.
+        """
+        return self._call(calls.FIX_PLAN, execution_id=execution_id)
+
     def list_quarantine(
         self,
         *,

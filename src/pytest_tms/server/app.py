@@ -24,6 +24,7 @@ from pytest_tms.server.api import (
     quarantine,
     results,
     routes,
+    timings,
     webhooks,
 )
 from pytest_tms.server.api.authentication import authenticated_caller, authentication_guard
@@ -85,6 +86,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             *history.HANDLERS,
             *cases.HANDLERS,
             *quarantine.HANDLERS,
+            *timings.HANDLERS,
             *webhooks.HANDLERS,
         ],
         guards=[

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_tms.wire.history import *
     from pytest_tms.wire.quarantine import *
     from pytest_tms.wire.results import *
+    from pytest_tms.wire.timings import *
     from pytest_tms.wire.webhook_events import *
     from pytest_tms.wire.webhooks import *
 else:  # type checkers would take every name for one that __getattr__ knows
@@ -41,6 +42,7 @@ else:  # type checkers would take every name for one that __getattr__ knows
         "cases",
         "history",
         "quarantine",
+        "timings",
     )
 
     def __getattr__(name):

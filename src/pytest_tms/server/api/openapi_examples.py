@@ -295,6 +295,16 @@ ANSWERS: dict[str, msgspec.Struct] = {
         cursor="3",
     ),
     "import_cases": wire.PlanChange(project="shop", total=40, added=2, changed=1, removed=0),
+    "get_timings": wire.Timings(
+        tests=[wire.TestDuration(node_id="tests/test_cart.py::test_total", duration=812)],
+        executions=["exec_01jxyz"],
+    ),
+    "fix_plan": wire.ExecutionPlan(
+        execution_id="exec_01jxyzabc",
+        created_at="2026-03-02T09:15:01.000Z",
+        tests=[wire.TestDuration(node_id="tests/test_cart.py::test_total", duration=812)],
+        executions=["exec_01jxyz"],
+    ),
     "list_quarantine": wire.QuarantinePage(entries=[_QUARANTINED], cursor="5"),
     "add_to_quarantine": _QUARANTINED,
     "remove_from_quarantine": msgspec.structs.replace(

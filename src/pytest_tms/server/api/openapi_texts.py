@@ -15,6 +15,7 @@ TAGS = {
     "Executions": "Test executions: create, read, cancel.",
     "Tests": "Tests over all executions.",
     "Cases": "Test cases, with the tests that carry their ids.",
+    "Timings": "Durations of tests, by which runners divide them over shards.",
     "Quarantine": "Tests whose failures do not fail a run.",
     "Results": "The results of a shard, sent when it has ended.",
     "Events": "Reports of a runner while its execution runs.",
@@ -49,6 +50,10 @@ CALLS = {
     "import_cases": "Replaces the plan of a project. Cases that are no longer in it stay, without a title, if a test carries "
     "their id. The token must not be bound to environments.",
     "export_cases": "Returns a row for each suite and environment in which a case has a result; one row for a case without.",
+    "get_timings": "Returns the median duration of each test over the latest five executions, of the branch and then of the "
+    "default branches. Tests whose node id was not sent are left out.",
+    "fix_plan": "Every request of an execution gets the same durations, so that all shards divide the tests in the same way. The "
+    "first request takes them from the latest five executions of the branch, and then of its base branch.",
     "list_quarantine": "Returns the tests in quarantine and those that were, the newest entry first. A token that is bound to "
     "environments sees the tests that ran in them.",
     "add_to_quarantine": "A runner that knows the list reports a failure of the test as `quarantined`, and it does not fail the "
@@ -134,6 +139,9 @@ SCHEMAS = {
     "RegisteredTest": "A test over all executions. Its rates and durations are those of its latest 50 results, without "
     "skipped ones and those of executions in which 80 % of the tests failed.",
     "RegisteredTestPage": "A page of tests.",
+    "ExecutionPlan": "The durations by which the shards of an execution divide the tests.",
+    "TestDuration": "A test with its median duration.",
+    "Timings": "Durations of tests.",
     "QuarantineEntry": "A test in quarantine, or one that was.",
     "QuarantinePage": "A page of entries.",
     "QuarantineRequest": "A test that is to be in quarantine.",
@@ -465,6 +473,11 @@ OVERRIDES = {
     ("PlanChange", "total"): "Cases of the plan.",
     ("PlannedCase", "id"): "The id, as tests carry it.",
     ("PlannedCase", "title"): "What the case is called.",
+    ("ExecutionPlan", "executions"): "The executions that the durations are of, the newest first.",
+    ("ExecutionPlan", "tests"): "The tests whose durations are known.",
+    ("TestDuration", "duration"): "Milliseconds; 0 if the test was only skipped.",
+    ("Timings", "executions"): "The executions that the durations are of, the newest first.",
+    ("Timings", "tests"): "The tests whose durations are known.",
     ("QuarantineEntry", "key"): "Identifies the test over all executions; empty if no result of it is left.",
     ("QuarantineEntry", "owner"): "Who is to repair the test.",
     ("QuarantineEntry", "project"): "The project of the test.",

@@ -16,4 +16,5 @@ CAPABILITIES = (
     "replay",
     "run-key",
     "tests",
+    "timings",
 )

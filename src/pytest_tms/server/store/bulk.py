@@ -56,15 +56,20 @@ def select(
 
 
 def numbers(connection: Connection, statement: str, leading: Sequence[Any]) -> set[int]:
-    """Return the different values of the only column of a statement, which has ``{}`` at each parameter.
+    """Return the different values of the only column of a statement: see ``rows``."""
+    return {row[0] for row in rows(connection, statement, leading)}
+
+
+def rows(connection: Connection, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement, which has ``{}`` at each parameter.
 
     The driver's own cursor is used: SQLAlchemy takes longer for a row than the database.
     """
     place = "%s" if connection.dialect.name == "postgresql" else "?"
     cursor = connection.connection.cursor()
     try:
-        cursor.execute(statement.replace("{}", place), tuple(leading))
-        return {row[0] for row in cursor.fetchall()}
+        cursor.execute(statement.replace("{}", place), tuple(parameters))
+        return list(cursor.fetchall())
     finally:
         cursor.close()
 

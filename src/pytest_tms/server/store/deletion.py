@@ -49,6 +49,7 @@ class Part(NamedTuple):
 
 
 PARTS = (
+    Part(tables.plans, "execution", "number", "execution"),
     Part(tables.failure_causes, "execution", "number", "fingerprint"),
     Part(tables.result_details, "execution", "number", "sequence"),
     Part(tables.results, "execution", "number", "sequence"),

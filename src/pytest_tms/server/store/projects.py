@@ -14,6 +14,11 @@ def name_of(connection: Connection, project_id: int) -> str:
     return connection.scalar(select(table.name).where(table.id == project_id)) or ""
 
 
+def find(connection: Connection, name: str) -> int | None:
+    """Return the id of the project with this name; None if it does not exist."""
+    return connection.scalar(select(tables.projects.c.id).where(tables.projects.c.name == name))
+
+
 def identify(connection: Connection, name: str, now: int) -> int:
     """Return the id of the project with this name; add the project if it does not exist."""
     query = select(tables.projects.c.id).where(tables.projects.c.name == name)

@@ -38,6 +38,23 @@ def find_previous(connection: Connection, execution: Execution) -> int:
     return 0
 
 
+def latest(
+    connection: Connection, project_id: int, suite: str, environment: str, branches: Sequence[str], limit: int
+) -> list[int]:
+    """Return the numbers of the latest runs of a suite and environment, those of the first branch first."""
+    found: list[int] = []
+    for branch in branches:
+        if len(found) < limit:
+            query = _runs(project_id, suite, environment, branch)
+            found += _usable(connection, query, limit - len(found))
+    return found
+
+
+def branch_of(connection: Connection, number: int) -> str:
+    """Return the branch of an execution, empty if it has none."""
+    return connection.scalar(select(_TABLE.branch).where(_TABLE.number == number)) or ""
+
+
 def up_to(connection: Connection, number: int, limit: int) -> list[int]:
     """Return the numbers of the runs of a series from one of them backwards, that one included."""
     row = connection.execute(

@@ -585,6 +585,14 @@ sessions = Table(
     Index("ix_sessions_expires_at", "expires_at"),  # deletion of expired sessions
 )
 
+plans = Table(  # the durations by which the shards of an execution divide the tests
+    "plans",
+    metadata,
+    Column("execution", BigInteger, primary_key=True, autoincrement=False),  # executions.number
+    Column("created_at", BigInteger, nullable=False),
+    Column("document", LargeBinary, nullable=False),  # compressed JSON: see store.plans
+)
+
 leases = Table(  # of jobs that one process at a time runs
     "leases",
     metadata,

@@ -1,0 +1,34 @@
+"""Messages about the durations of tests, by which runners divide them: the capability ``timings``."""
+
+from __future__ import annotations
+
+from pytest_tms.wire.base import ServerMessage
+
+
+class TestDuration(ServerMessage, frozen=True, kw_only=True, gc=False):
+    """The median duration of a test in milliseconds; 0 if it was only skipped."""
+
+    __test__ = False
+
+    node_id: str
+    duration: int = 0
+
+
+class Timings(ServerMessage, frozen=True, kw_only=True):
+    """The response to GET /timings. ``executions`` are those that the durations are of, the newest first."""
+
+    tests: list[TestDuration] = []
+    executions: list[str] = []
+
+
+class ExecutionPlan(ServerMessage, frozen=True, kw_only=True):
+    """The response to POST /executions/{id}/plan: the durations by which every shard divides the tests.
+
+    The first request fixes them, and every later one returns the same. ``executions`` are those that the
+    durations are of; without any, shards divide the tests by their number.
+    """
+
+    execution_id: str
+    created_at: str = ""
+    tests: list[TestDuration] = []
+    executions: list[str] = []
