@@ -23,6 +23,7 @@ from pytest_tms.sender.known_tests import KnownTestsFetch
 from pytest_tms.sender.launch import UNKNOWN, SenderConfig, SenderState
 from pytest_tms.sender.pacing import RETRYABLE, Pacing
 from pytest_tms.sender.parent import ParentProcess
+from pytest_tms.sender.plan import PlanFetch
 from pytest_tms.sender.quarantine import QuarantineFetch
 from pytest_tms.sender.uploader import Uploader
 from pytest_tms.wire.base import timestamp
@@ -40,6 +41,10 @@ UPLOAD_READ_TIMEOUT = 60.0
 """Seconds that the response to one upload may take: the TMS may have to store the file elsewhere first."""
 FILES_INTERVAL = 0.05
 """Seconds between two checks whether the remaining files are uploaded."""
+PLAN_READ_TIMEOUT = 8.0
+"""Seconds that the response with the durations of tests may take."""
+PLAN_RETRIES = 2
+"""Further attempts to fetch them."""
 QUARANTINE_READ_TIMEOUT = 5.0
 """Seconds that a response with tests in quarantine may take."""
 QUARANTINE_RETRIES = 2
@@ -79,6 +84,7 @@ class DeliveryLoop:
         self._client: TmsClient | None = None
         self._backlog: Backlog | None = None
         self._files: FileUploads | None = None
+        self._plan: PlanFetch | None = None
         self._quarantine: QuarantineFetch | None = None
         self._known_tests: KnownTestsFetch | None = None
         self._token = ""
@@ -105,7 +111,7 @@ class DeliveryLoop:
                 due = time.monotonic() + self._pause()
                 if self._is_finished():
                     break
-            elif self._quarantine is not None and self._quarantine.outcome != self.state.quarantine:
+            elif self._has_fetched():
                 self._update_state()
                 yield from self._changed_state()
             time.sleep(min(POLL_INTERVAL, max(0.0, due - time.monotonic())))
@@ -152,6 +158,7 @@ class DeliveryLoop:
         else:
             self._pacing.record_success()
             self.state.problem = ""
+            self._fetch_plan()
             self._fetch_quarantine()
             self._fetch_known_tests()
             self._start_backlog()
@@ -184,6 +191,27 @@ class DeliveryLoop:
         return TmsClient(
             url, self._token, retries=retries, connect_timeout=CONNECT_TIMEOUT, read_timeout=read_timeout
         )
+
+    def _has_fetched(self) -> bool:
+        """Return whether a thread has fetched something that the state does not show yet."""
+        plan, quarantine = self._plan, self._quarantine
+        return (plan is not None and plan.outcome != self.state.plan) or (
+            quarantine is not None and quarantine.outcome != self.state.quarantine
+        )
+
+    def _fetch_plan(self) -> None:
+        """Fetch the durations by which shards divide the tests once, on a connection of its own."""
+        execution = self._uploader.execution if self._uploader is not None else None
+        if self._plan is not None or not self._config.plan or execution is None or self._client is None:
+            return
+        client = self._new_client(self._client.base_url, PLAN_READ_TIMEOUT, PLAN_RETRIES)
+        self._plan = PlanFetch(
+            client,
+            execution.execution_id,
+            Path(self._config.plan),
+            is_supported="timings" in execution.capabilities,
+        )
+        self._plan.start()
 
     def _fetch_quarantine(self) -> None:
         """Fetch the tests in quarantine once, on a thread and a connection of its own: it delays nothing."""
@@ -351,6 +379,10 @@ class DeliveryLoop:
             state.warnings = [self._masker.text(text) for text in warnings]
             if self._closing_until is None and not state.stop:
                 state.stop = {"cancelled": CANCELLED, "failed": ENDED}.get(uploader.execution_status, "")
+        if self._plan is not None:
+            state.plan = self._plan.outcome
+        elif self._fatal and self._config.plan:
+            state.plan = "failed"
         if self._quarantine is not None:
             state.quarantine = self._quarantine.outcome
             if self._quarantine.error is not None:

@@ -36,6 +36,7 @@ class SenderState(msgspec.Struct, kw_only=True, omit_defaults=True):
     the numbers of delivered earlier runs and of their tests, ``waiting`` that of the remaining runs.
     ``quarantine`` is what became of the list of tests in quarantine (``QuarantineFetch.outcome``), and
     ``quarantine_problem`` is why it could not be read.
+    ``plan`` is what became of the durations of tests (``plan.PlanOutcome``).
     ``changes`` is a ``wire.RunChanges`` of the run's shards, only in the last report and if tests failed.
     """
 
@@ -51,6 +52,7 @@ class SenderState(msgspec.Struct, kw_only=True, omit_defaults=True):
     execution_status: str = ""
     quarantine: str = ""
     quarantine_problem: str = ""
+    plan: str = ""
     delivered: int = 0
     refused: list[str] = []
     changes: msgspec.Raw = UNKNOWN
@@ -64,7 +66,7 @@ class SenderConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
     ``pid`` is the process that runs the tests, ``progress_interval`` the seconds between two reports of
     progress (0: as the TMS requests), ``deadline`` the seconds that the sender may continue after its end.
     ``quarantine`` is the file for the list of tests in quarantine, ``known_tests`` that for the tests that
-    the TMS knows; empty if they are not needed.
+    the TMS knows, ``plan`` that for the durations of tests; empty if they are not needed.
     """
 
     journal: str
@@ -77,6 +79,7 @@ class SenderConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
     mask: list[str] = []
     quarantine: str = ""
     known_tests: str = ""
+    plan: str = ""
 
 
 class SenderProcess:

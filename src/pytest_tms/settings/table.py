@@ -133,6 +133,16 @@ class Settings:
         env="TMS_SHARD",
         ini="tms_shard",
     )
+    split: str = _setting(
+        "duration",
+        "how I/N divides the tests: 'duration' by those of earlier runs, if the shards share an execution "
+        "and the TMS knows them, else by number; 'count' always by number",
+        option="--tms-split",
+        metavar="MODE",
+        env="TMS_SPLIT",
+        ini="tms_split",
+        choices=("duration", "count"),
+    )
     meta: tuple[str, ...] = _setting(
         (),
         "more metadata; repeatable",

@@ -23,7 +23,8 @@ class ResultDelivery:
     """Starts the sender of one session, reads its reports, and waits for it at the end.
 
     ``problem`` is why nothing can be sent: results are kept on disk then. ``quarantine`` is the file for the
-    tests in quarantine, ``known_tests`` that for the tests that the TMS knows; None if they are not needed.
+    tests in quarantine, ``known_tests`` that for the tests that the TMS knows, ``plan`` that for the
+    durations of tests; None if they are not needed.
     """
 
     def __init__(
@@ -31,12 +32,15 @@ class ResultDelivery:
         settings: Settings,
         writer: JournalWriter,
         problem: str,
+        *,
         quarantine: Path | None,
-        known_tests: Path | None = None,
+        known_tests: Path | None,
+        plan: Path | None,
     ) -> None:
         self._settings = settings
         self._quarantine = quarantine
         self._known_tests = known_tests
+        self._plan = plan
         self._writer = writer
         self._problem = problem
         self._sender: SenderProcess | None = None
@@ -141,4 +145,5 @@ class ResultDelivery:
             mask=list(settings.mask),
             quarantine=str(self._quarantine or ""),
             known_tests=str(self._known_tests or ""),
+            plan=str(self._plan.absolute() if self._plan else ""),
         )

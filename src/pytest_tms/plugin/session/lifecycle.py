@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_tms.ci.metadata import build_metadata
+from pytest_tms.journal import plan as plan_file
 from pytest_tms.journal.lines import Collected, ShardEnded, ShardStarted
 from pytest_tms.journal.writer import JournalWriter
 from pytest_tms.masking.masker import Masker
@@ -29,8 +30,10 @@ from pytest_tms.plugin.session.opening import (
     journal_folders,
     lone_shard_warning,
     opening_line,
+    plan_warning,
     quarantine_file,
 )
+from pytest_tms.plugin.session.plan import SessionPlan
 from pytest_tms.plugin.session.quarantine import LIST_TIMEOUT, ExitStatus, SessionQuarantine
 from pytest_tms.plugin.session.run_journal import RunJournal
 from pytest_tms.plugin.session.shards import SessionShards
@@ -39,7 +42,7 @@ from pytest_tms.plugin.shutdown import Shutdown
 from pytest_tms.plugin.terminal import write_summary, write_wait_notice
 from pytest_tms.plugin.time_limits import TimeLimits
 from pytest_tms.plugin.user_hooks import UserHooks
-from pytest_tms.plugin.xdist.sharding import ShardName, is_grouped, test_id
+from pytest_tms.plugin.xdist.sharding import DURATIONS, KnownDurations, ShardName, is_grouped, test_id
 from pytest_tms.plugin.xdist.workers import Workers
 from pytest_tms.sender.launch import SenderState
 from pytest_tms.settings.table import Settings
@@ -53,6 +56,8 @@ if TYPE_CHECKING:
 
 MAX_FURTHER_FILES = 1000
 """Files of ``tms_artifacts`` that are uploaded."""
+REORDERED = ("load", "worksteal")
+"""Ways in which xdist distributes tests one by one: those that take the longest begin first."""
 CANCEL_CHECK_INTERVAL = 0.5
 """Seconds between two checks whether the run has to stop, while tests run."""
 
@@ -67,6 +72,7 @@ class ReportingSession:
     _journal: RunJournal
     _shards: SessionShards
     _delivery: ResultDelivery
+    _plan: SessionPlan
     _quarantine: SessionQuarantine
     _recorder: Recorder
 
@@ -130,14 +136,14 @@ class ReportingSession:
             **build_metadata(config.rootpath, project=settings.project),
             **metadata,
         }
-        self._start_quarantine(self._metadata.get("project", ""))
+        run_key = "" if settings.execution else find_run_key(settings)
+        self._prepare_delivery(is_shared=bool(run_key or settings.execution))
         self._shards = SessionShards(self._shard_name, self._workers, self._time())
         # In one shard, several workers can run the same test, and each run counts.
         per_worker = self._shard_name is not None and self._workers is not None and self._workers.each
         self._recorder = Recorder(self._clip, per_worker=per_worker, grouped=self._is_grouped)
         request = None
         if not settings.execution:
-            run_key = find_run_key(settings)
             self._lone_shard = lone_shard_warning(settings, self._shards, run_key)
             request = self._user_hooks.change_request(
                 execution_request(settings, self._shards, self._metadata, run_key)
@@ -150,14 +156,25 @@ class ReportingSession:
         self._detect_flaky_tests()
         config.stash[REPORTING] = self._context(self._shards.first.id)
 
-    def _start_quarantine(self, project: str) -> None:
-        """Prepare the delivery, which also fetches the tests in quarantine of a project."""
+    def _prepare_delivery(self, *, is_shared: bool) -> None:
+        """Prepare the delivery, which also fetches the tests in quarantine and the durations of tests.
+
+        ``is_shared`` is whether other jobs report to the same execution.
+        """
         settings, writer = self._settings, self._journal.writer
-        path = None
+        path = plan = None
         if settings.quarantine != "off":
+            project = self._metadata.get("project", "")
             path = quarantine_file(self._config, writer.path, settings, project)
         known = writer.path.with_suffix(".known").absolute() if settings.detect_flaky > 1 else None
-        self._delivery = ResultDelivery(settings, writer, self._problem, path, known)
+        if self._shard_name is not None and self._shard_name.total > 1 and settings.split != "count":
+            # Shards of executions of their own have no plan in common.
+            plan = writer.path.with_suffix(plan_file.SUFFIX) if is_shared else None
+        self._delivery = ResultDelivery(
+            settings, writer, self._problem, quarantine=path, known_tests=known, plan=plan
+        )
+        self._plan = SessionPlan(plan, self._delivery, self._notify_of_plan)
+        self._config.stash[DURATIONS] = self._known_durations
         self._quarantine = SessionQuarantine(
             path,
             is_offline=bool(settings.offline or self._problem),
@@ -184,6 +201,17 @@ class ReportingSession:
         else:
             self._selection = selection.to_json()
 
+    def _known_durations(self) -> KnownDurations | None:
+        """Return the durations by which the tests are divided, None without."""
+        durations = self._plan.durations()
+        return None if durations is None else KnownDurations(durations)
+
+    def _notify_of_plan(self, seconds: float) -> None:
+        terminal = self._config.pluginmanager.getplugin("terminalreporter")
+        if terminal is not None:
+            url = without_credentials(self._settings.url)
+            write_wait_notice(terminal, url, seconds, "for the durations of tests")
+
     def _register_observers(self) -> None:
         """Register what observes other plugins of the run: the workers of xdist, and pytest-timeout."""
         manager = self._config.pluginmanager
@@ -198,6 +226,7 @@ class ReportingSession:
     def _context(self, shard_id: str) -> dict[str, str]:
         """Return what the process that runs a shard's tests needs: see ``attachments.REPORTING``."""
         path = self._journal.path
+        is_planned = self._workers is not None and self._plan.durations() is not None
         return {
             "execution": self._settings.execution,
             "shard": shard_id,
@@ -205,6 +234,8 @@ class ReportingSession:
             "folder": str(path.parent.parent / "artifacts" / path.stem),
             "cancel": str(path.with_suffix(".cancel")),
             "flaky": self._selection,
+            "durations": str(self._plan.path) if is_planned else "",
+            "order": "longest first" if self._config.getoption("dist", default="no") in REORDERED else "",
         }
 
     def pytest_report_header(self) -> list[str]:
@@ -433,7 +464,10 @@ class ReportingSession:
             running=[self._masker.node_id(name) for name in not_run.running],
             not_started=[self._masker.node_id(name) for name in not_run.not_started],
         )
+        self._plan.remove()
         lone_shard = [self._lone_shard] if self._lone_shard else []
+        if self._plan.has_failed:
+            lone_shard.append(plan_warning(settings.shard))
         warnings = [*lone_shard, *self._config.stash[STORE].warnings, *self._quarantine.warnings()]
         self._summary = summarise(
             ends,

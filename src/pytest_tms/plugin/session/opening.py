@@ -103,6 +103,14 @@ def lone_shard_warning(settings: Settings, shards: SessionShards, run_key: str) 
     )
 
 
+def plan_warning(shard: str) -> str:
+    """Return a sentence about a shard that could not divide the tests as the others may have done."""
+    return (
+        f"shard {shard} got no durations of tests from the TMS and divided them by their number: if others "
+        "divided them by duration, tests may have run twice or not at all; --tms-split count avoids this"
+    )
+
+
 def execution_request(
     settings: Settings, shards: SessionShards, metadata: dict[str, Any], run_key: str
 ) -> ExecutionRequest:

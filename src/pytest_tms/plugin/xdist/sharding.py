@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import pytest
 
+from pytest_tms.plugin.xdist.division import divide_by_duration, divide_by_number, order_by_duration
 from pytest_tms.settings.table import SettingError
 
 EMPTY = "tms_empty_shard"
@@ -37,26 +38,16 @@ def parse_shard(text: str) -> ShardName | None:
     raise SettingError(f"the shard is {text!r}: write I/N with I from 1 to N, as in 2/4")
 
 
-def split(tests: Iterable[tuple[str, str]], shards: int) -> list[set[str]]:
-    """Distribute tests, given as (node id, group), over ``shards`` sets of node ids.
+DURATIONS: pytest.StashKey[Callable[[], KnownDurations | None]] = pytest.StashKey()
+"""On the config of a process that collects tests: returns the durations that the TMS fixed for all shards,
+None if there are none. It may wait for the TMS."""
 
-    The same tests give the same sets on every machine and in every order. A group stays together unless
-    its shard would then exceed an even share by more than a quarter.
-    """
-    groups: dict[str, set[str]] = {}
-    for nodeid, group in tests:
-        groups.setdefault(group, set()).add(nodeid)
-    share = -(-sum(map(len, groups.values())) // shards)
-    most = share + share // 4
-    parts: list[set[str]] = [set() for _ in range(shards)]
-    for members in sorted(map(sorted, groups.values()), key=lambda group: (-len(group), group[0])):
-        rest = members
-        while rest:
-            part = min(parts, key=len)
-            size = len(rest) if len(part) + len(rest) <= most else share - len(part)
-            part.update(rest[:size])
-            rest = rest[size:]
-    return parts
+
+class KnownDurations(NamedTuple):
+    """Milliseconds of tests by node id. ``longest_first`` is whether the order of tests may be changed."""
+
+    by_test: Mapping[str, int]
+    longest_first: bool = False
 
 
 class ShardSelection:
@@ -70,7 +61,16 @@ class ShardSelection:
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Deselect the tests of other shards, after the user's own selection."""
         name_of = test_id if is_grouped(config) else str
-        parts = split(((name_of(item.nodeid), _group(item)) for item in items), self._name.total)
+        tests = [(name_of(item.nodeid), _group(item)) for item in items]
+        find_durations = config.stash.get(DURATIONS, None)
+        known = find_durations() if find_durations is not None else None
+        if known is None or not known.by_test:
+            parts = divide_by_number(tests, self._name.total)
+        else:
+            parts = divide_by_duration(tests, self._name.total, known.by_test)
+            if known.longest_first:
+                places = {test: place for place, test in enumerate(order_by_duration(tests, known.by_test))}
+                items.sort(key=lambda item: places[name_of(item.nodeid), _group(item)])
         part = parts[int(self._name.id) - 1]
         mine: list[pytest.Item] = []
         others: list[pytest.Item] = []
