@@ -65,7 +65,8 @@ def _fill(database: Database, results: int) -> None:
         "result_documents": "first, documents",
     }
     with database.write() as connection:
-        connection.execute(text("DELETE FROM shards"))
+        for name in ("shards", "artifact_usage", "artifacts", "events", "submissions", "deliveries"):
+            connection.execute(text(f"DELETE FROM {name}"))
         connection.execute(
             text(
                 f"UPDATE executions SET id = {ids} || {number}, created_at = {clock.now() - 100 * DAY}, "

@@ -1,0 +1,99 @@
+"""The durations of tests, and the plan by which the shards of an execution divide them."""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.helpers.api import Api, expect_error, expect_success, invalid_fields, result
+
+
+class Runs:
+    """Runs of a project that no other test has."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self.project = uuid.uuid4().hex[:8]
+
+    def create(self, branch: str = "main", **metadata: str) -> str:
+        execution = self.api.create(metadata={"project": self.project, "branch": branch, **metadata})
+        return str(execution["executionId"])
+
+    def report(self, *tests: dict[str, Any], branch: str = "main") -> str:
+        execution = self.create(branch)
+        self.api.submit({"executionId": execution}, tests=list(tests))
+        return execution
+
+    def plan(self, execution: str) -> dict[str, Any]:
+        return expect_success(self.api.request("POST", f"/executions/{execution}/plan"), 200)
+
+    def timings(self, branch: str = "main") -> dict[str, Any]:
+        query = f"testSuite=all&environment=dev&branch={branch}&project={self.project}"
+        return expect_success(self.api.request("GET", f"/timings?{query}"), 200)
+
+
+@pytest.fixture
+def runs(api: Api) -> Runs:
+    return Runs(api)
+
+
+def timed(name: str, duration: int, status: str = "passed", **more: Any) -> dict[str, Any]:
+    return {**result(name, status), "nodeId": f"t.py::{name}", "duration": duration, **more}
+
+
+def durations(found: dict[str, Any]) -> dict[str, int]:
+    return {each["nodeId"].removeprefix("t.py::"): each["duration"] for each in found["tests"]}
+
+
+def test_durations_are_medians_of_the_latest_runs(runs: Runs) -> None:
+    runs.report(timed("a", 9000))  # the sixth run before does not count
+    made = [runs.report(timed("a", duration), timed("gone", 5)) for duration in (10, 30, 20, 50, 40)]
+    found = runs.timings()
+    assert durations(found) == {"a": 30, "gone": 5}
+    assert found["executions"] == made[::-1]
+
+
+def test_failed_and_skipped_results_do_not_skew_durations(runs: Runs) -> None:
+    runs.report(timed("a", 100), timed("b", 70, "failed", error="E"), timed("c", 3, "skipped"))
+    runs.report(timed("a", 9, "skipped"), timed("b", 90, "failed", error="E"), timed("c", 3, "skipped"))
+    runs.report(timed("a", 5, "failed", error="E"), timed("c", 3, "skipped"), result("without a node id"))
+    assert durations(runs.timings()) == {"a": 100, "b": 70, "c": 0}
+
+
+def test_every_shard_of_an_execution_gets_the_same_plan(runs: Runs) -> None:
+    first = runs.report(timed("a", 100))
+    execution = runs.create()
+    with ThreadPoolExecutor(8) as pool:
+        plans = list(pool.map(lambda _: runs.plan(execution), range(8)))
+    assert all(each == plans[0] for each in plans)
+    assert (durations(plans[0]), plans[0]["executions"]) == ({"a": 100}, [first])
+    runs.api.submit({"executionId": execution}, tests=[timed("a", 500)])
+    runs.report(timed("a", 900))
+    assert runs.plan(execution) == plans[0]
+    assert durations(runs.plan(runs.create())) == {"a": 500}
+
+
+def test_the_first_run_of_a_project_has_an_empty_plan(runs: Runs) -> None:
+    found = runs.plan(runs.create())
+    assert (found["tests"], found["executions"]) == ([], [])
+
+
+def test_a_branch_with_few_runs_also_uses_its_base_branch(runs: Runs) -> None:
+    base = runs.report(timed("a", 100), timed("b", 10), branch="develop")
+    own = runs.report(timed("a", 300), branch="topic")
+    execution = runs.create("topic", baseBranch="develop")
+    found = runs.plan(execution)
+    assert found["executions"] == [own, base]
+    assert durations(found) == {"a": 100, "b": 10}
+
+
+def test_plans_of_unknown_executions_and_invalid_filters_are_refused(runs: Runs) -> None:
+    expect_error(runs.api.request("POST", "/executions/exec_none/plan"), 404)
+    assert invalid_fields(runs.api.request("GET", "/timings")) == {"testSuite", "environment", "branch"}
+    path = f"/timings?testSuite=all&environment=dev&branch={'x' * 201}&project="
+    assert invalid_fields(runs.api.request("GET", path)) == {"branch", "project"}
+    unknown = runs.api.request("GET", "/timings?testSuite=all&environment=dev&branch=main&project=no-such")
+    assert expect_success(unknown, 200) == {"tests": [], "executions": []}

@@ -1,0 +1,183 @@
+"""Every test is in exactly one shard, whatever machine asks and in whatever order."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_tms.plugin.xdist import sharding
+from pytest_tms.plugin.xdist.division import (
+    TOLERANCE,
+    divide_by_duration,
+    divide_by_number,
+    estimate,
+    order_by_duration,
+)
+
+TESTS = st.lists(
+    st.tuples(
+        st.integers(0, 60).map(lambda n: f"t{n}"), st.sampled_from(["a.py", "b.py", "c.py", "@db", "d.py"])
+    ),
+    unique_by=lambda test: test[0],
+    max_size=60,
+)
+SHARDS = st.integers(1, 12)
+
+
+@given(TESTS, SHARDS)
+def test_every_test_is_in_exactly_one_shard(tests: list[tuple[str, str]], shards: int) -> None:
+    parts = divide_by_number(tests, shards)
+    assert len(parts) == shards
+    assert sorted(name for part in parts for name in part) == sorted(name for name, _ in tests)
+
+
+@given(TESTS, SHARDS, st.randoms(use_true_random=False))
+def test_the_order_of_collection_changes_nothing(
+    tests: list[tuple[str, str]], shards: int, shuffler: random.Random
+) -> None:
+    parts = divide_by_number(tests, shards)
+    shuffler.shuffle(tests)
+    assert divide_by_number(tests, shards) == parts
+
+
+@given(TESTS, SHARDS)
+def test_no_shard_has_more_than_a_quarter_above_an_even_share(
+    tests: list[tuple[str, str]], shards: int
+) -> None:
+    share = -(-len(tests) // shards)
+    assert max(map(len, divide_by_number(tests, shards))) <= share * 1.25
+
+
+@given(TESTS, SHARDS)
+def test_no_more_groups_are_cut_than_shards_need(tests: list[tuple[str, str]], shards: int) -> None:
+    parts = divide_by_number(tests, shards)
+    groups = {group for _, group in tests}
+    homes = {(group, number) for name, group in tests for number, part in enumerate(parts) if name in part}
+    assert len(homes) <= len(groups) + shards - 1
+
+
+@given(st.integers(1, 9), st.integers(1, 4), SHARDS)
+def test_groups_that_share_out_evenly_stay_together(size: int, each: int, shards: int) -> None:
+    tests = [(f"{group}::{n}", str(group)) for group in range(each * shards) for n in range(size)]
+    for part in divide_by_number(tests, shards):
+        assert len({name.partition("::")[0] for name in part}) == each
+
+
+def test_a_group_stays_together_where_a_shard_is_only_a_little_larger() -> None:
+    sizes = {"a.py": 9, "b.py": 8, "c.py": 2}
+    parts = divide_by_number([(f"{name}{n}", name) for name, size in sizes.items() for n in range(size)], 2)
+    assert sorted(map(len, parts)) == [9, 10]
+    sizes = {"a.py": 10, "b.py": 10, "c.py": 10}
+    parts = divide_by_number([(f"{name}{n}", name) for name, size in sizes.items() for n in range(size)], 2)
+    assert sorted(map(len, parts)) == [15, 15]
+
+
+@given(st.integers(0, 60), SHARDS)
+def test_tests_without_groups_are_spread_evenly(count: int, shards: int) -> None:
+    sizes = [len(part) for part in divide_by_number([(f"t{n}", f"t{n}") for n in range(count)], shards)]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize(
+    ("node_id", "plain"),
+    [
+        ("a.py::test_x@db", "a.py::test_x"),
+        ("a.py::test_x@db@2", "a.py::test_x"),
+        ("a.py::T::test_x[m@n.o]@db", "a.py::T::test_x[m@n.o]"),
+        ("a.py::test_x[m@n.o]", "a.py::test_x[m@n.o]"),
+        ("a.py::test_x[]@y]", "a.py::test_x[]@y]"),
+        ("d@x/a.py::test_x", "d@x/a.py::test_x"),
+        ("d@x/a.py::test_x@db", "d@x/a.py::test_x"),
+        ("a.py", "a.py"),
+    ],
+)
+def test_the_group_that_xdist_appends_is_no_part_of_a_node_id(node_id: str, plain: str) -> None:
+    assert sharding.test_id(node_id) == plain
+
+
+NODE_IDS = st.builds(
+    "{}::{}{}".format,
+    st.sampled_from(["a.py", "b.py", "c/d.py"]),
+    st.sampled_from(["", "TestA::", "TestB::", "TestB::TestC::"]),
+    st.integers(0, 200).map(lambda n: f"test_{n}[x::y]"),
+)
+TIMED = st.dictionaries(NODE_IDS, st.one_of(st.none(), st.integers(0, 10_000)), max_size=80)
+
+
+def grouped(durations: dict[str, int | None]) -> tuple[list[tuple[str, str]], dict[str, int]]:
+    """Tests in the groups of their files, and the durations that are known."""
+    tests = [(nodeid, nodeid.partition("::")[0]) for nodeid in durations]
+    return tests, {nodeid: value for nodeid, value in durations.items() if value is not None}
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(TIMED, SHARDS, st.randoms(use_true_random=False))
+def test_every_test_is_in_one_shard_by_duration_too_in_any_order(
+    durations: dict[str, int | None], shards: int, shuffler: random.Random
+) -> None:
+    tests, known = grouped(durations)
+    parts = divide_by_duration(tests, shards, known)
+    assert len(parts) == shards
+    assert sorted(name for part in parts for name in part) == sorted(durations)
+    shuffler.shuffle(tests)
+    assert divide_by_duration(tests, shards, known) == parts
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(TIMED, SHARDS)
+def test_no_shard_takes_longer_than_an_even_share_and_one_test(
+    durations: dict[str, int | None], shards: int
+) -> None:
+    tests, known = grouped(durations)
+    weights = {nodeid: weight for (nodeid, _), weight in estimate(tests, known).items()}
+    share = sum(weights.values()) / shards
+    for part in divide_by_duration(tests, shards, known):
+        most = share * (1 + TOLERANCE) + max((weights[name] for name in part), default=0)
+        assert sum(weights[name] for name in part) <= most + 0.001
+
+
+def test_slow_tests_of_one_file_are_spread() -> None:
+    durations = {f"f{file}.py::test_{n}": 500 if file == 0 else 20 for file in range(10) for n in range(10)}
+    tests, known = grouped(dict(durations))
+    loads = [sum(durations[name] for name in part) for part in divide_by_duration(tests, 4, known)]
+    assert max(loads) <= 1.2 * sum(loads) / 4
+    by_number = [sum(durations[name] for name in part) for part in divide_by_number(tests, 4)]
+    assert max(by_number) >= 2 * sum(loads) / 4
+
+
+def test_files_and_then_classes_stay_together_where_that_costs_nothing() -> None:
+    durations = {f"f{file}.py::test_{n}": 10 for file in range(8) for n in range(5)}
+    tests, known = grouped(dict(durations))
+    for part in divide_by_duration(tests, 4, known):
+        assert len({name.partition("::")[0] for name in part}) == 2
+    durations = {f"f.py::Test{each}::test_{n}[a::b]": 10 for each in "ABCD" for n in range(5)}
+    tests, known = grouped(dict(durations))
+    for part in divide_by_duration(tests, 2, known):
+        assert len({name.split("::")[1] for name in part}) == 2
+
+
+def test_a_group_of_xdist_stays_together() -> None:
+    tests = [(f"f{n}.py::test", "@db" if n < 3 else f"f{n}.py") for n in range(6)]
+    parts = divide_by_duration(tests, 2, {nodeid: 10 for nodeid, _ in tests})
+    assert {f"f{n}.py::test" for n in range(3)} in parts
+
+
+def test_unknown_tests_are_estimated_by_their_file_and_then_by_all() -> None:
+    known = {"a.py::x": 10, "a.py::y": 30, "a.py::z": 20, "b.py::x": 1000}
+    tests, _ = grouped({"a.py::new": None, "c.py::new": None, "b.py::x": None, "a.py::skipped": None})
+    found = {nodeid: weight for (nodeid, _), weight in estimate(tests, known | {"a.py::skipped": 0}).items()}
+    assert found == {"a.py::new": 15, "c.py::new": 20, "b.py::x": 1000, "a.py::skipped": 1}
+
+
+def test_the_longest_groups_begin_first_and_keep_their_order() -> None:
+    tests = [("a.py::x", "a.py"), ("b.py::y", "b.py"), ("b.py::x", "b.py"), ("c.py::x", "c.py")]
+    known = {"a.py::x": 10, "b.py::x": 10, "b.py::y": 15, "c.py::x": 90}
+    assert [nodeid for nodeid, _ in order_by_duration(tests, known)] == [
+        "c.py::x",
+        "b.py::y",
+        "b.py::x",
+        "a.py::x",
+    ]
