@@ -19,7 +19,7 @@ from pytest_tms.server.asgi.headers import MAX_HEAD
 from pytest_tms.server.asgi.middleware import Middleware
 from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.actors import Actor
-from pytest_tms.server.domain.api_tokens import hash_token, new_token
+from pytest_tms.server.domain.api_tokens import DEFAULT_SCOPES, hash_token, new_token
 from pytest_tms.server.local import lifetime
 from pytest_tms.server.local.state_file import TOKEN_ID
 from pytest_tms.server.settings import ServerSettings
@@ -69,7 +69,7 @@ def serve_local(settings: ServerSettings, database: Database, sock: socket.socke
 
     ``url`` is the base URL of the API. Each start creates a new token and deletes that of the previous start.
     """
-    token, text = new_token("local", clock.now())
+    token, text = new_token("local", clock.now(), (*DEFAULT_SCOPES, "quarantine:write"))
     with database.write() as connection:
         tokens.delete_token(connection, TOKEN_ID)
         tokens.add(connection, replace(token, id=TOKEN_ID), hash_token(text))

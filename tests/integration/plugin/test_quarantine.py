@@ -18,6 +18,7 @@ import pytest
 
 from pytest_tms import TmsClient, wire
 from tests.helpers import reported_runs
+from tests.helpers.fault_proxy import proxy
 from tests.helpers.processes import TmsServer, run_tms
 
 FILES = {
@@ -245,6 +246,16 @@ def test_the_kept_list_counts_while_the_tms_is_away(shop: Shop) -> None:
     (journal,) = (shop.folder / "project" / ".tms" / "offline").glob("*.jsonl")
     assert b'"quarantined":true' in journal.read_bytes()
     assert shop.run(f"--tms-offline={shop.folder / 'elsewhere' / 'kept'}").exit == 0
+
+
+def test_the_kept_list_counts_while_nothing_responds_at_the_url(shop: Shop) -> None:
+    shop.quarantine(FLAKY)
+    with proxy(shop.tms.url) as away:
+        assert shop.run(url=away.url).exit == 0
+    ran = shop.run(url=away.url)
+    assert ran.exit == 0
+    assert NAMED in ran.output
+    assert "does not answer" in ran.output
 
 
 def test_without_a_tms_and_a_kept_list_the_exit_status_stands(shop: Shop) -> None:

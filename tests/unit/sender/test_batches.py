@@ -72,3 +72,11 @@ def test_a_batch_has_a_limit(name: str, limit: int, monkeypatch: pytest.MonkeyPa
 
 def test_no_lines_are_no_batch() -> None:
     assert list(group_lines([], {})) == []
+
+
+def test_further_results_of_tests_of_earlier_messages_are_one_batch() -> None:
+    found: list[AnyLine] = [result_line(1), result_line(2), ShardStarted(shard="2")]
+    again = [result_line(1, again=True), result_line(2, again=True), result_line(1, "2", again=True)]
+    steps = list(group_lines(read([*found, *again, result_line(1, again=True)]), {}))
+    sizes = [sum(map(len, step.tests.values())) if isinstance(step, Batch) else 0 for step in steps]
+    assert sizes == [2, 0, 3, 1]
