@@ -7,7 +7,14 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from pytest_tms.server.domain.flakiness import Flakiness, Observation, Statistics, flakiness, statistics
+from pytest_tms.server.domain.flakiness import (
+    Flakiness,
+    Observation,
+    Statistics,
+    flakiness,
+    statistics,
+    wilson,
+)
 from pytest_tms.server.store import test_catalogue
 from pytest_tms.server.store.execution_lists import ListedExecution
 from pytest_tms.server.store.test_catalogue import CatalogueFilter
@@ -33,25 +40,34 @@ def list_flaky(
     ``after`` is the number of tests before the page.
     """
     runs = test_catalogue.runs(connection, wanted.runs)
-    counted = [test_id for test_id, _ in test_catalogue.flaky(connection, runs)]
-    found = test_catalogue.matching(connection, counted, wanted)
+    counted = test_catalogue.flaky(connection, runs)
+    wanted_ids = set(test_catalogue.matching(connection, [test_id for test_id, _ in counted], wanted))
+    found = rank(connection, [each for each in counted if each[0] in wanted_ids], runs)
     end = after + limit
-    ranked = rank(connection, found[:RANKED], runs)[after:end] if after < RANKED else []
-    rest = found[max(after, RANKED) : end]
-    return [*ranked, *_describe(connection, rest, runs)], end if len(found) > end else None
+    return describe(connection, found[after:end], runs), end if len(found) > end else None
 
 
-def rank(connection: Connection, test_ids: Sequence[int], runs: Sequence[ListedExecution]) -> list[FlakyTest]:
-    """Sort tests by the lower bound of their flake rate in some runs: 3 of 4 are more than 1 of 1."""
-    return sorted(
-        _describe(connection, test_ids, runs),
-        key=lambda each: (-each.statistics.flaky.low, -each.flakiness.cost, each.test_id),
-    )
+def rank(
+    connection: Connection, counted: Sequence[tuple[int, int]], runs: Sequence[ListedExecution]
+) -> list[int]:
+    """Sort (test, number of flaky results) by the lower bound of the rate: 3 of 4 are more than 1 of 1.
+
+    Every result counts here, also a skipped one, so that the index has all that is needed.
+    """
+    first, rest = counted[:RANKED], counted[RANKED:]
+    numbers = test_catalogue.numbers_of_results(connection, [test_id for test_id, _ in first], runs)
+
+    def order(each: tuple[int, int]) -> tuple[float, int, int]:
+        test_id, number = each
+        return -wilson(number, max(number, numbers.get(test_id, 0))).low, -number, test_id
+
+    return [test_id for test_id, _ in (*sorted(first, key=order), *rest)]
 
 
-def _describe(
+def describe(
     connection: Connection, test_ids: Sequence[int], runs: Sequence[ListedExecution]
 ) -> list[FlakyTest]:
+    """Return tests with their results in some runs, in the given order."""
     observed = test_catalogue.observations_in(connection, test_ids, runs)
     return [
         FlakyTest(each, statistics(observed[each]), flakiness(observed[each]), observed[each])

@@ -67,8 +67,10 @@ def _apply_to_project(database: Database, project: str, bound: float) -> None:
         runs = test_catalogue.runs(connection, ExecutionFilter(project=project))
         flaky = [test_id for test_id, _ in test_catalogue.flaky(connection, runs)[: flaky_tests.RANKED]]
         entries = quarantine.automatic(connection, project, now, ENTRIES)
-        ranked = flaky_tests.rank(connection, [*dict.fromkeys([*flaky, *(e.test_id for e in entries)])], runs)
-        rates = {each.test_id: each.statistics.flaky for each in ranked}
+        described = flaky_tests.describe(
+            connection, [*dict.fromkeys([*flaky, *(e.test_id for e in entries)])], runs
+        )
+        rates = {each.test_id: each.statistics.flaky for each in described}
         added = {
             test_id: rate
             for test_id, rate in rates.items()

@@ -17,8 +17,6 @@ from pytest_tms.server.store.test_history import RegisteredTest
 
 RUNS = 100
 """Latest runs that are read."""
-RANKED = 50
-"""Tests with most flaky results that are ranked."""
 LISTED = 10
 """Tests of each list."""
 BACK = 20
@@ -49,8 +47,8 @@ def find_trends(connection: Connection, wanted: ExecutionFilter) -> Trends:
         each.number for each in runs if is_infrastructure_failure(each.results.total, each.results.failed)
     )
     usable = [each for each in runs if each.number not in infrastructure]
-    counted = [test_id for test_id, _ in test_catalogue.flaky(connection, usable)[:RANKED]]
-    flaky = {each.test_id: each for each in flaky_tests.rank(connection, counted, usable)[:LISTED]}
+    ranked = flaky_tests.rank(connection, test_catalogue.flaky(connection, usable), usable)[:LISTED]
+    flaky = {each.test_id: each for each in flaky_tests.describe(connection, ranked, usable)}
     earlier = _earlier(usable)
     return Trends(
         runs=runs,
