@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pytest_tms import TmsClient, wire
 from tests.helpers import reported_runs
 from tests.helpers.fault_proxy import proxy
+from tests.helpers.foreign_tms import ForeignTms, Reply
 from tests.helpers.processes import TmsServer, run_tms
+from tests.integration.plugin.test_documented_server import speak_document
 
 FILES = {
     "test_shop.py": """
@@ -111,6 +112,21 @@ def test_a_failure_in_quarantine_does_not_fail_pytest_and_is_reported_as_such(mo
     assert ran.junit["test_shop", "test_flaky"] == "failed"
 
 
+def test_a_test_with_a_group_of_xdist_is_covered(shop: Shop) -> None:
+    shop.quarantine(FLAKY)
+    grouped = f"import pytest\npytestmark = pytest.mark.xdist_group('g')\n{FILES['test_shop.py']}"
+    ran = shop.run("-n", "2", "--dist", "loadgroup", files={"test_shop.py": grouped})
+    assert ran.exit == 0
+    assert stored(ran) == {"test_flaky": ("failed", True), "test_cart": ("passed", False)}
+
+
+def test_a_documented_payload_has_no_mark_and_the_failure_does_not_count(shop: Shop) -> None:
+    shop.quarantine(FLAKY)
+    ran = shop.run("-o", "tms_payload=documented")
+    assert ran.exit == 0
+    assert not any("quarantined" in each for each in ran.stored)
+
+
 def test_a_failure_of_any_other_test_fails_pytest(shop: Shop) -> None:
     shop.quarantine(FLAKY)
     ran = shop.run(files={"test_shop.py": FILES["test_shop.py"] + "\ndef test_pay(): assert 0"})
@@ -170,6 +186,15 @@ def torn():
     assert 0
 """
     ran = shop.run(files={"test_shop.py": f"{fixtures}\n{test}\n"})
+    assert ran.exit == 0
+    assert stored(ran) == {"test_flaky": ("failed", True)}
+
+
+@pytest.mark.plugins
+def test_subtests_of_the_plugin_are_covered(shop: Shop) -> None:
+    shop.quarantine(FLAKY)
+    test = "def test_flaky(subtests):\n    for n in range(3):\n        with subtests.test(n=n): assert n == 1"
+    ran = shop.run(files={"test_shop.py": test}, environment="eight")
     assert ran.exit == 0
     assert stored(ran) == {"test_flaky": ("failed", True)}
 
@@ -282,28 +307,49 @@ def test_a_kept_list_that_is_old_or_damaged_does_not_count(shop: Shop) -> None:
     assert shop.run("--tms-offline").exit == 0
 
 
-def test_a_run_of_a_tms_without_quarantine_reports_as_before(foreign: Any, tmp_path: Path) -> None:
-    created = {"executionId": "exec_1", "webhookUrl": f"{foreign.url}/webhooks/executions/exec_1"}
-    foreign.add_response(201, {**created, "webhookToken": "wh_token_1"})
-    server = TmsServer(foreign.url, "tms_x", tmp_path)
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "--no-header"],
-        cwd=_written(tmp_path),
-        env={**os.environ, "TMS_URL": server.url, "TMS_API_TOKEN": server.token},
+def run_against(foreign: ForeignTms, folder: Path) -> subprocess.CompletedProcess[str]:
+    project = folder / "project"
+    project.mkdir()
+    reported_runs.write(project, FILES)
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "--no-header", "--tms-url", foreign.url],
+        cwd=project,
+        env={**os.environ, "TMS_API_TOKEN": "tms_x"},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_a_tms_without_quarantine_is_not_asked(foreign: ForeignTms, tmp_path: Path) -> None:
+    speak_document(foreign)
+    ran = run_against(foreign, tmp_path)
     assert ran.returncode == 1
+    assert "2 results reported" in ran.stdout
     assert "quarantine" not in ran.stdout
     assert not [each for each in foreign.requests if "quarantine" in each["path"]]
 
 
-def _written(folder: Path) -> Path:
-    project = folder / "project"
-    project.mkdir()
-    reported_runs.write(project, FILES)
-    return project
+def test_a_list_that_the_tms_cannot_give_leaves_the_exit_status(foreign: ForeignTms, tmp_path: Path) -> None:
+    speak_document(foreign)
+    documented = foreign.route
+    assert documented is not None
+
+    def respond(method: str, path: str) -> Reply | None:
+        if "/quarantine" in path:
+            return 503, {"Content-Type": "application/json", "Retry-After": "0"}, b"{}"
+        reply = documented(method, path)
+        if reply is not None and (method, path) == ("POST", "/api/executions"):
+            created = {**json.loads(reply[2]), "capabilities": ["quarantine"]}
+            return reply[0], reply[1], json.dumps(created).encode()
+        return reply
+
+    foreign.route = respond
+    ran = run_against(foreign, tmp_path)
+    assert ran.returncode == 1
+    assert "2 results reported" in ran.stdout
+    assert "in quarantine until" not in ran.stdout
+    assert len([each for each in foreign.requests if "/quarantine" in each["path"]]) == 3
 
 
 def test_a_token_that_may_not_read_the_list_is_named_if_tests_fail(shop: Shop) -> None:
