@@ -211,16 +211,14 @@ def _widespread(
 def numbers_of_results(
     connection: Connection, test_ids: Collection[int], some: Sequence[ListedExecution]
 ) -> dict[int, int]:
-    """Return how many results tests have in some runs, by test id; without those that have none."""
+    """Return how many results tests have in some runs, by test id."""
+    # A query for each test, because PostgreSQL would else read all results of these runs.
     statement = (
-        "SELECT test_id, count(*) FROM results WHERE execution IN (:runs) AND test_id IN {} GROUP BY test_id"
-    ).replace(":runs", _numbers(some))
-    rows = bulk.select(connection, statement, (), test_ids, index="ix_results_test_id") if some else ()
+        "SELECT t.id, (SELECT count(*) FROM results AS r WHERE r.test_id = t.id AND r.execution IN (:runs)) "
+        "FROM tests AS t WHERE t.id >= {} AND t.id IN {}"
+    ).replace(":runs", ", ".join(str(int(run.number)) for run in some))
+    rows = bulk.select(connection, statement, (0,), test_ids, index="ix_results_test_id") if some else ()
     return {row[0]: int(row[1]) for row in rows}
-
-
-def _numbers(some: Sequence[ListedExecution]) -> str:
-    return ", ".join(str(int(run.number)) for run in some)
 
 
 def observations_in(
@@ -230,14 +228,17 @@ def observations_in(
 
     A retry within an attempt is taken to last as long as the result; attempts of a shard are known exactly.
     """
-    by_test: dict[int, defaultdict[int, list[Any]]] = {test_id: defaultdict(list) for test_id in test_ids}
+    by_test: dict[int, dict[int, list[Any]]] = {}
     statement = (
-        "SELECT test_id, execution, status, is_flaky, duration, retries, is_superseded, sequence "
-        "FROM results WHERE execution IN (:runs) AND test_id IN {}"
-    ).replace(":runs", _numbers(some))
-    if some:
-        for row in bulk.select(connection, statement, (), test_ids, index="ix_results_test_id"):
-            by_test[row[0]][row[1]].append(row[1:])
+        "SELECT execution, status, is_flaky, duration, retries, is_superseded, sequence FROM results "
+        "WHERE test_id = {} AND execution IN {}"
+    )
+    numbers = [run.number for run in some]
+    for test_id in test_ids:
+        rows: defaultdict[int, list[Any]] = defaultdict(list)
+        for row in bulk.select(connection, statement, (test_id,), numbers, index="ix_results_test_id"):
+            rows[row[0]].append(row)
+        by_test[test_id] = rows
     failed = {
         (number, row[6])
         for runs_of_test in by_test.values()
