@@ -53,6 +53,16 @@ def test_a_public_badge_shows_the_latest_ended_run_of_a_branch(public: Api) -> N
     assert shown(public, f"{own}&environment=nowhere") == "smoke: unknown"
 
 
+def test_failures_in_quarantine_do_not_count(public: Api) -> None:
+    project = uuid.uuid4().hex[:8]
+    execution = public.create(
+        testSuite="smoke", environment="staging", metadata={"project": project, "branch": "main"}
+    )
+    flaky = {**result("flaky", "failed"), "nodeId": "t.py::flaky", "quarantined": True}
+    public.submit(execution, tests=[flaky, result("other")])
+    assert shown(public, f"testSuite=smoke&project={project}") == "smoke: 1 passing"
+
+
 @pytest.mark.parametrize(
     "query",
     [

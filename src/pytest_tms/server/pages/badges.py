@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from litestar import Response, get
+from sqlalchemy import Connection
 
 from pytest_tms import wire
 from pytest_tms.errors import Unauthorized
 from pytest_tms.server.domain.badges import badge, svg
 from pytest_tms.server.pages.page_session import READS, PageSession
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import series
+from pytest_tms.server.store import comparisons, series
 from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.execution_lists import ListedExecution
 
 MAX_AGE = 60
 """Seconds for which browsers and proxies may show a badge without asking again."""
@@ -41,11 +44,13 @@ def show_badge(
     project, branch = _text(query, "project", "default"), _text(query, "branch", "main")
     test_suite = _text(query, "testSuite")
     environments = _environments(settings, page_session, _text(query, "environment"))
-    found = None
+    found, counts = None, wire.Counts()
     if all(0 < len(value) <= MAX_FILTER and "\x00" not in value for value in (project, test_suite, branch)):
         with database.read() as connection:
             found = series.latest_ended(connection, project, test_suite, environments, branch)
-    shown = badge(test_suite, found.status if found else None, found.results if found else wire.Counts())
+            if found is not None:
+                counts = _without_quarantine(connection, found)
+    shown = badge(test_suite, found.status if found else None, counts)
     kind = "public" if settings.public_badges else "private"
     return Response(
         svg(shown),
@@ -55,6 +60,12 @@ def show_badge(
             "Content-Security-Policy": "default-src 'none'; sandbox",
         },
     )
+
+
+def _without_quarantine(connection: Connection, run: ListedExecution) -> wire.Counts:
+    """Return the counts of a run without its failures in quarantine."""
+    quarantined = len(comparisons.quarantined(connection, run.number, comparisons.MAX_FAILURES))
+    return msgspec.structs.replace(run.results, failed=max(0, run.results.failed - quarantined))
 
 
 def _text(query: Mapping[str, Any], name: str, default: str = "") -> str:
