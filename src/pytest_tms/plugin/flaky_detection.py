@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Collection
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +15,13 @@ from _pytest.runner import runtestprotocol
 
 from pytest_tms.plugin.results.enrichment_transfer import REPEATS, add
 from pytest_tms.plugin.results.retry_plugins import plain_report
+from pytest_tms.plugin.xdist.sharding import appended_group, is_grouped
 from pytest_tms.text import clean
 
 KNOWN_TIMEOUT = 10.0
 """Seconds that the first test waits for the names of the tests that the TMS knows."""
+MAX_KEY = 300
+"""Characters of a node id before the TMS shortens it."""
 POLL_INTERVAL = 0.02
 """Seconds between two checks whether they are there."""
 
@@ -58,6 +61,7 @@ class FlakyDetection:
         self._changed = frozenset(selection.changed)
         self._known: Collection[str] | None = None
         self._left = selection.budget
+        self._is_grouped = False
         # Bound here: tests replace the functions of the module.
         self._clock: Callable[[], float] = time.perf_counter
         self._sleep: Callable[[float], None] = time.sleep
@@ -65,6 +69,7 @@ class FlakyDetection:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Read which tests the TMS knows, before the first test."""
+        self._is_grouped = is_grouped(session.config)
         if self._selection.known and session.items:
             self._known = self._read_known(Path(self._selection.known))
 
@@ -118,8 +123,10 @@ class FlakyDetection:
         return item.ihook.pytest_runtest_makereport(item=item, call=call)  # type: ignore[no-any-return]  # hooks have no types
 
     def _is_wanted(self, item: pytest.Item) -> bool:
-        if self._known is not None and _hash(item.nodeid) not in self._known:
-            return True
+        if self._known is not None:
+            nodeid = item.nodeid.removesuffix(appended_group(item)) if self._is_grouped else item.nodeid
+            if _hash(nodeid) not in self._known:
+                return True
         return bool(self._changed) and item.location[0].replace(os.sep, "/") in self._changed
 
     def _read_known(self, path: Path) -> Collection[str] | None:
@@ -148,4 +155,8 @@ def _decisive(reports: list[pytest.TestReport]) -> pytest.TestReport:
 
 
 def _hash(nodeid: str) -> str:
-    return blake2b(clean(nodeid).encode(), digest_size=16).hexdigest()[:16]
+    """Return the hash of a node id; the TMS shortens a long one in this way."""
+    key = clean(nodeid)
+    if len(key) > MAX_KEY:
+        key = f"{key[:MAX_KEY]} {sha256(key.encode()).hexdigest()}"
+    return blake2b(key.encode(), digest_size=16).hexdigest()[:16]

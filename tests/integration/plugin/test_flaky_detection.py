@@ -129,6 +129,25 @@ def test_known_tests_run_once(mode: str, tms: TmsServer, tmp_path: Path) -> None
     assert "repeated: 1 new or changed test, none flaky" in again.output
 
 
+def test_long_and_grouped_names_are_known(tms: TmsServer, tmp_path: Path) -> None:
+    project = uuid.uuid4().hex[:8]
+    text = (
+        "import pytest, unittest\n"
+        "@pytest.mark.xdist_group('one')\n"
+        "def test_grouped(): pass\n"
+        "@pytest.mark.parametrize('x', [1], ids=['Ü' + 'x' * 400])\n"
+        "def test_long(x): pass\n"
+        "class TestUnit(unittest.TestCase):\n"
+        "    def setUp(self): self.ready = True\n"
+        "    def test_unit(self): assert self.ready\n"
+    )
+    options = ["-n", "2", "--dist", "loadgroup", "--tms-detect-flaky", "3"]
+    first = run(tms, tmp_path, {"test_it.py": text}, *options, project=project)
+    assert [len(outcomes(each)) for each in first.stored] == [3, 3, 3]
+    again = run(tms, tmp_path, {}, *options, project=project)
+    assert [len(outcomes(each)) for each in again.stored] == [0, 0, 0]
+
+
 def test_tests_in_changed_files_run_several_times(tms: TmsServer, tmp_path: Path) -> None:
     project, folder = uuid.uuid4().hex[:8], tmp_path / "project"
     files = {
