@@ -312,6 +312,19 @@ FIX_PLAN = Call(
     errors=(NotFound, *_READS),
     limit="executions",
 )
+LIST_SETTLED = Call(
+    name="list_settled",
+    summary="List the tests of a shard that passed or were skipped",
+    method="GET",
+    path="/executions/{execution_id}/settled",
+    takes=type(None),
+    gives=wire.SettledTests,
+    status=200,
+    scope="executions:read",
+    errors=(NotFound, *_READS),
+    limit="executions",
+    query=(_filter("shardId", "The shard."),),
+)
 LIST_QUARANTINE = Call(
     name="list_quarantine",
     summary="List the tests in quarantine, and those that were",
@@ -682,6 +695,7 @@ ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple
     EXPORT_CASES,
     GET_TIMINGS,
     FIX_PLAN,
+    LIST_SETTLED,
     LIST_QUARANTINE,
     ADD_TO_QUARANTINE,
     REMOVE_FROM_QUARANTINE,

@@ -350,6 +350,15 @@ class TmsClient:
         """
         return self._call(calls.FIX_PLAN, execution_id=execution_id)
 
+    def list_settled(self, execution_id: str, shard_id: str) -> wire.SettledTests:
+        """Return the tests of a shard that passed or were skipped; needs the capability ``rerun``.
+
+        Raises:
+            NotFound: the execution does not exist.
+        """
+        params = {"shardId": shard_id}
+        return self._call(calls.LIST_SETTLED, params=params, execution_id=execution_id)
+
     def list_quarantine(
         self,
         *,

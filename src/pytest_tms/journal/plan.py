@@ -1,4 +1,4 @@
-"""The file with the durations by which a shard divides the tests, beside its journal."""
+"""The file with what a shard needs to select its tests, beside its journal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,25 @@ import msgspec
 SUFFIX = ".plan"
 
 
-def read_plan(path: Path) -> Mapping[str, int] | None:
-    """Return the durations of a plan, in milliseconds by node id; None if they cannot be read."""
+class ShardPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What the TMS knows of the tests of a shard.
+
+    ``durations`` are milliseconds by node id, by which all shards divide the tests; None if these are divided
+    by their number. ``settled`` are the node ids of tests that need not run again.
+    """
+
+    durations: Mapping[str, int] | None = None
+    settled: frozenset[str] = frozenset()
+
+
+def read_plan(path: Path) -> ShardPlan | None:
+    """Return the plan in a file; None if it cannot be read."""
     with suppress(OSError, ValueError, msgspec.MsgspecError):
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, int])
+        return msgspec.json.decode(path.read_bytes(), type=ShardPlan)
     return None
 
 
-def write_plan(path: Path, durations: Mapping[str, int]) -> None:
+def write_plan(path: Path, plan: ShardPlan) -> None:
     """Write a plan at once, so that no reader sees a part of it.
 
     Raises:
@@ -28,7 +39,7 @@ def write_plan(path: Path, durations: Mapping[str, int]) -> None:
     temporary = path.with_suffix(f".{os.getpid()}~")
     try:
         temporary.touch(mode=0o600)
-        temporary.write_bytes(msgspec.json.encode(durations))
+        temporary.write_bytes(msgspec.json.encode(plan))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -109,7 +109,7 @@ def _select_shard(config: pytest.Config) -> None:
         shard = parse_shard(str(text).strip())
     except SettingError as error:
         raise pytest.UsageError(str(error)) from None
-    if shard is not None and shard.total:
+    if shard is not None:
         config.pluginmanager.register(ShardSelection(shard), "tms-shard")
 
 

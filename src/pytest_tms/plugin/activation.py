@@ -21,7 +21,7 @@ from pytest_tms.plugin.results.enrichment import Enricher, ExceptionHook
 from pytest_tms.plugin.results.recorded_properties import RecordedProperties
 from pytest_tms.plugin.results.reported_attachments import report_attachments
 from pytest_tms.plugin.results.retry_plugins import UnloggedFailures
-from pytest_tms.plugin.xdist.sharding import DURATIONS, KnownDurations, ShardName, parse_shard
+from pytest_tms.plugin.xdist.sharding import LONGEST_FIRST, PLAN, ShardName, parse_shard
 from pytest_tms.settings.resolution import ini_reader, resolve
 from pytest_tms.settings.table import SettingError, Settings
 
@@ -57,9 +57,12 @@ def activate(config: pytest.Config) -> None:
         from pytest_tms.plugin.xdist.worker_reports import WorkerReports
 
         config.stash[REPORTING] = worker["tms"]
-        if worker["tms"]["durations"]:
-            context: dict[str, str] = worker["tms"]
-            config.stash[DURATIONS] = lambda: _planned(context)
+        if worker["tms"]["plan"]:
+            from pytest_tms.journal.plan import read_plan
+
+            path = Path(worker["tms"]["plan"])
+            config.stash[PLAN] = lambda: read_plan(path)
+            config.stash[LONGEST_FIRST] = bool(worker["tms"]["order"])
         reports = WorkerReports(enricher, worker["tms"]["cancel"])
         manager.register(errors.protect(reports), "tms-worker-reports")
         if selection := worker["tms"].get("flaky"):
@@ -72,14 +75,6 @@ def activate(config: pytest.Config) -> None:
     recorded = RecordedProperties(config, before_record=lambda: report_attachments(config))
     manager.register(errors.protect(recorded), "tms-recorded")
     manager.register(errors, "tms-hook-errors")
-
-
-def _planned(context: dict[str, str]) -> KnownDurations | None:
-    """Return the durations that the controller had fetched, in one of its workers."""
-    from pytest_tms.journal.plan import read_plan
-
-    durations = read_plan(Path(context["durations"]))
-    return None if durations is None else KnownDurations(durations, longest_first=bool(context["order"]))
 
 
 def _hides_attempts(plugin: tuple[str, object]) -> bool:

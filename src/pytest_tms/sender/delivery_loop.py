@@ -42,7 +42,7 @@ UPLOAD_READ_TIMEOUT = 60.0
 FILES_INTERVAL = 0.05
 """Seconds between two checks whether the remaining files are uploaded."""
 PLAN_READ_TIMEOUT = 8.0
-"""Seconds that the response with the durations of tests may take."""
+"""Seconds that a response for the selection of tests may take."""
 PLAN_RETRIES = 2
 """Further attempts to fetch them."""
 QUARANTINE_READ_TIMEOUT = 5.0
@@ -200,17 +200,13 @@ class DeliveryLoop:
         )
 
     def _fetch_plan(self) -> None:
-        """Fetch the durations by which shards divide the tests once, on a connection of its own."""
+        """Fetch what the shard needs to select its tests once, on a connection of its own."""
         execution = self._uploader.execution if self._uploader is not None else None
-        if self._plan is not None or not self._config.plan or execution is None or self._client is None:
+        request = self._config.plan
+        if self._plan is not None or request is None or execution is None or self._client is None:
             return
         client = self._new_client(self._client.base_url, PLAN_READ_TIMEOUT, PLAN_RETRIES)
-        self._plan = PlanFetch(
-            client,
-            execution.execution_id,
-            Path(self._config.plan),
-            is_supported="timings" in execution.capabilities,
-        )
+        self._plan = PlanFetch(client, execution.execution_id, request, execution.capabilities)
         self._plan.start()
 
     def _fetch_quarantine(self) -> None:

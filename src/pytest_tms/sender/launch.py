@@ -36,7 +36,7 @@ class SenderState(msgspec.Struct, kw_only=True, omit_defaults=True):
     the numbers of delivered earlier runs and of their tests, ``waiting`` that of the remaining runs.
     ``quarantine`` is what became of the list of tests in quarantine (``QuarantineFetch.outcome``), and
     ``quarantine_problem`` is why it could not be read.
-    ``plan`` is what became of the durations of tests (``plan.PlanOutcome``).
+    ``plan`` is what became of the plan of the shard (``plan.PlanOutcome``).
     ``changes`` is a ``wire.RunChanges`` of the run's shards, only in the last report and if tests failed.
     """
 
@@ -60,13 +60,25 @@ class SenderState(msgspec.Struct, kw_only=True, omit_defaults=True):
     is_done: bool = False
 
 
+class PlanRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """What to fetch for a shard that selects its tests, and the file ``path`` to write it to.
+
+    ``by_duration`` is whether the durations of tests are needed. ``rerun_shard`` is the shard of which only
+    failed and missing tests run again, empty if all do.
+    """
+
+    path: str
+    by_duration: bool = False
+    rerun_shard: str = ""
+
+
 class SenderConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The configuration of the sender, passed to its standard input: secrets are never in its arguments.
 
     ``pid`` is the process that runs the tests, ``progress_interval`` the seconds between two reports of
     progress (0: as the TMS requests), ``deadline`` the seconds that the sender may continue after its end.
     ``quarantine`` is the file for the list of tests in quarantine, ``known_tests`` that for the tests that
-    the TMS knows, ``plan`` that for the durations of tests; empty if they are not needed.
+    the TMS knows; empty if they are not needed.
     """
 
     journal: str
@@ -79,7 +91,7 @@ class SenderConfig(msgspec.Struct, kw_only=True, omit_defaults=True):
     mask: list[str] = []
     quarantine: str = ""
     known_tests: str = ""
-    plan: str = ""
+    plan: PlanRequest | None = None
 
 
 class SenderProcess:

@@ -143,6 +143,15 @@ class Settings:
         ini="tms_split",
         choices=("duration", "count"),
     )
+    rerun: str = _setting(
+        "auto",
+        "which tests of a shard run: 'failed' leaves out those that passed or were skipped before in its "
+        "execution, 'all' none; 'auto' is 'failed' from the second attempt of a CI run on",
+        option="--tms-rerun",
+        metavar="WHAT",
+        env="TMS_RERUN",
+        choices=("auto", "failed", "all"),
+    )
     meta: tuple[str, ...] = _setting(
         (),
         "more metadata; repeatable",

@@ -204,3 +204,14 @@ class ExecutionCancelled(ServerMessage, frozen=True, kw_only=True):
     status: str = "cancelled"
     cancelled_at: str = ""
     reason: str = ""
+
+
+class SettledTests(ServerMessage, frozen=True, kw_only=True):
+    """The response to GET /executions/{id}/settled: tests of a shard that need not run again.
+
+    They passed or were skipped, as their newest results say. ``node_ids`` are those that were sent.
+    """
+
+    execution_id: str
+    shard_id: str
+    node_ids: list[str] = []

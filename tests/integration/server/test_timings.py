@@ -97,3 +97,26 @@ def test_plans_of_unknown_executions_and_invalid_filters_are_refused(runs: Runs)
     assert invalid_fields(runs.api.request("GET", path)) == {"branch", "project"}
     unknown = runs.api.request("GET", "/timings?testSuite=all&environment=dev&branch=main&project=no-such")
     assert expect_success(unknown, 200) == {"tests": [], "executions": []}
+
+
+def test_settled_tests_are_those_that_passed_or_were_skipped_in_a_shard(runs: Runs) -> None:
+    execution = {"executionId": runs.create()}
+    runs.api.submit(
+        execution,
+        tests=[
+            timed("a", 1),
+            timed("b", 1, "failed", error="E"),
+            timed("c", 1, "skipped"),
+            result("no node id"),
+        ],
+    )
+    runs.api.submit(execution, "2", tests=[timed("d", 1)])
+    path = f"/executions/{execution['executionId']}/settled"
+    found = expect_success(runs.api.request("GET", f"{path}?shardId=1"), 200)
+    assert found["nodeIds"] == ["t.py::a", "t.py::c"]
+    runs.api.submit(execution, tests=[timed("b", 1)])
+    found = expect_success(runs.api.request("GET", f"{path}?shardId=1"), 200)
+    assert sorted(found["nodeIds"]) == ["t.py::a", "t.py::b", "t.py::c"]
+    assert expect_success(runs.api.request("GET", f"{path}?shardId=none"), 200)["nodeIds"] == []
+    assert invalid_fields(runs.api.request("GET", path)) == {"shardId"}
+    expect_error(runs.api.request("GET", "/executions/exec_none/settled?shardId=1"), 404)

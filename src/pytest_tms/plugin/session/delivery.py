@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_tms.journal.acknowledgements import read_acks
 from pytest_tms.journal.writer import JournalWriter
-from pytest_tms.sender.launch import SenderConfig, SenderProcess, SenderState
+from pytest_tms.sender.launch import PlanRequest, SenderConfig, SenderProcess, SenderState
 from pytest_tms.settings.table import Settings
 
 STOPPED_DEADLINE = 3.0
@@ -23,8 +23,8 @@ class ResultDelivery:
     """Starts the sender of one session, reads its reports, and waits for it at the end.
 
     ``problem`` is why nothing can be sent: results are kept on disk then. ``quarantine`` is the file for the
-    tests in quarantine, ``known_tests`` that for the tests that the TMS knows, ``plan`` that for the
-    durations of tests; None if they are not needed.
+    tests in quarantine, ``known_tests`` that for the tests that the TMS knows, ``plan`` is what
+    the selection of tests needs; None if they are not needed.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class ResultDelivery:
         *,
         quarantine: Path | None,
         known_tests: Path | None,
-        plan: Path | None,
+        plan: PlanRequest | None,
     ) -> None:
         self._settings = settings
         self._quarantine = quarantine
@@ -145,5 +145,5 @@ class ResultDelivery:
             mask=list(settings.mask),
             quarantine=str(self._quarantine or ""),
             known_tests=str(self._known_tests or ""),
-            plan=str(self._plan.absolute() if self._plan else ""),
+            plan=self._plan,
         )

@@ -6,12 +6,12 @@ import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_tms.ci.metadata import build_metadata
-from pytest_tms.journal import plan as plan_file
 from pytest_tms.journal.lines import Collected, ShardEnded, ShardStarted
 from pytest_tms.journal.writer import JournalWriter
 from pytest_tms.masking.masker import Masker
@@ -25,11 +25,14 @@ from pytest_tms.plugin.results.recorder import Recorder
 from pytest_tms.plugin.session.delivery import NOTICE_AFTER, STOPPED_DEADLINE, ResultDelivery
 from pytest_tms.plugin.session.ending import NotRun, closing_line, not_started, shard_ends
 from pytest_tms.plugin.session.opening import (
+    ci_attempt,
     execution_request,
     find_run_key,
     journal_folders,
+    left_out,
     lone_shard_warning,
     opening_line,
+    plan_request,
     plan_warning,
     quarantine_file,
 )
@@ -42,9 +45,9 @@ from pytest_tms.plugin.shutdown import Shutdown
 from pytest_tms.plugin.terminal import write_summary, write_wait_notice
 from pytest_tms.plugin.time_limits import TimeLimits
 from pytest_tms.plugin.user_hooks import UserHooks
-from pytest_tms.plugin.xdist.sharding import DURATIONS, KnownDurations, ShardName, is_grouped, test_id
+from pytest_tms.plugin.xdist.sharding import PLAN, ShardName, is_grouped, test_id
 from pytest_tms.plugin.xdist.workers import Workers
-from pytest_tms.sender.launch import SenderState
+from pytest_tms.sender.launch import PlanRequest, SenderState
 from pytest_tms.settings.table import Settings
 from pytest_tms.text import clean
 from pytest_tms.wire.base import timestamp
@@ -162,19 +165,20 @@ class ReportingSession:
         ``is_shared`` is whether other jobs report to the same execution.
         """
         settings, writer = self._settings, self._journal.writer
-        path = plan = None
+        path: Path | None = None
+        plan: PlanRequest | None = None
         if settings.quarantine != "off":
             project = self._metadata.get("project", "")
             path = quarantine_file(self._config, writer.path, settings, project)
         known = writer.path.with_suffix(".known").absolute() if settings.detect_flaky > 1 else None
-        if self._shard_name is not None and self._shard_name.total > 1 and settings.split != "count":
-            # Shards of executions of their own have no plan in common.
-            plan = writer.path.with_suffix(plan_file.SUFFIX) if is_shared else None
+        if self._shard_name is not None and is_shared:  # shards of executions of their own have no plan
+            attempt = ci_attempt(self._metadata)
+            plan = plan_request(settings, self._shard_name, writer.path, attempt)
         self._delivery = ResultDelivery(
             settings, writer, self._problem, quarantine=path, known_tests=known, plan=plan
         )
         self._plan = SessionPlan(plan, self._delivery, self._notify_of_plan)
-        self._config.stash[DURATIONS] = self._known_durations
+        self._config.stash[PLAN] = self._plan.get
         self._quarantine = SessionQuarantine(
             path,
             is_offline=bool(settings.offline or self._problem),
@@ -201,16 +205,11 @@ class ReportingSession:
         else:
             self._selection = selection.to_json()
 
-    def _known_durations(self) -> KnownDurations | None:
-        """Return the durations by which the tests are divided, None without."""
-        durations = self._plan.durations()
-        return None if durations is None else KnownDurations(durations)
-
     def _notify_of_plan(self, seconds: float) -> None:
         terminal = self._config.pluginmanager.getplugin("terminalreporter")
         if terminal is not None:
             url = without_credentials(self._settings.url)
-            write_wait_notice(terminal, url, seconds, "for the durations of tests")
+            write_wait_notice(terminal, url, seconds, "to select the tests of this shard")
 
     def _register_observers(self) -> None:
         """Register what observes other plugins of the run: the workers of xdist, and pytest-timeout."""
@@ -226,7 +225,6 @@ class ReportingSession:
     def _context(self, shard_id: str) -> dict[str, str]:
         """Return what the process that runs a shard's tests needs: see ``attachments.REPORTING``."""
         path = self._journal.path
-        is_planned = self._workers is not None and self._plan.durations() is not None
         return {
             "execution": self._settings.execution,
             "shard": shard_id,
@@ -234,7 +232,7 @@ class ReportingSession:
             "folder": str(path.parent.parent / "artifacts" / path.stem),
             "cancel": str(path.with_suffix(".cancel")),
             "flaky": self._selection,
-            "durations": str(self._plan.path) if is_planned else "",
+            "plan": self._plan.file() if self._workers is not None else "",
             "order": "longest first" if self._config.getoption("dist", default="no") in REORDERED else "",
         }
 
@@ -261,7 +259,11 @@ class ReportingSession:
         ids = self._shards.ids
         details = f"suite {self._settings.suite}, environment {self._settings.environment}"
         shards = f"shard{'s' * (len(ids) > 1)} {', '.join(ids)}"
-        return [f"tms: {url} ({details}, {shards})"] if url else []
+        lines = [f"{url} ({details}, {shards})"] if url else []
+        plan = self._plan.get()
+        if plan is not None and plan.settled:
+            lines.append(left_out(len(plan.settled), ids[0]))
+        return [f"tms: {line}" for line in lines]
 
     # Collection ---------------------------------------------------------------------------------
 
@@ -467,7 +469,7 @@ class ReportingSession:
         self._plan.remove()
         lone_shard = [self._lone_shard] if self._lone_shard else []
         if self._plan.has_failed:
-            lone_shard.append(plan_warning(settings.shard))
+            lone_shard.append(plan_warning(settings.shard, is_by_duration=self._plan.is_by_duration))
         warnings = [*lone_shard, *self._config.stash[STORE].warnings, *self._quarantine.warnings()]
         self._summary = summarise(
             ends,

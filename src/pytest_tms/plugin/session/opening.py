@@ -12,8 +12,11 @@ import pytest
 
 from pytest_tms.ci.detection import detect_build
 from pytest_tms.journal.lines import VERSION, Opened
+from pytest_tms.journal.plan import SUFFIX
 from pytest_tms.masking.urls import without_credentials
 from pytest_tms.plugin.session.shards import SessionShards
+from pytest_tms.plugin.xdist.sharding import ShardName
+from pytest_tms.sender.launch import PlanRequest
 from pytest_tms.settings.table import Settings
 from pytest_tms.text import clean
 from pytest_tms.wire.base import timestamp
@@ -64,7 +67,6 @@ def opening_line(
     settings: Settings, run: str, metadata: dict[str, Any], request: ExecutionRequest | None
 ) -> Opened:
     """Return the first line of the journal of ``run``; without ``request`` the run joins an execution."""
-    attempt = str(metadata.get("attempt", ""))
     return Opened(
         at=timestamp(),
         version=VERSION,
@@ -73,11 +75,17 @@ def opening_line(
         request=request,
         execution=settings.execution,
         provider=settings.provider,
-        attempt=int(attempt) if attempt.isdecimal() and int(attempt) <= MAX_ATTEMPT else 0,
+        attempt=ci_attempt(metadata),
         documented=settings.payload == "documented",
         upload=settings.upload,
         upload_limit=settings.upload_limit,
     )
+
+
+def ci_attempt(metadata: Mapping[str, Any]) -> int:
+    """Return the number of the CI attempt, 0 if it is not known."""
+    attempt = str(metadata.get("attempt", ""))
+    return int(attempt) if attempt.isdecimal() and int(attempt) <= MAX_ATTEMPT else 0
 
 
 def find_run_key(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
@@ -103,8 +111,35 @@ def lone_shard_warning(settings: Settings, shards: SessionShards, run_key: str) 
     )
 
 
-def plan_warning(shard: str) -> str:
-    """Return a sentence about a shard that could not divide the tests as the others may have done."""
+def plan_request(settings: Settings, shard: ShardName, journal: Path, attempt: int) -> PlanRequest | None:
+    """Return what a shard needs from the TMS to select its tests, None if nothing.
+
+    ``attempt`` is the number of the CI attempt: from the second on, only failed and missing tests run.
+    """
+    by_duration = shard.total > 1 and settings.split != "count"
+    reruns = settings.rerun == "failed" or (settings.rerun == "auto" and attempt > 1)
+    if not by_duration and not reruns:
+        return None
+    return PlanRequest(
+        path=str(journal.with_suffix(SUFFIX).absolute()),
+        by_duration=by_duration,
+        rerun_shard=shard.id if reruns else "",
+    )
+
+
+def left_out(settled: int, shard: str) -> str:
+    """Return a sentence about the tests of a shard that do not run again."""
+    tests = "1 test of shard {} is" if settled == 1 else f"{settled:,} tests of shard {{}} are"
+    return (
+        f"{tests.format(shard)} not run again: passed or skipped in an earlier attempt "
+        "(--tms-rerun all runs all)"
+    )
+
+
+def plan_warning(shard: str, *, is_by_duration: bool) -> str:
+    """Return a sentence about a shard that could not select its tests as the others may have done."""
+    if not is_by_duration:
+        return f"the TMS did not say which tests of shard {shard} passed before, so all of them ran"
     return (
         f"shard {shard} got no durations of tests from the TMS and divided them by their number: if others "
         "divided them by duration, tests may have run twice or not at all; --tms-split count avoids this"

@@ -1,55 +1,66 @@
-"""The durations by which a session divides the tests, the same for every shard of the execution."""
+"""What the TMS knows of the tests of this session's shard: by it, the shard selects its tests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-from pytest_tms.journal.plan import read_plan
+from pytest_tms.journal.plan import ShardPlan, read_plan
 from pytest_tms.plugin.session.delivery import NOTICE_AFTER, ResultDelivery
-from pytest_tms.sender.launch import SenderState
+from pytest_tms.sender.launch import PlanRequest, SenderState
 
 PLAN_TIMEOUT = 10.0
-"""Seconds that the collection waits for the durations of tests."""
+"""Seconds that the collection waits for the plan."""
 
 
 class SessionPlan:
-    """Reads the durations once the sender has fetched them.
+    """Reads the plan once the sender has fetched it.
 
-    ``path`` is the file that it writes, None if the tests are not divided by durations. ``notify`` receives
-    the seconds that the session may have to wait.
+    ``request`` is None if the session needs no plan. ``notify`` receives the seconds that the session may
+    have to wait. ``has_failed`` is whether a plan was needed and is missing.
     """
 
-    def __init__(self, path: Path | None, delivery: ResultDelivery, notify: Callable[[float], None]) -> None:
-        self.path = path
+    def __init__(
+        self, request: PlanRequest | None, delivery: ResultDelivery, notify: Callable[[float], None]
+    ) -> None:
+        self.has_failed = False
+        self._request = request
         self._delivery = delivery
         self._notify = notify
-        self._durations: Mapping[str, int] | None = None
+        self._plan: ShardPlan | None = None
         self._has_read = False
-        self.has_failed = False
 
-    def durations(self) -> Mapping[str, int] | None:
-        """Return milliseconds by node id, None if the tests are to be divided by their number.
+    @property
+    def is_by_duration(self) -> bool:
+        """Whether the tests are to be divided by durations."""
+        return self._request is not None and self._request.by_duration
+
+    def get(self) -> ShardPlan | None:
+        """Return the plan, None if there is none.
 
         The first call waits for the TMS, at most ``PLAN_TIMEOUT`` seconds.
         """
-        if self.path is not None and not self._has_read:
+        if self._request is not None and not self._has_read:
             self._has_read = True
-            outcome = self._wait()
-            self._durations = read_plan(self.path) if outcome == "fetched" else None
-            self.has_failed = self._durations is None and outcome != "unknown"
-        return self._durations
+            if self._wait() == "fetched":
+                self._plan = read_plan(Path(self._request.path))
+            self.has_failed = self._plan is None
+        return self._plan
+
+    def file(self) -> str:
+        """Return the path of the file with the plan, empty if there is none; waits as ``get`` does."""
+        return self._request.path if self._request is not None and self.get() is not None else ""
+
+    def remove(self) -> None:
+        """Delete the file."""
+        if self._request is not None:
+            Path(self._request.path).unlink(missing_ok=True)
 
     def _wait(self) -> str:
         if self._delivery.is_waiting and not self._delivery.wait_until(_is_known, NOTICE_AFTER):
             self._notify(PLAN_TIMEOUT)
             self._delivery.wait_until(_is_known, PLAN_TIMEOUT - NOTICE_AFTER)
         return self._delivery.read().plan
-
-    def remove(self) -> None:
-        """Delete the file."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
 
 
 def _is_known(state: SenderState) -> bool:

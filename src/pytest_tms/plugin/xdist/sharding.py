@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from pytest_tms.plugin.xdist.division import divide_by_duration, divide_by_number, order_by_duration
 from pytest_tms.settings.table import SettingError
+
+if TYPE_CHECKING:
+    from pytest_tms.journal.plan import ShardPlan
 
 EMPTY = "tms_empty_shard"
 """The name under which an xdist worker reports to its controller that its shard has no tests."""
@@ -38,52 +41,69 @@ def parse_shard(text: str) -> ShardName | None:
     raise SettingError(f"the shard is {text!r}: write I/N with I from 1 to N, as in 2/4")
 
 
-DURATIONS: pytest.StashKey[Callable[[], KnownDurations | None]] = pytest.StashKey()
-"""On the config of a process that collects tests: returns the durations that the TMS fixed for all shards,
-None if there are none. It may wait for the TMS."""
+PLAN: pytest.StashKey[Callable[[], ShardPlan | None]] = pytest.StashKey()
+"""On the config of a process that collects tests: returns what the TMS knows of them, None if nothing. It may
+wait for the TMS."""
 
 
-class KnownDurations(NamedTuple):
-    """Milliseconds of tests by node id. ``longest_first`` is whether the order of tests may be changed."""
-
-    by_test: Mapping[str, int]
-    longest_first: bool = False
+LONGEST_FIRST: pytest.StashKey[bool] = pytest.StashKey()
+"""On the config of an xdist worker: whether the tests that take the longest begin first."""
 
 
 class ShardSelection:
-    """Selects the tests of shard I of N, in every process that collects: xdist's workers must agree."""
+    """Selects the tests of a shard, in every process that collects: xdist's workers must agree.
+
+    These are the tests of part I of N, without those that need not run again.
+    """
 
     def __init__(self, name: ShardName) -> None:
         self._name = name
         self._is_empty = False
+        self.settled = 0
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Deselect the tests of other shards, after the user's own selection."""
+        """Deselect tests of other shards, and those that need not run again, after the user's selection."""
+        find_plan = config.stash.get(PLAN, None)
+        plan = find_plan() if find_plan is not None else None
         name_of = test_id if is_grouped(config) else str
-        tests = [(name_of(item.nodeid), _group(item)) for item in items]
-        find_durations = config.stash.get(DURATIONS, None)
-        known = find_durations() if find_durations is not None else None
-        if known is None or not known.by_test:
-            parts = divide_by_number(tests, self._name.total)
-        else:
-            parts = divide_by_duration(tests, self._name.total, known.by_test)
-            if known.longest_first:
-                places = {test: place for place, test in enumerate(order_by_duration(tests, known.by_test))}
-                items.sort(key=lambda item: places[name_of(item.nodeid), _group(item)])
-        part = parts[int(self._name.id) - 1]
-        mine: list[pytest.Item] = []
-        others: list[pytest.Item] = []
-        for item in items:
-            (mine if name_of(item.nodeid) in part else others).append(item)
-        if others:
+        chosen = [(item, (name_of(item.nodeid), _group(item))) for item in items]
+        if self._name.total:
+            chosen = self._own(config, chosen, plan)
+        if plan is not None and plan.settled:
+            before = len(chosen)
+            chosen = [each for each in chosen if each[1][0] not in plan.settled]
+            self.settled = before - len(chosen)
+        if len(chosen) < len(items):
+            mine = [item for item, _ in chosen]
+            kept = set(map(id, mine))
+            others = [item for item in items if id(item) not in kept]
             items[:] = mine
             config.hook.pytest_deselected(items=others)
-        self._is_empty = bool(others) and not items
+            self._is_empty = not mine
+        elif self._name.total:
+            items[:] = [item for item, _ in chosen]
+
+    def _own(
+        self, config: pytest.Config, items: list[tuple[pytest.Item, tuple[str, str]]], plan: ShardPlan | None
+    ) -> list[tuple[pytest.Item, tuple[str, str]]]:
+        """Return the tests of this part, each with its node id and group."""
+        tests = [test for _, test in items]
+        durations = plan.durations if plan is not None else None
+        if not durations:
+            part = divide_by_number(tests, self._name.total)[int(self._name.id) - 1]
+            return [each for each in items if each[1][0] in part]
+        part = divide_by_duration(tests, self._name.total, durations)[int(self._name.id) - 1]
+        own = [each for each in items if each[1][0] in part]
+        if is_reordered(config):
+            order = order_by_duration([test for _, test in own], durations)
+            places = {test: place for place, test in enumerate(order)}
+            own.sort(key=lambda each: places[each[1]])
+        return own
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Make an empty shard a success (every process): there are fewer tests than shards."""
+        """Make an empty shard a success (every process): others have the tests, or they passed before."""
         if self._is_empty and (output := getattr(session.config, "workeroutput", None)) is not None:
             output[EMPTY] = True
         if self._is_empty and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
@@ -93,6 +113,11 @@ class ShardSelection:
     def pytest_testnodedown(self, node: Any) -> None:
         """Record that a worker reported an empty shard (xdist's controller)."""
         self._is_empty = self._is_empty or EMPTY in getattr(node, "workeroutput", {})
+
+
+def is_reordered(config: pytest.Config) -> bool:
+    """Return whether the tests that take the longest begin first: see ``LONGEST_FIRST``."""
+    return bool(config.stash.get(LONGEST_FIRST, False))
 
 
 def is_grouped(config: pytest.Config) -> bool:

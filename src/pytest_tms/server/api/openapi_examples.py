@@ -305,6 +305,9 @@ ANSWERS: dict[str, msgspec.Struct] = {
         tests=[wire.TestDuration(node_id="tests/test_cart.py::test_total", duration=812)],
         executions=["exec_01jxyz"],
     ),
+    "list_settled": wire.SettledTests(
+        execution_id="exec_01jxyzabc", shard_id="1", node_ids=["tests/test_cart.py::test_total"]
+    ),
     "list_quarantine": wire.QuarantinePage(entries=[_QUARANTINED], cursor="5"),
     "add_to_quarantine": _QUARANTINED,
     "remove_from_quarantine": msgspec.structs.replace(

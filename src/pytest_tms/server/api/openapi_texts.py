@@ -54,6 +54,7 @@ CALLS = {
     "default branches. Tests whose node id was not sent are left out.",
     "fix_plan": "Every request of an execution gets the same durations, so that all shards divide the tests in the same way. The "
     "first request takes them from the latest five executions of the branch, and then of its base branch.",
+    "list_settled": "A runner that repeats a shard leaves these tests out: their results stay as they are.",
     "list_quarantine": "Returns the tests in quarantine and those that were, the newest entry first. A token that is bound to "
     "environments sees the tests that ran in them.",
     "add_to_quarantine": "A runner that knows the list reports a failure of the test as `quarantined`, and it does not fail the "
@@ -140,6 +141,7 @@ SCHEMAS = {
     "skipped ones and those of executions in which 80 % of the tests failed.",
     "RegisteredTestPage": "A page of tests.",
     "ExecutionPlan": "The durations by which the shards of an execution divide the tests.",
+    "SettledTests": "Tests of a shard that need not run again.",
     "TestDuration": "A test with its median duration.",
     "Timings": "Durations of tests.",
     "QuarantineEntry": "A test in quarantine, or one that was.",
@@ -478,6 +480,7 @@ OVERRIDES = {
     ("TestDuration", "duration"): "Milliseconds; 0 if the test was only skipped.",
     ("Timings", "executions"): "The executions that the durations are of, the newest first.",
     ("Timings", "tests"): "The tests whose durations are known.",
+    ("SettledTests", "nodeIds"): "The node ids of the tests.",
     ("QuarantineEntry", "key"): "Identifies the test over all executions; empty if no result of it is left.",
     ("QuarantineEntry", "owner"): "Who is to repair the test.",
     ("QuarantineEntry", "project"): "The project of the test.",

@@ -1,4 +1,4 @@
-"""Calls about the durations of tests."""
+"""Calls by which a runner selects the tests of a shard."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pytest_tms.server.api.routes import route
 from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.problems import refuse
 from pytest_tms.server.services import timings
+from pytest_tms.server.store import executions, results
 from pytest_tms.server.store.database import Database
 
 
@@ -40,4 +41,19 @@ def fix_plan(database: Database, caller: Caller, execution_id: str) -> wire.Exec
     return timings.fix_plan(database, execution_id, caller=caller)
 
 
-HANDLERS = (get_timings, fix_plan)
+@route(calls.LIST_SETTLED)
+def list_settled(
+    database: Database, caller: Caller, execution_id: str, query: dict[str, Any]
+) -> wire.SettledTests:
+    """Return the tests of a shard that passed or were skipped."""
+    shard = query.get("shardId", "")
+    if not (1 <= len(shard) <= MAX_FILTER and "\x00" not in shard):
+        refuse([Problem("shardId", f"Must be a text of 1 to {MAX_FILTER} characters")])
+    with database.read() as connection:
+        execution = executions.get(connection, execution_id)
+        caller.require_access([execution.environment])
+        found = results.settled(connection, execution, shard)
+    return wire.SettledTests(execution_id=execution_id, shard_id=shard, node_ids=found)
+
+
+HANDLERS = (get_timings, fix_plan, list_settled)

@@ -14,6 +14,7 @@ CAPABILITIES = (
     "live-tests",
     "quarantine",
     "replay",
+    "rerun",
     "run-key",
     "tests",
     "timings",

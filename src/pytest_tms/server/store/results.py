@@ -147,6 +147,17 @@ def has_status(status: str) -> list[ColumnElement[bool]]:
     return [column == number, column != tables.constant(0)] if number else [column == number]
 
 
+def settled(connection: Connection, execution: Execution, shard_id: str) -> list[str]:
+    """Return the node ids of a shard's tests that passed or were skipped, in the order of arrival."""
+    statement = (
+        "SELECT t.node_id FROM results AS r JOIN tests AS t ON t.id = r.test_id "
+        "WHERE r.execution = {} AND r.shard_id = {} AND NOT r.is_superseded AND r.status <> {} "
+        "AND t.node_id <> '' ORDER BY r.sequence"
+    )
+    rows = bulk.rows(connection, statement, (execution.number, shard_id, _CODES["failed"]))
+    return [row[0] for row in rows]
+
+
 def tests_duration(connection: Connection, execution: Execution, shard_id: str) -> int:
     """Return the sum of the durations of a shard's results, in milliseconds."""
     table = tables.results.c
