@@ -384,3 +384,27 @@ with TmsClient(url, token) as tms, open(path, "rb") as file:
     assert received.hexdigest() == digest.hexdigest()
     assert int(client_megabytes) < 30
     assert peak_memory(process.pid) - before < 100 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system of 3 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    if sys.platform != "linux" or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_said_and_harms_nothing_else(small_disk: Path, tmp_path: Path) -> None:
+    with running(tmp_path / "data", TMS_SERVER_ARTIFACTS_URL=f"file://{small_disk}") as api:
+        execution = str(api.create()["executionId"])
+        files = [bytes([number]) * 1_000_000 for number in range(5)]
+        responses = [put(api, execution, content) for content in files]
+        assert [response.status_code for response in responses] == [201, 201, 201, 507, 507]
+        assert "disk of the server is full" in expect_error(responses[-1], 507)["message"]
+        assert read(api, execution, files[0]).content == files[0]
+        api.submit({"executionId": execution}, tests=[result()])
+        assert "Traceback" not in api.output()
