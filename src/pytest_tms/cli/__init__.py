@@ -20,6 +20,7 @@ COMMANDS = {
     "execution": "pytest_tms.cli.execution:execution",
     "quarantine": "pytest_tms.cli.quarantine:quarantine",
     "open": "pytest_tms.cli.open:open_report",
+    "shards": "pytest_tms.cli.shards:shards",
     "submit": "pytest_tms.cli.submit:submit",
     "replay": "pytest_tms.cli.replay:replay",
     "doctor": "pytest_tms.cli.doctor:doctor",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from pytest_tms.plugin.xdist.division import divide_by_duration, divide_by_number, order_by_duration
+from pytest_tms.division import divide_by_duration, divide_by_number, order_by_duration
 from pytest_tms.settings.table import SettingError
 
 if TYPE_CHECKING:

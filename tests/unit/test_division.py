@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_tms.plugin.xdist import sharding
-from pytest_tms.plugin.xdist.division import (
+from pytest_tms.division import (
     TOLERANCE,
     divide_by_duration,
     divide_by_number,
     estimate,
     order_by_duration,
 )
+from pytest_tms.plugin.xdist import sharding
 
 TESTS = st.lists(
     st.tuples(

@@ -1,0 +1,134 @@
+"""The command group `tms shards`: how many shards a suite needs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from pytest_tms.cli.options import Group, IntegerType, connect, json_option, url_option
+from pytest_tms.cli.output import print_json, print_rows
+
+MAX_SHARDS = 256
+"""Shards that are advised at most."""
+UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
+
+
+class Time(IntegerType):
+    """A time such as 90s, 10m or 1h, converted to milliseconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the milliseconds. Raises UsageError for another value."""
+        found = re.fullmatch(r"([1-9]\d{0,5})([smh])", str(value))
+        if found is None:
+            self.fail(f"invalid time {str(value)[:100]!r}: use 90s, 10m or 1h", param, ctx)
+        return int(found[1]) * UNITS[found[2]]
+
+
+class Division(NamedTuple):
+    """Tests divided over so many shards: milliseconds of the longest shard and of all together."""
+
+    shards: int
+    longest: int
+    sum: int
+
+
+@click.group(cls=Group)
+def shards() -> None:
+    """Advise on the number of shards."""
+
+
+@shards.command()
+@click.option("--target", type=Time(), required=True, help="Time that the run may take: 90s, 10m or 1h.")
+@click.option("--suite", metavar="NAME", default="all", show_default=True, envvar="TMS_SUITE", help="Suite.")
+@click.option(
+    "--environment",
+    metavar="NAME",
+    default="dev",
+    show_default=True,
+    envvar="TMS_ENVIRONMENT",
+    help="Environment.",
+)
+@click.option("--branch", metavar="NAME", help="Branch.  [default: the present one]")
+@click.option("--project", metavar="NAME", help="Project.  [default: as a run of pytest in this folder]")
+@url_option
+@json_option
+def advise(
+    target: int,
+    suite: str,
+    environment: str,
+    branch: str | None,
+    project: str | None,
+    url: str,
+    as_json: bool,
+) -> None:
+    """Print how many shards a suite needs to take no longer than a target.
+
+    The durations are those of the latest runs, without the time that a job takes to start. The exit status is
+    1 if no number of shards is enough.
+    """
+    from pytest_tms.ci.metadata import build_metadata
+
+    own = build_metadata(Path.cwd())
+    branch = branch or own.get("branch") or "main"
+    with connect(url) as client:
+        found = client.get_timings(
+            test_suite=suite, environment=environment, branch=branch, project=project or own.get("project")
+        )
+    durations = {test.node_id: test.duration for test in found.tests}
+    if not durations:
+        raise ValueError(
+            f"no durations are known of the suite {suite}, the environment {environment} and the branch "
+            f"{branch}: report a run first, or name others"
+        )
+    divisions = _divisions(durations, target)
+    enough = divisions[-1] if divisions[-1].longest <= target else None
+    if as_json:
+        print_json(
+            {
+                "target": target,
+                "shards": None if enough is None else enough.shards,
+                "tests": len(durations),
+                "divisions": [each._asdict() for each in divisions],
+            }
+        )
+    else:
+        print_rows(
+            [f"{each.shards} shard{'s' * (each.shards != 1)}", _text(each.longest)] for each in divisions
+        )
+    if enough is None:
+        name = max(durations, key=durations.__getitem__)
+        raise ValueError(
+            f"no number of shards up to {MAX_SHARDS} is enough for {_text(target)}: {name} alone takes "
+            f"{_text(durations[name])}"
+        )
+    if not as_json:
+        click.echo(f"use {enough.shards}: --tms-shard I/{enough.shards}")
+
+
+def _divisions(durations: dict[str, int], target: int) -> list[Division]:
+    """Return divisions up to the first that meets the target, at most the last ten."""
+    from pytest_tms.division import divide_by_duration
+
+    tests = [(node_id, node_id.partition("::")[0]) for node_id in durations]
+    total = sum(durations.values())
+    longest_test = max(durations.values())
+    found: list[Division] = []
+    number = 1
+    while True:
+        parts = divide_by_duration(tests, number, durations)
+        longest = max(sum(durations[name] for name in part) for part in parts)
+        found.append(Division(number, longest, total))
+        if longest <= target or number == MAX_SHARDS or longest_test > target:
+            return found[-10:]
+        number = min(MAX_SHARDS, max(number + 1, total // target))
+
+
+def _text(milliseconds: int) -> str:
+    """Return a time as minutes and seconds."""
+    minutes, seconds = divmod(round(milliseconds / 1000), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{milliseconds / 1000:.1f} s"
