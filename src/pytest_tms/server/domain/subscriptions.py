@@ -40,7 +40,7 @@ _REMEDIES = {
     **dict.fromkeys(("method", "httpmethod", "verb"), "deliveries are always POST"),
     **dict.fromkeys(
         ("contenttype", "payload", "template", "payloadtemplate", "body", "preset", "type"),
-        "format chooses the payload of a new webhook: json, slack, teams or discord",
+        "deliveries are JSON; format chooses json, slack, teams or discord for a new webhook",
     ),
     **dict.fromkeys(
         (
