@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_tms.wire.executions import Counts, GivenCounts
+    from pytest_tms.wire.executions import Counts, ReportedCounts
     from pytest_tms.wire.history import ChangedTests, FailingSince, RunChanges
 
 MAX_MESSAGE = 1000
@@ -74,7 +74,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def describe_counts(counts: GivenCounts | Counts) -> str:
+def describe_counts(counts: ReportedCounts | Counts) -> str:
     """Return counts in words, without those that are zero."""
     named = (("failed", counts.failed), ("passed", counts.passed), ("skipped", counts.skipped))
     parts = [f"{number} {name}" for name, number in named if number]

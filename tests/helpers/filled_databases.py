@@ -65,7 +65,7 @@ def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
         "SELECT 'exec_' || i, CASE i WHEN 0 THEN 'running' ELSE 'completed' END, 'all', "
         "CASE i % 2 WHEN 0 THEN 'dev' ELSE 'staging' END, 'custom', 'api', '{}', '{}', '{}', '', "
         f"{now}, {now}, {now + 10**9}, 1, i, 1, {rows} FROM {series}",
-        "INSERT INTO shards (execution_id, shard_id, total, status, silent_at) "
+        "INSERT INTO shards (execution_id, shard_id, total, status, silence_deadline_at) "
         f"SELECT 'exec_' || i, '1', {rows}, CASE i WHEN 0 THEN 'running' ELSE 'completed' END, {now + 10**9} FROM {series}",
         "INSERT INTO submissions (id, execution_id, shard_id, received_at, tests, document) "
         f"SELECT 'sub_' || i, '{EXECUTION}', '1', {now}, 1, '{{}}' FROM {series}",

@@ -53,7 +53,7 @@ def report(token: str) -> str:
                 execution_id=created.execution_id,
                 shard_id="1",
                 status="completed",
-                results=wire.GivenCounts(total=1, passed=1),
+                results=wire.ReportedCounts(total=1, passed=1),
                 tests=[test],
                 artifacts=wire.ArtifactNames(screenshots=["login.png"]),
             )
@@ -178,5 +178,5 @@ def pytest_tms_finished(config: pytest.Config, summary: Summary) -> None:
     assert_type(summary.kept_in, Path | None)
     print(config.rootpath, summary.report_url, summary.collected, summary.results, summary.delivered)
     for shard_id, status, counts in summary.shards:
-        assert_type(counts, wire.GivenCounts)
+        assert_type(counts, wire.ReportedCounts)
         print(shard_id, status, counts.failed, summary.problem, *summary.warnings, *summary.refused)

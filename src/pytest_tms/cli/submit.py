@@ -97,7 +97,7 @@ def submit(
 
 def _write(
     journal: JournalWriter, paths: Sequence[Path], execution: str, shard: str, provider: str
-) -> tuple[wire.GivenCounts, dict[str, list[str]]]:
+) -> tuple[wire.ReportedCounts, dict[str, list[str]]]:
     """Write a journal with the results of these reports; return their counts, and the problems by report."""
     import os
 

@@ -8,7 +8,7 @@ import msgspec
 
 from pytest_tms.text import clean
 from pytest_tms.wire.base import EventName, SubmittedStatus
-from pytest_tms.wire.executions import ExecutionRequest, GivenCounts
+from pytest_tms.wire.executions import ExecutionRequest, ReportedCounts
 from pytest_tms.wire.results import ArtifactNames
 
 VERSION = 2
@@ -103,7 +103,7 @@ class ShardEnded(Line, kw_only=True, frozen=True, omit_defaults=True, tag="end")
 
     shard: str
     status: SubmittedStatus
-    results: GivenCounts
+    results: ReportedCounts
     duration: int = 0
     artifacts: ArtifactNames | None = None
     metadata: dict[str, Any] = {}
@@ -124,7 +124,7 @@ class Closed(Line, kw_only=True, frozen=True, omit_defaults=True, tag="close"):
 
     event: EventName | None = None
     status: str = ""
-    results: GivenCounts | None = None
+    results: ReportedCounts | None = None
     duration: int = 0
     reason: str = ""
     wait: float = 0

@@ -20,9 +20,9 @@ from pytest_tms.text import first_line
 from pytest_tms.wire.executions import (
     Counts,
     ExecutionStatus,
-    GivenCounts,
     Links,
     Progress,
+    ReportedCounts,
     ShardResult,
     TestInFlight,
 )
@@ -183,7 +183,7 @@ def session_status(summary: Summary, *, suite: str, environment: str) -> Executi
     )
 
 
-def _total(counts: Iterable[GivenCounts]) -> Counts:
+def _total(counts: Iterable[ReportedCounts]) -> Counts:
     names = ("total", "passed", "failed", "skipped", "flaky")
     all_counts = list(counts)
     return Counts(**{name: sum(getattr(each, name) or 0 for each in all_counts) for name in names})

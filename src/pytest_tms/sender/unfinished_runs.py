@@ -7,7 +7,7 @@ import msgspec
 from pytest_tms.journal.lines import Closed, Line, Opened, ShardEnded, Tested, as_json, encode
 from pytest_tms.sender.run_progress import OverdueTest, RunProgress
 from pytest_tms.wire.base import EventName, moment, parse_time, timestamp
-from pytest_tms.wire.executions import GivenCounts
+from pytest_tms.wire.executions import ReportedCounts
 from pytest_tms.wire.results import TestResult
 
 TIMED_OUT = "pytest-timeout ended the process"
@@ -69,7 +69,7 @@ def _shard_end(run: RunProgress, shard: str, at: str, reason: str, *, has_timed_
         at=at,
         shard=shard,
         status="cancelled" if has_timed_out else "error",
-        results=GivenCounts(),
+        results=ReportedCounts(),
         duration=max(0, took),
         reason=f"{reason}{names}",
         collected=collected,

@@ -18,7 +18,7 @@ from pytest_tms.wire.base import (
     Text,
     Time,
 )
-from pytest_tms.wire.executions import GivenCounts
+from pytest_tms.wire.executions import ReportedCounts
 from pytest_tms.wire.results import TestResult
 
 
@@ -53,7 +53,7 @@ class EventData(ClientMessage, frozen=True, kw_only=True):
 
     shard_id: Identifier | None = None
     status: str | None = None
-    results: GivenCounts | None = None
+    results: ReportedCounts | None = None
     duration: Milliseconds | None = None
     reason: str | None = None
     metadata: dict[str, Any] | None = None

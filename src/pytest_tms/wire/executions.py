@@ -68,7 +68,7 @@ class Counts(ServerMessage, frozen=True, kw_only=True):
     flaky: int = 0
 
 
-class GivenCounts(ClientMessage, frozen=True, kw_only=True):
+class ReportedCounts(ClientMessage, frozen=True, kw_only=True):
     """Counts that a runner sends; the server derives missing ones from the tests."""
 
     total: Count | None = None

@@ -19,7 +19,7 @@ from pytest_tms.wire.base import (
     Text,
     Time,
 )
-from pytest_tms.wire.executions import GivenCounts
+from pytest_tms.wire.executions import ReportedCounts
 
 Test = TypeVar("Test")
 
@@ -166,7 +166,7 @@ class ResultsSubmission(ClientMessage, Generic[Test], frozen=True, kw_only=True)
     shard_id: Identifier
     provider: str | None = "custom"
     status: SubmittedStatus | None = None
-    results: GivenCounts | None = None
+    results: ReportedCounts | None = None
     tests: list[Test] | None = None
     artifacts: ArtifactNames | None = None
     metadata: dict[str, Any] | None = None

@@ -147,7 +147,7 @@ def test_without_an_earlier_execution_every_failure_is_new(project: Project) -> 
 
 def test_failures_of_a_runner_that_sends_no_tests_are_new(project: Project) -> None:
     project.report(case("a"))
-    execution = project.report(results=wire.GivenCounts(total=3, passed=1, failed=2, skipped=0))
+    execution = project.report(results=wire.ReportedCounts(total=3, passed=1, failed=2, skipped=0))
     done = project.command("execution", "check", execution, "--max-new-failures", "1")
     assert done.returncode == 1
     assert "2 new failures" in done.stdout

@@ -164,7 +164,7 @@ def test_random_reports_have_the_results_of_the_model(
         assert attempt_outcomes == ([each.outcome for each in attempts] if len(attempts) > 1 else [])
         assert result.worker == (worker_of[result.node_id or ""] or None)
     lasts = [(attempts[-1].outcome, len(attempts) > 1) for attempts in suite.values()]
-    assert shard.totals() == wire.GivenCounts(
+    assert shard.totals() == wire.ReportedCounts(
         total=len(suite),
         passed=sum(outcome == "passed" for outcome, _ in lasts),
         skipped=sum(outcome == "skipped" for outcome, _ in lasts),

@@ -36,7 +36,7 @@ def fall_silent(api: Api, execution: Document, shard: str = "1") -> None:
         connection.execute(
             update(table)
             .where(table.c.execution_id == execution["executionId"], table.c.shard_id == shard)
-            .values(last_reported_at=clock.now() - 120_000, silent_at=None)
+            .values(last_reported_at=clock.now() - 120_000, silence_deadline_at=None)
         )
 
 
@@ -328,7 +328,7 @@ def test_progress_names_the_shards_that_its_runner_was_given(api: Api) -> None:
     with written(api) as connection:
         table = tables.shards.c
         query = tables.shards.select().where(table.execution_id == execution["executionId"])
-        silent = {row.shard_id: row.silent_at for row in connection.execute(query)}
+        silent = {row.shard_id: row.silence_deadline_at for row in connection.execute(query)}
     assert silent["1"] is None
     assert silent["1-2"] is not None
 

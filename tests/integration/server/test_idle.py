@@ -15,7 +15,10 @@ from pytest_tms.server.store.database import WRITES, Database
 from tests.helpers.filled_databases import filled_database, serving
 
 TICKS = 3
-LOOKS = {"the timekeeper": "shards.silent_at <= ", "the webhook worker": "AND deliveries.due_at <= "}
+LOOKS = {
+    "the timekeeper": "shards.silence_deadline_at <= ",
+    "the webhook worker": "AND deliveries.due_at <= ",
+}
 """What looks for work by the clock, by a part of the statement that each tick issues."""
 
 

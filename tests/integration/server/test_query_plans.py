@@ -129,7 +129,11 @@ def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         database.close()
 
 
-JOBS = ("shards.silent_at <= ", "executions.idle_since <= ", "idempotent_responses.created_at BETWEEN")
+JOBS = (
+    "shards.silence_deadline_at <= ",
+    "executions.idle_since <= ",
+    "idempotent_responses.created_at BETWEEN",
+)
 """Parts of the statements of the background jobs."""
 
 

@@ -48,7 +48,7 @@ def test_a_failed_delivery_is_retried_as_often_as_the_policy_allows(code: int) -
     response = SubscriberResponse(code=code, milliseconds=1)
     verdicts = [decide(hook, attempt, response, NOW) for attempt in (1, 2, 3)]
     assert [each.status for each in verdicts] == ["pending", "pending", "failed"]
-    assert all(bool(each.resume_at) == (code in OVERLOADED) for each in verdicts)
+    assert all(bool(each.suspended_until) == (code in OVERLOADED) for each in verdicts)
     assert not any(each.disable for each in verdicts)
 
 

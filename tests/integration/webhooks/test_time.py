@@ -285,7 +285,8 @@ def test_a_restarted_server_waits_before_it_declares_shards_lost(
         seldom = live(api, configuration={"shards": 10_000})  # asked to report seldom, for the limit's sake
     with sqlite3.connect(tmp_path / "tms.sqlite3") as connection:
         connection.execute(
-            "UPDATE shards SET silent_at = 1 WHERE silent_at < ?", (time.time() * 1000 + HOUR,)
+            "UPDATE shards SET silence_deadline_at = 1 WHERE silence_deadline_at < ?",
+            (time.time() * 1000 + HOUR,),
         )
         connection.execute("UPDATE executions SET deadline_at = 1 WHERE deadline_at IS NOT NULL")
         connection.execute("UPDATE executions SET deadline_at = NULL WHERE shards_total > 1")

@@ -157,7 +157,7 @@ def test_a_secret_that_is_a_word_of_the_protocol_masks_free_text_alone(secret: s
     lines = [
         Opened(version=1, run="r", request=request),
         Closed(event="execution.completed", status="completed"),
-        ShardEnded(shard="tests/test_a", status="completed", results=wire.GivenCounts(), duration=1800000),
+        ShardEnded(shard="tests/test_a", status="completed", results=wire.ReportedCounts(), duration=1800000),
     ]
     written = [json.loads(masker.line(encode(line))) for line in lines]
     assert written[0]["request"].pop("metadata") == {"status": "branch ********"}

@@ -20,7 +20,7 @@ from pytest_tms.plugin.github_actions import (
     workflow_command,
 )
 from pytest_tms.plugin.session.summary import Summary
-from pytest_tms.wire.executions import GivenCounts
+from pytest_tms.wire.executions import ReportedCounts
 
 LINK = "https://tms.example.com/reports/exec_1"
 
@@ -47,7 +47,7 @@ def read(actions: GitHubActions, *lines: bytes) -> None:
 def summary(**changes: Any) -> Summary:
     values: dict[str, Any] = {
         "report_url": LINK,
-        "shards": [("1", "failed", GivenCounts(total=3, passed=1, failed=2, skipped=0, flaky=0))],
+        "shards": [("1", "failed", ReportedCounts(total=3, passed=1, failed=2, skipped=0, flaky=0))],
         "collected": 3,
         "results": 3,
         "delivered": 3,

@@ -50,9 +50,9 @@ class Totals:
             if len(files) < MAX_ARTIFACTS:
                 files.append(file.path)
 
-    def counts(self) -> wire.GivenCounts:
+    def counts(self) -> wire.ReportedCounts:
         """Return the documented counts."""
-        return wire.GivenCounts(total=sum(self._counts.values()), flaky=self._flaky, **self._counts)
+        return wire.ReportedCounts(total=sum(self._counts.values()), flaky=self._flaky, **self._counts)
 
     def status(self) -> wire.SubmittedStatus:
         """Return the status of the shard: the worst status of a report, or that of its tests."""

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from pytest_tms.wire.base import TestStatus
-from pytest_tms.wire.executions import GivenCounts
+from pytest_tms.wire.executions import ReportedCounts
 from pytest_tms.wire.results import TestResult
 
 ARTIFACT_KINDS = {"screenshot": "screenshots", "video": "videos", "trace": "traces"}
@@ -54,6 +54,6 @@ class ShardCounts(msgspec.Struct):
         self.flaky -= before == "flaky"
         return number, True
 
-    def totals(self) -> GivenCounts:
+    def totals(self) -> ReportedCounts:
         """The documented counts."""
-        return GivenCounts(total=sum(self.counts.values()), flaky=self.flaky, **self.counts)
+        return ReportedCounts(total=sum(self.counts.values()), flaky=self.flaky, **self.counts)

@@ -13,7 +13,7 @@ from pytest_tms.journal.lines import Closed, ShardEnded
 from pytest_tms.plugin.results.shard_counts import ShardCounts
 from pytest_tms.plugin.session.shards import SessionShards
 from pytest_tms.wire.base import MAX_NOT_RUN_TESTS, EventName, SubmittedStatus, timestamp
-from pytest_tms.wire.executions import GivenCounts
+from pytest_tms.wire.executions import ReportedCounts
 from pytest_tms.wire.results import ArtifactNames
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -99,7 +99,7 @@ def closing_line(ends: Sequence[ShardEnded], *, now: float, wait: float, ends_ex
         at=at,
         event=event,
         status=event.partition(".")[2],
-        results=GivenCounts(**{name: sum(each[name] for each in totals) for name in totals[0]}),
+        results=ReportedCounts(**{name: sum(each[name] for each in totals) for name in totals[0]}),
         duration=max(end.duration for end in ends),
         reason=next((end.reason for end in ends if end.reason), ""),
         wait=wait,

@@ -14,7 +14,7 @@ from pytest_tms.plugin.session.ending import NotRun
 from pytest_tms.plugin.session.quarantine import QuarantinedFailure
 from pytest_tms.sender.launch import UNKNOWN, SenderState
 from pytest_tms.settings.table import Settings
-from pytest_tms.wire.executions import GivenCounts
+from pytest_tms.wire.executions import ReportedCounts
 
 if TYPE_CHECKING:
     from pytest_tms.wire.history import RunChanges
@@ -47,7 +47,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     report_url: str
-    shards: Sequence[tuple[str, str, GivenCounts]]
+    shards: Sequence[tuple[str, str, ReportedCounts]]
     collected: int
     results: int
     delivered: int

@@ -67,7 +67,7 @@ REQUESTS: dict[str, msgspec.Struct] = {
         shard_id="1",
         provider="jenkins",
         status="failed",
-        results=wire.GivenCounts(total=40, passed=37, failed=2, skipped=1, flaky=1),
+        results=wire.ReportedCounts(total=40, passed=37, failed=2, skipped=1, flaky=1),
         tests=[_TEST],
         artifacts=wire.ArtifactNames(screenshots=["login.png"], logs=["browser.log"]),
         metadata={"browser": "chromium", "startTime": NOW, "endTime": "2026-03-02T09:18:34.120Z"},
@@ -79,7 +79,7 @@ REQUESTS: dict[str, msgspec.Struct] = {
         data=wire.EventData(
             shard_id="1",
             status="completed",
-            results=wire.GivenCounts(total=40, passed=39, failed=0, skipped=1),
+            results=wire.ReportedCounts(total=40, passed=39, failed=0, skipped=1),
             duration=210_000,
         ),
     ),

@@ -170,7 +170,7 @@ SCHEMAS = {
     "ExecutionRequest": "A new execution. Unknown fields are stored and returned with its status.",
     "ExecutionStatus": "The state and the results of an execution.",
     "FailedTest": "A test that failed.",
-    "GivenCounts": "Counts that a runner sends itself. Missing ones are derived from the tests.",
+    "ReportedCounts": "Counts that a runner sends itself. Missing ones are derived from the tests.",
     "JsonObject": "An object with any fields.",
     "Links": "Pages about an execution.",
     "Problem": "One bad field or parameter.",

@@ -42,7 +42,7 @@ def decode(
 def count_problems(value: object, path: str) -> list[Problem]:
     """Return the contradictions between given counts; values of a wrong type are found by the schema."""
     try:
-        return counts.problems(msgspec.convert(value, wire.GivenCounts | None), path)
+        return counts.problems(msgspec.convert(value, wire.ReportedCounts | None), path)
     except msgspec.ValidationError:
         return []
 

@@ -16,51 +16,51 @@ PARTS = ("passed", "failed", "skipped")
 """Every test is one of these."""
 
 
-def complete(given: wire.GivenCounts | None, derived: wire.Counts = NONE) -> wire.Counts | None:
+def complete(reported: wire.ReportedCounts | None, derived: wire.Counts = NONE) -> wire.Counts | None:
     """Return given counts, with missing ones taken from ``derived``; None if none were given.
 
     If the total is given, the first missing one of passed, failed and skipped is the remainder.
     """
-    if given is None or all(value is None for value in _values(given)):
+    if reported is None or all(value is None for value in _values(reported)):
         return None
-    parts = {name: getattr(given, name) for name in PARTS}
+    parts = {name: getattr(reported, name) for name in PARTS}
     missing = [name for name in PARTS if parts[name] is None]
-    left = None if given.total is None else given.total - sum(parts[name] or 0 for name in PARTS)
+    left = None if reported.total is None else reported.total - sum(parts[name] or 0 for name in PARTS)
     for name in reversed(missing):
         counted = getattr(derived, name)
         if left is not None:
             counted = left if name == missing[0] else min(counted, left)
             left -= counted
         parts[name] = counted
-    flaky = derived.flaky if given.flaky is None else given.flaky
+    flaky = derived.flaky if reported.flaky is None else reported.flaky
     return wire.Counts(total=sum(parts.values()), flaky=min(flaky, parts["passed"]), **parts)
 
 
-def problems(given: wire.GivenCounts | None, path: str) -> list[Problem]:
+def problems(reported: wire.ReportedCounts | None, path: str) -> list[Problem]:
     """Return the contradictions: passed + failed + skipped must be total, and flaky at most passed."""
-    if given is None:
+    if reported is None:
         return []
     found = []
-    parts = [part for part in (given.passed, given.failed, given.skipped) if part is not None]
-    if given.total is not None and (
-        sum(parts) > given.total or (len(parts) == 3 and sum(parts) != given.total)
+    parts = [part for part in (reported.passed, reported.failed, reported.skipped) if part is not None]
+    if reported.total is not None and (
+        sum(parts) > reported.total or (len(parts) == 3 and sum(parts) != reported.total)
     ):
         found.append(Problem(f"{path}.total", f"Must be passed + failed + skipped, which is {sum(parts)}"))
-    if given.flaky is not None and given.passed is not None and given.flaky > given.passed:
+    if reported.flaky is not None and reported.passed is not None and reported.flaky > reported.passed:
         found.append(Problem(f"{path}.flaky", "Must be at most passed, which it is a part of"))
     return found
 
 
-def effective(derived: wire.Counts, given: wire.Counts | None) -> wire.Counts:
+def effective(derived: wire.Counts, reported: wire.Counts | None) -> wire.Counts:
     """Return the counts to show: the given ones unless more tests were sent than they cover.
 
     The failures are the larger number of both.
     """
-    if given is None:
+    if reported is None:
         return derived
-    if given.total >= derived.total:
-        return with_failures(given, derived.failed)
-    return with_failures(derived, given.failed)
+    if reported.total >= derived.total:
+        return with_failures(reported, derived.failed)
+    return with_failures(derived, reported.failed)
 
 
 def with_failures(counts: wire.Counts, failed: int) -> wire.Counts:
@@ -97,5 +97,5 @@ def change(before: wire.Counts, after: wire.Counts) -> wire.Counts:
     )
 
 
-def _values(counts: wire.Counts | wire.GivenCounts) -> tuple[int, ...]:
+def _values(counts: wire.Counts | wire.ReportedCounts) -> tuple[int, ...]:
     return tuple(getattr(counts, name) for name in NONE.__struct_fields__)

@@ -49,7 +49,7 @@ class Subscription:
     format: wire.WebhookFormat = "json"
     failing_since: int | None = None
     validated_at: int | None = None
-    resume_at: int = 0
+    suspended_until: int = 0
 
     def is_subscribed_to(self, event: str, test_suite: str, environment: str) -> bool:
         """Return whether the webhook receives an event of an execution with this suite and environment."""
@@ -63,7 +63,9 @@ class Subscription:
     def with_status(self, status: wire.WebhookStatus, now: int) -> Subscription:
         """Return the webhook with a status that its owner set; earlier failures are cleared."""
         since = self.status_since if status == self.status else now
-        return replace(self, status=status, status_since=since, reason=None, failing_since=None, resume_at=0)
+        return replace(
+            self, status=status, status_since=since, reason=None, failing_since=None, suspended_until=0
+        )
 
     def secrets(self, now: int) -> list[str]:
         """Return the secrets that sign deliveries at ``now``, the newest first."""
@@ -94,13 +96,13 @@ class SubscriberResponse:
 class Decision:
     """The status of a delivery after an attempt.
 
-    ``disable`` is the reason to disable the webhook, ``resume_at`` when it may receive deliveries again.
+    ``disable`` is the reason to disable the webhook. It receives no deliveries before ``suspended_until``.
     """
 
     status: Literal["pending", "delivered", "failed"]
     due_at: int
     disable: str | None = None
-    resume_at: int = 0
+    suspended_until: int = 0
 
 
 def decide(webhook: Subscription, attempts: int, response: SubscriberResponse, now: int) -> Decision:
@@ -108,14 +110,14 @@ def decide(webhook: Subscription, attempts: int, response: SubscriberResponse, n
     if response.is_success:
         return Decision(status="delivered", due_at=now)
     due_at = now + delay(webhook.retry, attempts, response.retry_after)
-    resume_at = due_at if response.code in OVERLOADED else 0
+    suspended_until = due_at if response.code in OVERLOADED else 0
     if response.code == GONE:
         return Decision(status="failed", due_at=now, disable="The endpoint responded with 410 Gone")
     if webhook.failing_since is not None and now - webhook.failing_since >= DISABLE_AFTER:
         return Decision(status="failed", due_at=now, disable="Every delivery failed for 5 days")
     if attempts > _retries(webhook.retry):
-        return Decision(status="failed", due_at=now, resume_at=resume_at)
-    return Decision(status="pending", due_at=due_at, resume_at=resume_at)
+        return Decision(status="failed", due_at=now, suspended_until=suspended_until)
+    return Decision(status="pending", due_at=due_at, suspended_until=suspended_until)
 
 
 def after_attempts(webhook: Subscription, decisions: Sequence[Decision], now: int) -> Subscription:
@@ -125,8 +127,8 @@ def after_attempts(webhook: Subscription, decisions: Sequence[Decision], now: in
         webhook = replace(webhook, failing_since=None, reason=reason)
     if decisions and decisions[-1].status != "delivered" and webhook.failing_since is None:
         webhook = replace(webhook, failing_since=now)
-    resume_at = max((decision.resume_at for decision in decisions), default=0)
-    webhook = replace(webhook, resume_at=max(webhook.resume_at, resume_at))
+    suspended_until = max((decision.suspended_until for decision in decisions), default=0)
+    webhook = replace(webhook, suspended_until=max(webhook.suspended_until, suspended_until))
     reasons = [decision.disable for decision in decisions if decision.disable]
     if reasons:
         webhook = replace(webhook, status="disabled", status_since=now, reason=reasons[0])

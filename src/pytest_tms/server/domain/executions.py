@@ -15,13 +15,14 @@ DEFAULT_TIMEOUT = 1_800_000
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """One shard. ``derived`` counts the tests that were sent, ``given`` are its runner's own counts.
+    """One shard. ``derived`` counts the tests that were sent.
 
-    ``silent_at`` is when it is lost unless its runner reports; None if that one does not report live.
+    ``reported_counts`` are its runner's own counts.
+    ``silence_deadline_at`` is when it is lost unless its runner reports; None without live reports.
     ``last_reported_at`` is when its runner last reported. ``runner`` is the process that runs the shard now,
-    the ``attempt`` is how many have; ``ci_attempt`` is the number of its CI attempt. ``done`` counts the
-    tests of this attempt that were sent. ``tests_duration`` is the sum of their durations, if no other time
-    is known.
+    the ``attempt`` is how many have; ``ci_attempt`` is the number of its CI attempt. ``tests_received``
+    counts the tests of this attempt that were sent. ``tests_duration`` is the sum of their durations, if
+    no other time is known.
     """
 
     shard_id: str
@@ -31,14 +32,14 @@ class Shard:
     duration: int | None = None
     tests_duration: int | None = None
     derived: wire.Counts = counts.NONE
-    given: wire.Counts | None = None
+    reported_counts: wire.Counts | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
-    silent_at: int | None = None
+    silence_deadline_at: int | None = None
     last_reported_at: int | None = None
     runner: str | None = None
     attempt: int = 1
     ci_attempt: int | None = None
-    done: int = 0
+    tests_received: int = 0
     collected: int | None = None
     not_run: int | None = None
     not_run_reason: str | None = None
@@ -51,8 +52,10 @@ class Shard:
     def results(self) -> wire.Counts:
         """The counts to show. From the second attempt on the runner's own cover only a part of the tests."""
         if self.attempt > 1 and self.derived.total:
-            return counts.with_failures(self.derived, self.given.failed if self.given else 0)
-        return counts.effective(self.derived, self.given)
+            return counts.with_failures(
+                self.derived, self.reported_counts.failed if self.reported_counts else 0
+            )
+        return counts.effective(self.derived, self.reported_counts)
 
     @property
     def has_known_end(self) -> bool:
@@ -67,7 +70,7 @@ class Shard:
     @property
     def has_no_reports(self) -> bool:
         """Whether it has no runner and no result."""
-        return self.runner is None and not (self.is_finished or self.derived.total or self.given)
+        return self.runner is None and not (self.is_finished or self.derived.total or self.reported_counts)
 
     def reported(self, status: wire.ShardState, now: int) -> Shard:
         """Return this shard after a report of its runner, or after its silence (``lost``)."""
@@ -78,7 +81,7 @@ class Shard:
             status=after,
             started_at=self.started_at or now,
             ended_at=ended if after in states.FINISHED else None,
-            silent_at=None if self.status == "lost" else self.silent_at,
+            silence_deadline_at=None if self.status == "lost" else self.silence_deadline_at,
             in_flight=() if after in ("completed", "failed") else self.in_flight,
             reason=None if after == "running" else self.reason,
         )
@@ -88,7 +91,7 @@ class Shard:
         return Shard(
             shard_id=self.shard_id,
             derived=self.derived,
-            given=None if self.derived.total else self.given,
+            reported_counts=None if self.derived.total else self.reported_counts,
             metadata=self.metadata,
             runner=runner,
             ci_attempt=ci_attempt,
@@ -97,7 +100,11 @@ class Shard:
 
     def is_silent(self, now: int) -> bool:
         """Return whether its runner has not reported in time."""
-        return self.status == "running" and self.silent_at is not None and self.silent_at <= now
+        return (
+            self.status == "running"
+            and self.silence_deadline_at is not None
+            and self.silence_deadline_at <= now
+        )
 
     def is_reporting(self, now: int, silence: int) -> bool:
         """Return whether its runner still reports.
@@ -106,8 +113,8 @@ class Shard:
         """
         if self.has_known_end:
             return False
-        if self.silent_at is not None:
-            return self.silent_at > now
+        if self.silence_deadline_at is not None:
+            return self.silence_deadline_at > now
         return self.last_reported_at is not None and self.last_reported_at + silence > now
 
     @property
@@ -123,12 +130,15 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """One execution. ``summed`` adds up its shards' results, ``given`` came with ``execution.completed``.
+    """One execution. ``summed`` adds up its shards' results.
+
+    ``reported_counts`` came with ``execution.completed``.
 
     ``number`` is the one by which its results name it, ``project_id`` its project's; both are 0 until it is
     stored. ``version`` increases with every change that pages show.
     ``root`` is the server's address as its creator reached it, ``deadline_at`` the end of its timeout, which
-    its creator set if ``timeout_given``. ``longest`` is the longest time of a shard in milliseconds.
+    its creator set if ``timeout_given``. ``max_shard_duration`` is that of its
+    longest shard in milliseconds.
     ``cancelled_by_user`` says that a person cancelled it, not its runner. ``tests_expected`` and ``not_run``
     are set at its end, see ``forecast``.
     ``run_key`` is the key that its jobs share, and ``declared_shards`` are the numbers of shards that they
@@ -159,9 +169,9 @@ class Execution:
     shards_seen: int = 0
     shards_finished: int = 0
     summed: wire.Counts = counts.NONE
-    given: wire.Counts | None = None
+    reported_counts: wire.Counts | None = None
     timeout_given: bool = False
-    longest: int = 0
+    max_shard_duration: int = 0
     cancelled_by_user: bool = False
     tests_expected: int | None = None
     not_run: int = 0
@@ -173,7 +183,7 @@ class Execution:
     @property
     def results(self) -> wire.Counts:
         """The counts to show."""
-        return counts.effective(self.summed, self.given)
+        return counts.effective(self.summed, self.reported_counts)
 
     @property
     def awaits_shards(self) -> bool:
@@ -188,7 +198,7 @@ class Execution:
     @property
     def runtime(self) -> int | None:
         """Milliseconds from start to end, at least those of its longest shard; None before the end."""
-        return runtime(self.started_at, self.ended_at, self.longest)
+        return runtime(self.started_at, self.ended_at, self.max_shard_duration)
 
     def with_status(self, status: wire.ExecutionState, now: int) -> Execution:
         """Return this execution in another state."""
@@ -256,7 +266,7 @@ class Execution:
             ended_at=None,
             deadline_at=None,
             reason=None,
-            given=None,
+            reported_counts=None,
             cancelled_by_user=False,
             tests_expected=None,
             not_run=0,
@@ -322,7 +332,7 @@ class Execution:
             summed=counts.add([self.summed, counts.change(old, after.results)]),
             shards_seen=self.shards_seen + (before is None),
             shards_finished=self.shards_finished + after.is_finished - was_finished,
-            longest=max(self.longest, after.runtime or 0),
+            max_shard_duration=max(self.max_shard_duration, after.runtime or 0),
         )
 
     def with_finished_shards(self, statuses: Collection[str], now: int) -> Execution:
@@ -336,6 +346,6 @@ class Execution:
         return after
 
 
-def runtime(started_at: int | None, ended_at: int | None, longest: int) -> int | None:
+def runtime(started_at: int | None, ended_at: int | None, max_shard_duration: int) -> int | None:
     """Return the milliseconds that an execution ran, at least those of its longest shard."""
-    return None if started_at is None or ended_at is None else max(ended_at - started_at, longest)
+    return None if started_at is None or ended_at is None else max(ended_at - started_at, max_shard_duration)

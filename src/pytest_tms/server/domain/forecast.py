@@ -78,7 +78,10 @@ def _missing(run: list[Shard], shard: Shard) -> int | None:
 
 def _done(run: list[Shard]) -> int:
     """Return the number of tests of this attempt with a result; a runner may report only their counts."""
-    return sum(max(shard.done, shard.given.total if shard.given else 0) for shard in run)
+    return sum(
+        max(shard.tests_received, shard.reported_counts.total if shard.reported_counts else 0)
+        for shard in run
+    )
 
 
 def _reason(run: list[Shard]) -> str | None:

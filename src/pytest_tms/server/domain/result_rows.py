@@ -32,7 +32,7 @@ class ResultRow(NamedTuple):
     """One result as it was sent.
 
     ``outcome`` is None if it says the same as ``status``. ``started_at`` is milliseconds since 1970.
-    ``document`` is its JSON text, ``shown`` the JSON text of what lists show of a failed test. ``cause`` is
+    ``document`` is its JSON text, ``details`` the JSON text of what lists show of a failed test. ``cause`` is
     that of a failed test. ``node_id`` and ``owner`` are empty if they were not sent; ``tags`` and ``cases``
     are JSON lists. ``is_quarantined`` is whether a failure did not fail the run.
     """
@@ -48,7 +48,7 @@ class ResultRow(NamedTuple):
     worker: str | None
     error: str | None
     document: str
-    shown: str | None
+    details: str | None
     cause: FailureCause | None = None
     node_id: str = ""
     owner: str = ""

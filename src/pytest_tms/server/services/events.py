@@ -184,8 +184,8 @@ def _applied(execution: Execution, received: _Received) -> Execution:
         why = "The runner cancelled it" if state == "cancelled" else "The runner reported a failure"
         execution = replace(execution, reason=without_nul(received.data.reason or why)[:MAX_REASON])
     if received.name == "execution.completed":
-        given = counts.complete(received.data.results, execution.summed)
-        execution = replace(execution, given=given or execution.given)
+        reported_counts = counts.complete(received.data.results, execution.summed)
+        execution = replace(execution, reported_counts=reported_counts or execution.reported_counts)
     return execution.with_status(state, received.then)
 
 

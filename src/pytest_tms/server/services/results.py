@@ -60,7 +60,7 @@ def submit_results(
         received_at=now,
         tests=len(rows),
         document=msgspec.json.encode(fields).decode(),
-        shown=_files(fields.get("artifacts")),
+        files=_files(fields.get("artifacts")),
     )
     with database.write() as connection:
         if earlier := idempotency.recall(connection, wire.SubmissionAccepted):

@@ -111,12 +111,13 @@ def _with_tests(
     )
     derived = counts.add([shard.derived, change.counts])
     if shard.attempt == 1:
-        return replace(shard, derived=derived, done=derived.total)
+        return replace(shard, derived=derived, tests_received=derived.total)
     return replace(
         shard,
         derived=derived,
-        done=shard.done + (change.new if assigned.is_current else 0),
-        given=None if rows and is_first else shard.given,  # the given counts of an attempt that sent no tests
+        tests_received=shard.tests_received + (change.new if assigned.is_current else 0),
+        # Counts that were reported of an attempt without tests.
+        reported_counts=None if rows and is_first else shard.reported_counts,
     )
 
 
@@ -128,10 +129,10 @@ def _updated(shard: Shard, report: ShardReport) -> Shard:
     else:
         in_flight = tuple(report.running)
     if report.is_end:
-        given = counts.complete(message.results, shard.derived) or shard.given
+        reported_counts = counts.complete(message.results, shard.derived) or shard.reported_counts
         duration = shard.duration if report.duration is None else report.duration
         metadata = merged(shard.metadata, message.metadata)
-        shard = replace(shard, given=given, duration=duration, metadata=metadata)
+        shard = replace(shard, reported_counts=reported_counts, duration=duration, metadata=metadata)
         shard = replace(shard, reason=_text(report.reason, MAX_REASON) or shard.reason)
     return replace(
         shard,
@@ -185,5 +186,5 @@ def _newer(value: int | None, old: int | None) -> int | None:
     return old if value is None else value
 
 
-def _text(text: str | None, longest: int) -> str | None:
-    return None if text is None else without_nul(text[:longest])
+def _text(text: str | None, limit: int) -> str | None:
+    return None if text is None else without_nul(text[:limit])

@@ -32,7 +32,7 @@ def move(connection: Connection) -> None:
     position = connection.execute(text(f"SELECT execution, sequence FROM {TABLE}")).one()  # noqa: S608  # a constant name
     detail, result = tables.result_details.c, tables.results.c
     query = (
-        select(detail.execution, detail.sequence, detail.error, detail.shown, detail.cause, result.test_id)
+        select(detail.execution, detail.sequence, detail.error, detail.details, detail.cause, result.test_id)
         .add_columns(result.status, result.is_superseded)
         .join(
             tables.results,
@@ -54,7 +54,7 @@ def move(connection: Connection) -> None:
         found = []
         changes = []
         for row in some:
-            shown = _DETAILS.decode(row.shown or "{}")
+            shown = _DETAILS.decode(row.details or "{}")
             each = cause(
                 error=row.error or "",
                 traceback=shown.longrepr,

@@ -31,7 +31,7 @@ def idle(connection: Connection, until: int) -> list[str]:
 
 def silent(connection: Connection, now: int) -> list[str]:
     """Return executions with running shards whose next report is overdue."""
-    query = select(_SHARD.execution_id).where(_SHARD.status == RUNNING, _SHARD.silent_at <= now)
+    query = select(_SHARD.execution_id).where(_SHARD.status == RUNNING, _SHARD.silence_deadline_at <= now)
     return list(connection.scalars(query.distinct().limit(MAX_FOUND)))
 
 
@@ -48,13 +48,13 @@ def record_report(
     Without ``shard_ids`` this applies to the shards with live reports. With a ``runner`` it leaves out shards
     that another runner runs now. ``now`` and ``until`` are milliseconds since 1970.
     """
-    is_selected = _SHARD.shard_id.in_(shard_ids) if shard_ids else _SHARD.silent_at.is_not(None)
+    is_selected = _SHARD.shard_id.in_(shard_ids) if shard_ids else _SHARD.silence_deadline_at.is_not(None)
     query = update(tables.shards).where(
         _SHARD.execution_id == execution_id, _SHARD.status == "running", is_selected
     )
     if runner is not None:
         query = query.where(or_(_SHARD.runner.is_(None), _SHARD.runner == runner))
-    connection.execute(query.values(silent_at=until, last_reported_at=now))
+    connection.execute(query.values(silence_deadline_at=until, last_reported_at=now))
 
 
 def progress_due(connection: Connection, before: int) -> list[str]:

@@ -69,7 +69,7 @@ class ListedExecution:
     created_at: int
     started_at: int | None
     ended_at: int | None
-    longest: int
+    max_shard_duration: int
     not_run: int
     tests_expected: int | None
     reason: str | None
@@ -79,7 +79,7 @@ class ListedExecution:
     @property
     def runtime(self) -> int | None:
         """The milliseconds from start to end, None before the end."""
-        return runtime(self.started_at, self.ended_at, self.longest)
+        return runtime(self.started_at, self.ended_at, self.max_shard_duration)
 
 
 def find(
@@ -202,7 +202,7 @@ _PLAIN = (
     "created_at",
     "started_at",
     "ended_at",
-    "longest",
+    "max_shard_duration",
     "not_run",
     "tests_expected",
     "reason",
@@ -214,7 +214,7 @@ _COUNTS = wire.Counts.__struct_fields__
 def _listed() -> Select[tuple[object, ...]]:
     return select(
         *(_TABLE[name] for name in (*_PLAIN, *_COUNTS)),
-        _TABLE.given,
+        _TABLE.reported_counts,
         _TABLE.shards_total,
         _TABLE.shards_seen,
         tables.projects.c.name.label("project"),
@@ -223,11 +223,15 @@ def _listed() -> Select[tuple[object, ...]]:
 
 def _execution(row: Row[tuple[object, ...]]) -> ListedExecution:
     columns = row._mapping  # SQLAlchemy's public name for it
-    given = None if columns["given"] is None else msgspec.json.decode(columns["given"], type=wire.Counts)
+    reported_counts = (
+        None
+        if columns["reported_counts"] is None
+        else msgspec.json.decode(columns["reported_counts"], type=wire.Counts)
+    )
     summed = wire.Counts(**{name: columns[name] for name in _COUNTS})
     return ListedExecution(
         **{name: columns[name] for name in _PLAIN},
         project=columns["project"] or "",
-        results=counts.effective(summed, given),
+        results=counts.effective(summed, reported_counts),
         expected_shards=max(columns["shards_total"], columns["shards_seen"]),
     )

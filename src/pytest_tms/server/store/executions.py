@@ -236,7 +236,7 @@ def _execution(row: Row[Any]) -> Execution:
         metadata=msgspec.json.decode(columns["metadata"]),
         extra=msgspec.json.decode(columns["extra"]),
         summed=wire.Counts(**{name: columns[name] for name in COUNTS}),
-        given=_given(columns["given"]),
+        reported_counts=_decode_counts(columns["reported_counts"]),
         declared_shards=_NUMBERS.decode(columns["declared_shards"]),
     )
 
@@ -255,7 +255,7 @@ _PLAIN_EXECUTION = (
     "ended_at",
     "deadline_at",
     "timeout_given",
-    "longest",
+    "max_shard_duration",
     "cancelled_by_user",
     "tests_expected",
     "not_run",
@@ -273,12 +273,12 @@ _PLAIN_SHARD = (
     "ended_at",
     "duration",
     "tests_duration",
-    "silent_at",
+    "silence_deadline_at",
     "last_reported_at",
     "runner",
     "attempt",
     "ci_attempt",
-    "done",
+    "tests_received",
     "collected",
     "not_run",
     "not_run_reason",
@@ -297,7 +297,7 @@ def _execution_row(execution: Execution) -> dict[str, Any]:
         "configuration": _text(execution.configuration),
         "metadata": _text(execution.metadata),
         "extra": _text(execution.extra),
-        "given": None if execution.given is None else _text(execution.given),
+        "reported_counts": None if execution.reported_counts is None else _text(execution.reported_counts),
         "declared_shards": _text(execution.declared_shards),
     }
 
@@ -306,7 +306,7 @@ def _shard_row(shard: Shard) -> dict[str, Any]:
     return {
         **{name: getattr(shard, name) for name in _PLAIN_SHARD},
         **{name: getattr(shard.derived, name) for name in COUNTS},
-        "given": None if shard.given is None else _text(shard.given),
+        "reported_counts": None if shard.reported_counts is None else _text(shard.reported_counts),
         "metadata": _text(shard.metadata),
         "not_run_tests": _text(shard.not_run_tests),
         "in_flight": _text(shard.in_flight),
@@ -319,14 +319,14 @@ def _shard(row: Row[Any]) -> Shard:
         shard_id=columns["shard_id"],
         **{name: columns[name] for name in _PLAIN_SHARD},
         derived=wire.Counts(**{name: columns[name] for name in COUNTS}),
-        given=_given(columns["given"]),
+        reported_counts=_decode_counts(columns["reported_counts"]),
         metadata=msgspec.json.decode(columns["metadata"]) if "metadata" in columns else {},
         not_run_tests=_NAMES.decode(columns["not_run_tests"]),
         in_flight=_RUNNING.decode(columns["in_flight"]),
     )
 
 
-def _given(text: str | None) -> wire.Counts | None:
+def _decode_counts(text: str | None) -> wire.Counts | None:
     return None if text is None else msgspec.json.decode(text, type=wire.Counts)
 
 

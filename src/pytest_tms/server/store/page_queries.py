@@ -57,12 +57,12 @@ def failing(connection: Connection, execution_id: str, *, after: int, limit: int
     table = tables.results.c
     rows = connection.execute(
         _tests(execution_id)
-        .add_columns(tables.result_details.c.shown)
+        .add_columns(tables.result_details.c.details)
         .where(*has_status("failed"), table.sequence > after)
         .order_by(table.sequence)
         .limit(limit)
     )
-    return [_shown(row._mapping, msgspec.json.decode(row.shown or "{}", type=Details)) for row in rows]
+    return [_shown(row._mapping, msgspec.json.decode(row.details or "{}", type=Details)) for row in rows]
 
 
 def slowest(connection: Connection, execution_id: str, *, limit: int) -> list[ShownTest]:
@@ -102,9 +102,9 @@ def submissions(
 ) -> list[tuple[str, str, list[Files]]]:
     """Return submissions in the order of arrival, as (id, shard id, files that a page shows)."""
     table = tables.submissions.c
-    is_small = and_(table.shown.is_(None), func.length(table.document) <= MAX_DOCUMENT)
+    is_small = and_(table.files.is_(None), func.length(table.document) <= MAX_DOCUMENT)
     rows = connection.execute(
-        select(table.id, table.shard_id, table.shown, case((is_small, table.document)).label("document"))
+        select(table.id, table.shard_id, table.files, case((is_small, table.document)).label("document"))
         .where(table.execution_id == execution_id, table.id > after)
         .order_by(table.id)
         .limit(limit)
@@ -114,8 +114,8 @@ def submissions(
             row.id,
             row.shard_id,
             files(_SUBMITTED.decode(row.document or "{}").artifacts or {})
-            if row.shown is None
-            else msgspec.json.decode(row.shown, type=list[Files]),
+            if row.files is None
+            else msgspec.json.decode(row.files, type=list[Files]),
         )
         for row in rows
     ]

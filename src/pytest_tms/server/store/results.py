@@ -32,7 +32,7 @@ STATUSES: tuple[wire.TestStatus, ...] = ("passed", "failed", "skipped")
 class Submission(NamedTuple):
     """One POST /results as it is stored.
 
-    ``document`` is its body without the tests, ``shown`` the JSON text of the files that a page shows.
+    ``document`` is its body without the tests, ``files`` the JSON text of the files that a page shows.
     """
 
     id: str
@@ -41,7 +41,7 @@ class Submission(NamedTuple):
     received_at: int
     tests: int
     document: str
-    shown: str
+    files: str
 
 
 class Change(NamedTuple):
@@ -277,12 +277,12 @@ def _insert(
         if row.status == "passed":
             continue
         if row.cause is None or merged.is_superseded:
-            details.append((number, sequence, row.error, row.shown, None, None, None, False))
+            details.append((number, sequence, row.error, row.details, None, None, None, False))
             continue
         added.append(row.cause)
         streak = streaks[test_id]
         cause = (row.cause.number, streak.since, streak.runs, row.is_quarantined)
-        details.append((number, sequence, row.error, row.shown, *cause))
+        details.append((number, sequence, row.error, row.details, *cause))
     bulk.insert(connection, "result_details", _DETAILS, details)
     return added
 

@@ -240,18 +240,18 @@ def skip_reasons(connection: Connection, execution: int, limit: int) -> tuple[li
 def error_texts(connection: Connection, execution: int, sequence: int) -> tuple[str, str]:
     """Return the error and the shortened traceback of a failed result; empty if there are none."""
     row = connection.execute(
-        select(_D.error, _D.shown).where(_D.execution == execution, _D.sequence == sequence)
+        select(_D.error, _D.details).where(_D.execution == execution, _D.sequence == sequence)
     ).one_or_none()
     if row is None:
         return "", ""
-    return row.error or "", msgspec.json.decode(row.shown or "{}", type=Details).longrepr
+    return row.error or "", msgspec.json.decode(row.details or "{}", type=Details).longrepr
 
 
 class _Shown(msgspec.Struct):
     files: list[ShownFile] = []
 
 
-_SHOWN = msgspec.json.Decoder(_Shown)  # made at import: see calls.decoder
+_DETAILS = msgspec.json.Decoder(_Shown)  # made at import: see calls.decoder
 
 
 def tests_of_files(connection: Connection, execution: int, hashes: Collection[str]) -> dict[str, FileOwner]:
@@ -259,7 +259,7 @@ def tests_of_files(connection: Connection, execution: int, hashes: Collection[st
     if not hashes:
         return {}
     rows = connection.execute(
-        select(_R.test_id, _R.shard_id, func.substr(_T.title, 1, MAX_NAME), _D.shown)
+        select(_R.test_id, _R.shard_id, func.substr(_T.title, 1, MAX_NAME), _D.details)
         .join_from(tables.results, tables.tests, _T.id == _R.test_id)
         .join(tables.result_details, and_(_D.execution == _R.execution, _D.sequence == _R.sequence))
         .where(_R.execution == execution, *has_status("failed"), _R.is_superseded.is_(False))
@@ -267,8 +267,8 @@ def tests_of_files(connection: Connection, execution: int, hashes: Collection[st
         .limit(MAX_TESTS_WITH_FILES)
     )
     found: dict[str, FileOwner] = {}
-    for test_id, shard_id, title, shown in rows:
-        for file in _SHOWN.decode(shown or "{}").files:
+    for test_id, shard_id, title, details in rows:
+        for file in _DETAILS.decode(details or "{}").files:
             if file.sha256 in hashes:
                 found.setdefault(file.sha256, FileOwner(test_id, shard_id, title))
     return found

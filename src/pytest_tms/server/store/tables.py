@@ -78,7 +78,9 @@ executions = Table(
     Column("ended_at", BigInteger),
     Column("deadline_at", BigInteger),  # set while it waits or runs
     Column("timeout_given", Boolean, nullable=False, server_default=false()),
-    Column("longest", BigInteger, nullable=False, server_default="0"),  # the longest time of a shard
+    Column(
+        "max_shard_duration", BigInteger, nullable=False, server_default="0"
+    ),  # the longest time of a shard
     Column("cancelled_by_user", Boolean, nullable=False, server_default=false()),
     Column("tests_expected", BigInteger),  # set at its end, as is the next
     Column("not_run", BigInteger, nullable=False, server_default="0"),
@@ -87,7 +89,7 @@ executions = Table(
     Column("shards_seen", Integer, nullable=False, server_default="0"),
     Column("shards_finished", Integer, nullable=False, server_default="0"),
     *_counts(),  # what its shards have, summed
-    Column("given", Text),  # counts that came with execution.completed
+    Column("reported_counts", Text),  # counts that came with execution.completed
     Column("progressed_at", BigInteger),  # when execution.progress last went out
     Column("sequence", BigInteger, nullable=False, server_default="0"),  # of its latest event
     Column("number", BigInteger, nullable=False, server_default="0"),  # by which its results name it
@@ -166,14 +168,14 @@ shards = Table(
     Column("ended_at", BigInteger),
     Column("duration", BigInteger),
     *_counts(),  # of the tests that were sent
-    Column("given", Text),  # the latest counts that its runner gave
+    Column("reported_counts", Text),  # the latest counts that its runner gave
     Column("metadata", Text, nullable=False, server_default="{}"),
-    Column("silent_at", BigInteger),  # when it is lost unless it reports; NULL without live reports
+    Column("silence_deadline_at", BigInteger),  # when it is lost unless it reports; NULL without live reports
     Column("last_reported_at", BigInteger),  # when its runner last reported
     Column("runner", Text),  # the runner that runs it now
     Column("attempt", Integer, nullable=False, server_default="1"),
     Column("ci_attempt", Integer),  # the number that its CI system gives to the attempt
-    Column("done", BigInteger, nullable=False, server_default="0"),  # tests of this attempt
+    Column("tests_received", BigInteger, nullable=False, server_default="0"),  # tests of this attempt
     Column("tests_duration", BigInteger),  # the sum of their durations, if no time is known otherwise
     Column("collected", BigInteger),
     Column("not_run", BigInteger),
@@ -183,8 +185,8 @@ shards = Table(
     Column("reason", Text),
     Column("in_flight", Text, nullable=False, server_default="[]"),  # tests in progress
     _partial(  # shards whose runner fell silent
-        "ix_shards_silent",
-        "silent_at",
+        "ix_shards_silence_deadline",
+        "silence_deadline_at",
         where="status = 'running'",
     ),
 )
@@ -208,7 +210,7 @@ submissions = Table(
     Column("received_at", BigInteger, nullable=False),
     Column("tests", Integer, nullable=False),
     Column("document", Text, nullable=False),  # the body without its tests
-    Column("shown", Text),  # the files that the artifacts page shows
+    Column("files", Text),  # the files that the artifacts page shows
     Index("ix_submissions_execution_id", "execution_id", "id"),  # the artifacts page
 )
 
@@ -335,7 +337,7 @@ result_details = Table(  # of a result that did not pass: what lists show, so th
     Column("execution", BigInteger, primary_key=True, autoincrement=False),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("error", Text),
-    Column("shown", Text),  # of a failed test, as are the next: of a superseded result they are NULL
+    Column("details", Text),  # of a failed test, as are the next: of a superseded result they are NULL
     Column("cause", BigInteger),  # the fingerprint
     # The number of the execution in which the test began to fail, NULL if there was none to compare with.
     Column("failing_since", BigInteger),
@@ -483,7 +485,7 @@ webhooks = Table(
     Column("created_by", String(64)),  # the token's id
     Column("format", String(16), nullable=False, server_default="json"),  # of its payloads
     Column(
-        "resume_at", BigInteger, nullable=False, server_default="0"
+        "suspended_until", BigInteger, nullable=False, server_default="0"
     ),  # its deliveries are suspended until then
     # One process at a time delivers to a webhook, so order and rate need no further lock.
     Column("leased_by", String(64)),

@@ -93,10 +93,10 @@ def encrypted_secrets(connection: Connection) -> list[str]:
     return list(connection.scalars(select(_HOOK.secret).order_by(_HOOK.id)))
 
 
-def pause_until(connection: Connection, webhook_id: str, resume_at: int, reason: str) -> None:
-    """Suspend the deliveries of an active webhook until ``resume_at``, with the reason that pages show."""
+def pause_until(connection: Connection, webhook_id: str, suspended_until: int, reason: str) -> None:
+    """Suspend the deliveries of an active webhook until ``suspended_until``, for a reason that pages show."""
     is_active = and_(_HOOK.id == webhook_id, _HOOK.status == "active")
-    values = {"resume_at": resume_at, "reason": reason}
+    values = {"suspended_until": suspended_until, "reason": reason}
     connection.execute(update(tables.webhooks).where(is_active).values(**values))
 
 
@@ -169,7 +169,7 @@ def leased(connection: Connection, owner: str, now: int) -> list[Subscription]:
 
 
 def _claimable(now: int) -> Select[tuple[str]]:
-    is_free = and_(_HOOK.status == "active", _HOOK.resume_at <= now, _HOOK.leased_until <= now)
+    is_free = and_(_HOOK.status == "active", _HOOK.suspended_until <= now, _HOOK.leased_until <= now)
     row = tables.deliveries.c
     # LIMIT keeps a planner without statistics from a join, for which it may read all pending deliveries.
     first_due = select(row.number).where(
@@ -207,7 +207,7 @@ _PLAIN = (
     "format",
     "failing_since",
     "validated_at",
-    "resume_at",
+    "suspended_until",
 )
 
 

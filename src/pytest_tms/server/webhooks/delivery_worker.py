@@ -61,7 +61,7 @@ class Endpoint:
     """A leased webhook: its connections, credentials, rate and the deliveries in progress by execution.
 
     ``starts`` are the times of the latest attempts, as many as the rate allows per second. Times but
-    ``resume_at`` are those of ``time.monotonic``.
+    ``suspended_until`` are those of ``time.monotonic``.
     """
 
     webhook: Subscription
@@ -72,7 +72,7 @@ class Endpoint:
     used_at: float
     busy: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     is_failing: bool = False
-    resume_at: int = 0
+    suspended_until: int = 0
 
     async def wait_for_slot(self) -> None:
         """Wait until another attempt may start: never more than the rate in any second."""
@@ -204,7 +204,7 @@ class DeliveryWorker:
             for webhook in webhooks.leased(connection, self._name, now):
                 rows: list[DueDelivery] = []
                 free = slots.get(webhook.id, MAX_PARALLEL)
-                if webhook.status == "active" and webhook.resume_at <= now and free > 0:
+                if webhook.status == "active" and webhook.suspended_until <= now and free > 0:
                     rows = deliveries.due(connection, webhook.id, busy.get(webhook.id, ()), now, BATCH)
                 credentials = Credentials([], {})
                 try:
@@ -235,7 +235,7 @@ class DeliveryWorker:
                 webhook = endpoint.webhook
                 if time.monotonic() > endpoint.leased_until or webhook.status != "active":
                     return
-                if _now() < endpoint.resume_at:
+                if _now() < endpoint.suspended_until:
                     return
                 response = await endpoint.sender.send(
                     webhook.url,
@@ -248,8 +248,8 @@ class DeliveryWorker:
                 self._outcomes.append(_outcome(webhook, row, response, decision))
                 endpoint.used_at = time.monotonic()
                 endpoint.is_failing = not response.is_success
-                endpoint.resume_at = max(endpoint.resume_at, decision.resume_at)
-                if decision.status == "pending" or decision.resume_at or decision.disable:
+                endpoint.suspended_until = max(endpoint.suspended_until, decision.suspended_until)
+                if decision.status == "pending" or decision.suspended_until or decision.disable:
                     return
         except Exception:
             LOG.exception("unexpected error in a delivery to webhook %s", endpoint.webhook.id)

@@ -27,9 +27,9 @@ def test_a_webhook_fails_since_its_first_failure_after_the_latest_delivery() -> 
 
 
 def test_the_latest_time_to_resume_counts() -> None:
-    busy = [replace(RETRY, resume_at=at) for at in (70, 60)]
-    assert after_attempts(WEBHOOK, busy, 5).resume_at == 70
-    assert after_attempts(replace(WEBHOOK, resume_at=90), busy, 5).resume_at == 90
+    busy = [replace(RETRY, suspended_until=at) for at in (70, 60)]
+    assert after_attempts(WEBHOOK, busy, 5).suspended_until == 70
+    assert after_attempts(replace(WEBHOOK, suspended_until=90), busy, 5).suspended_until == 90
 
 
 def test_a_disabled_webhook_has_the_first_reason() -> None:

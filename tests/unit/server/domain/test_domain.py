@@ -15,7 +15,7 @@ from pytest_tms.server.domain.ids import new_id
 small = st.integers(0, 50)
 maybe = st.none() | small
 given_counts = st.builds(
-    wire.GivenCounts, total=maybe, passed=maybe, failed=maybe, skipped=maybe, flaky=maybe
+    wire.ReportedCounts, total=maybe, passed=maybe, failed=maybe, skipped=maybe, flaky=maybe
 ).filter(lambda each: not counts.problems(each, ""))
 
 
@@ -37,11 +37,11 @@ quick = settings(deadline=None, max_examples=100)
 @quick
 @given(given_counts, whole_counts())
 def test_completed_counts_add_up_and_keep_every_one_that_was_given(
-    asked: wire.GivenCounts, derived: wire.Counts
+    asked: wire.ReportedCounts, derived: wire.Counts
 ) -> None:
     whole = counts.complete(asked, derived)
     if whole is None:
-        assert asked == wire.GivenCounts()
+        assert asked == wire.ReportedCounts()
         return
     assert whole.total == whole.passed + whole.failed + whole.skipped
     assert 0 <= whole.flaky <= whole.passed
@@ -82,15 +82,15 @@ def test_a_sum_stays_within_what_a_database_and_json_hold() -> None:
 @pytest.mark.parametrize(
     ("asked", "bad"),
     [
-        (wire.GivenCounts(total=3, passed=1, failed=1, skipped=1), []),
-        (wire.GivenCounts(total=4, passed=1, failed=1, skipped=1), ["r.total"]),
-        (wire.GivenCounts(total=1, passed=2), ["r.total"]),
-        (wire.GivenCounts(total=9, passed=2), []),
-        (wire.GivenCounts(passed=2, flaky=2), []),
-        (wire.GivenCounts(total=1, passed=2, flaky=3), ["r.total", "r.flaky"]),
+        (wire.ReportedCounts(total=3, passed=1, failed=1, skipped=1), []),
+        (wire.ReportedCounts(total=4, passed=1, failed=1, skipped=1), ["r.total"]),
+        (wire.ReportedCounts(total=1, passed=2), ["r.total"]),
+        (wire.ReportedCounts(total=9, passed=2), []),
+        (wire.ReportedCounts(passed=2, flaky=2), []),
+        (wire.ReportedCounts(total=1, passed=2, flaky=3), ["r.total", "r.flaky"]),
     ],
 )
-def test_counts_that_do_not_add_up_are_named(asked: wire.GivenCounts, bad: list[str]) -> None:
+def test_counts_that_do_not_add_up_are_named(asked: wire.ReportedCounts, bad: list[str]) -> None:
     assert [problem.field for problem in counts.problems(asked, "r")] == bad
 
 
