@@ -35,7 +35,7 @@ def test_a_test_is_put_into_quarantine_on_the_page_and_removed_on_that_of_the_te
     tab.get_by_role("link", name="Quarantine").click()
     tab.get_by_text("Put a test into quarantine").click()
     tab.get_by_label("Node ID of the test").fill(f"{node_id}-typo")
-    tab.get_by_label("Project").fill(name)
+    tab.get_by_role("combobox", name="Project").fill(name)
     tab.get_by_label("Reason").fill("waits for SHOP-12")
     tab.get_by_label("Owner").fill("ada")
     tab.get_by_label("Until").fill(UNTIL)

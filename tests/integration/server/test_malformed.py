@@ -14,6 +14,7 @@ import requests
 
 from pytest_tms.client import calls
 from tests.helpers.api import Api, expect_error, expect_success, result
+from tests.integration.server.test_tokens import stored
 
 TAKING_A_BODY = [call for call in calls.ALL if call.takes not in (type(None), bytes)]
 NOT_JSON = {
@@ -44,7 +45,13 @@ TOO_DEEP = {
 
 
 def path_of(call: calls.Call[Any, Any], api: Api) -> str:
-    return call.path.format(execution_id=api.create()["executionId"], webhook_id="any")
+    return call.path.format(execution_id=api.create()["executionId"], webhook_id="any", test_key="1")
+
+
+@pytest.fixture
+def admin(api: Api) -> str:
+    """A token that may do everything."""
+    return stored(api, "admin")
 
 
 @pytest.mark.parametrize("port", ["x", "123456", "1" * 9000, "80/path", "8 0"])
@@ -56,15 +63,20 @@ def test_a_host_that_is_none_is_a_bad_request(api: Api, port: str) -> None:
 
 @pytest.mark.parametrize("body", NOT_JSON.values(), ids=NOT_JSON.keys())
 @pytest.mark.parametrize("call", TAKING_A_BODY, ids=lambda call: call.name)
-def test_a_body_that_is_no_json_is_a_bad_request(api: Api, call: calls.Call[Any, Any], body: bytes) -> None:
-    error = expect_error(api.request(call.method, path_of(call, api), body), 400)
+def test_a_body_that_is_no_json_is_a_bad_request(
+    api: Api, admin: str, call: calls.Call[Any, Any], body: bytes
+) -> None:
+    error = expect_error(api.request(call.method, path_of(call, api), body, token=admin), 400)
     assert error["code"] == "BAD_REQUEST"
 
 
 @pytest.mark.parametrize("body", TOO_DEEP.values(), ids=TOO_DEEP.keys())
 @pytest.mark.parametrize("call", TAKING_A_BODY, ids=lambda call: call.name)
-def test_a_body_that_is_too_deep_is_unprocessable(api: Api, call: calls.Call[Any, Any], body: bytes) -> None:
-    (problem,) = expect_error(api.request(call.method, path_of(call, api), body), 422)["details"]
+def test_a_body_that_is_too_deep_is_unprocessable(
+    api: Api, admin: str, call: calls.Call[Any, Any], body: bytes
+) -> None:
+    response = api.request(call.method, path_of(call, api), body, token=admin)
+    (problem,) = expect_error(response, 422)["details"]
     assert problem["message"] == "Must be nested at most 100 levels deep"
 
 

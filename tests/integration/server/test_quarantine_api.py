@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+import requests
 
 from pytest_tms import TmsClient, wire
 from tests.helpers.api import Api, expect_error, expect_success, invalid_fields, result
@@ -221,3 +223,23 @@ def test_the_python_client_manages_the_quarantine(project: Project) -> None:
         assert client.list_quarantine(project=project.name, state="active").entries == [entry]
         assert client.list_quarantine(project=project.name, node_id=entry.node_id).entries == [entry]
         assert client.remove_from_quarantine(entry.id).state == "removed"
+
+
+def test_requests_that_add_a_test_at_the_same_time_leave_one_active_entry(project: Project) -> None:
+    body = {
+        "nodeId": "tests/test_a.py::test_one",
+        "project": project.name,
+        "reason": "r",
+        "until": tomorrow(),
+    }
+
+    def add(_: int) -> int:
+        headers = {"Authorization": f"Bearer {project.token}"}
+        url = f"{project.api.url}/quarantine"
+        return requests.post(url, json=body, headers=headers, timeout=60).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = set(pool.map(add, range(24)))
+    assert 201 in statuses
+    assert statuses <= {201, 409}
+    assert len(project.listed("&state=active")) == 1

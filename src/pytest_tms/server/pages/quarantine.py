@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from litestar import Response, get, post
 from litestar.response import Redirect
@@ -91,12 +92,12 @@ def _page(
     values: Mapping[str, str] | None = None,
     problems: list[str] | None = None,
 ) -> Response[str]:
-    name = project.replace("\x00", "").strip()[:200]
+    project = project.replace("\x00", "").strip()[:200]
     environments = page_session.environments
     with database.read() as connection:
         found, following = quarantine.list_entries(
             connection,
-            QuarantineFilter(project=name, is_active=not is_ended),
+            QuarantineFilter(project=project, is_active=not is_ended),
             caller=page_session.caller,
             before=before,
             limit=LISTED,
@@ -106,7 +107,7 @@ def _page(
             if is_ended or before is not None
             else quarantine.list_entries(
                 connection,
-                QuarantineFilter(project=name, is_active=False),
+                QuarantineFilter(project=project, is_active=False),
                 caller=page_session.caller,
                 limit=ENDED,
             )
@@ -114,7 +115,7 @@ def _page(
         rows = quarantine.with_results(connection, found, environments)
         ended_rows = quarantine.with_results(connection, ended, environments)
         names = execution_lists.projects(connection, PROJECTS) if not environments else []
-    first = f"/quarantine?{'view=ended' if is_ended else ''}"
+    query = {name: value for name, value in (("project", project), ("view", "ended" * is_ended)) if value}
     return page(
         page_session,
         "quarantine.html",
@@ -122,13 +123,14 @@ def _page(
         rows=rows,
         ended=ended_rows,
         is_ended=is_ended,
-        project=name,
         projects=names,
         may_quarantine=may_quarantine(page_session),
         values=values or {"project": names[0] if len(names) == 1 else ""},
         problems=problems or [],
-        first=first.rstrip("?") if before is not None else "",
-        following="" if following is None else f"{first}&before={following}".replace("?&", "?"),
+        filters={"project": project} if project else {},
+        ended_path=f"/quarantine?{urlencode({**query, 'view': 'ended'})}",
+        first="" if before is None else f"/quarantine?{urlencode(query)}",
+        following="" if following is None else f"/quarantine?{urlencode({**query, 'before': following})}",
     )
 
 

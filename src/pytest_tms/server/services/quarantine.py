@@ -36,6 +36,7 @@ def add_test(
 
     Raises:
         Forbidden: The caller's token is bound to environments; a quarantine applies to all of them.
+        Conflict: Another request adds the test at the same time.
         Unprocessable: The end is not valid, the test does not exist, or neither it nor the request has an
             owner.
     """
@@ -82,6 +83,8 @@ def add_test(
             now=now,
             created_by=_name(caller),
         )
+        if not entry_id:
+            raise Conflict("Another request puts the test into quarantine now: look at it, and try again.")
         details = {"project": project, "test": key, "reason": reason, "until": clock.timestamp(until)}
         audit.add(connection, caller, "quarantine.added", str(entry_id), now, **details)
         entry = quarantine.get(connection, entry_id)

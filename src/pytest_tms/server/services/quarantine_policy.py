@@ -127,5 +127,7 @@ def _add(database: Database, project: str, candidate: _Candidate, now: int) -> N
             created_by="",
             is_automatic=True,
         )
+        if not entry_id:
+            return
         details = {"project": project, "test": key, "reason": reason, "until": clock.timestamp(until)}
         audit.add(connection, SERVER, "quarantine.added", str(entry_id), now, **details)

@@ -14,11 +14,11 @@ from sqlalchemy import (
     Select,
     and_,
     func,
-    insert,
     or_,
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from pytest_tms.server.domain.quarantine import QuarantineEntry
 from pytest_tms.server.store import tables
@@ -65,7 +65,8 @@ def add(
     created_by: str,
     is_automatic: bool = False,
 ) -> int:
-    """Add a test and return the id of the entry; an entry that is not ended must not exist."""
+    """Add a test and return the id of the entry; 0 if the test has an entry that is not ended."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     query = (
         insert(tables.quarantine)
         .values(
@@ -79,6 +80,7 @@ def add(
             created_at=now,
             created_by=created_by,
         )
+        .on_conflict_do_nothing()
         .returning(_ROW.id)
     )
     return int(connection.scalar(query) or 0)
