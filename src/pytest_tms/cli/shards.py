@@ -74,7 +74,7 @@ def advise(
     from pytest_tms.ci.metadata import build_metadata
 
     own = build_metadata(Path.cwd())
-    branch = branch or own.get("branch") or "main"
+    branch = branch or own.get("branch")
     with connect(url) as client:
         found = client.get_timings(
             test_suite=suite, environment=environment, branch=branch, project=project or own.get("project")
@@ -82,8 +82,8 @@ def advise(
     durations = {test.node_id: test.duration for test in found.tests}
     if not durations:
         raise ValueError(
-            f"no durations are known of the suite {suite}, the environment {environment} and the branch "
-            f"{branch}: report a run first, or name others"
+            f"no durations are known of the suite {suite}, the environment {environment} and "
+            f"{f'the branch {branch}' if branch else 'no branch'}: report a run first, or name others"
         )
     divisions = _divisions(durations, target)
     enough = divisions[-1] if divisions[-1].longest <= target else None

@@ -18,6 +18,7 @@ from pytest_tms.cli.options import (
     show_database,
 )
 from pytest_tms.cli.output import print_json, print_rows
+from pytest_tms.server.domain.api_tokens import DEFAULT_SCOPES
 
 
 @click.group(cls=Group)
@@ -31,7 +32,7 @@ def token() -> None:
     "--scope",
     "scopes",
     multiple=True,
-    help="Allow only this scope; repeatable.  [default: all but admin]",
+    help=f"Allow only this scope; repeatable.  [default: {', '.join(DEFAULT_SCOPES)}]",
 )
 @click.option(
     "--environment",

@@ -296,7 +296,7 @@ GET_TIMINGS = Call(
     query=(
         _filter("testSuite", "The suite."),
         _filter("environment", "The environment."),
-        _filter("branch", "The branch."),
+        _filter("branch", "The branch; without it, executions that have none."),
         _filter("project", "The project, `default` unless given."),
     ),
 )

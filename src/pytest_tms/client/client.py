@@ -325,9 +325,11 @@ class TmsClient:
         return self._call(calls.IMPORT_CASES, plan)
 
     def get_timings(
-        self, *, test_suite: str, environment: str, branch: str, project: str | None = None
+        self, *, test_suite: str, environment: str, branch: str | None = None, project: str | None = None
     ) -> wire.Timings:
         """Return the median durations of tests in the latest runs; needs the capability ``timings``.
+
+        Without ``branch``, those of executions that have none count.
 
         Raises:
             Unprocessable: a parameter is not valid.

@@ -92,11 +92,19 @@ def test_a_branch_with_few_runs_also_uses_its_base_branch(runs: Runs) -> None:
 
 def test_plans_of_unknown_executions_and_invalid_filters_are_refused(runs: Runs) -> None:
     expect_error(runs.api.request("POST", "/executions/exec_none/plan"), 404)
-    assert invalid_fields(runs.api.request("GET", "/timings")) == {"testSuite", "environment", "branch"}
+    assert invalid_fields(runs.api.request("GET", "/timings")) == {"testSuite", "environment"}
     path = f"/timings?testSuite=all&environment=dev&branch={'x' * 201}&project="
     assert invalid_fields(runs.api.request("GET", path)) == {"branch", "project"}
     unknown = runs.api.request("GET", "/timings?testSuite=all&environment=dev&branch=main&project=no-such")
     assert expect_success(unknown, 200) == {"tests": [], "executions": []}
+
+
+def test_executions_without_a_branch_have_durations_of_their_own(runs: Runs) -> None:
+    made = runs.report(timed("a", 7), branch="")
+    runs.report(timed("a", 9))
+    query = f"testSuite=all&environment=dev&project={runs.project}"
+    found = expect_success(runs.api.request("GET", f"/timings?{query}"), 200)
+    assert (durations(found), found["executions"]) == ({"a": 7}, [made])
 
 
 def test_settled_tests_are_those_that_passed_or_were_skipped_in_a_shard(runs: Runs) -> None:

@@ -69,7 +69,10 @@ def _check_token(
 ) -> Caller:
     token = find_token(database, text)
     if not token.allows(scope):
-        raise Forbidden(f"The token {token.id} lacks the scope {scope}.")
+        raise Forbidden(
+            f"The token {token.id} lacks the scope {scope}.",
+            hint=f"On the server, `tms token create --name NAME --scope {scope}` makes one that has it.",
+        )
     caller = anonymous.with_token(token)
     execution_id, webhook_id = path.get("execution_id"), path.get("webhook_id")
     check_access(database, caller, execution_id=execution_id, webhook_id=webhook_id)

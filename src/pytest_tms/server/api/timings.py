@@ -19,7 +19,7 @@ from pytest_tms.server.store.database import Database
 @route(calls.GET_TIMINGS)
 def get_timings(database: Database, caller: Caller, query: dict[str, Any]) -> wire.Timings:
     """Return the median durations of the tests of a suite, environment and branch."""
-    names = ("testSuite", "environment", "branch", *(["project"] if "project" in query else []))
+    names = ("testSuite", "environment", *(each for each in ("branch", "project") if each in query))
     refuse(
         Problem(name, f"Must be a text of 1 to {MAX_FILTER} characters")
         for name in names
@@ -29,7 +29,7 @@ def get_timings(database: Database, caller: Caller, query: dict[str, Any]) -> wi
         database,
         suite=query["testSuite"],
         environment=query["environment"],
-        branch=query["branch"],
+        branch=query.get("branch", ""),
         project=query.get("project", ""),
         caller=caller,
     )

@@ -11,7 +11,7 @@ from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.builds import DEFAULT_PROJECT
 from pytest_tms.server.domain.executions import Execution
-from pytest_tms.server.domain.series import DEFAULT_BRANCHES, base_branches
+from pytest_tms.server.domain.series import base_branches
 from pytest_tms.server.store import execution_lists, executions, plans, projects, series, test_durations
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.plans import Durations, Plan
@@ -32,7 +32,7 @@ def get_timings(
         Forbidden: The caller has no access to the environment.
     """
     caller.require_access([environment])
-    branches = list(dict.fromkeys([branch, *DEFAULT_BRANCHES]))
+    branches = [branch, *base_branches({}, branch)]
     with database.read() as connection:
         project_id = projects.find(connection, project or DEFAULT_PROJECT)
         runs = series.latest(connection, project_id or 0, suite, environment, branches, RUNS)
