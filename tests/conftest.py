@@ -7,16 +7,18 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
-from pytest_tms.server.store.database import Database
 from tests.helpers.api import Api, Serve, running, scratch_database
-from tests.helpers.filled_databases import empty_tables
 from tests.helpers.foreign_tms import ForeignTms, mocked, served
 from tests.helpers.processes import WITHOUT_UNNEEDED_PLUGINS, TmsServer, run_tms, serve
 from tests.helpers.server_processes import ServerProcess
+
+if TYPE_CHECKING:
+    from pytest_tms.server.store.database import Database
 
 pytest_plugins = ["pytester"]
 
@@ -96,7 +98,9 @@ def postgres_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 @pytest.fixture(scope="session")
 def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL database with empty tables; who fills them empties them."""
+    """A PostgreSQL database with empty tables; a test that fills them empties them."""
+    from pytest_tms.server.store.database import Database  # here: few tests load the server
+
     with scratch_database() as url:
         database = Database(url)
         database.upgrade(tmp_path_factory.mktemp("schema"))
@@ -107,6 +111,9 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """Each database in turn, with empty tables."""
+    from pytest_tms.server.store.database import Database  # here: few tests load the server
+    from tests.helpers.filled_databases import empty_tables
+
     is_sqlite = request.param == "sqlite"
     url = f"sqlite:///{tmp_path}/tms.sqlite3" if is_sqlite else request.getfixturevalue("postgresql_url")
     database = Database(url)
