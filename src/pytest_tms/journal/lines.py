@@ -96,9 +96,9 @@ class Tested(Line, kw_only=True, frozen=True, omit_defaults=True, tag="test", gc
 class ShardEnded(Line, kw_only=True, frozen=True, omit_defaults=True, tag="end"):
     """A shard ended; ``duration`` is in milliseconds.
 
-    ``collected``, ``not_run``, ``not_run_reason``, ``not_run_tests`` and ``exit_status`` are those of
-    ``wire.EventData``; ``reason`` is why a shard ended as ``cancelled`` or ``error``. ``files`` are paths of
-    files that belong to no test.
+    ``collected``, ``not_run``, ``not_run_reason``, ``not_run_tests``, ``division`` and ``exit_status`` are
+    those of ``wire.EventData``; ``reason`` is why a shard ended as ``cancelled`` or ``error``. ``files`` are
+    paths of files that belong to no test.
     """
 
     shard: str
@@ -111,6 +111,7 @@ class ShardEnded(Line, kw_only=True, frozen=True, omit_defaults=True, tag="end")
     collected: int | None = None
     not_run: int | None = None
     not_run_reason: str = ""
+    division: str = ""
     not_run_tests: list[str] = []
     files: list[str] = []
     exit_status: int | None = None

@@ -363,6 +363,7 @@ def _expected(line: ShardEnded) -> dict[str, Any]:
         "collected": line.collected,
         "not_run": line.not_run,
         "not_run_reason": line.not_run_reason or None,
+        "division": line.division or None,
         "not_run_tests": line.not_run_tests[:MAX_NOT_RUN_TESTS] or None,
         "exit_status": line.exit_status,
     }

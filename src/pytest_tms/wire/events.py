@@ -44,7 +44,8 @@ class EventData(ClientMessage, frozen=True, kw_only=True):
 
     ``collected`` (how many tests the shard will run), ``not_run`` (how many of them did not run),
     ``not_run_reason``, ``not_run_tests`` (node ids, at most ``MAX_NOT_RUN_TESTS``) and ``exit_status`` (of
-    the process that ran the tests) belong to the capability ``expected``.
+    the process that ran the tests) belong to the capability ``expected``. So does ``division``, how the shard
+    selected its part of the tests: shards with the same text divided the same tests in the same way.
 
     ``runner`` (an id that one process keeps for its whole run) and ``attempt`` (the number of the CI attempt,
     from 1) belong to the capability ``attempts``: the response to ``shard.started`` names the shard that
@@ -66,6 +67,7 @@ class EventData(ClientMessage, frozen=True, kw_only=True):
     not_run_reason: Text | None = None
     not_run_tests: NotRunTests | None = None
     exit_status: ExitStatus | None = None
+    division: Identifier | None = None
     runner: Identifier | None = None
     attempt: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
 

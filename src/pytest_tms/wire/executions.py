@@ -125,6 +125,7 @@ class ShardResult(ServerMessage, frozen=True, kw_only=True):
     not_run_reason: str | None = None
     not_run_tests: list[str] = []
     exit_status: int | None = None
+    division: str | None = None
     reason: str | None = None
     in_flight: list[TestInFlight] = []
 

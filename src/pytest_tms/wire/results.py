@@ -177,6 +177,7 @@ class ResultsSubmission(ClientMessage, Generic[Test], frozen=True, kw_only=True)
     not_run_reason: Text | None = None
     not_run_tests: NotRunTests | None = None
     exit_status: ExitStatus | None = None
+    division: Identifier | None = None
 
 
 class SubmissionSummary(ServerMessage, frozen=True, kw_only=True):

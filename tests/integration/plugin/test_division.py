@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 
 from pytest_tms import TmsClient, wire
 from tests.helpers import reported_runs
@@ -73,6 +74,11 @@ def run_both(project: Project, *options: str, key: str = "one") -> list[set[str]
 @pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)])
 def test_shards_divide_slow_tests_by_their_durations(project: Project, workers: tuple[str, ...]) -> None:
     first, second = run_both(project, *workers)
+    with project.tms.client() as client:
+        execution = client.list_executions(project=project.name, limit=1).executions[0].execution_id
+        divisions = {shard.division for shard in client.get_execution(execution).shard_results}
+    assert len(divisions) == 1
+    assert divisions != {None}
     assert first | second == EVERY
     assert not first & second
     assert (len(first & SLOW), len(second & SLOW)) == (2, 2)
@@ -85,6 +91,18 @@ def test_shards_divide_by_number_if_asked_to(project: Project) -> None:
 
 
 @pytest.mark.slow
+def test_shards_that_divide_in_different_ways_are_shown(project: Project) -> None:
+    assert project.run("1/2").exit == 0
+    ran = project.run("2/2", "--tms-split", "count")
+    assert ran.status is not None
+    divisions = {shard.shard_id: shard.division or "" for shard in ran.status.shard_results}
+    assert divisions["1"].startswith("2 shards, 16 tests by duration, ")
+    assert divisions["2"].startswith("2 shards, 16 tests by number, ")
+    page = requests.get(f"{project.tms.root}/runs/{ran.status.execution_id}", timeout=60).text
+    assert "did not divide the same tests in the same way" in page
+    assert "shard 2: 2 shards, 16 tests by number" in page
+
+
 def test_shards_of_executions_of_their_own_divide_by_number(project: Project) -> None:
     ran = project.run("1/2", key="")
     assert len(ran.stored) == 8

@@ -438,7 +438,7 @@ def test_a_timeline_has_a_lane_for_each_worker_and_a_table(api: Api) -> None:
 def test_a_part_that_is_none_is_the_whole_timeline(sqlite_api: Api, query: str) -> None:
     execution = create(sqlite_api)
     sqlite_api.submit(execution, tests=[result("a", startedAt=START, duration=100)])
-    assert "1 lanes" in sqlite_api.page(path_of(execution, f"/timeline?{query}")).text
+    assert "1 lane" in sqlite_api.page(path_of(execution, f"/timeline?{query}")).text
 
 
 def test_a_run_without_times_has_no_timeline_and_says_so(api: Api) -> None:

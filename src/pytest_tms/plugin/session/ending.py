@@ -53,10 +53,11 @@ def shard_ends(
     cancel_reason: str,
     metadata: dict[str, Any],
     files: Sequence[str] = (),
+    division: str = "",
 ) -> list[ShardEnded]:
     """Return the ends of the shards at ``now``; what did not run over xdist belongs to the first one.
 
-    So do ``files``, the paths of files that belong to no test.
+    So do ``files``, the paths of files that belong to no test. ``division`` is how the tests were selected.
     """
     ends = []
     for shard in shards:
@@ -77,6 +78,7 @@ def shard_ends(
                 not_run_reason=missing.reason if missing else "",
                 not_run_tests=[*missing.running, *missing.not_started][:MAX_NOT_RUN_TESTS] if missing else [],
                 exit_status=exit_status,
+                division=division,
                 files=list(files) if shard is shards.first else [],
             )
         )

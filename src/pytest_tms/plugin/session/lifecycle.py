@@ -45,7 +45,7 @@ from pytest_tms.plugin.shutdown import Shutdown
 from pytest_tms.plugin.terminal import write_summary, write_wait_notice
 from pytest_tms.plugin.time_limits import TimeLimits
 from pytest_tms.plugin.user_hooks import UserHooks
-from pytest_tms.plugin.xdist.sharding import PLAN, ShardName, is_grouped, test_id
+from pytest_tms.plugin.xdist.sharding import PLAN, ShardName, ShardSelection, is_grouped, test_id
 from pytest_tms.plugin.xdist.workers import Workers
 from pytest_tms.sender.launch import PlanRequest, SenderState
 from pytest_tms.settings.table import Settings
@@ -204,6 +204,11 @@ class ReportingSession:
             config.pluginmanager.register(FlakyDetection(selection), "tms-flaky-detection")
         else:
             self._selection = selection.to_json()
+
+    def _division(self) -> str:
+        """Return how the tests of this shard were selected, empty if all tests are its own."""
+        selection = self._config.pluginmanager.getplugin("tms-shard")
+        return selection.division if isinstance(selection, ShardSelection) else ""
 
     def _notify_of_plan(self, seconds: float) -> None:
         terminal = self._config.pluginmanager.getplugin("terminalreporter")
@@ -448,6 +453,7 @@ class ReportingSession:
             cancel_reason=cancel_reason,
             metadata={**suite_properties(self._config), **self._metadata},
             files=self._further_files(),
+            division=self._division(),
         )
         for end in ends:
             journal.write(end)

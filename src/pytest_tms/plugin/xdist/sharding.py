@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 EMPTY = "tms_empty_shard"
 """The name under which an xdist worker reports to its controller that its shard has no tests."""
+
+
+DIVISION = "tms_division"
+"""The name under which an xdist worker reports to its controller how its shard divided the tests."""
 
 
 class ShardName(NamedTuple):
@@ -53,13 +58,14 @@ LONGEST_FIRST: pytest.StashKey[bool] = pytest.StashKey()
 class ShardSelection:
     """Selects the tests of a shard, in every process that collects: xdist's workers must agree.
 
-    These are the tests of part I of N, without those that need not run again.
+    These are the tests of part I of N, without those that need not run again. ``division`` is a text that is
+    equal in all shards that divide the same tests in the same way; empty if this shard runs all tests.
     """
 
     def __init__(self, name: ShardName) -> None:
         self._name = name
         self._is_empty = False
-        self.settled = 0
+        self.division = ""
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -71,9 +77,7 @@ class ShardSelection:
         if self._name.total:
             chosen = self._own(config, chosen, plan)
         if plan is not None and plan.settled:
-            before = len(chosen)
             chosen = [each for each in chosen if each[1][0] not in plan.settled]
-            self.settled = before - len(chosen)
         if len(chosen) < len(items):
             mine = [item for item, _ in chosen]
             kept = set(map(id, mine))
@@ -90,6 +94,10 @@ class ShardSelection:
         """Return the tests of this part, each with its node id and group."""
         tests = [test for _, test in items]
         durations = plan.durations if plan is not None else None
+        names = sorted({name for name, _ in tests})
+        digest = hashlib.sha256("\n".join(names).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        mode = "duration" if durations else "number"
+        self.division = f"{self._name.total} shards, {len(names)} tests by {mode}, {digest}"
         if not durations:
             part = divide_by_number(tests, self._name.total)[int(self._name.id) - 1]
             return [each for each in items if each[1][0] in part]
@@ -106,13 +114,17 @@ class ShardSelection:
         """Make an empty shard a success (every process): others have the tests, or they passed before."""
         if self._is_empty and (output := getattr(session.config, "workeroutput", None)) is not None:
             output[EMPTY] = True
+        if self.division and (output := getattr(session.config, "workeroutput", None)) is not None:
+            output[DIVISION] = self.division
         if self._is_empty and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
             session.exitstatus = pytest.ExitCode.OK
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Record that a worker reported an empty shard (xdist's controller)."""
-        self._is_empty = self._is_empty or EMPTY in getattr(node, "workeroutput", {})
+        """Record what a worker says about its selection (xdist's controller)."""
+        output = getattr(node, "workeroutput", {})
+        self._is_empty = self._is_empty or EMPTY in output
+        self.division = output.get(DIVISION, self.division)
 
 
 def is_reordered(config: pytest.Config) -> bool:

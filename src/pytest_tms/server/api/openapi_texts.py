@@ -330,6 +330,7 @@ FIELDS = {
     "name": "The name.",
     "nodeId": "Identifies the test over runs.",
     "notRun": "The number of tests that did not run.",
+    "division": "How the shard selected its part of the tests; shards with the same text divided the same tests in the same way.",
     "notRunReason": "Why they did not run.",
     "notRunTests": "The tests that did not run: at most 1,000.",
     "outcome": "The runner's own word for how the test ended.",

@@ -45,6 +45,7 @@ class Shard:
     not_run_reason: str | None = None
     not_run_tests: tuple[str, ...] = ()
     exit_status: int | None = None
+    division: str | None = None
     reason: str | None = None
     in_flight: tuple[wire.RunningTest, ...] = ()
 

@@ -195,7 +195,7 @@ def _overview(
         "overview",
         heading,
         branch=str(execution.metadata.get("branch") or ""),
-        banners=_banners(execution, expected.reason if not_run else None),
+        banners=_banners(execution, shards, expected.reason if not_run else None),
         facts=facts(execution),
         exports=EXPORTS,
         rerun=found.rerun,
@@ -338,11 +338,13 @@ def _canceller(connection: Connection, execution: Execution) -> str:
     return found.name if found else ""
 
 
-def _banners(execution: Execution, stopped_by: str | None) -> list[tuple[str, str]]:
+def _banners(execution: Execution, shards: Sequence[Shard], stopped_by: str | None) -> list[tuple[str, str]]:
     """Return what a user must know before the numbers, as (kind, text)."""
     found = []
     if execution.reason:
         found.append(("failed" if execution.status == "failed" else "cancelled", execution.reason))
+    if len({shard.division for shard in shards if shard.division}) > 1:
+        found.append(("failed", _different_divisions(shards)))
     if stopped_by and stopped_by != execution.reason:
         found.append(("failed", f"Stopped early: {stopped_by}"))
     if len(execution.declared_shards) > 1:
@@ -352,6 +354,22 @@ def _banners(execution: Execution, stopped_by: str | None) -> list[tuple[str, st
             ("flaky", f"Its jobs declared different numbers of shards: {listed}. The larger one counts.")
         )
     return found
+
+
+def _different_divisions(shards: Sequence[Shard]) -> str:
+    """Return a sentence about shards that did not divide the same tests in the same way."""
+    by_division: dict[str, list[str]] = {}
+    for shard in shards:
+        if shard.division:
+            by_division.setdefault(shard.division, []).append(shard.shard_id)
+    listed = [
+        f"shard{'s' * (len(ids) > 1)} {', '.join(ids[:10])}: {division.rpartition(', ')[0]}"
+        for division, ids in by_division.items()
+    ]
+    return (
+        "The shards did not divide the same tests in the same way, so tests may have run twice or not at all "
+        f"({'; '.join(listed[:5])}). Let all jobs collect the same tests, or use --tms-split count."
+    )
 
 
 def _changes(execution_id: str, changes: RunChanges) -> list[tuple[str, int, str, str]]:

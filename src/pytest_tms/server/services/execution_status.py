@@ -96,6 +96,7 @@ def _shard(shard: Shard, not_run: int | None) -> wire.ShardResult:
         not_run_reason=shard.not_run_reason,
         not_run_tests=list(shard.not_run_tests),
         exit_status=shard.exit_status,
+        division=shard.division,
         reason=shard.reason,
         in_flight=_in_flight(shard),
     )

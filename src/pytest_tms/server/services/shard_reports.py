@@ -142,6 +142,7 @@ def _updated(shard: Shard, report: ShardReport) -> Shard:
         not_run_reason=_text(message.not_run_reason, MAX_REASON) or shard.not_run_reason,
         not_run_tests=shard.not_run_tests if message.not_run_tests is None else _names(message.not_run_tests),
         exit_status=_newer(message.exit_status, shard.exit_status),
+        division=_text(message.division, MAX_REASON) or shard.division,
     )
 
 

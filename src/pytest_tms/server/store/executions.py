@@ -283,6 +283,7 @@ _PLAIN_SHARD = (
     "not_run",
     "not_run_reason",
     "exit_status",
+    "division",
     "reason",
 )
 _NAMES = msgspec.json.Decoder(tuple[str, ...])  # made at import: see calls.decoder

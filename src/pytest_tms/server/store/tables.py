@@ -182,6 +182,7 @@ shards = Table(
     Column("not_run_reason", Text),
     Column("not_run_tests", Text, nullable=False, server_default="[]"),
     Column("exit_status", BigInteger),
+    Column("division", Text),  # how it selected its part of the tests
     Column("reason", Text),
     Column("in_flight", Text, nullable=False, server_default="[]"),  # tests in progress
     _partial(  # shards whose runner fell silent
