@@ -18,6 +18,7 @@ from bench import (
     pages,
     prune,
     queries,
+    shards,
     uploads,
     year,
 )
@@ -78,6 +79,7 @@ def main() -> None:
             [lambda tests=tests: pages.measure(tests, given.rounds) for tests in sorted({1_000, given.run})]
             + [lambda: page_events.measure(given.shards, given.pages)]
         ),
+        "shards": lambda _: [shards.measure],
         "year": lambda given: [lambda: year.measure(seed=given.seed)],
         "prune": lambda given: [lambda: prune.measure(given.pruned)],
         "deliveries": lambda given: [lambda: deliveries.measure(given.events)],
