@@ -309,7 +309,7 @@ FIX_PLAN = Call(
     gives=wire.ExecutionPlan,
     status=200,
     scope="executions:write",
-    errors=(NotFound, *_READS),
+    errors=(NotFound, *_TOKEN),
     limit="executions",
 )
 LIST_SETTLED = Call(

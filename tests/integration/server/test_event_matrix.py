@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,15 @@ HOOK = {
     "events": ["execution.completed"],
     "filters": {"environments": ["dev"]},
 }
+UNTIL = (datetime.now(timezone.utc) + timedelta(days=30)).date().isoformat()
 BODIES: dict[str, dict[str, Any]] = {
     "create_execution": {"testSuite": "all", "environment": "dev"},
     "submit_results": {"shardId": "1"},
     "send_event": {"event": "execution.progress"},
     "create_webhook": HOOK,
+    "import_cases": {"project": "imported", "cases": []},
+    "decide_rename": {"earlierKey": "1", "isSame": False},
+    "add_to_quarantine": {"nodeId": "test_quarantine", "reason": "slow", "until": UNTIL, "owner": "ada"},
     "update_webhook": {"status": "paused"},
     "rotate_webhook_secret": {},
     "replay_deliveries": {},
@@ -47,6 +52,10 @@ OF_EXECUTIONS = ("submit_results", "send_event")
 """Calls whose body names the execution."""
 LISTS = ("list_executions", "list_webhooks")
 """Calls that show a token that is bound to other environments nothing, rather than refuse it."""
+OPEN_LISTS = ("list_cases", "export_cases", "list_quarantine")
+"""Calls that leave out what belongs to other environments; tests of each call check that."""
+OF_ALL_ENVIRONMENTS = ("import_cases", "decide_rename", "add_to_quarantine", "remove_from_quarantine")
+"""Calls whose effect is not limited to environments, so that no token that is bound may make them."""
 EVERY = [pytest.param(call, id=call.name) for call in calls.ALL]
 GUARDED = [pytest.param(call, id=call.name) for call in calls.ALL if call.scope is not None]
 
@@ -79,6 +88,23 @@ def attempt(sqlite_api: Api, call: Call[Any, Any]) -> Iterator[Attempt]:
             expect_success(sqlite_api.request("PUT", path.removesuffix("/content"), FILE), 201)
         if call == calls.EXPORT_EXECUTION:
             path += "?format=json"
+        if call == calls.GET_TIMINGS:
+            path += "?testSuite=all&environment=dev"
+        if call == calls.LIST_SETTLED:
+            path += "?shardId=1"
+        body = body_of(call, execution)
+        if call == calls.DECIDE_RENAME:
+            sqlite_api.submit(created, tests=[result(f"{name} {execution}") for name in ("old", "new")])
+            tests = expect_success(sqlite_api.request("GET", f"/tests?q={execution}"), 200)["tests"]
+            path = path.replace("{test_key}", tests[0]["key"])
+            body = {"earlierKey": tests[1]["key"], "isSame": False}
+        if call in (calls.ADD_TO_QUARANTINE, calls.REMOVE_FROM_QUARANTINE):
+            sqlite_api.submit(created, tests=[result("test_quarantine", nodeId="test_quarantine")])
+        if call == calls.REMOVE_FROM_QUARANTINE:
+            added = sqlite_api.request(
+                "POST", "/quarantine", BODIES["add_to_quarantine"], token=stored(sqlite_api, "admin")
+            )
+            path = path.replace("{entry_id}", expect_success(added, 201)["id"])
         if call == calls.COMPARE_EXECUTIONS:
             path += f"?with={sqlite_api.create()['executionId']}"
         if call in (calls.LIST_REGISTERED_TESTS, calls.GET_TEST_HISTORY):
@@ -86,7 +112,7 @@ def attempt(sqlite_api: Api, call: Call[Any, Any]) -> Iterator[Attempt]:
             own = f"/tests?q={execution}"
             (test,) = expect_success(sqlite_api.request("GET", own), 200)["tests"]
             path = own if call == calls.LIST_REGISTERED_TESTS else path.replace("{test_key}", test["key"])
-        return sqlite_api.request(call.method, path, body_of(call, execution), token=token)
+        return sqlite_api.request(call.method, path, body, token=token)
 
     yield make
     sqlite_api.delete_webhooks()
@@ -99,7 +125,7 @@ def test_each_call_opens_to_its_scope_and_to_admin_alone(
     for scope in api_tokens.SCOPES:
         response = attempt(stored(sqlite_api, scope))
         if call.scope is None or scope in (call.scope, "admin"):
-            expect_success(response, call.status)
+            assert response.status_code == call.status, response.text
         else:
             assert call.scope in expect_error(response, 403)["message"]
 
@@ -132,7 +158,14 @@ def test_each_call_refuses_whoever_has_no_valid_token(
 def test_each_call_refuses_a_token_of_another_environment(
     sqlite_api: Api, call: Call[Any, Any], attempt: Attempt
 ) -> None:
-    scopes = ("admin",) if call.scope == "admin" else ()
+    scopes = ("admin",) if call.scope in ("admin", "quarantine:write") else ()
+    if call.name in OF_ALL_ENVIRONMENTS:
+        bound = attempt(stored(sqlite_api, *scopes, environments=("dev", "staging")))
+        assert "is bound to dev, staging" in expect_error(bound, 403)["message"]
+        return
+    if call.name in OPEN_LISTS:
+        assert attempt(stored(sqlite_api, environments=("staging",))).status_code == call.status
+        return
     expect_success(attempt(stored(sqlite_api, *scopes, environments=("dev", "staging"))), call.status)
     response = attempt(stored(sqlite_api, *scopes, environments=("staging",)))
     if call.name in LISTS:
@@ -150,6 +183,7 @@ def test_each_call_refuses_a_token_of_another_environment(
 def test_an_executions_own_token_opens_its_events_alone(sqlite_api: Api, call: Call[Any, Any]) -> None:
     execution = sqlite_api.create()
     path = call.path.replace("{execution_id}", execution["executionId"]).replace("{webhook_id}", "wh_x")
+    path = path.replace("{test_key}", "1").replace("{entry_id}", "1")
     body = body_of(call, execution["executionId"])
     response = sqlite_api.request(call.method, path, body, token=execution["webhookToken"])
     assert response.status_code == (202 if call == calls.SEND_EVENT else 401)
