@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -33,6 +34,8 @@ def open_report(project: str | None, only_print: bool, url: str) -> None:
 
 def current_project() -> tuple[Path, str]:
     """Return the root folder of the tests here, and the project that pytest would report; empty if none."""
+    if name := os.environ.get("TMS_PROJECT", "").strip():  # which needs no settings of pytest
+        return Path.cwd(), name
     from pytest_tms.ci.metadata import build_metadata
     from pytest_tms.cli.doctor.settings import read_settings
 

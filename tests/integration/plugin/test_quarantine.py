@@ -112,6 +112,7 @@ def test_a_failure_in_quarantine_does_not_fail_pytest_and_is_reported_as_such(mo
     assert ran.junit["test_shop", "test_flaky"] == "failed"
 
 
+@pytest.mark.slow
 def test_a_test_with_a_group_of_xdist_is_covered(shop: Shop) -> None:
     shop.quarantine(FLAKY)
     grouped = f"import pytest\npytestmark = pytest.mark.xdist_group('g')\n{FILES['test_shop.py']}"
@@ -207,6 +208,7 @@ def test_a_test_that_failed_after_reruns_is_covered(shop: Shop) -> None:
     assert stored(ran)["test_flaky"] == ("failed", True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", reported_runs.MODES)
 def test_a_run_that_x_stopped_keeps_its_exit_status(mode: str, shop: Shop) -> None:
     shop.quarantine(FLAKY)
@@ -262,6 +264,7 @@ def pytest_runtest_logfinish(nodeid):
     assert ran.status.results.total == 2
 
 
+@pytest.mark.slow
 def test_the_kept_list_counts_while_the_tms_is_away(shop: Shop) -> None:
     shop.quarantine(FLAKY)
     assert shop.run().exit == 0
@@ -273,6 +276,7 @@ def test_the_kept_list_counts_while_the_tms_is_away(shop: Shop) -> None:
     assert shop.run(f"--tms-offline={shop.folder / 'elsewhere' / 'kept'}").exit == 0
 
 
+@pytest.mark.slow
 def test_the_kept_list_counts_while_nothing_responds_at_the_url(shop: Shop) -> None:
     shop.quarantine(FLAKY)
     with proxy(shop.tms.url) as away:
@@ -283,6 +287,7 @@ def test_the_kept_list_counts_while_nothing_responds_at_the_url(shop: Shop) -> N
     assert "does not answer" in ran.output
 
 
+@pytest.mark.slow
 def test_without_a_tms_and_a_kept_list_the_exit_status_stands(shop: Shop) -> None:
     shop.quarantine(FLAKY)
     assert shop.run("--tms-offline").exit == 1
@@ -291,6 +296,7 @@ def test_without_a_tms_and_a_kept_list_the_exit_status_stands(shop: Shop) -> Non
     assert "in quarantine until" not in ran.output
 
 
+@pytest.mark.slow
 def test_a_kept_list_that_is_old_or_damaged_does_not_count(shop: Shop) -> None:
     shop.quarantine(FLAKY)
     assert shop.run().exit == 0

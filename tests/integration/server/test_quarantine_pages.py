@@ -80,6 +80,7 @@ def test_the_page_lists_active_entries_with_results_and_ended_ones_apart(project
     assert project.node_id("one") in page(project.api, f"{path}&view=ended").words
 
 
+@pytest.mark.slow
 def test_the_list_has_pages(project: Project) -> None:
     created = project.api.create(metadata={"project": project.name})
     names = [f"many{number:02}" for number in range(52)]

@@ -47,6 +47,7 @@ def entries(api: Api, state: str = "active") -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_the_policy_adds_flaky_tests_until_a_date_and_removes_them(
     empty_database: Database, tmp_path: Path
 ) -> None:
