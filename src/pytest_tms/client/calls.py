@@ -82,11 +82,12 @@ LIMIT = Parameter(
 )
 
 
-def _filter(name: str, description: str, **schema: object) -> Parameter:
+def _filter(name: str, description: str, *, is_required: bool = False, **schema: object) -> Parameter:
     return Parameter(
         name=name,
         description=description,
         schema={"type": "string", "minLength": 1, "maxLength": 200, **schema},
+        is_required=is_required,
     )
 
 
@@ -294,8 +295,8 @@ GET_TIMINGS = Call(
     errors=_READS,
     limit="executions",
     query=(
-        _filter("testSuite", "The suite."),
-        _filter("environment", "The environment."),
+        _filter("testSuite", "The suite.", is_required=True),
+        _filter("environment", "The environment.", is_required=True),
         _filter("branch", "The branch; without it, executions that have none."),
         _filter("project", "The project, `default` unless given."),
     ),
@@ -323,7 +324,7 @@ LIST_SETTLED = Call(
     scope="executions:read",
     errors=(NotFound, *_READS),
     limit="executions",
-    query=(_filter("shardId", "The shard."),),
+    query=(_filter("shardId", "The shard.", is_required=True),),
 )
 LIST_QUARANTINE = Call(
     name="list_quarantine",
