@@ -20,6 +20,8 @@ RULES = re.compile(
     r"|url: .*"
     r"|filters\.(testSuites|environments)(\[\d+\])?: .*"
     r"|(data\.)?(metadata|configuration): (With what is stored: )?Must be at most 64 KB as JSON, .*"
+    r"|events\[\d+\]: Has no message in the format \w+: .*"
+    r"|cases\[\d+\]\.id: (Must not be blank|The plan has .* twice)"
     r"|sha256: The body has the SHA-256 \w+: send the file again"
     r"|Idempotency-Key: Must be a new one: this one was used with another body"
 )
