@@ -18,6 +18,7 @@ RULES = re.compile(
     r"|headers(\.[\s\S]*)?: .*"
     r"|[\s\S]*: Would not be used: .*"
     r"|url: .*"
+    r"|events\[\d+\]: Has no message in the format \w+: .*"
     r"|filters\.(testSuites|environments)(\[\d+\])?: .*"
     r"|(data\.)?(metadata|configuration): (With what is stored: )?Must be at most 64 KB as JSON, .*"
     r"|events\[\d+\]: Has no message in the format \w+: .*"
