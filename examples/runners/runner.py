@@ -80,9 +80,9 @@ def run_check(check: Callable[[], None]) -> wire.TestResult:
     )
 
 
-def count(tests: list[wire.TestResult]) -> wire.GivenCounts:
+def count(tests: list[wire.TestResult]) -> wire.ReportedCounts:
     number = Counter(test.status for test in tests)
-    return wire.GivenCounts(
+    return wire.ReportedCounts(
         total=len(tests), passed=number["passed"], failed=number["failed"], skipped=number["skipped"]
     )
 

@@ -310,7 +310,7 @@ FIX_PLAN = Call(
     gives=wire.ExecutionPlan,
     status=200,
     scope="executions:write",
-    errors=(NotFound, *_TOKEN),
+    errors=(NotFound, Conflict, *_TOKEN),
     limit="executions",
 )
 LIST_SETTLED = Call(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,15 @@ def request_of(call: calls.Call[Any, Any], api: Api) -> tuple[str, dict[str, Any
         "submit_results": {"executionId": execution, "shardId": "1"},
         "send_event": {"event": "execution.started", "executionId": execution},
         "create_webhook": WEBHOOK,
+        "add_to_quarantine": {
+            "nodeId": "t.py::idempotent",
+            "reason": "r",
+            "owner": "o",
+            "until": str(date.today() + timedelta(days=3)),
+        },
     }
+    if call == calls.ADD_TO_QUARANTINE:
+        api.submit(created, tests=[{"title": "t", "status": "failed", "nodeId": "t.py::idempotent"}])
     return call.path.format(execution_id=execution, webhook_id=webhook), bodies.get(call.name, {})
 
 
@@ -126,7 +135,7 @@ def request_of(call: calls.Call[Any, Any], api: Api) -> tuple[str, dict[str, Any
 def test_every_post_has_one_answer_for_a_key_and_one_body(api: Api, call: calls.Call[Any, Any]) -> None:
     path, body = request_of(call, api)
     key = f"every-{call.name}"
-    token = stored(api, "admin") if call.scope == "admin" else None
+    token = stored(api, call.scope) if call.scope in ("admin", "quarantine:write") else None
 
     def send(body: dict[str, Any], key: str) -> requests.Response:
         return api.request("POST", path, body, token=token, Idempotency_Key=key)

@@ -12,6 +12,7 @@ from pytest_tms.server.api.routes import route
 from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.problems import refuse
 from pytest_tms.server.services import timings
+from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.store import executions, results
 from pytest_tms.server.store.database import Database
 
@@ -36,9 +37,11 @@ def get_timings(database: Database, caller: Caller, query: dict[str, Any]) -> wi
 
 
 @route(calls.FIX_PLAN)
-def fix_plan(database: Database, caller: Caller, execution_id: str) -> wire.ExecutionPlan:
+def fix_plan(
+    database: Database, caller: Caller, idempotency: IdempotentRequest, execution_id: str
+) -> wire.ExecutionPlan:
     """Return the plan of an execution, which the first call makes."""
-    return timings.fix_plan(database, execution_id, caller=caller)
+    return timings.fix_plan(database, execution_id, caller=caller, idempotency=idempotency)
 
 
 @route(calls.LIST_SETTLED)

@@ -12,6 +12,7 @@ from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.builds import DEFAULT_PROJECT
 from pytest_tms.server.domain.executions import Execution
 from pytest_tms.server.domain.series import base_branches
+from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.store import execution_lists, executions, plans, projects, series, test_durations
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.plans import Durations, Plan
@@ -40,7 +41,9 @@ def get_timings(
     return wire.Timings(tests=_tests(found), executions=list(found.executions))
 
 
-def fix_plan(database: Database, execution_id: str, *, caller: Caller) -> wire.ExecutionPlan:
+def fix_plan(
+    database: Database, execution_id: str, *, caller: Caller, idempotency: IdempotentRequest
+) -> wire.ExecutionPlan:
     """Return the plan of an execution, and make it if there is none yet.
 
     It is made from the latest runs of the execution's branch, and of its base branch if these are few.
@@ -48,18 +51,22 @@ def fix_plan(database: Database, execution_id: str, *, caller: Caller) -> wire.E
     Raises:
         NotFound: The execution does not exist.
         Forbidden: The caller has no access to its environment.
+        Unprocessable: The idempotency key was used with another body.
     """
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
         caller.require_access([execution.environment])
         plan = plans.get(connection, execution.number)
         computed = Plan(clock.now(), _of_earlier_runs(connection, execution)) if plan is None else plan
-    if plan is None:
-        with database.write() as connection:
+    with database.write() as connection:
+        # The plan itself is stored already: the response of the key need not repeat it.
+        if idempotency.recall(connection, wire.ExecutionPlan) is None:
+            idempotency.keep(connection, wire.ExecutionPlan(execution_id=execution_id))
+        if plan is None:
             executions.lock(connection, execution_id)
             plan = plans.get(connection, execution.number)  # another shard may have made one meanwhile
-            if plan is None:
-                plans.add(connection, execution.number, computed)
+        if plan is None:
+            plans.add(connection, execution.number, computed)
     plan = plan or computed
     return wire.ExecutionPlan(
         execution_id=execution_id,
