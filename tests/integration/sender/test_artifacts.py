@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.helpers import reported_runs
 from tests.helpers.fault_proxy import proxy
 from tests.helpers.processes import TmsServer, run_tms
 
@@ -73,19 +74,19 @@ def test_files_are_uploaded_by_the_setting(
     assert not list((pytester.path / ".tms" / "journal").glob("*.jsonl"))
 
 
-def test_files_of_a_failed_attempt_are_uploaded(pytester: pytest.Pytester, tms: TmsServer) -> None:
-    pytester.makepyfile(
-        test_it="""
-        runs = []
-        def test_flaky(tms):
-            runs.append(1)
-            tms.attach(f"attempt {len(runs)}".encode(), name="log.txt")
-            assert len(runs) > 1
-        """
-    )
-    pytest.importorskip("pytest_rerunfailures")
-    result = run(pytester, tms.url, "addopts = --reruns 1")
-    assert uploaded(tms, execution_of(result.stdout.str()), b"attempt 1")
+@pytest.mark.plugins
+def test_files_of_a_failed_attempt_are_uploaded(tmp_path: Path, tms: TmsServer) -> None:
+    suite = """
+runs = []
+def test_flaky(tms):
+    runs.append(1)
+    tms.attach(f"attempt {len(runs)}".encode(), name="log.txt")
+    assert len(runs) > 1
+"""
+    files = {"test_it.py": suite}
+    ran = reported_runs.run(tms, tmp_path, files, "--reruns", "1", environment="rerunfailures")
+    assert ran.exit == 0
+    assert uploaded(tms, execution_of(ran.output), b"attempt 1")
 
 
 def test_files_of_a_pattern_go_with_the_shard(pytester: pytest.Pytester, tms: TmsServer) -> None:
