@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sqlalchemy import text
 
 from pytest_tms.server.store import tables
 from tests.helpers.api import Api, expect_error, expect_success, result, running, scratch_database
-from tests.helpers.processes import run_tms
+from tests.helpers.processes import TMS, run_tms, wait_for
 from tests.integration.server.test_tokens import written
 
 IN_URL = "planted-in-an-url"
@@ -108,9 +109,7 @@ def test_planted_secrets_are_found_nowhere(planted: tuple[Api, dict[str, str]]) 
         "the log": log,
         "an answer": "\n".join(f"{each.headers} {each.text}" for each in responses),
         "a command": "\n".join(each.stdout + each.stderr for each in said),
-        "a list of processes": "\n".join(
-            line for line in map(command_line, Path("/proc").glob("[0-9]*")) if str(api.data_dir) in line
-        ),
+        "a list of processes": processes_of(api.data_dir),
         **{f"the table {name}": shown for name, shown in rows.items()},
         **{
             f"the file {file.name}": file.read_bytes().decode("latin-1")
@@ -128,6 +127,24 @@ def test_planted_secrets_are_found_nowhere(planted: tuple[Api, dict[str, str]]) 
     assert not any(
         IN_URL in each.text for each in responses if each.headers["Content-Type"].startswith("text/html")
     )
+
+
+def processes_of(data_dir: Path) -> str:
+    """Return the command lines of a server with two workers, which is started as its operator does."""
+    log = data_dir / "second.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*TMS, "serve", "--port", "0", "--workers", "2", "--data-dir", str(data_dir)],
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_for(lambda: "/api" in log.read_text(), seconds=90)
+        lines = map(command_line, Path("/proc").glob("[0-9]*"))
+        return "\n".join(line for line in lines if str(data_dir) in line)
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def command_line(process: Path) -> str:
