@@ -55,6 +55,7 @@ class Recorder:
         self._timestamps = TimestampWriter()
         self._open: dict[tuple[str, str], OpenTest] = {}
         self._held: dict[str, list[tuple[pytest.TestReport, Mapping[str, Any]]]] = {}
+        self._last_begun: dict[str, str] = {}
         self._crashed: dict[str, OpenTest] = {}
         self._failed: set[tuple[str, str]] = set()
 
@@ -201,12 +202,11 @@ class Recorder:
 
         ``in_flight`` are the node ids of the tests that were running when the session ended: unless they have
         failed they have no result. None means that they are unknown: then the last test that each worker
-        started counts as one, if it was only set up.
+        started counts as one, if it was only set up. A later call completes what was reported meanwhile.
         """
-        last_begun = set()
         for worker, held in self._held.items():
             if held:
-                last_begun.add((worker, held[-1][0].nodeid))
+                self._last_begun[worker] = held[-1][0].nodeid
             for report, extra in held:
                 self._follow((worker, report.nodeid), report, extra)
         self._held.clear()
@@ -216,7 +216,9 @@ class Recorder:
             if in_flight is not None:
                 is_over = key[1] not in in_flight
             else:
-                is_over = key not in last_begun or (bool(test.current.phases) and is_final(test.current))
+                is_over = self._last_begun.get(key[0]) != key[1] or (
+                    bool(test.current.phases) and is_final(test.current)
+                )
             if is_over or has_failure(test):
                 self._open.pop(key, None)
                 result = self._build_or_bare(key[1], test, key[0])
