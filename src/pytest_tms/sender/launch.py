@@ -202,18 +202,28 @@ class SenderProcess:
 
     def wait(self, seconds: float, *, until_over: bool = False) -> bool:
         """Wait for the last report, or with ``until_over`` for the end; return whether there is a report."""
-        self.wait_until(lambda state: state.is_final and not until_over, seconds)
+        self._wait(lambda state: state.is_final and not until_over, seconds)
         return self.state.is_final
 
+    @property
+    def can_wait(self) -> bool:
+        """Whether reports can be waited for: the sender runs, and a read of its pipe can end without one."""
+        return self._can_poll and not self.is_over
+
     def wait_until(self, condition: Callable[[SenderState], bool], seconds: float) -> bool:
-        """Wait until the state meets a condition or the sender has ended; return whether it meets it."""
+        """Wait until the state meets a condition, if ``can_wait``; return whether it meets it."""
+        if self.can_wait:
+            self._wait(condition, seconds)
+        return condition(self.state)
+
+    def _wait(self, condition: Callable[[SenderState], bool], seconds: float) -> None:
+        """Wait until the state meets a condition or the sender has ended."""
         begun = self._clock()
         while not self.is_over and not condition(self.state):
             self.read(may_wait=True)
             if self._clock() - begun > seconds:
                 break
             self._sleep(0.01)
-        return condition(self.state)
 
     def stop(self) -> None:
         """Stop the sender, unless it has ended; unacknowledged lines will be delivered again."""

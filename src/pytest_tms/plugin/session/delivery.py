@@ -69,7 +69,7 @@ class ResultDelivery:
     @property
     def is_waiting(self) -> bool:
         """Whether a sender runs, for whose reports the session can wait."""
-        return self._sender is not None and not self._sender.is_over
+        return self._sender is not None and self._sender.can_wait
 
     def wait_until(self, condition: Callable[[SenderState], bool], seconds: float) -> bool:
         """Wait until the state of the sender meets a condition, or it has ended; return whether it does."""
