@@ -32,7 +32,7 @@ def swallowing() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = do_PUT = response  # noqa: N815
+        do_GET = do_POST = do_PUT = response  # noqa: N815  # the names that http.server calls
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

@@ -49,7 +49,7 @@ class Proxy:
             def forward(self) -> None:
                 outer._handle(self)
 
-            do_GET = do_POST = do_DELETE = forward  # noqa: N815
+            do_GET = do_POST = do_DELETE = forward  # noqa: N815  # the names that http.server calls
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""

@@ -1,4 +1,4 @@
-"""Operations on a journal's files that differ between systems: locks, and deletion."""
+"""Operations on a journal's files: locks and deletion, which differ between systems, and writing at once."""
 
 from __future__ import annotations
 
@@ -16,6 +16,21 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError:
         return
+
+
+def write_at_once(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read, so that no reader sees a part of it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}~")  # files of one journal have one stem
+    try:
+        temporary.touch(mode=0o600)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def is_being_written(path: Path) -> bool:

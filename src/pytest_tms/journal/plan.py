@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+
+from pytest_tms.journal.files import write_at_once
 
 SUFFIX = ".plan"
 
@@ -36,10 +37,4 @@ def write_plan(path: Path, plan: ShardPlan) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    temporary = path.with_suffix(f".{os.getpid()}~")
-    try:
-        temporary.touch(mode=0o600)
-        temporary.write_bytes(msgspec.json.encode(plan))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_at_once(path, msgspec.json.encode(plan))

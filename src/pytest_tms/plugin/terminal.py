@@ -17,9 +17,7 @@ MAX_NAMES = 10
 Colours = dict[str, bool]
 
 
-def write_wait_notice(
-    terminal: pytest.TerminalReporter, url: str, seconds: float, purpose: str = "to accept the last results"
-) -> None:
+def write_wait_notice(terminal: pytest.TerminalReporter, url: str, seconds: float, purpose: str) -> None:
     """Write that the session waits for the TMS at ``url``, for at most ``seconds``."""
     terminal.ensure_newline()
     terminal.write_line(f"tms: waiting for {url} {purpose}, at most {seconds:g} s; Ctrl-C skips this")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+
+from pytest_tms.journal.files import write_at_once
 
 if TYPE_CHECKING:
     from pytest_tms.client import TmsClient
@@ -35,9 +38,5 @@ class KnownTestsFetch(threading.Thread):
                     hashes = found.hashes if found.is_complete else None
         except Exception:  # the run goes on without them
             hashes = None
-        temporary = self._path.with_suffix(".known~")
-        try:
-            temporary.write_bytes(msgspec.json.encode(hashes))
-            temporary.replace(self._path)
-        except OSError:
-            return
+        with suppress(OSError):
+            write_at_once(self._path, msgspec.json.encode(hashes))

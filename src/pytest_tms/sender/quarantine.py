@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pytest_tms.errors import ApiError
+from pytest_tms.journal.files import write_at_once
 from pytest_tms.sender.pacing import RETRYABLE
 from pytest_tms.wire.base import parse_time
 
@@ -107,13 +108,7 @@ def write_list(path: Path, entries: Iterable[QuarantineEntry]) -> None:
     if not path.parent.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
-    temporary = path.with_suffix(f".{os.getpid()}~")
-    try:
-        temporary.touch(mode=0o600)
-        temporary.write_bytes(msgspec.json.encode(QuarantineList(time.time(), tests)))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_at_once(path, msgspec.json.encode(QuarantineList(time.time(), tests)))
 
 
 def read_list(path: Path, now: float) -> Mapping[str, QuarantinedTest] | None:

@@ -180,7 +180,14 @@ def test_tests_in_changed_files_run_several_times(tms: TmsServer, tmp_path: Path
 def test_the_budget_ends_the_repeats(tms: TmsServer, tmp_path: Path) -> None:
     files = {
         "pytest.ini": "[pytest]\ntms_detect_flaky = 1000000\ntms_detect_flaky_budget = 1\n",
-        "test_it.py": "import time\ndef test_a(): time.sleep(0.2)\ndef test_b(): time.sleep(1.2)\n",
+        "conftest.py": "import time\n"
+        "class Clock:\n"
+        "    now = 0.0\n"
+        "    def __call__(self): return self.now\n"
+        "time.perf_counter = Clock()\n",
+        "test_it.py": "import time\n"
+        "def test_a(): time.perf_counter.now += 0.25\n"
+        "def test_b(): time.perf_counter.now += 1.25\n",
     }
     ran = run(tms, tmp_path, files)
     found = by_name(ran)

@@ -211,10 +211,13 @@ class ReportingSession:
         return selection.division if isinstance(selection, ShardSelection) else ""
 
     def _notify_of_plan(self, seconds: float) -> None:
+        self._write_wait_notice(seconds, "to select the tests of this shard")
+
+    def _write_wait_notice(self, seconds: float, purpose: str) -> None:
+        """Write that the session waits for the TMS, for at most ``seconds``, and for what."""
         terminal = self._config.pluginmanager.getplugin("terminalreporter")
         if terminal is not None:
-            url = without_credentials(self._settings.url)
-            write_wait_notice(terminal, url, seconds, "to select the tests of this shard")
+            write_wait_notice(terminal, without_credentials(self._settings.url), seconds, purpose)
 
     def _register_observers(self) -> None:
         """Register what observes other plugins of the run: the workers of xdist, and pytest-timeout."""
@@ -399,10 +402,7 @@ class ReportingSession:
                 return
             if self._delivery.read().problem:
                 return
-            terminal = self._config.pluginmanager.getplugin("terminalreporter")
-            if terminal is not None:
-                url = without_credentials(self._settings.url)
-                write_wait_notice(terminal, url, seconds, "to name the tests in quarantine")
+            self._write_wait_notice(seconds, "to name the tests in quarantine")
             self._delivery.wait_until(lambda state: is_known(state) or bool(state.problem), seconds - notice)
         except KeyboardInterrupt:  # the list is skipped, not the delivery
             return
@@ -473,10 +473,10 @@ class ReportingSession:
             not_started=[self._masker.node_id(name) for name in not_run.not_started],
         )
         self._plan.remove()
-        lone_shard = [self._lone_shard] if self._lone_shard else []
+        warnings = [self._lone_shard] if self._lone_shard else []
         if self._plan.has_failed:
-            lone_shard.append(plan_warning(settings.shard, is_by_duration=self._plan.is_by_duration))
-        warnings = [*lone_shard, *self._config.stash[STORE].warnings, *self._quarantine.warnings()]
+            warnings.append(plan_warning(settings.shard, is_by_duration=self._plan.is_by_duration))
+        warnings += [*self._config.stash[STORE].warnings, *self._quarantine.warnings()]
         self._summary = summarise(
             ends,
             state,
@@ -564,10 +564,7 @@ class ReportingSession:
         """Have the rest delivered within ``seconds``; a line shows what a longer wait is for."""
         try:
             if self._delivery.wait_briefly(seconds):
-                terminal = self._config.pluginmanager.getplugin("terminalreporter")
-                if terminal is not None:
-                    url = without_credentials(self._settings.url)
-                    write_wait_notice(terminal, url, self._settings.deadline)
+                self._write_wait_notice(self._settings.deadline, "to accept the last results")
             return self._delivery.finish(seconds)
         except KeyboardInterrupt:
             return self._delivery.abort()

@@ -44,10 +44,10 @@ CALLS = {
     "list_known_tests": "Returns the tests that the project of the execution had run before it was created, so that a runner "
     "can find out which of its tests are new.",
     "decide_rename": "Joined tests have one history: rates and results of the earlier test are those of this one, too. With "
-    "`isSame` false, the pair is no longer suggested. The token must not be bound to environments.",
+    "`isSame` false, the pair is not suggested again. The token must not be bound to environments.",
     "list_cases": "Returns the cases of plans and those that tests name, in the order in which they were added. A page may "
     "have fewer than `limit`, even none, and still a `cursor`: there are more until it is null.",
-    "import_cases": "Replaces the plan of a project. Cases that are no longer in it stay, without a title, if a test carries "
+    "import_cases": "Replaces the plan of a project. Cases that it leaves out stay, without a title, if a test carries "
     "their id. The token must not be bound to environments.",
     "export_cases": "Returns a row for each suite and environment in which a case has a result; one row for a case without.",
     "get_timings": "Returns the median duration of each test over the latest five executions, of the branch and then of the "

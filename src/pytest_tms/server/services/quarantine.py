@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from pytest_tms import wire
-from pytest_tms.errors import Conflict, NotFound, Problem
+from pytest_tms.errors import Conflict, NotFound, Problem, Unprocessable
 from pytest_tms.server.domain import clock, test_keys
 from pytest_tms.server.domain.actors import Actor, Caller
 from pytest_tms.server.domain.builds import DEFAULT_PROJECT
@@ -58,18 +58,14 @@ def add_test(
         key = test_keys.shortened(request.node_id)
         found = quarantine.find_test(connection, project, key)
         if found is None:
-            problems.append(
-                Problem(
-                    "nodeId",
-                    f"Must be the node id of a test that the project {project!r} has run, "
-                    "as the list of tests shows it",
-                )
+            message = (
+                f"Must be the node id of a test that the project {project!r} has run, "
+                "as the list of tests shows it"
             )
-        elif not (given_owner or found[2]):
-            problems.append(Problem("owner", "Required, since the test has no owner"))
-        refuse(problems)
-        assert found is not None  # noqa: S101  # for the type checker: refused above
+            raise Unprocessable(details=[Problem("nodeId", message)])
         project_id, _, owner = found
+        if not (given_owner or owner):
+            refuse([Problem("owner", "Required, since the test has no owner")])
         if (open_entry := quarantine.find_open(connection, project_id, key)) is not None:
             is_over = open_entry.until < now
             quarantine.end(connection, open_entry.id, now, None if is_over else _name(caller))
@@ -87,9 +83,7 @@ def add_test(
             raise Conflict("Another request puts the test into quarantine now: look at it, and try again.")
         details = {"project": project, "test": key, "reason": reason, "until": clock.timestamp(until)}
         audit.add(connection, caller, "quarantine.added", str(entry_id), now, **details)
-        entry = quarantine.get(connection, entry_id)
-        assert entry is not None  # noqa: S101  # for the type checker: it was added
-        response = entry_message(entry, now)
+        response = entry_message(_entry(connection, str(entry_id)), now)
         if idempotency:
             idempotency.keep(connection, response)
     return response
@@ -105,17 +99,14 @@ def remove_test(database: Database, entry_id: str, *, caller: Caller) -> wire.Qu
     """
     caller.require_access(None)
     now = clock.now()
-    number = int(entry_id) if entry_id.isascii() and entry_id.isdecimal() and len(entry_id) < 19 else 0
     with database.write() as connection:
-        entry = quarantine.get(connection, number)
-        if entry is None:
-            raise NotFound(f"The quarantine entry {entry_id[:100]} does not exist.")
+        entry = _entry(connection, entry_id)
+        number = entry.id
         if entry.state(now) != "active" or not quarantine.end(connection, number, now, _name(caller)):
             raise Conflict(f"The quarantine of {entry.key} has ended already.")
         details = {"project": entry.project, "test": entry.key}
         audit.add(connection, caller, "quarantine.removed", str(number), now, **details)
-        entry = quarantine.get(connection, number)
-        assert entry is not None  # noqa: S101  # for the type checker: it was there
+        entry = _entry(connection, entry_id)
     return entry_message(entry, now)
 
 
@@ -206,6 +197,14 @@ def entry_message(entry: QuarantineEntry, now: int) -> wire.QuarantineEntry:
         ended_at=clock.optional_timestamp(entry.ended_at) if state == "removed" else None,
         ended_by=entry.ended_by,
     )
+
+
+def _entry(connection: Connection, entry_id: str) -> QuarantineEntry:
+    number = int(entry_id) if entry_id.isascii() and entry_id.isdecimal() and len(entry_id) < 19 else 0
+    entry = quarantine.get(connection, number)
+    if entry is None:
+        raise NotFound(f"The quarantine entry {entry_id[:100]} does not exist.")
+    return entry
 
 
 def _line(text: str) -> str:

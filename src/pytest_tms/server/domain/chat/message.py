@@ -70,7 +70,7 @@ def run_message(
 ) -> RunMessage:
     """Return the message about an ended run, with its new failures first.
 
-    ``failed`` are its first failed tests. They are listed if there is no earlier run to compare with.
+    ``failed`` are its first failed tests. They are listed if the run has no earlier one to compare with.
     """
     counts = execution.results
     place = f"{_fact(execution.test_suite)} on {_fact(execution.environment)}"
