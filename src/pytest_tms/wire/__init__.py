@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_tms.wire.artifacts import *
     from pytest_tms.wire.base import *
     from pytest_tms.wire.cases import *
+    from pytest_tms.wire.claims import *
     from pytest_tms.wire.events import *
     from pytest_tms.wire.executions import *
     from pytest_tms.wire.history import *
@@ -40,6 +41,7 @@ else:  # type checkers would take every name for one that __getattr__ knows
         "about",
         "artifacts",
         "cases",
+        "claims",
         "history",
         "quarantine",
         "timings",
