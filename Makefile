@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: setup demo test test-all coverage lint migration screenshots lowest nightly bench nox clean
+.PHONY: setup demo test test-all coverage lint docs migration screenshots pictures lowest nightly bench nox clean
 
 setup: $(VENV)/.ready
 
@@ -42,6 +42,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.docs_site
+
+# The site of docs/, in build/site: without warnings, broken links and anything from other servers.
+docs: setup
+	$(BIN)/python -m tools.docs_site
 
 # Run the tests with more fault schedules, kills and random suites than CI has time for.
 nightly: setup
@@ -60,6 +65,10 @@ migration: setup
 screenshots: setup
 	$(BIN)/python -m tools.screenshots
 
+# The pictures of the documentation, in docs/images. Needs Chromium.
+pictures: setup
+	$(BIN)/python -m tools.pictures
+
 # Test with the lowest supported version of every direct dependency.
 lowest: setup
 	$(BIN)/nox --session lowest
@@ -68,4 +77,4 @@ nox: setup
 	$(BIN)/nox
 
 clean:
-	rm -rf $(VENV) .nox .tms dist .coverage*
+	rm -rf $(VENV) .nox .tms build dist .coverage*

@@ -76,8 +76,9 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Test that the pages of docs/ agree with the code, and that what they show runs."""
-    session.install(".[server,postgres,redis,xdist,mcp]", *group("test"))
+    """Build the site, and test that the pages of docs/ agree with the code and that what they show runs."""
+    session.install(".[server,postgres,redis,xdist,mcp]", *group("test"), *group("docs"))
+    session.run("python", "-m", "tools.docs_site")
     session.run("python", "-m", "pytest", "tests/integration/test_docs.py", *session.posargs)
 
 

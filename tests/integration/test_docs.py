@@ -37,6 +37,7 @@ def code(page: str, language: str) -> str:
 
 
 KINDS = {
+    "Tutorial": "This tutorial shows ",
     "How-to guides": "This guide shows ",
     "References": "This reference ",
     "Explanations": "This page explains ",
@@ -211,6 +212,33 @@ def post(port: int, headers: Mapping[str, str], body: bytes) -> int:
     status = connection.getresponse().status
     connection.close()
     return status
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_tutorial_run(tmp_path: Path) -> None:
+    text = read("tutorial.md")
+    (tmp_path / "test_shop.py").write_text(code("tutorial.md", "python"))
+    first, opened, repaired = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    environ = {
+        **environ_outside_pytest(os.environ),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "TMS_SERVER_DATA_DIR": str(tmp_path / "data"),
+    }
+
+    def run(script: str) -> subprocess.CompletedProcess[str]:
+        command = ["sh", "-c", script]
+        return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+
+    try:
+        failed = run(first)
+        assert "1 failed, 1 passed, 1 skipped" in failed.stdout
+        report = re.search(r"tms: 3 results reported: (http://127.0.0.1:\d+)/reports/exec_\w+", failed.stdout)
+        assert report is not None, failed.stdout
+        assert run(opened.replace("tms open", "tms open --print")).stdout.startswith(report[1])
+        assert "2 passed, 1 skipped" in run(repaired).stdout
+        assert "all · dev: 2 passed, 1 skipped" in run("tms execution list --url local").stdout
+    finally:
+        run("tms local stop")
 
 
 @pytest.mark.slow

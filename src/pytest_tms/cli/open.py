@@ -18,10 +18,7 @@ def open_report(project: str | None, only_print: bool, url: str) -> None:
     """Open the latest report of this project in the browser."""
     from pytest_tms.cli.execution import find
 
-    folder, own = current_project() if not project else (Path(), "")
-    name = project or own
-    if not name:
-        raise ValueError(f"{folder} is not a clone of a repository: name the project with --project")
+    name = project or current_project()[1] or "default"
     with connect(url) as client:
         found = find(client, 1, project=name)
     if not found:
