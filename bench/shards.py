@@ -34,7 +34,7 @@ def measure() -> str:
         ideal = max(sum(now.values()) / SHARDS, max(now.values()))
         for way, parts in (
             ("by number (first run)", divide_by_number(tests, SHARDS)),
-            ("by duration", divide_by_duration(tests, SHARDS, known)),
+            ("by duration", divide_by_duration(tests, SHARDS, known).parts),
         ):
             ratios[way].append(max(sum(now[name] for name in part) for part in parts) / ideal)
     rows = [

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from pytest_tms.cli.options import Group, IntegerType, connect, json_option, url_option
 from pytest_tms.cli.output import print_json, print_rows
+
+if TYPE_CHECKING:
+    from pytest_tms import wire
 
 MAX_SHARDS = 256
 """Shards that are advised at most."""
@@ -85,7 +88,7 @@ def advise(
             f"no durations are known of the suite {suite}, the environment {environment} and "
             f"{f'the branch {branch}' if branch else 'no branch'}: report a run first, or name others"
         )
-    divisions = _divisions(durations, target)
+    divisions = _divisions(found, target)
     enough = divisions[-1] if divisions[-1].longest <= target else None
     if as_json:
         print_json(
@@ -110,18 +113,20 @@ def advise(
         click.echo(f"use {enough.shards}: --tms-shard I/{enough.shards}")
 
 
-def _divisions(durations: dict[str, int], target: int) -> list[Division]:
+def _divisions(timings: wire.Timings, target: int) -> list[Division]:
     """Return divisions up to the first that meets the target, at most the last ten."""
-    from pytest_tms.division import divide_by_duration
+    from pytest_tms.division import Setup, divide_by_duration, find_setups
 
+    durations = {test.node_id: test.duration for test in timings.tests}
+    known = [Setup(each.node, each.fixture, round(each.duration)) for each in timings.shared_setups]
+    setups = find_setups(dict.fromkeys(durations), known)
     tests = [(node_id, node_id.partition("::")[0]) for node_id in durations]
     total = sum(durations.values())
     longest_test = max(durations.values())
     found: list[Division] = []
     number = 1
     while True:
-        parts = divide_by_duration(tests, number, durations)
-        longest = max(sum(durations[name] for name in part) for part in parts)
+        longest = round(max(divide_by_duration(tests, number, durations, setups).loads))
         found.append(Division(number, longest, total))
         if longest <= target or number == MAX_SHARDS or longest_test > target:
             return found[-10:]

@@ -21,6 +21,7 @@ from pytest_tms.plugin.results.enrichment import Enricher, ExceptionHook
 from pytest_tms.plugin.results.recorded_properties import RecordedProperties
 from pytest_tms.plugin.results.reported_attachments import report_attachments
 from pytest_tms.plugin.results.retry_plugins import UnloggedFailures
+from pytest_tms.plugin.results.shared_setups import SharedSetupTimes
 from pytest_tms.plugin.xdist.sharding import LONGEST_FIRST, PLAN, ShardName, parse_shard
 from pytest_tms.settings.resolution import ini_reader, resolve
 from pytest_tms.settings.table import SettingError, Settings
@@ -48,11 +49,13 @@ def activate(config: pytest.Config) -> None:
     if worker is None:
         errors.extend(resolved.problems)
     shard = parse_shard(settings.shard)
-    enricher = Enricher(settings.tags, find_code_owners(config.rootpath))
+    setups = SharedSetupTimes()
+    enricher = Enricher(settings.tags, find_code_owners(config.rootpath), setups)
     if worker is None:
         _start_session(config, settings, shard, enricher, errors)
     manager.register(errors.protect(enricher), "tms-enricher")
     manager.register(ExceptionHook(enricher), "tms-exceptions")
+    manager.register(errors.protect(setups), "tms-shared-setups")
     if worker is not None:
         from pytest_tms.plugin.xdist.worker_reports import WorkerReports
 

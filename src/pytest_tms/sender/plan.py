@@ -47,11 +47,13 @@ class PlanFetch(threading.Thread):
 
     def _fetch(self) -> ShardPlan:
         durations = None
+        setups: list[tuple[str, str, int]] = []
         settled: frozenset[str] = frozenset()
         if self._request.by_duration and "timings" in self._capabilities:
             plan = self._client.fix_plan(self._execution_id)
             durations = {each.node_id: each.duration for each in plan.tests}
+            setups = [(each.node, each.fixture, round(each.duration)) for each in plan.shared_setups]
         if self._request.rerun_shard and "rerun" in self._capabilities:
             found = self._client.list_settled(self._execution_id, self._request.rerun_shard)
             settled = frozenset(found.node_ids)
-        return ShardPlan(durations=durations, settled=settled)
+        return ShardPlan(durations=durations, setups=setups, settled=settled)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -22,6 +22,8 @@ from pytest_tms.wire.base import (
 from pytest_tms.wire.executions import ReportedCounts
 
 Test = TypeVar("Test")
+
+SetupScope = Literal["class", "module", "package", "session"]
 
 
 class Artifact(ClientMessage, frozen=True, kw_only=True):
@@ -67,7 +69,21 @@ class Phases(ClientMessage, frozen=True, kw_only=True):
     teardown: Milliseconds | None = None
 
 
+class SharedSetup(ClientMessage, frozen=True, kw_only=True):
+    """The setup of a fixture that several tests share, of which the first contains it.
+
+    ``node`` is the node id of the class, module or package that shares it, empty for a session. ``duration``
+    is in milliseconds, and part of the duration of the test.
+    """
+
+    scope: SetupScope
+    node: Text
+    fixture: Text
+    duration: Milliseconds
+
+
 Frames = Annotated[list[Frame], msgspec.Meta(max_length=50)]
+SharedSetups = Annotated[list[SharedSetup], msgspec.Meta(max_length=100)]
 
 
 class Attempt(ClientMessage, frozen=True, kw_only=True):
@@ -110,7 +126,8 @@ class TestResult(ClientMessage, frozen=True, kw_only=True, gc=False):
     or the outcome that another plugin set. ``node_id`` identifies the test over runs.
     ``sections`` are the texts that plugins added to the report. ``exception_type`` and ``frames`` describe
     the exception of a failed test; the first frame is the outermost. ``quarantined`` is whether the failure
-    did not fail the run, because the test was in quarantine.
+    did not fail the run, because the test was in quarantine. ``shared_setups`` belong to the capability
+    ``timings``.
     """
 
     __test__ = False
@@ -141,6 +158,7 @@ class TestResult(ClientMessage, frozen=True, kw_only=True, gc=False):
     exception_type: Text | None = None
     frames: Frames | None = None
     quarantined: bool | None = None
+    shared_setups: SharedSetups | None = None
 
 
 class ArtifactNames(ClientMessage, frozen=True, kw_only=True):

@@ -41,6 +41,7 @@ LEFT = (
     "sessions",
 )
 """Tables that keep rows when the one execution with results is deleted."""
+DELETED = ("results", "result_details", "result_documents", "shared_setups")
 
 
 @pytest.fixture
@@ -49,6 +50,9 @@ def database(empty_database: Database) -> Database:
     fill(empty_database, ROWS, webhooks=2)
     with empty_database.write() as connection:
         connection.execute(text("UPDATE executions SET status = 'completed'"))
+        connection.execute(
+            text("INSERT INTO shared_setups SELECT execution, sequence, 0, 'module', '', 'f', 1 FROM results")
+        )
     return empty_database
 
 
@@ -64,7 +68,7 @@ def no_pause(_: float) -> None:
 def test_everything_of_an_execution_is_deleted_and_nothing_else(database: Database) -> None:
     mark_deleted(database, ADMIN, EXECUTION)
     assert delete_marked(database, no_pause) == 1
-    for table in ("results", "result_details", "result_documents", "events", "submissions", "deliveries"):
+    for table in (*DELETED, "events", "submissions", "deliveries"):
         assert count(database, table) == 0, table
     assert count(database, "executions") == count(database, "shards") == ROWS - 1
     assert count(database, "idempotent_responses") == ROWS  # of another token

@@ -63,6 +63,71 @@ def test_failed_and_skipped_results_do_not_skew_durations(runs: Runs) -> None:
     assert durations(runs.timings()) == {"a": 100, "b": 70, "c": 0}
 
 
+def setup(node: str, fixture: str, duration: float, scope: str = "module") -> dict[str, Any]:
+    return {"scope": scope, "node": node, "fixture": fixture, "duration": duration}
+
+
+def test_setups_of_shared_fixtures_are_apart_from_the_tests_that_paid_them(runs: Runs) -> None:
+    site, rows = setup("", "site", 700, "session"), setup("t.py", "rows", 200)
+    for worker, more in (("gw0", 0), ("gw1", 100), ("gw2", 2_000)):
+        runs.report(
+            timed("a", 1_000 + more, sharedSetups=[{**site, "duration": 700 + more}, rows], worker=worker),
+            timed("b", 50),
+        )
+    found = runs.timings()
+    assert durations(found) == {"a": 100, "b": 50}
+    assert found["sharedSetups"] == [rows, {**site, "duration": 800}]
+    plan = runs.plan(runs.create())
+    assert (durations(plan), plan["sharedSetups"]) == ({"a": 100, "b": 50}, found["sharedSetups"])
+
+
+def test_a_setup_takes_the_median_of_the_processes_of_a_run_and_the_sum_in_each(runs: Runs) -> None:
+    execution = {"executionId": runs.create()}
+    for number, duration in enumerate((10, 30, 20)):
+        paid = [setup("t.py", "rows", duration), setup("t.py", "rows", 5), setup("t.py", "odd", 1)]
+        runs.api.submit(execution, str(number), tests=[timed(f"t{number}", 9, sharedSetups=paid)])
+    found = runs.timings()
+    assert {each["fixture"]: each["duration"] for each in found["sharedSetups"]} == {"rows": 25, "odd": 1}
+    assert set(durations(found).values()) == {0}  # never less than nothing
+
+
+def test_a_result_that_is_sent_again_replaces_its_setups(runs: Runs) -> None:
+    execution = {"executionId": runs.create()}
+    runs.api.submit(execution, tests=[timed("a", 100, sharedSetups=[setup("t.py", "rows", 60)])])
+    runs.api.submit(execution, tests=[timed("a", 100, sharedSetups=[setup("t.py", "rows", 40)])])
+    found = runs.timings()
+    assert (durations(found), found["sharedSetups"]) == ({"a": 60}, [setup("t.py", "rows", 40)])
+
+
+def test_invalid_setups_are_refused(runs: Runs) -> None:
+    execution = runs.create()
+    for wrong, field in (
+        ({"scope": "function"}, "scope"),
+        ({"duration": -1}, "duration"),
+        ({"node": None}, "node"),
+    ):
+        paid = [{**setup("t.py", "rows", 1), **wrong}]
+        body = {"executionId": execution, "shardId": "1", "tests": [timed("a", 1, sharedSetups=paid)]}
+        response = runs.api.request("POST", "/results", body)
+        assert invalid_fields(response) == {f"tests[0].sharedSetups[0].{field}"}
+    many = [setup("t.py", f"f{n}", 1) for n in range(101)]
+    body = {"executionId": execution, "shardId": "1", "tests": [timed("a", 1, sharedSetups=many)]}
+    assert invalid_fields(runs.api.request("POST", "/results", body)) == {"tests[0].sharedSetups"}
+
+
+def test_a_renamed_test_has_the_duration_of_its_earlier_name_until_it_has_its_own(runs: Runs) -> None:
+    old, new = (f"{name}_{runs.project}" for name in ("old", "new"))
+    runs.report(timed(old, 700), timed("other", 5))
+    runs.report(timed(new, 1), branch="topic")
+    found = expect_success(runs.api.request("GET", f"/tests?q={runs.project}"), 200)
+    keys = {each["nodeId"].removeprefix("t.py::"): each["key"] for each in found["tests"]}
+    body = {"earlierKey": keys[old], "isSame": True}
+    expect_success(runs.api.request("PUT", f"/tests/{keys[new]}/rename", body), 200)
+    assert durations(runs.plan(runs.create())) == {old: 700, new: 700, "other": 5}
+    runs.report(timed(new, 800))
+    assert durations(runs.plan(runs.create()))[new] == 800
+
+
 def test_every_shard_of_an_execution_gets_the_same_plan(runs: Runs) -> None:
     first = runs.report(timed("a", 100))
     execution = runs.create()
@@ -96,7 +161,11 @@ def test_plans_of_unknown_executions_and_invalid_filters_are_refused(runs: Runs)
     path = f"/timings?testSuite=all&environment=dev&branch={'x' * 201}&project="
     assert invalid_fields(runs.api.request("GET", path)) == {"branch", "project"}
     unknown = runs.api.request("GET", "/timings?testSuite=all&environment=dev&branch=main&project=no-such")
-    assert expect_success(unknown, 200) == {"tests": [], "executions": []}
+    assert expect_success(unknown, 200) == {
+        "tests": [],
+        "sharedSetups": [],
+        "executions": [],
+    }
 
 
 def test_executions_without_a_branch_have_durations_of_their_own(runs: Runs) -> None:

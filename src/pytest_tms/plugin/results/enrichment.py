@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from pytest_tms.plugin.results.code_owners import CodeOwners
-from pytest_tms.plugin.results.enrichment_transfer import FAILURE, add
+from pytest_tms.plugin.results.enrichment_transfer import FAILURE, SETUPS, add
 from pytest_tms.plugin.results.failure_frames import FailureReader
 from pytest_tms.plugin.results.markers import MarkerReader, Markers, merged, parameters
 from pytest_tms.plugin.results.retry_plugins import AttemptCounter
+from pytest_tms.plugin.results.shared_setups import SharedSetupTimes
 from pytest_tms.plugin.xdist.sharding import appended_group, is_grouped
 from pytest_tms.text import clean, text_of
 
@@ -24,10 +25,17 @@ from pytest_tms.text import clean, text_of
 class Enricher:
     """Describes the test that runs. ``tags`` are the patterns of the setting ``tms_tags``.
 
-    ``code_owners`` has the owners of tests without a marker that names one.
+    ``code_owners`` has the owners of tests without a marker that names one, ``setups`` the setups of fixtures
+    that tests share.
     """
 
-    def __init__(self, tags: Sequence[str] = (), code_owners: CodeOwners | None = None) -> None:
+    def __init__(
+        self,
+        tags: Sequence[str] = (),
+        code_owners: CodeOwners | None = None,
+        setups: SharedSetupTimes | None = None,
+    ) -> None:
+        self._take_setups = (setups or SharedSetupTimes()).take
         self._reader = MarkerReader(tags)
         self._code_owners = code_owners
         self._session: pytest.Session | None = None
@@ -89,6 +97,8 @@ class Enricher:
         """
         if self._failures:
             self._add_failure(report)
+        if (setups := self._take_setups()) is not None:
+            add(report, {SETUPS: setups})
         item = self._item
         # The location of the running test is one object, so ``is`` is faster than comparing node ids.
         if item is None or (report.location is not item.location and report.nodeid != item.nodeid):

@@ -16,6 +16,9 @@ ATTRIBUTE = "tms"
 FAILURE = "failure"
 """The key of the exception of a phase: ``FailureReader.read``."""
 
+SETUPS = "setups"
+"""The key of the setups of shared fixtures that an attempt contains: see ``SharedSetupTimes.take``."""
+
 REPEATS = "repeats"
 """The key of how often a test ran under ``--tms-detect-flaky``, and how often it failed."""
 
@@ -32,7 +35,7 @@ DESCRIPTION = (
 )
 """The keys that describe a test.
 
-``artifacts``, ``properties``, ``unlogged`` and ``FAILURE`` are of one attempt.
+``artifacts``, ``properties``, ``unlogged``, ``FAILURE`` and ``SETUPS`` are of one attempt.
 """
 
 

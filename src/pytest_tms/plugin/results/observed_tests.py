@@ -9,7 +9,7 @@ import pytest
 
 from pytest_tms.plugin.results.json_values import seconds
 from pytest_tms.text import clean, text_of
-from pytest_tms.wire.results import Artifact, Subtest
+from pytest_tms.wire.results import Artifact, SharedSetup, Subtest
 
 FAILED_OUTCOMES = ("failed", "rerun", "retried")
 """The outcomes of a report whose phase failed; ``rerun`` and ``retried`` are those of retry plugins."""
@@ -62,12 +62,13 @@ class UnloggedFailure(msgspec.Struct, frozen=True):
 
 
 class AttemptReports(msgspec.Struct):
-    """One run through setup, call and teardown, with its subtests."""
+    """One run through setup, call and teardown, with its subtests, and the shared fixtures that it set up."""
 
     phases: list[Phase] = []
     subtests: list[Subtest] = []
     artifacts: list[Artifact] = []
     sections: Sections = []
+    setups: list[SharedSetup] = []
 
 
 class OpenTest(msgspec.Struct):

@@ -82,6 +82,7 @@ def build_result(
         attempts=[_attempt(attempt, clip, timestamps) for attempt in (*earlier, last)] if earlier else None,
         subtests=last.subtests or None,
         phases=_phases(last),
+        shared_setups=last.setups or None,
         **(_failure(decisive) if status == "failed" else {}),
         **split_output(last.sections, clip),
     )

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from pytest_tms.plugin.results.captured_output import Clip, split_output
-from pytest_tms.plugin.results.enrichment_transfer import ATTRIBUTE, DESCRIPTION, FAILURE
+from pytest_tms.plugin.results.enrichment_transfer import ATTRIBUTE, DESCRIPTION, FAILURE, SETUPS
 from pytest_tms.plugin.results.json_values import MAX_SECONDS
 from pytest_tms.plugin.results.naming import file_and_title, identity_in_shard, ungrouped
 from pytest_tms.plugin.results.observed_tests import (
@@ -34,7 +34,7 @@ from pytest_tms.plugin.results.outcomes import (
 from pytest_tms.plugin.results.recorded_properties import split_properties
 from pytest_tms.plugin.results.subtests import build_subtest
 from pytest_tms.plugin.results.timestamps import TimestampWriter
-from pytest_tms.wire.results import Phases, TestResult
+from pytest_tms.wire.results import Phases, SharedSetup, TestResult
 
 PASSED_FIELDS = {"tags", "parameters", "marks", "id", "title", "owner", "group"}
 """Keys of an enrichment with which ``_passed`` builds the result."""
@@ -167,6 +167,8 @@ class Recorder:
             self._next_attempt(test)
         test.current.phases.append(phase)
         test.set_sections(sections_of(report))
+        if SETUPS in extra:
+            test.current.setups += [SharedSetup(**setup) for setup in extra[SETUPS]]
         if when != "setup" or outcome != "passed":
             self._add_details(test, report, extra)
         if outcome == "retried":  # pytest-retry: another call follows within this setup and teardown

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from pytest_tms.division import divide_by_duration, divide_by_number, order_by_duration
+from pytest_tms.division import Setup, divide_by_duration, divide_by_number, find_setups, order_by_duration
 from pytest_tms.settings.table import SettingError
 
 if TYPE_CHECKING:
@@ -101,7 +101,10 @@ class ShardSelection:
         if not durations:
             part = divide_by_number(tests, self._name.total)[int(self._name.id) - 1]
             return [each for each in items if each[1][0] in part]
-        part = divide_by_duration(tests, self._name.total, durations)[int(self._name.id) - 1]
+        fixtures = {name: getattr(item, "fixturenames", None) for item, (name, _) in items}
+        setups = find_setups(fixtures, [Setup(*each) for each in plan.setups] if plan is not None else ())
+        division = divide_by_duration(tests, self._name.total, durations, setups)
+        part = division.parts[int(self._name.id) - 1]
         own = [each for each in items if each[1][0] in part]
         if is_reordered(config):
             order = order_by_duration([test for _, test in own], durations)

@@ -39,6 +39,9 @@ _TEST = wire.TestResult(
     retries=1,
     tags=["@smoke", "@critical"],
 )
+_SHARED_SETUP = wire.SharedSetup(
+    scope="module", node="tests/test_cart.py", fixture="filled_database", duration=4_200
+)
 _WEBHOOK = wire.Webhook(
     webhook_id=WEBHOOK,
     url="https://ci.example.com/hooks/tms",
@@ -297,12 +300,14 @@ ANSWERS: dict[str, msgspec.Struct] = {
     "import_cases": wire.PlanChange(project="shop", total=40, added=2, changed=1, removed=0),
     "get_timings": wire.Timings(
         tests=[wire.TestDuration(node_id="tests/test_cart.py::test_total", duration=812)],
+        shared_setups=[_SHARED_SETUP],
         executions=["exec_01jxyz"],
     ),
     "fix_plan": wire.ExecutionPlan(
         execution_id="exec_01jxyzabc",
         created_at="2026-03-02T09:15:01.000Z",
         tests=[wire.TestDuration(node_id="tests/test_cart.py::test_total", duration=812)],
+        shared_setups=[_SHARED_SETUP],
         executions=["exec_01jxyz"],
     ),
     "list_settled": wire.SettledTests(

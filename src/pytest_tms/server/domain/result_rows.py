@@ -28,6 +28,15 @@ MAX_RETRIES = 2**31 - 1
 """The largest number of a column for small ones."""
 
 
+class SetupRow(NamedTuple):
+    """The setup of a shared fixture: see ``wire.SharedSetup``. ``duration`` is in milliseconds."""
+
+    scope: str
+    node: str
+    fixture: str
+    duration: int
+
+
 class ResultRow(NamedTuple):
     """One result as it was sent.
 
@@ -55,6 +64,7 @@ class ResultRow(NamedTuple):
     tags: str = "[]"
     is_quarantined: bool = False
     cases: str = "[]"
+    setups: tuple[SetupRow, ...] = ()
 
 
 def result_rows(tests: Sequence[wire.TestResult], documents: Sequence[str]) -> list[ResultRow]:
@@ -86,6 +96,19 @@ def result_row(key: str, test: wire.TestResult, document: str) -> ResultRow:
         _tags(test.tags) if test.tags else "[]",
         bool(test.quarantined) and test.status == "failed",
         case_ids(test.properties) if test.properties else "[]",
+        _setups(test.shared_setups) if test.shared_setups else (),
+    )
+
+
+def _setups(setups: Sequence[wire.SharedSetup]) -> tuple[SetupRow, ...]:
+    return tuple(
+        SetupRow(
+            setup.scope,
+            without_nul(setup.node[:MAX_NODE_ID]),
+            without_nul(setup.fixture[:MAX_NODE_ID]),
+            round(setup.duration),
+        )
+        for setup in setups
     )
 
 

@@ -39,7 +39,7 @@ MAX_OPEN = 10
 
 _DECODER = msgspec.json.Decoder(wire.TestResult)  # made at import: see calls.decoder
 _FIELDS = msgspec.json.Decoder(dict[str, Any])
-_NEWER = ("frames", "phases", "exceptionType")
+_NEWER = ("frames", "phases", "exceptionType", "sharedSetups")
 """Fields that an older version stored unchecked, whatever they were."""
 
 STREAMS = (("stdout", "Standard output"), ("stderr", "Standard error"), ("log", "Log"))

@@ -38,7 +38,7 @@ def get_timings(
         project_id = projects.find(connection, project or DEFAULT_PROJECT)
         runs = series.latest(connection, project_id or 0, suite, environment, branches, RUNS)
         found = _durations(connection, runs)
-    return wire.Timings(tests=_tests(found), executions=list(found.executions))
+    return wire.Timings(tests=_tests(found), shared_setups=_setups(found), executions=list(found.executions))
 
 
 def fix_plan(
@@ -72,6 +72,7 @@ def fix_plan(
         execution_id=execution_id,
         created_at=clock.timestamp(plan.created_at),
         tests=_tests(plan.durations),
+        shared_setups=_setups(plan.durations),
         executions=list(plan.durations.executions),
     )
 
@@ -88,9 +89,12 @@ def _tests(durations: Durations) -> list[wire.TestDuration]:
     return [wire.TestDuration(node_id=name, duration=value) for name, value in durations.by_test.items()]
 
 
+def _setups(durations: Durations) -> list[wire.SharedSetup]:
+    return [wire.SharedSetup(**setup._asdict()) for setup in durations.setups]
+
+
 def _durations(connection: Connection, runs: Sequence[int]) -> Durations:
     by_number = execution_lists.by_number(connection, runs)
-    return Durations(
-        test_durations.medians(connection, runs),
-        [by_number[number].id for number in runs if number in by_number],
-    )
+    found = test_durations.medians(connection, runs)
+    executions_read = [by_number[number].id for number in runs if number in by_number]
+    return Durations(found.by_test, executions_read, found.setups)

@@ -50,6 +50,7 @@ class Part(NamedTuple):
 
 PARTS = (
     Part(tables.plans, "execution", "number", "execution"),
+    Part(tables.shared_setups, "execution", "number", "sequence"),
     Part(tables.failure_causes, "execution", "number", "fingerprint"),
     Part(tables.result_details, "execution", "number", "sequence"),
     Part(tables.results, "execution", "number", "sequence"),

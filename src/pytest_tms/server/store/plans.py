@@ -10,13 +10,15 @@ from sqlalchemy import Connection, insert, select
 
 from pytest_tms.server.store import tables
 from pytest_tms.server.store.result_documents import zstd
+from pytest_tms.server.store.test_durations import SetupMedian
 
 
-class Durations(NamedTuple):
-    """Milliseconds of tests by node id, and the ids of the executions that they are of."""
+class Durations(msgspec.Struct, frozen=True, array_like=True):
+    """Milliseconds of tests by node id, the ids of the executions that they are of, and shared setups."""
 
     by_test: Mapping[str, int]
     executions: Sequence[str]
+    setups: Sequence[SetupMedian] = ()
 
 
 class Plan(NamedTuple):
@@ -33,16 +35,15 @@ def get(connection: Connection, execution: int) -> Plan | None:
     row = connection.execute(query).one_or_none()
     if row is None:
         return None
-    by_test, executions = _DOCUMENT.decode(zstd.decompress(row.document))
-    return Plan(row.created_at, Durations(by_test, executions))
+    return Plan(row.created_at, _DOCUMENT.decode(zstd.decompress(row.document)))
 
 
 def add(connection: Connection, execution: int, plan: Plan) -> None:
     """Store the plan of an execution that has none."""
-    document = zstd.compress(msgspec.json.encode((plan.durations.by_test, plan.durations.executions)))
+    document = zstd.compress(msgspec.json.encode(plan.durations))
     connection.execute(
         insert(tables.plans).values(execution=execution, created_at=plan.created_at, document=document)
     )
 
 
-_DOCUMENT = msgspec.json.Decoder(tuple[dict[str, int], list[str]])  # made at import: see calls.decoder
+_DOCUMENT = msgspec.json.Decoder(Durations)  # made at import: see calls.decoder

@@ -42,6 +42,31 @@ def later(connection: Connection, test_id: int) -> int | None:
     return found
 
 
+def later_names(connection: Connection, test_ids: Collection[int]) -> list[tuple[int, int]]:
+    """Return the tests that some tests became, as pairs (later test, test of ``test_ids``).
+
+    A test that became several in turn has a pair for each.
+    """
+    found: list[tuple[int, int]] = []
+    waiting = {test_id: test_id for test_id in test_ids}  # by the name that was found last
+    seen = set(waiting)
+    statement = (
+        "SELECT test_id, earlier_id FROM test_renames WHERE is_same AND earlier_id >= {} AND earlier_id IN {}"
+    )
+    for _ in range(MAX_NAMES):
+        following = {
+            test_id: waiting[earlier_id]
+            for test_id, earlier_id in sorted(bulk.select(connection, statement, (0,), waiting))
+            if test_id not in seen
+        }
+        if not following:
+            break
+        found += following.items()
+        seen.update(following)
+        waiting = following
+    return found
+
+
 def decided(connection: Connection, test_ids: Collection[int]) -> set[tuple[int, int]]:
     """Return the pairs (test, earlier test) about which somebody decided, of some tests."""
     statement = "SELECT test_id, earlier_id FROM test_renames WHERE test_id >= {} AND test_id IN {}"

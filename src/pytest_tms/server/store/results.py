@@ -188,6 +188,7 @@ _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _CODES = {status: number for number, status in enumerate(STATUSES)}
 _COLUMNS = tuple(column.name for column in tables.results.c)
 _DETAILS = tuple(column.name for column in tables.result_details.c)
+_SETUPS = tuple(column.name for column in tables.shared_setups.c)
 _STORED = (
     "SELECT test_id, sequence, attempt, is_superseded, digest, status, retries, failed_before FROM results "
     "WHERE execution = {} AND shard_id = {} AND test_id IN {}"
@@ -217,6 +218,7 @@ def _rewrite(connection: Connection, execution: int, merged: Sequence[Merged]) -
     for statement in (
         "DELETE FROM results WHERE execution = {} AND sequence IN {}",
         "DELETE FROM result_details WHERE execution = {} AND sequence IN {}",
+        "DELETE FROM shared_setups WHERE execution = {} AND sequence IN {}",
     ):
         bulk.execute(connection, statement, (execution,), replaced)
     statement = "UPDATE results SET is_superseded = true WHERE execution = {} AND sequence IN {}"
@@ -267,6 +269,12 @@ def _insert(
         for sequence, place, (row, test_id, digest, merged) in zip(count(first), places, new, strict=False)
     ]
     bulk.insert(connection, "results", _COLUMNS, rows)
+    setups = [
+        (number, sequence, position, *setup)
+        for sequence, (row, *_) in zip(count(first), new, strict=False)
+        for position, setup in enumerate(row.setups)
+    ]
+    bulk.insert(connection, "shared_setups", _SETUPS, setups)
     failed = [
         test_id for row, test_id, _, merged in new if row.cause is not None and not merged.is_superseded
     ]

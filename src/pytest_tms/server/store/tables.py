@@ -588,6 +588,19 @@ sessions = Table(
     Index("ix_sessions_expires_at", "expires_at"),  # deletion of expired sessions
 )
 
+shared_setups = Table(  # setups of fixtures that tests share, each in the result that contains it
+    "shared_setups",
+    metadata,
+    Column("execution", BigInteger, primary_key=True, autoincrement=False),  # executions.number
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),  # of the result
+    Column("position", SmallInteger, primary_key=True, autoincrement=False),
+    Column("scope", String(16), nullable=False),
+    Column("node", Text, nullable=False),  # of the class, module or package; empty for a session
+    Column("fixture", Text, nullable=False),
+    Column("duration", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 plans = Table(  # the durations by which the shards of an execution divide the tests
     "plans",
     metadata,
