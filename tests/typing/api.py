@@ -39,6 +39,14 @@ def report(token: str) -> str:
             started, webhook_url=created.webhook_url, webhook_token=created.webhook_token
         )
         assert_type(accepted, wire.EventAccepted)
+        claim = client.claim_tests(
+            created.execution_id,
+            wire.ClaimRequest(
+                runner="r", shard_id="1", number=1, tests=[wire.QueuedTest(node_id="t.py::test_login")]
+            ),
+            webhook_token=created.webhook_token,
+        )
+        assert_type(claim, wire.Claim)
         test = wire.TestResult(
             title="test_login",
             status="passed",

@@ -313,6 +313,18 @@ FIX_PLAN = Call(
     errors=(NotFound, Conflict, *_TOKEN),
     limit="executions",
 )
+CLAIM_TESTS = Call(
+    name="claim_tests",
+    summary="Take the next tests from the queue of an execution",
+    method="POST",
+    path="/executions/{execution_id}/claims",
+    takes=wire.ClaimRequest,
+    gives=wire.Claim,
+    status=200,
+    scope="executions:write",
+    errors=(*_BODY, NotFound, Conflict, *_TOKEN),
+    limit="events",
+)
 LIST_SETTLED = Call(
     name="list_settled",
     summary="List the tests of a shard that passed or were skipped",
@@ -696,6 +708,7 @@ ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple
     EXPORT_CASES,
     GET_TIMINGS,
     FIX_PLAN,
+    CLAIM_TESTS,
     LIST_SETTLED,
     LIST_QUARANTINE,
     ADD_TO_QUARANTINE,

@@ -352,6 +352,20 @@ class TmsClient:
         """
         return self._call(calls.FIX_PLAN, execution_id=execution_id)
 
+    def claim_tests(
+        self, execution_id: str, request: wire.ClaimRequest, *, webhook_token: str = ""
+    ) -> wire.Claim:
+        """Take the next batch of tests from the queue of an execution; needs the capability ``claims``.
+
+        A request with a repeated ``number`` returns the same batch. ``webhook_token`` is the token of the
+        execution; without it, the client's own token is used.
+
+        Raises:
+            NotFound: the execution does not exist.
+            Unprocessable: the request is not valid, or the first one of its runner lists no tests.
+        """
+        return self._call(calls.CLAIM_TESTS, request, token=webhook_token, execution_id=execution_id)
+
     def list_settled(self, execution_id: str, shard_id: str) -> wire.SettledTests:
         """Return the tests of a shard that passed or were skipped; needs the capability ``rerun``.
 

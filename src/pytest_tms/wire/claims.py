@@ -10,6 +10,8 @@ from pytest_tms.wire.base import ClientMessage, Identifier, ServerMessage, Text
 
 QueueState = Literal["running", "waiting", "finished"]
 """Whether a shard continues: see ``Claim``."""
+RerunTests = Literal["failed", "all"]
+"""Which tests a repeated run queues: those that did not pass before, or all."""
 
 
 class QueuedTest(ClientMessage, frozen=True, kw_only=True, gc=False):
@@ -26,6 +28,9 @@ class ClaimRequest(ClientMessage, frozen=True, kw_only=True):
     requests from 1; a repeated number returns the same batch. ``tests`` are those that the shard collected,
     in its order; only the first request has them. ``workers`` is how many processes run tests in the shard.
     A request with ``is_leaving`` takes no tests and gives all unfinished ones of the runner back.
+
+    ``attempt`` is the number of the CI attempt, as in ``shard.started``: the first request of a newer attempt
+    begins the queue anew, with the tests that ``rerun`` says.
     """
 
     runner: Identifier
@@ -34,6 +39,8 @@ class ClaimRequest(ClientMessage, frozen=True, kw_only=True):
     tests: list[QueuedTest] | None = None
     workers: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
     is_leaving: bool = False
+    attempt: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    rerun: RerunTests = "failed"
 
 
 class Claim(ServerMessage, frozen=True, kw_only=True):

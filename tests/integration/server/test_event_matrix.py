@@ -43,6 +43,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "import_cases": {"project": "imported", "cases": []},
     "decide_rename": {"earlierKey": "1", "isSame": False},
     "add_to_quarantine": {"nodeId": "test_quarantine", "reason": "slow", "until": UNTIL, "owner": "ada"},
+    "claim_tests": {"runner": "r", "shardId": "1", "number": 1, "tests": []},
     "update_webhook": {"status": "paused"},
     "rotate_webhook_secret": {},
     "replay_deliveries": {},
@@ -180,13 +181,16 @@ def test_each_call_refuses_a_token_of_another_environment(
 
 
 @pytest.mark.parametrize("call", GUARDED)
-def test_an_executions_own_token_opens_its_events_alone(sqlite_api: Api, call: Call[Any, Any]) -> None:
+def test_an_executions_own_token_opens_its_events_and_its_queue_alone(
+    sqlite_api: Api, call: Call[Any, Any]
+) -> None:
     execution = sqlite_api.create()
     path = call.path.replace("{execution_id}", execution["executionId"]).replace("{webhook_id}", "wh_x")
     path = path.replace("{test_key}", "1").replace("{entry_id}", "1")
     body = body_of(call, execution["executionId"])
     response = sqlite_api.request(call.method, path, body, token=execution["webhookToken"])
-    assert response.status_code == (202 if call == calls.SEND_EVENT else 401)
+    opened = (calls.SEND_EVENT, calls.CLAIM_TESTS)
+    assert response.status_code == (call.status if call in opened else 401)
 
 
 @pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")  # of Litestar 3

@@ -24,6 +24,9 @@ from pytest_tms.server.services.tokens import check_access, check_execution_toke
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
 
+OF_THE_EXECUTION = (calls.SEND_EVENT, calls.CLAIM_TESTS)
+"""Calls for which the token of the execution itself is enough."""
+
 
 def authentication_guard(settings: ServerSettings, database: Database, token_usage: TokenUsage) -> Guard:
     """Return the guard that authenticates the caller of each API call.
@@ -41,7 +44,7 @@ def authentication_guard(settings: ServerSettings, database: Database, token_usa
         text = bearer_token(connection)
         path = connection.path_params
         try:
-            if call == calls.SEND_EVENT and text.startswith(WEBHOOK_TOKEN):
+            if call in OF_THE_EXECUTION and text.startswith(WEBHOOK_TOKEN):
                 execution_id = path["execution_id"]
                 await run_sync(check_execution_token, database, text, execution_id, settings.token_grace)
                 caller = replace(anonymous, id=execution_id)

@@ -75,6 +75,15 @@ REQUESTS: dict[str, msgspec.Struct] = {
         artifacts=wire.ArtifactNames(screenshots=["login.png"], logs=["browser.log"]),
         metadata={"browser": "chromium", "startTime": NOW, "endTime": "2026-03-02T09:18:34.120Z"},
     ),
+    "claim_tests": wire.ClaimRequest(
+        runner="5f6d2c",
+        shard_id="1",
+        number=1,
+        tests=[
+            wire.QueuedTest(node_id=f"tests/test_cart.py::{name}", group="tests/test_cart.py")
+            for name in ("test_empty", "test_total", "test_discount")
+        ],
+    ),
     "send_event": wire.Event(
         event="shard.completed",
         execution_id=EXECUTION,
@@ -309,6 +318,13 @@ ANSWERS: dict[str, msgspec.Struct] = {
         tests=[wire.TestDuration(node_id="tests/test_cart.py::test_total", duration=812)],
         shared_setups=[_SHARED_SETUP],
         executions=["exec_01jxyz"],
+    ),
+    "claim_tests": wire.Claim(
+        number=1,
+        tests=["tests/test_cart.py::test_total", "tests/test_cart.py::test_empty"],
+        order=[1, 0, 2],
+        unclaimed=[(2, 3)],
+        shards=["1", "2"],
     ),
     "list_settled": wire.SettledTests(
         execution_id="exec_01jxyzabc", shard_id="1", node_ids=["tests/test_cart.py::test_total"]

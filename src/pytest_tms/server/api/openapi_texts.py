@@ -54,6 +54,9 @@ CALLS = {
     "default branches. Tests whose node id was not sent are left out.",
     "fix_plan": "Every request of an execution gets the same durations, so that all shards divide the tests in the same way. The "
     "first request takes them from the latest five executions of the branch, and then of its base branch.",
+    "claim_tests": "The first request of an execution makes its queue, and each gets the next tests of it, which no other runner "
+    "gets as long as this one is alive. A request with the number of an earlier one of its runner returns the same tests. The "
+    "token may be the one of the execution.",
     "list_settled": "A runner that repeats a shard leaves these tests out: their results stay as they are.",
     "list_quarantine": "Returns the tests in quarantine and those that were, the newest entry first. A token that is bound to "
     "environments sees the tests that ran in them.",
@@ -141,6 +144,9 @@ SCHEMAS = {
     "skipped ones and those of executions in which 80 % of the tests failed.",
     "RegisteredTestPage": "A page of tests.",
     "ExecutionPlan": "The durations by which the shards of an execution divide the tests.",
+    "ClaimRequest": "A request of a runner for its next tests.",
+    "QueuedTest": "A test that a shard collected.",
+    "Claim": "The next tests of a runner.",
     "SettledTests": "Tests of a shard that need not run again.",
     "TestDuration": "A test with its median duration.",
     "Timings": "Durations of tests.",
@@ -498,6 +504,54 @@ OVERRIDES = {
     ("SharedSetup", "scope"): "What shares the fixture.",
     ("Timings", "executions"): "The executions that the durations are of, the newest first.",
     ("Timings", "tests"): "The tests whose durations are known.",
+    ("QueuedTest", "nodeId"): "The node id of the test.",
+    (
+        "QueuedTest",
+        "group",
+    ): "Tests of one group share fixtures, and run together if possible; the file of the test unless given.",
+    ("ClaimRequest", "runner"): "The id that the process keeps for its whole run, as in events.",
+    ("ClaimRequest", "shardId"): "The shard that the process runs.",
+    (
+        "ClaimRequest",
+        "number",
+    ): "Counts the requests of the runner, from 1. A repeated number returns the same tests.",
+    (
+        "ClaimRequest",
+        "tests",
+    ): "The tests that the shard collected, in its order: in the first request of the runner.",
+    ("ClaimRequest", "workers"): "The number of processes that run tests in the shard.",
+    (
+        "ClaimRequest",
+        "isLeaving",
+    ): "The runner takes no tests, and gives those back that it has not finished.",
+    (
+        "ClaimRequest",
+        "attempt",
+    ): "The number of the CI attempt, as in `shard.started`. The first request of a newer attempt begins the "
+    "queue anew.",
+    (
+        "ClaimRequest",
+        "rerun",
+    ): "The tests that a newer attempt queues: `failed` leaves those out that passed or were skipped.",
+    ("Claim", "number"): "The number of the request.",
+    ("Claim", "tests"): "The node ids of the tests, in the order in which they are to run.",
+    (
+        "Claim",
+        "state",
+    ): "`running`: the runner runs the tests and asks again before their end. `waiting`: no test is free, but tests "
+    "of other runners may become free; the runner asks again after `retryAfter`. `finished`: the runner ends.",
+    ("Claim", "retryAfter"): "Milliseconds after which a waiting runner asks again.",
+    (
+        "Claim",
+        "lease",
+    ): "Milliseconds within which the runner must send an event, a result or a request. Otherwise its unfinished "
+    "tests are given to others.",
+    (
+        "Claim",
+        "order",
+    ): "The order of the queue, as positions in `tests` of the request: in the response to a request with tests.",
+    ("Claim", "unclaimed"): "The ranges `[start, end)` of that order that no runner has.",
+    ("Claim", "shards"): "The ids of the shards that are alive.",
     ("SettledTests", "nodeIds"): "The node ids of the tests.",
     ("QuarantineEntry", "key"): "Identifies the test over all executions; empty if no result of it is left.",
     ("QuarantineEntry", "owner"): "Who is to repair the test.",

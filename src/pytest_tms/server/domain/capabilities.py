@@ -4,6 +4,7 @@ CAPABILITIES = (
     "artifacts",
     "attempts",
     "cases",
+    "claims",
     "control",
     "executions",
     "expected",

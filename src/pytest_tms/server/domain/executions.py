@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from pytest_tms import wire
 from pytest_tms.server.domain import counts, states
@@ -144,7 +144,8 @@ class Execution:
     are set at its end, see ``forecast``.
     ``run_key`` is the key that its jobs share, and ``declared_shards`` are the numbers of shards that they
     declared. ``joined_at`` is when the latest job joined it, ``idle_since`` since when it waits for shards
-    that may still begin.
+    that may still begin. ``queue_state`` is ``complete`` if all tests of its queue have results, and None if
+    its shards do not take their tests from a queue.
     """
 
     id: str
@@ -180,6 +181,7 @@ class Execution:
     declared_shards: tuple[int, ...] = ()
     joined_at: int | None = None
     idle_since: int | None = None
+    queue_state: Literal["open", "complete"] | None = None
 
     @property
     def results(self) -> wire.Counts:

@@ -77,6 +77,25 @@ def fix_plan(
     )
 
 
+def make_plan(database: Database, execution_id: str, caller: Caller) -> None:
+    """Make the plan of an execution if there is none yet.
+
+    Raises:
+        NotFound: The execution does not exist.
+        Forbidden: The caller has no access to its environment.
+    """
+    with database.read() as connection:
+        execution = executions.get(connection, execution_id)
+        caller.require_access([execution.environment])
+        if plans.get(connection, execution.number) is not None:
+            return
+        computed = Plan(clock.now(), _of_earlier_runs(connection, execution))
+    with database.write() as connection:
+        executions.lock(connection, execution_id)
+        if plans.get(connection, execution.number) is None:  # another shard may have made one meanwhile
+            plans.add(connection, execution.number, computed)
+
+
 def _of_earlier_runs(connection: Connection, execution: Execution) -> Durations:
     branch = series.branch_of(connection, execution.number)
     branches = [branch, *base_branches(execution.metadata, branch)]

@@ -51,6 +51,11 @@ class Part(NamedTuple):
 PARTS = (
     Part(tables.plans, "execution", "number", "execution"),
     Part(tables.shared_setups, "execution", "number", "sequence"),
+    Part(tables.queue_batches, "execution", "number", "runner"),
+    Part(tables.queue_runners, "execution", "number", "runner"),
+    Part(tables.queue_collections, "execution", "number", "number"),
+    Part(tables.queue_tests, "execution", "number", "first"),
+    Part(tables.queues, "execution", "number", "execution"),
     Part(tables.failure_causes, "execution", "number", "fingerprint"),
     Part(tables.result_details, "execution", "number", "sequence"),
     Part(tables.results, "execution", "number", "sequence"),

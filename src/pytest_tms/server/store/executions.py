@@ -158,6 +158,12 @@ def set_in_flight(
         versions.increase(connection, execution_id)
 
 
+def results_stored(connection: Connection, execution_id: str) -> int:
+    """Return the sequence of the latest result of an execution, 0 if it has none."""
+    table = tables.executions.c
+    return int(connection.scalar(select(table.results_stored).where(table.id == execution_id)) or 0)
+
+
 def newest_attempt(connection: Connection, execution_id: str) -> int | None:
     """Return the largest number of a CI attempt that a runner of an execution sent."""
     table = tables.shards.c
@@ -266,6 +272,7 @@ _PLAIN_EXECUTION = (
     "run_key",
     "joined_at",
     "idle_since",
+    "queue_state",
 )
 _PLAIN_SHARD = (
     "status",

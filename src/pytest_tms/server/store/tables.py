@@ -104,6 +104,7 @@ executions = Table(
     Column("declared_shards", Text, nullable=False, server_default="[]"),  # by the jobs of the run key
     Column("joined_at", BigInteger),  # when the latest of these jobs joined
     Column("idle_since", BigInteger),  # set while it waits for shards that may still begin
+    Column("queue_state", String(16)),  # ``open`` or ``complete``; NULL without a queue
     # The number of the run that it is compared with, 0 if there is none; NULL before its first result.
     Column("previous", BigInteger),
     Column("version", BigInteger, nullable=False, server_default="0"),  # of what pages show, see ``versions``
@@ -607,6 +608,68 @@ plans = Table(  # the durations by which the shards of an execution divide the t
     Column("execution", BigInteger, primary_key=True, autoincrement=False),  # executions.number
     Column("created_at", BigInteger, nullable=False),
     Column("document", LargeBinary, nullable=False),  # compressed JSON: see store.plans
+)
+
+queues = Table(  # the tests that the shards of an execution take in turn, see ``store.queues``
+    "queues",
+    metadata,
+    Column("execution", BigInteger, primary_key=True, autoincrement=False),  # executions.number
+    Column("created_at", BigInteger, nullable=False),
+    Column("ci_attempt", Integer, nullable=False),  # the CI attempt that began it
+    Column("since", BigInteger, nullable=False),  # results of its tests have a greater sequence
+    Column("tests", Integer, nullable=False),
+    Column("left_out", Integer, nullable=False),  # tests that passed in an earlier CI attempt
+    Column("weight", BigInteger, nullable=False),  # the expected milliseconds of all tests
+    Column("free", Text, nullable=False),  # JSON: ranges of its tests that no shard has, in their order
+    Column("free_weight", BigInteger, nullable=False),
+    Column("crashes", Text, nullable=False, server_default="{}"),  # JSON: shards that ended in a test
+)
+
+queue_tests = Table(  # the tests of a queue, numbered in their first order; several in a row
+    "queue_tests",
+    metadata,
+    Column("execution", BigInteger, primary_key=True, autoincrement=False),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    Column("document", LargeBinary, nullable=False),  # compressed JSON
+    sqlite_with_rowid=False,
+)
+
+queue_collections = Table(  # different lists of tests that shards collected
+    "queue_collections",
+    metadata,
+    Column("execution", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", String(32), nullable=False),
+    Column("tests", Integer, nullable=False),
+    Column("lacks", LargeBinary, nullable=False),  # compressed JSON: ranges of the queue that are not in it
+    sqlite_with_rowid=False,
+)
+
+queue_runners = Table(  # runners that take tests from a queue
+    "queue_runners",
+    metadata,
+    Column("execution", BigInteger, primary_key=True, autoincrement=False),
+    Column("runner", Text, primary_key=True),
+    Column("shard_id", Text, nullable=False),
+    Column("collection", BigInteger, nullable=False),
+    Column("workers", Integer, nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+    Column("is_standby", Boolean, nullable=False, server_default=false()),
+    Column("has_ended", Boolean, nullable=False, server_default=false()),
+    _partial("ix_queue_runners_lease", "lease_until", "execution", where="NOT has_ended"),
+    sqlite_with_rowid=False,
+)
+
+queue_batches = Table(  # the response to each request of a runner that got tests
+    "queue_batches",
+    metadata,
+    Column("execution", BigInteger, primary_key=True, autoincrement=False),
+    Column("runner", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("ranges", Text, nullable=False),  # JSON
+    Column("is_open", Boolean, nullable=False),  # it may have unfinished tests, which no other runner has
+    _partial("ix_queue_batches_open", "execution", "runner", "number", where="is_open"),
+    sqlite_with_rowid=False,
 )
 
 leases = Table(  # of jobs that one process at a time runs

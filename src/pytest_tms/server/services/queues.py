@@ -1,0 +1,224 @@
+"""The queue of a locked execution: makes it, gives tests to runners, and takes unfinished ones back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+
+from sqlalchemy import Connection
+
+from pytest_tms import division, wire
+from pytest_tms.server.domain import queue
+from pytest_tms.server.domain.column_values import without_nul
+from pytest_tms.server.domain.executions import Execution
+from pytest_tms.server.domain.queue import QueuedTest
+from pytest_tms.server.store import executions, plans, queues
+from pytest_tms.server.store.queues import Batch, CollectedTests, Queue, QueueRunner
+
+MAX_WEIGHT = 2**40
+"""Milliseconds of a test that are counted at most."""
+
+
+class LockedQueue:
+    """The queue of an execution that is locked. ``save`` stores its changes."""
+
+    def __init__(self, connection: Connection, execution: Execution, stored: Queue) -> None:
+        self._connection = connection
+        self._execution = execution
+        self._stored = stored
+        self.queue = stored
+        self.runners = {each.runner: each for each in queues.runners(connection, execution.number)}
+
+    @classmethod
+    def find(cls, connection: Connection, execution: Execution) -> LockedQueue | None:
+        """Return the queue of an execution, None if it has none."""
+        stored = queues.get(connection, execution.number)
+        return None if stored is None else cls(connection, execution, stored)
+
+    @classmethod
+    def create(cls, connection: Connection, execution: Execution, ci_attempt: int, now: int) -> LockedQueue:
+        """Make an empty queue for a CI attempt, in the place of the one of an earlier attempt."""
+        queues.remove(connection, execution.number)
+        since = 0 if ci_attempt == 1 else executions.results_stored(connection, execution.id)
+        made = Queue(created_at=now, ci_attempt=ci_attempt, since=since)
+        queues.save(connection, execution.number, None, made)
+        return cls(connection, execution, made)
+
+    def save(self) -> None:
+        """Store the queue; runners and batches are stored when they change."""
+        queues.save(self._connection, self._execution.number, self._stored, self.queue)
+        self._stored = self.queue
+
+    def save_runner(self, runner: QueueRunner) -> None:
+        """Store a runner."""
+        before = self.runners.get(runner.runner)
+        queues.save_runner(self._connection, self._execution.number, before, runner)
+        self.runners[runner.runner] = runner
+
+    def register(
+        self, tests: Sequence[wire.QueuedTest], rerun: wire.RerunTests
+    ) -> tuple[CollectedTests, list[int]]:
+        """Add the tests that a shard collected; with ``rerun`` ``failed`` not those that passed before.
+
+        Return the list that they are, and the order in which the queue has them, as positions in ``tests``.
+        """
+        positions: dict[str, int] = {}
+        for position, test in enumerate(tests):
+            positions.setdefault(without_nul(test.node_id), position)
+        number = self._execution.number
+        digest = blake2b("\0".join(sorted(positions)).encode(), digest_size=16).hexdigest()
+        known = queues.collections(self._connection, number)
+        names = queues.node_ids(self._connection, number)
+        collected = next((each for each in known if each.digest == digest), None)
+        if collected is None:
+            added = self._extend(set(names), tests, positions, known, rerun)
+            names += [each.node_id for each in added]
+            lacks = queue.from_numbers(n for n, name in enumerate(names) if name not in positions)
+            collected = CollectedTests(len(known), digest, len(positions), tuple(lacks))
+            queues.save_collection(self._connection, number, collected)
+        return collected, [positions[name] for name in names if name in positions]
+
+    def _extend(
+        self,
+        known_names: Collection[str],
+        tests: Sequence[wire.QueuedTest],
+        positions: Mapping[str, int],
+        known: Sequence[CollectedTests],
+        rerun: wire.RerunTests,
+    ) -> list[QueuedTest]:
+        """Add those of some tests to the queue that it does not have; return them."""
+        new = [(name, tests[position]) for name, position in positions.items() if name not in known_names]
+        if self.queue.since and rerun == "failed":
+            passed = queues.settled(self._connection, self._execution, [name for name, _ in new])
+            new = [each for each in new if each[0] not in passed]
+            self.queue = replace(self.queue, left_out=max(self.queue.left_out, len(passed)))
+        plan = plans.get(self._connection, self._execution.number)
+        durations = {} if plan is None else plan.durations.by_test
+        groups = [(name, without_nul(test.group) or name.partition("::")[0]) for name, test in new]
+        weights = division.estimate(groups, durations)
+        first = len(known_names)
+        added = [
+            QueuedTest(number, name, group, min(round(weights[name, group]), MAX_WEIGHT))
+            for number, (name, group) in enumerate(division.order_by_duration(groups, durations), first)
+        ]
+        if not added:
+            return []
+        queues.add_tests(self._connection, self._execution.number, added)
+        weight = sum(each.weight for each in added)
+        span = (first, first + len(added))
+        for each in known:
+            extended = each._replace(lacks=tuple(queue.joined([*each.lacks, span])))
+            queues.save_collection(self._connection, self._execution.number, extended)
+        self.queue = replace(
+            self.queue,
+            tests=self.queue.tests + len(added),
+            weight=self.queue.weight + weight,
+            free=(span, *self.queue.free),
+            free_weight=self.queue.free_weight + weight,
+        )
+        return added
+
+    def take(
+        self, runner: QueueRunner, number: int, collected: CollectedTests, workers: float
+    ) -> Batch | None:
+        """Give a runner its next tests; None if it can run none of those that are free.
+
+        ``workers`` is the number of all workers that take tests.
+        """
+        free = queue.subtract(self.queue.free, collected.lacks)
+        while free:
+            weight = queue.batch_weight(self.queue.free_weight, self.queue.weight, workers, runner.workers)
+            tests = self._first(free, weight, runner.workers)
+            chosen = tests[: queue.count_of_batch(tests, weight, runner.workers)]
+            unfinished = self._unfinished(chosen)
+            taken = queue.from_numbers(test.number for test in chosen)
+            free = queue.subtract(free, taken)
+            self.queue = replace(
+                self.queue,
+                free=tuple(queue.subtract(self.queue.free, taken)),
+                free_weight=max(0, self.queue.free_weight - sum(test.weight for test in chosen)),
+            )
+            if unfinished:
+                ranges = tuple(queue.from_numbers(test.number for test in unfinished))
+                batch = Batch(runner.runner, number, ranges)
+                queues.add_batch(self._connection, self._execution.number, batch)
+                return batch
+        return None
+
+    def names(self, batch: Batch) -> list[str]:
+        """Return the node ids of a batch, in its order."""
+        tests = queues.tests_of(self._connection, self._execution.number, batch.ranges)
+        return [test.node_id for test in tests]
+
+    def batch(self, runner: str, number: int) -> Batch | None:
+        """Return the batch that a runner got by a request."""
+        return queues.batch(self._connection, self._execution.number, runner, number)
+
+    def collection_of(self, runner: QueueRunner) -> CollectedTests:
+        """Return the list of tests that a runner collected."""
+        return queues.collection(self._connection, self._execution.number, runner.collection)
+
+    def release(self, runners: Collection[str]) -> None:
+        """Make the unfinished tests of some runners free again."""
+        batches = [each for each in self._open_batches() if each.runner in runners]
+        for batch in batches:
+            tests = queues.tests_of(self._connection, self._execution.number, batch.ranges)
+            returned = self._unfinished(list(tests))
+            self.queue = replace(
+                self.queue,
+                free=(*queue.from_numbers(test.number for test in returned), *self.queue.free),
+                free_weight=self.queue.free_weight + sum(test.weight for test in returned),
+            )
+        queues.close_batches(self._connection, self._execution.number, batches)
+
+    def expire(self, now: int) -> None:
+        """Take the unfinished tests of runners back that have not reported in time."""
+        silent = [each for each in self.runners.values() if not each.has_ended and each.lease_until <= now]
+        for each in silent:
+            self.save_runner(replace(each, has_ended=True, is_standby=False))
+        if silent:
+            self.release([each.runner for each in silent])
+
+    def is_complete(self) -> bool:
+        """Return whether all tests have a result."""
+        return not self.queue.free and not self.unfinished_by_runner()
+
+    def has_standby(self, runner: QueueRunner, now: int) -> bool:
+        """Return whether another runner that collected the same tests waits to take those of others."""
+        return any(
+            each.is_standby and each.is_alive(now) and each.collection == runner.collection
+            for each in self.runners.values()
+            if each.runner != runner.runner
+        )
+
+    def unfinished_by_runner(self) -> dict[str, list[QueuedTest]]:
+        """Return the tests that runners have taken and not finished; finished batches are closed."""
+        found: dict[str, list[QueuedTest]] = {}
+        closed = []
+        for batch in self._open_batches():
+            tests = queues.tests_of(self._connection, self._execution.number, batch.ranges)
+            if unfinished := self._unfinished(list(tests)):
+                found.setdefault(batch.runner, []).extend(unfinished)
+            else:
+                closed.append(batch)
+        queues.close_batches(self._connection, self._execution.number, closed)
+        return found
+
+    def _open_batches(self) -> list[Batch]:
+        return queues.open_batches(self._connection, self._execution.number)
+
+    def _first(self, free: Sequence[queue.Range], weight: float, minimum: int) -> list[QueuedTest]:
+        """Return the first tests of ranges that take longer than ``weight`` together, or all of them."""
+        found = []
+        for test in queues.tests_of(self._connection, self._execution.number, free):
+            found.append(test)
+            weight -= test.weight
+            if weight < 0 and len(found) >= minimum:
+                break
+        return found
+
+    def _unfinished(self, tests: Sequence[QueuedTest]) -> list[QueuedTest]:
+        names = [test.node_id for test in tests]
+        done = queues.finished(self._connection, self._execution, self.queue.since, names)
+        return [test for test in tests if test.node_id not in done]
