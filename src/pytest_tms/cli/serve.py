@@ -53,6 +53,7 @@ def serve(
         database_url=database_url,
         rate_limits="off" if local else None,
         redis_url="" if local else None,
+        trusted_issuers="" if local else None,
     )
     listeners.check_tls(settings)
     settings.prepare()

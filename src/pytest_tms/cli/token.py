@@ -86,9 +86,10 @@ def create(
 
 
 @token.command("list")
+@click.option("--jobs", is_flag=True, help="List the tokens that CI jobs got for their ID tokens instead.")
 @database_options
 @json_option
-def list_tokens(data_dir: Path | None, database_url: str | None, as_json: bool) -> None:
+def list_tokens(jobs: bool, data_dir: Path | None, database_url: str | None, as_json: bool) -> None:
     """List the tokens, without their values."""
     from pytest_tms.server.domain import clock
     from pytest_tms.server.store import tokens
@@ -96,7 +97,7 @@ def list_tokens(data_dir: Path | None, database_url: str | None, as_json: bool) 
     now = clock.now()
     database = open_database(data_dir, database_url)
     with database.read() as connection:
-        found = tokens.every(connection)
+        found = tokens.every(connection, of_jobs=jobs)
     show_database(database)
     if as_json:
         rows = [

@@ -102,6 +102,17 @@ DESCRIBE_SERVICE = Call(
     scope=None,
     errors=_ALWAYS,
 )
+EXCHANGE_ID_TOKEN = Call(
+    name="exchange_id_token",
+    summary="Exchange the ID token of a CI job for an API token",
+    method="POST",
+    path="/auth/token",
+    takes=wire.TokenRequest,
+    gives=wire.IssuedToken,
+    status=201,
+    scope=None,
+    errors=(*_BODY, *_READS),
+)
 CREATE_EXECUTION = Call(
     name="create_execution",
     summary="Create a test execution",
@@ -693,6 +704,7 @@ REPLAY_DELIVERIES = Call(
 
 ALL: tuple[Call[object, object], ...] = (  # type: ignore[assignment]  # a tuple of calls, each with types of its own
     DESCRIBE_SERVICE,
+    EXCHANGE_ID_TOKEN,
     CREATE_EXECUTION,
     LIST_EXECUTIONS,
     GET_EXECUTION,

@@ -101,6 +101,18 @@ class TmsClient:
         """
         return self._call(calls.DESCRIBE_SERVICE)
 
+    def exchange_id_token(self, id_token: str) -> wire.IssuedToken:
+        """Return an API token for the ID token of a CI job; needs the capability ``id-tokens``.
+
+        ``token`` of the response is its text, valid for ``expires_in`` seconds. ``job_token.JobToken`` does
+        this for a client, and again before the token expires.
+
+        Raises:
+            Unauthorized: the ID token is not valid, or the server does not trust its issuer.
+            Forbidden: no rule of the server matches the claims of the ID token.
+        """
+        return self._call(calls.EXCHANGE_ID_TOKEN, wire.TokenRequest(id_token=id_token))
+
     def create_execution(self, request: wire.ExecutionRequest, *, key: str = "") -> wire.ExecutionCreated:
         """Create an execution: "Create Test Execution" in the API document.
 

@@ -26,6 +26,7 @@ from pytest_tms.server.api import (
     results,
     routes,
     timings,
+    tokens,
     webhooks,
 )
 from pytest_tms.server.api.authentication import authenticated_caller, authentication_guard
@@ -43,6 +44,7 @@ from pytest_tms.server.jobs.retention import RetentionJob
 from pytest_tms.server.pages.page_session import page_guard
 from pytest_tms.server.services.change_feed import ChangeFeed
 from pytest_tms.server.services.rate_limits import RateLimits
+from pytest_tms.server.services.token_exchange import TokenExchange
 from pytest_tms.server.services.token_usage import TokenUsage
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
@@ -64,6 +66,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
     test_payloads = TestPayloads(egress_policy)
     rate_limits = RateLimits(rates.parse(settings.rate_limits), settings.redis_url)
     token_usage = TokenUsage(database)
+    token_exchange = TokenExchange(settings.trusted_issuers)
     change_feed = ChangeFeed(database)
     objects = ObjectStore(settings.artifacts_url, settings.data_dir)
     api = Router(
@@ -72,6 +75,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             *routes.options(),
             about.describe_service,
             about.openapi,
+            tokens.exchange_id_token,
             executions.create_execution,
             executions.list_executions,
             executions.get_execution,
@@ -107,6 +111,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             "objects": Provide(lambda: objects, sync_to_thread=False),
             "rate_limits": Provide(lambda: rate_limits, sync_to_thread=False),
             "token_usage": Provide(lambda: token_usage, sync_to_thread=False),
+            "token_exchange": Provide(lambda: token_exchange, sync_to_thread=False),
             "change_feed": Provide(lambda: change_feed, sync_to_thread=False),
             "caller": Provide(authenticated_caller, sync_to_thread=False),
             "encryption": Provide(lambda: encryption, sync_to_thread=False),

@@ -18,9 +18,11 @@ from urllib.parse import urlsplit
 
 from pytest_tms import wire
 from pytest_tms.server.domain import rates
+from pytest_tms.server.domain.hosts import is_loopback
 from pytest_tms.server.domain.link_patterns import LinkPatterns
 from pytest_tms.server.domain.retention import Retention, parse_retention
 from pytest_tms.server.domain.stored_files import StorageLimits
+from pytest_tms.server.domain.trusted_issuers import TrustedIssuers, read_trusted_issuers
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+unix")
 OBJECT_STORE_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "file")
@@ -103,6 +105,13 @@ def _retention(variable: str, text: str) -> Retention:
 def _link_patterns(variable: str, text: str) -> LinkPatterns:
     try:
         return LinkPatterns(text)
+    except ValueError as error:
+        raise ValueError(f"{variable}: {error}") from None
+
+
+def _trusted_issuers(variable: str, text: str) -> TrustedIssuers:
+    try:
+        return read_trusted_issuers(text)
     except ValueError as error:
         raise ValueError(f"{variable}: {error}") from None
 
@@ -222,6 +231,11 @@ class ServerSettings:
     artifact_total_limit: int = _setting(
         100_000, "MB that all files may take, equal ones once", WholeNumber(1, 100_000_000)
     )
+    trusted_issuers: TrustedIssuers = _setting(  # noqa: RUF009  # it is immutable
+        TrustedIssuers(),
+        "a TOML file with the [CI jobs that need no API token](ci-without-secrets.md)",
+        _trusted_issuers,
+    )
     token_grace: int = _setting(
         86_400,
         "seconds for which the token of an execution is valid after the execution has ended",
@@ -303,11 +317,16 @@ class ServerSettings:
             if value not in (None, "", ()):
                 values[setting.name] = value
         settings = cls(**values)
+        try:
+            trusted = settings.trusted_issuers.completed(settings.public_url, settings.environments)
+        except ValueError as error:
+            raise ValueError(f"TMS_SERVER_TRUSTED_ISSUERS: {error}") from None
         folder = values.get("data_dir") or _user_data_path()
         return replace(
             settings,
             data_dir=Path(folder).expanduser().absolute(),
             public_url=settings.public_url.rstrip("/"),
+            trusted_issuers=trusted,
         )
 
     @property
@@ -360,17 +379,6 @@ def table() -> Iterator[Setting]:
     """Yield the declaration of each setting, in the order of the reference."""
     for each in fields(ServerSettings):
         yield Setting(name=each.name, default=each.default, **each.metadata)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or an address is one of the loopback interface."""
-    try:
-        if host == "localhost" or host.endswith(".localhost"):
-            return True
-        address = ipaddress.ip_address(host)
-        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
-    except ValueError:
-        return False
 
 
 def _format(value: Any) -> str:

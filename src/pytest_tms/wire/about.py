@@ -1,11 +1,15 @@
-"""Messages about the server itself, and errors: GET /api, and every response with status 4xx or 5xx."""
+"""Messages about the server, tokens and errors: GET /api, POST /auth/token, and every error response."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import msgspec
 
 from pytest_tms.errors import Problem
-from pytest_tms.wire.base import ServerMessage
+from pytest_tms.wire.base import ClientMessage, ServerMessage
+
+IdToken = Annotated[str, msgspec.Meta(min_length=1, max_length=16_384)]
 
 
 class TokenInfo(ServerMessage, frozen=True, kw_only=True):
@@ -29,6 +33,26 @@ class ServiceInfo(ServerMessage, frozen=True, kw_only=True):
     token: TokenInfo | None = None
     suites: list[str] = []
     environments: list[str] = []
+
+
+class TokenRequest(ClientMessage, frozen=True, kw_only=True):
+    """The request of POST /auth/token: an ID token of a CI job, which the server exchanges for a token."""
+
+    id_token: IdToken
+
+
+class IssuedToken(ServerMessage, frozen=True, kw_only=True):
+    """The response to POST /auth/token: an API token with its value, and what it permits.
+
+    Empty ``environments`` are all. ``expires_in`` is the number of seconds for which it is valid.
+    """
+
+    token: str = ""
+    id: str = ""
+    name: str = ""
+    scopes: list[str] = []
+    environments: list[str] = []
+    expires_in: int = 0
 
 
 class ErrorBody(ServerMessage, frozen=True, kw_only=True):

@@ -198,7 +198,7 @@ def test_the_page_shows_the_log_and_leads_to_what_is_still_there(api: Api) -> No
 
 
 def test_old_failures_go_and_all_else_stays(api: Api) -> None:
-    long_ago = clock.now() - audit.FAILURE_RETENTION - 1
+    long_ago = clock.now() - audit.FREQUENT_RETENTION - 1
     with written(api) as connection:
         for action, target in ((audit.AUTHENTICATION_FAILED, "gone"), ("token.revoked", "tok_kept")):
             audit.add(connection, Actor(id="x"), action, target, long_ago)

@@ -11,9 +11,11 @@ import pytest
 
 from pytest_tms.server.domain.link_patterns import LinkPatterns
 from pytest_tms.server.domain.retention import parse_retention
+from pytest_tms.server.domain.trusted_issuers import read_trusted_issuers
 from pytest_tms.server.settings import ServerSettings, table
 
 PAGE = Path(__file__).parents[3] / "docs" / "server-settings.md"
+TRUSTED = Path(__file__).parents[3] / "examples" / "ci" / "trusted-issuers.toml"
 VALUES: dict[str, tuple[str, Any]] = {
     "host": ("0.0.0.0", "0.0.0.0"),
     "port": ("0", 0),
@@ -30,8 +32,12 @@ VALUES: dict[str, tuple[str, Any]] = {
     "tls_key": ("key.pem", "key.pem"),
     "trusted_proxies": ("10.0.0.5", "10.0.0.5"),
     "suites": ("a, b,", ("a", "b")),
-    "environments": ("dev", ("dev",)),
+    "environments": ("dev,staging", ("dev", "staging")),
     "keys": ("a,b", "a,b"),
+    "trusted_issuers": (
+        str(TRUSTED),
+        read_trusted_issuers(str(TRUSTED)).completed("https://tms.example.com", ["dev", "staging"]),
+    ),
     "token_grace": ("0", 0),
     "rate_limits": ("off", "off"),
     "redis_url": ("", ""),

@@ -14,8 +14,9 @@ from pytest_tms.server.api.openapi import document
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.api_tokens import ApiToken
-from pytest_tms.server.domain.capabilities import CAPABILITIES
+from pytest_tms.server.domain.capabilities import CAPABILITIES, ID_TOKENS
 from pytest_tms.server.request_context import bearer_token
+from pytest_tms.server.services.token_exchange import TokenExchange
 from pytest_tms.server.services.tokens import find_token
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
@@ -23,7 +24,10 @@ from pytest_tms.server.store.database import Database
 
 @route(calls.DESCRIBE_SERVICE)
 def describe_service(
-    request: Request[Any, Any, Any], database: Database, settings: ServerSettings
+    request: Request[Any, Any, Any],
+    database: Database,
+    settings: ServerSettings,
+    token_exchange: TokenExchange,
 ) -> wire.ServiceInfo:
     """Return the version and capabilities of the server, and the permissions of a valid token."""
     try:
@@ -33,7 +37,7 @@ def describe_service(
     return wire.ServiceInfo(
         service="pytest-tms",
         version=version("pytest-tms"),
-        capabilities=list(CAPABILITIES),
+        capabilities=sorted([*CAPABILITIES, *([ID_TOKENS] if token_exchange.is_configured else [])]),
         token=None if token is None else _token_info(token),
         suites=[] if token is None else list(settings.suites),
         environments=[] if token is None else list(settings.environments),

@@ -103,6 +103,7 @@ REQUESTS: dict[str, msgspec.Struct] = {
         project="shop",
     ),
     "decide_rename": wire.RenameDecision(earlier_key="9", is_same=True),
+    "exchange_id_token": wire.TokenRequest(id_token="eyJhbGciOiJSUzI1NiIsImtpZCI6IkEifQ.e30.c2ln"),  # noqa: S106  # an example
     "import_cases": wire.CasePlan(
         project="shop", cases=[wire.PlannedCase(id="TC-12", title="A customer pays by card")]
     ),
@@ -172,6 +173,14 @@ ANSWERS: dict[str, msgspec.Struct] = {
             environments=[],
             expires_at="2027-03-02T09:15:04.120Z",
         ),
+    ),
+    "exchange_id_token": wire.IssuedToken(
+        token="tms_EXAMPLE",  # noqa: S106  # an example
+        id="tok_01k3v9a1b2c3d4e5f6g7h8j9k0",
+        name="repo:acme/shop:ref:refs/heads/main",
+        scopes=["executions:read", "executions:write"],
+        environments=["staging"],
+        expires_in=21_600,
     ),
     "create_execution": wire.ExecutionCreated(
         execution_id=EXECUTION,

@@ -26,6 +26,8 @@ TAGS = {
 CALLS = {
     "describe_service": "Returns the version and the capabilities of the server. With a valid API token, also what the "
     "token may do.",
+    "exchange_id_token": "The rules of the operator decide by the claims of the ID token which scopes and environments the API "
+    "token has. Its value is in this response only, so an idempotency key has no effect. Needs no API token.",
     "create_execution": "Creates an execution. The response has the URL and the token to which its events are sent; "
     "the token is shown only once. Requests with the same `runKey`, suite and environment get the same execution and "
     "token, however many arrive at once: the first one creates it.",
@@ -183,6 +185,7 @@ SCHEMAS = {
     "Progress": "When an execution ran and how far it is.",
     "ProgressData": "What an event about a running execution carries.",
     "Replayed": "How many deliveries are sent again.",
+    "IssuedToken": "An API token with its value.",
     "ReplayRequest": "Which deliveries to send again.",
     "ResultsSubmission": "The results of a shard.",
     "RunChanges": "What changed since the previous execution.",
@@ -210,6 +213,7 @@ SCHEMAS = {
     "TestPage": "A page of tests.",
     "TestResult": "The result of a test. Unknown fields are stored and returned.",
     "TokenInfo": "An API token, without its value.",
+    "TokenRequest": "An ID token to exchange.",
     "Webhook": "A webhook.",
     "WebhookChange": "Changes of a webhook. What is not given stays as it is.",
     "WebhookDeleted": "The response to a deletion.",
@@ -406,6 +410,8 @@ FIELDS = {
     "title": "What the test is called.",
     "suites": "The test suites that the server allows, for requests with a valid token.",
     "headers": "Headers that are sent with each delivery, at most 20. Their values are shown as `***`.",
+    "expiresIn": "The seconds for which the token is valid.",
+    "idToken": "The ID token, a JSON Web Token.",
     "token": "The API token of the request; null if there is none that is valid.",
     "totalShards": "The number of shards that are expected.",
     "traces": "Traces.",
@@ -466,6 +472,7 @@ OVERRIDES = {
     ("RenameDecision", "isSame"): "Whether the tests are one.",
     ("RenamedTest", "earlierKeys"): "The earlier tests that are joined to the test, the latest first.",
     ("RenamedTest", "key"): "Identifies the test over all executions.",
+    ("IssuedToken", "token"): "Its value, which is stored nowhere.",
     ("Case", "id"): "The id, as tests carry it.",
     ("Case", "key"): "Identifies the case.",
     ("Case", "project"): "The project of the case.",

@@ -20,3 +20,5 @@ CAPABILITIES = (
     "tests",
     "timings",
 )
+ID_TOKENS = "id-tokens"
+"""Announced only if the operator trusts issuers of ID tokens."""

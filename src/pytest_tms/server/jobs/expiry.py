@@ -1,9 +1,13 @@
-"""The job that deletes expired idempotency keys and deliveries."""
+"""The job that deletes expired idempotency keys, deliveries and tokens of CI jobs."""
 
 from __future__ import annotations
 
 from pytest_tms.server.jobs.periodic import PeriodicJob
-from pytest_tms.server.services.expiry import delete_ended_deliveries, delete_expired_keys
+from pytest_tms.server.services.expiry import (
+    delete_ended_deliveries,
+    delete_expired_job_tokens,
+    delete_expired_keys,
+)
 from pytest_tms.server.store.database import Database
 
 
@@ -19,6 +23,6 @@ class ExpiryJob(PeriodicJob):
 
     def run(self) -> None:
         """Delete everything that has expired."""
-        for delete in (delete_expired_keys, delete_ended_deliveries):
+        for delete in (delete_expired_keys, delete_ended_deliveries, delete_expired_job_tokens):
             while not self.is_stopping and delete(self._database):
                 pass

@@ -10,8 +10,8 @@ from typing import Any
 from anyio.to_thread import run_sync
 from litestar.connection import ASGIConnection
 
+from pytest_tms.server.domain.hosts import is_loopback
 from pytest_tms.server.pages.local_users import owner
-from pytest_tms.server.settings import is_loopback
 
 PROXY_HEADERS = re.compile(
     r"via|proxy-.*|.*(forwarded|client-?ip|real-?ip|peer-?ip|connecting-?ip|originating-?ip"

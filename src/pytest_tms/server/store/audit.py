@@ -12,8 +12,11 @@ from pytest_tms.server.domain.actors import Actor
 from pytest_tms.server.store import tables
 
 AUTHENTICATION_FAILED = "authentication.failed"
-FAILURE_RETENTION = 30 * 86_400_000
-"""Milliseconds for which failed authentications are stored. All other entries are stored permanently."""
+TOKEN_EXCHANGED = "token.exchanged"  # noqa: S105  # the name of an action
+FREQUENT = (AUTHENTICATION_FAILED, TOKEN_EXCHANGED)
+"""Actions that machines cause."""
+FREQUENT_RETENTION = 30 * 86_400_000
+"""Milliseconds for which entries about them are stored. All other entries are stored permanently."""
 
 _ROW = tables.audit.c
 
@@ -86,9 +89,7 @@ def actor_of(connection: Connection, action: str, target: str, at: int) -> Actor
 
 
 def delete_expired(connection: Connection, now: int) -> None:
-    """Delete failed authentications that are older than ``FAILURE_RETENTION``."""
-    connection.execute(
-        delete(tables.audit).where(
-            and_(_ROW.action == AUTHENTICATION_FAILED, _ROW.at < now - FAILURE_RETENTION)
-        )
-    )
+    """Delete entries about ``FREQUENT`` actions that are older than ``FREQUENT_RETENTION``."""
+    for action in FREQUENT:
+        old = and_(_ROW.action == action, _ROW.at < now - FREQUENT_RETENTION)
+        connection.execute(delete(tables.audit).where(old))

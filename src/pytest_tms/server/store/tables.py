@@ -559,7 +559,10 @@ tokens = Table(
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
     Column("used_at", BigInteger),
+    Column("job_until", BigInteger),  # the end of a token of a CI job; NULL for those of operators
     Index("ix_tokens_previous_hash", "previous_hash", unique=True),  # every request searches here, too
+    _partial("ix_tokens_of_jobs", "job_until", where="job_until IS NOT NULL"),  # deletion of expired ones
+    _partial("ix_tokens_of_operators", "id", where="job_until IS NULL"),  # lists
 )
 
 audit = Table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
@@ -14,8 +15,8 @@ from pytest_tms.server.store import tables
 _ROW = tables.tokens.c
 
 
-def add(connection: Connection, token: ApiToken, hashed: str) -> None:
-    """Insert a token with the hash of its text."""
+def add(connection: Connection, token: ApiToken, hashed: str, *, is_of_job: bool = False) -> None:
+    """Insert a token with the hash of its text; ``is_of_job`` is whether a CI job exchanged an ID token."""
     connection.execute(
         insert(tables.tokens).values(
             id=token.id,
@@ -25,6 +26,7 @@ def add(connection: Connection, token: ApiToken, hashed: str) -> None:
             environments=msgspec.json.encode(token.environments).decode(),
             created_at=token.created_at,
             expires_at=token.expires_at,
+            job_until=token.expires_at if is_of_job else None,
         )
     )
 
@@ -56,14 +58,21 @@ def lock(connection: Connection, token_id: str) -> ApiToken:
     return _token(row)
 
 
-def every(connection: Connection) -> list[ApiToken]:
-    """Return all tokens, the oldest first."""
-    return [_token(row) for row in connection.execute(select(tables.tokens).order_by(_ROW.id))]
+def every(connection: Connection, *, of_jobs: bool = False) -> list[ApiToken]:
+    """Return all tokens that operators created, or those of CI jobs, the oldest first."""
+    query = (
+        select(tables.tokens)
+        .where(_ROW.job_until.is_not(None) if of_jobs else _ROW.job_until.is_(None))
+        .order_by(_ROW.id)
+    )
+    return [_token(row) for row in connection.execute(query)]
 
 
 def page(connection: Connection, *, after: str, limit: int) -> list[ApiToken]:
-    """Return tokens with ids after ``after``, the oldest first."""
-    query = select(tables.tokens).where(_ROW.id > after).order_by(_ROW.id).limit(limit)
+    """Return tokens that operators created with ids after ``after``, the oldest first."""
+    query = (
+        select(tables.tokens).where(_ROW.id > after, _ROW.job_until.is_(None)).order_by(_ROW.id).limit(limit)
+    )
     return [_token(row) for row in connection.execute(query)]
 
 
@@ -89,6 +98,17 @@ def revoke(connection: Connection, token_id: str, now: int) -> None:
 def used(connection: Connection, token_id: str, now: int) -> None:
     """Store the time of a token's latest use."""
     connection.execute(update(tables.tokens).where(_ROW.id == token_id).values(used_at=now))
+
+
+def expired_of_jobs(connection: Connection, before: int, limit: int) -> list[str]:
+    """Return the ids of tokens of CI jobs that expired before a time in milliseconds since 1970."""
+    expired = select(_ROW.id).where(_ROW.job_until < before).order_by(_ROW.job_until)
+    return list(connection.scalars(expired.limit(limit)))
+
+
+def delete_tokens(connection: Connection, token_ids: Sequence[str]) -> None:
+    """Delete tokens."""
+    connection.execute(delete(tables.tokens).where(_ROW.id.in_(token_ids)))
 
 
 def delete_token(connection: Connection, token_id: str) -> None:
