@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of a simulated year (default 1)")
     parser.add_argument("--run", type=int, default=100_000, help="tests of a run on pages (default 100,000)")
     parser.add_argument("--shards", type=int, default=50, help="shards that post results (default 50)")
+    parser.add_argument("--seeds", type=int, default=2_000, help="simulated runs over shards (default 2,000)")
     parser.add_argument("--pages", type=int, default=20, help="open pages (default 20)")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default 5)")
     parser.add_argument("--kinds", nargs="+", choices=[*KINDS], default=["passing"], help="kinds of tests")
@@ -64,7 +65,10 @@ def main() -> None:
             for workers in given.workers
         ],
         "start": lambda given: [lambda: overhead.measure_start(given.rounds, given.against)],
-        "instructions": lambda given: [lambda: instructions.measure(given.tests)],
+        "instructions": lambda given: [
+            lambda kind=kind: instructions.measure(given.tests, kind)  # type: ignore[misc]
+            for kind in given.kinds
+        ],
         "distance": lambda given: [lambda: distance.measure(given.tests, given.rounds)],
         "memory": lambda given: [lambda: memory.measure(given.long)],
         "ingest": lambda given: [
@@ -79,7 +83,7 @@ def main() -> None:
             [lambda tests=tests: pages.measure(tests, given.rounds) for tests in sorted({1_000, given.run})]
             + [lambda: page_events.measure(given.shards, given.pages)]
         ),
-        "shards": lambda _: [shards.measure],
+        "shards": lambda given: [lambda: shards.measure(given.seeds)],
         "year": lambda given: [lambda: year.measure(seed=given.seed)],
         "prune": lambda given: [lambda: prune.measure(given.pruned)],
         "deliveries": lambda given: [lambda: deliveries.measure(given.events)],

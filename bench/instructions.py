@@ -16,7 +16,7 @@ MANY = 1_000
 """Tests that the longer of two runs has more."""
 
 
-def measure(tests: int) -> str:
+def measure(tests: int, kind: str) -> str:
     """The table: thousands of instructions a test, millions a run, and both beside bare pytest's.
 
     Two runs of each reporter tell what a test adds from what a run costs however long it is. Counting makes a
@@ -27,7 +27,7 @@ def measure(tests: int) -> str:
         serving(Path(folder) / "data") as (url, token),
         swallowing() as stub,
     ):
-        few, many = Runs(Path(folder) / "few", FILES), Runs(Path(folder) / "many", FILES + MANY)
+        few, many = Runs(Path(folder) / "few", FILES, kind), Runs(Path(folder) / "many", FILES + MANY, kind)
         compared = reporters(folder, url, token, stub, pace=86_400)
         compared["tms, offline"] = Reporter("tms", [f"--tms-offline={folder}/offline"])
         costs: dict[str, tuple[float, float]] = {}
@@ -48,4 +48,4 @@ def measure(tests: int) -> str:
         for name, (each, start) in costs.items()
     ]
     header = ["reporter", "thousand a test", "beside bare", "million a start", f"ratio at {tests:,}"]
-    return f"instructions, tests that do nothing\n{table(header, rows)}"
+    return f"instructions, {kind} tests that do nothing\n{table(header, rows)}"

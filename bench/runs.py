@@ -34,11 +34,16 @@ def elsewhere() -> Iterator[int]:
 KINDS = {
     "passing": "def test_{n}():\n    pass\n\n",
     "parametrised": "@pytest.mark.parametrize('n', [{n}])\ndef test_{n}(n):\n    pass\n\n",
+    "fixtures": "def test_{n}(first, second, third):\n    pass\n\n",
     "output": "def test_{n}():\n    print('a line of output')\n\n",
     "failing": "def test_{n}():\n    assert {n} == -1\n\n",
     "skipped": "@pytest.mark.skip(reason='not now')\ndef test_{n}():\n    pass\n\n",
 }
 """The tests of a suite by their kind."""
+FIXTURES = "".join(
+    f"@pytest.fixture\ndef {name}():\n    return 1\n\n" for name in ("first", "second", "third")
+)
+"""The fixtures of the tests that have some: each has its own."""
 
 
 class Used(NamedTuple):
@@ -68,7 +73,8 @@ class Runs:
         for number in range(files):
             cases = range(number, tests, files)
             body = "".join(KINDS[kind].format(n=case) for case in cases)
-            (self._suite / f"test_{number}.py").write_text(f"import pytest\n\n{body}")
+            fixtures = FIXTURES if kind == "fixtures" else ""
+            (self._suite / f"test_{number}.py").write_text(f"import pytest\n\n{fixtures}{body}")
         _adopt_orphans()
 
     def one(
