@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: setup demo test test-all coverage lint docs migration screenshots pictures lowest nightly bench nox clean
+.PHONY: setup demo sdk test test-all coverage lint docs migration screenshots pictures lowest nightly bench nox clean
 
 setup: $(VENV)/.ready
 
@@ -68,6 +68,11 @@ screenshots: setup
 # The pictures of the documentation, in docs/images. Needs Chromium.
 pictures: setup
 	$(BIN)/python -m tools.pictures
+
+# A client in another language, in sdk/: make sdk LANGUAGE=go. Needs Java 11; docs/sdks.md lists the languages.
+sdk: setup
+	$(PIP) install -c constraints.txt --group sdk
+	$(BIN)/python -m tools.sdk $(LANGUAGE) $(if $(URL),--url $(URL))
 
 # Test with the lowest supported version of every direct dependency.
 lowest: setup

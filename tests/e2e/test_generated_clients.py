@@ -39,6 +39,9 @@ rules:
   # The integration document has both /webhooks/executions/{id} and /webhooks/{id}/validate.
   no-ambiguous-paths: off
 """
+RULESET = """
+extends: "spectral:oas"
+"""
 
 
 @pytest.fixture
@@ -120,6 +123,21 @@ def test_redocly_has_no_warning(document: Path, tmp_path: Path) -> None:
     )
     found = json.loads(completed.stdout)
     assert found["totals"] == {"errors": 0, "warnings": 0, "ignored": 0}, found
+
+
+@pytest.mark.slow
+@pytest.mark.node
+def test_spectral_finds_nothing(document: Path, tmp_path: Path) -> None:
+    (tmp_path / ".spectral.yaml").write_text(RULESET)
+    spectral = npm.folder("spectral") / "node_modules" / ".bin" / "spectral"
+    completed = subprocess.run(
+        [spectral, "lint", document, "--format", "json", "--fail-severity", "hint", "--quiet"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (completed.returncode, json.loads(completed.stdout)) == (0, []), completed.stderr
 
 
 @pytest.mark.slow

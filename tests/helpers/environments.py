@@ -20,6 +20,7 @@ ENVIRONMENTS = {
     "flaky": ("pytest==9.2.0", "flaky==3.8.1"),
     "schemathesis": ("schemathesis==4.32.5",),
     "openapi": ("openapi-python-client==0.29.1", "openapi-spec-validator==0.9.0"),
+    "generator": ("openapi-generator-cli==7.26.0", "pydantic==2.13.4", "python-dateutil==2.9.0.post0"),
     "s3": ("moto[server]==5.1.18",),
     "guests": (
         "pytest==9.2.0",

@@ -21,6 +21,7 @@ PACKAGES = {
     ),
     "axe": ("axe-core@4.11.0",),
     "redocly": ("@redocly/cli@2.77.0",),
+    "spectral": ("@stoplight/spectral-cli@6.16.3",),
 }
 """The packages of each folder, in pinned versions."""
 

@@ -47,4 +47,12 @@ def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool
     return not (kind == "UseAfterFree" and case.path.startswith("/executions"))
 
 
+def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
+    """Add the bodies of links, which the document describes in words only: see ``_links`` in the server's openapi.py."""
+    for response in raw_schema["paths"]["/executions"]["post"]["responses"].values():
+        for name in {"send_event", "submit_results"} & set(response.get("links", {})):
+            response["links"][name]["requestBody"] = {"executionId": "$response.body#/executionId"}
+
+
 schemathesis.hook(filter_failure)
+schemathesis.hook(before_load_schema)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from http import HTTPStatus
-from importlib.metadata import version
+from importlib.metadata import metadata, version
 from typing import Any, get_args
 
 import msgspec
@@ -117,6 +117,7 @@ def document(suites: Sequence[str], environments: Sequence[str]) -> dict[str, An
             "title": "Test Management System",
             "version": version("pytest-tms"),
             "description": texts.SERVICE,
+            "contact": {"name": "The pytest-tms developers", "url": _project_url("Issues")},
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/api", "description": "This server."}],
@@ -135,6 +136,12 @@ def document(suites: Sequence[str], environments: Sequence[str]) -> dict[str, An
             },
         },
     }
+
+
+def _project_url(name: str) -> str:
+    """Return a URL of the project by its name in pyproject.toml."""
+    lines: list[str] = metadata("pytest-tms").get_all("Project-URL") or []
+    return dict(line.split(", ", 1) for line in lines)[name]
 
 
 def _operation(call: Call[Any, Any]) -> dict[str, Any]:
@@ -227,7 +234,7 @@ def _webhook(event: str) -> dict[str, Any]:
             "operationId": f"receive_{event.replace('.', '_')}",
             "summary": texts.EVENTS[event],
             "description": f"{texts.EVENTS[event]} {texts.DELIVERED}",
-            "tags": ["Webhooks"],
+            "tags": ["Deliveries"],  # of their own: generators make one file of each tag
             "parameters": [
                 {
                     "name": header,
@@ -292,17 +299,19 @@ def _headers(call: Call[Any, Any], error: type[ApiError] | None) -> dict[str, An
 
 
 def _links(creator: Call[Any, Any]) -> dict[str, Any]:
-    """Return links from the response of ``creator`` to the calls that take its id."""
+    """Return links from the response of ``creator`` to the calls that take its id.
+
+    Links to calls whose body has the id have no ``requestBody``: an object is allowed there, but OpenAPI
+    Generator refuses the whole document because of it.
+    """
     links: dict[str, dict[str, Any]] = {}
     for name, (owner, field, *_) in OWNERS.items():
         for call in calls.ALL if owner == creator else ():
-            link: dict[str, Any] = {}
             if name in _names(call):
-                link["parameters"] = {name: f"$response.body#/{field}"}
-            if field == "executionId" and call in (calls.SEND_EVENT, calls.SUBMIT_RESULTS):
-                link["requestBody"] = {field: f"$response.body#/{field}"}
-            if link:
-                links[call.name] = {"operationId": call.name, **link}
+                parameters = {name: f"$response.body#/{field}"}
+                links[call.name] = {"operationId": call.name, "parameters": parameters}
+            elif field == "executionId" and call == calls.SUBMIT_RESULTS:
+                links[call.name] = {"operationId": call.name, "description": texts.LINKED_BODY}
     return links
 
 

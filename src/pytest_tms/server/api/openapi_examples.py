@@ -347,7 +347,9 @@ ANSWERS: dict[str, msgspec.Struct] = {
     "cancel_execution": wire.ExecutionCancelled(
         execution_id=EXECUTION, cancelled_at=NOW, reason="User requested cancellation"
     ),
-    "list_tests": wire.TestPage(execution_id=EXECUTION, tests=[msgspec.to_builtins(_TEST)], cursor="101"),
+    "list_tests": wire.TestPage(
+        execution_id=EXECUTION, tests=[{"shardId": "1", **msgspec.to_builtins(_TEST)}], cursor="101"
+    ),
     "submit_results": wire.SubmissionAccepted(
         submission_id="sub_01k3v9v8k6r2b9y4a7g0c5h3m1",
         execution_id=EXECUTION,

@@ -49,7 +49,7 @@ RESPONSE_TYPES: dict[tuple[str, str], Schema] = {
     ("EndedData", "status"): {"$ref": "ExecutionState"},
     ("EventAccepted", "event"): {"$ref": "EventName"},
     ("EventAccepted", "executionStatus"): {"$ref": "ExecutionState"},
-    ("TestPage", "tests"): {"type": "array", "items": {"$ref": "TestResult"}},
+    ("TestPage", "tests"): {"type": "array", "items": {"$ref": "ListedTest"}},
     ("Webhook", "events"): {"type": "array", "items": {"$ref": "EventName"}},
     ("Webhook", "status"): {"$ref": "WebhookStatus"},
     ("Webhook", "format"): {"$ref": "WebhookFormat"},
@@ -59,6 +59,8 @@ RESPONSE_TYPES: dict[tuple[str, str], Schema] = {
     ("Delivery", "status"): {"$ref": "DeliveryStatus"},
 }
 """What this server sends in fields whose declared type is wider, so that the client accepts other servers."""
+RENAMED = {"Configuration": "RequestedConfiguration"}
+"""Messages with another name in the document: generated clients have a class ``Configuration`` of theirs."""
 DROPPED = ("default", "title", "description")
 """Keywords that are removed: some generators require fields that have a default."""
 TIMES = ("At", "Since", "Until", "timestamp")
@@ -75,11 +77,16 @@ def message_schemas(suites: Sequence[str], environments: Sequence[str]) -> dict[
         kinds += [kind for kind in (call.takes, call.gives) if kind not in (type(None), bytes)]
     _, found = msgspec.json.schema_components(kinds, ref_template=REFERENCE)
     # msgspec appends the parameters of a generic message to its name: ResultsSubmission_TestResult_.
-    found = json.loads(re.sub(r"\b([A-Za-z]+)_[A-Za-z]+_\"", r'\1"', json.dumps(found)))
-    requests = {kind.__name__ for kind in _subclasses(wire.ClientMessage)}
+    text = re.sub(r"\b([A-Za-z]+)_[A-Za-z]+_\"", r'\1"', json.dumps(found))
+    for name, renamed in RENAMED.items():
+        text = text.replace(f'"{name}": {{', f'"{renamed}": {{').replace(f'/{name}"', f'/{renamed}"')
+    found = json.loads(text)
+    requests = {RENAMED.get(kind.__name__, kind.__name__) for kind in _subclasses(wire.ClientMessage)}
     for event, data in examples.EVENTS.items():
         found[payload_name(event)] = _payload_schema(event, type(data).__name__)
-    found["StoredConfiguration"] = _stored_configuration(found["Configuration"])
+    found["StoredConfiguration"] = _stored_configuration(found["RequestedConfiguration"])
+    found["ListedTest"] = _listed_test(found["TestResult"])
+    requests.add("ListedTest")
     schemas = {
         name: _message(name, schema, is_response=name not in requests) for name, schema in found.items()
     }
@@ -126,6 +133,16 @@ def _stored_configuration(requested: Schema) -> Schema:
     required = ["shards", "timeout", "testSuite", "environment"]
     properties.update({name: {"type": "integer"} for name in ("shards", "timeout")})
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": True}
+
+
+def _listed_test(submitted: Schema) -> Schema:
+    """Return the schema of a test in a list: as it was submitted, with its shard."""
+    return {
+        "type": "object",
+        "properties": {"shardId": {"type": "string"}, **submitted["properties"]},
+        "required": ["shardId", *submitted["required"]],
+        "additionalProperties": True,
+    }
 
 
 def _message(name: str, schema: Schema, *, is_response: bool) -> Schema:

@@ -20,6 +20,7 @@ TAGS = {
     "Results": "The results of a shard, sent when it has ended.",
     "Events": "Reports of a runner while its execution runs.",
     "Webhooks": "Subscriptions: the server sends events of executions to your URL.",
+    "Deliveries": "Events as the server sends them to the URL of a webhook.",
 }
 """The tags, one for each resource, in the order of the document."""
 
@@ -104,6 +105,7 @@ EVENTS = {
 """The description of each outbound event."""
 
 DELIVERED = "Sent at least once: a repeated delivery has the same `webhook-id`."
+LINKED_BODY = "The `executionId` of the response is a field of the request body."
 NOT_DELIVERED = "Any other response, or none in 15 seconds: the delivery is retried by the retry policy."
 
 ENUMERATIONS = {
@@ -159,7 +161,8 @@ SCHEMAS = {
     "TestHistory": "A test and a page of its results.",
     "ArtifactNames": "The names of a shard's files, by kind.",
     "Attempt": "One try of a test that was run more than once. The last try is the test itself.",
-    "Configuration": "How an execution is to run. Unknown fields are stored and returned.",
+    "ListedTest": "A test as it was submitted, with its shard. Unknown fields are returned.",
+    "RequestedConfiguration": "How an execution is to run. Unknown fields are stored and returned.",
     "Counts": "The number of tests by outcome. `total` is `passed` + `failed` + `skipped`; `flaky` is a part of `passed`.",
     "Delivery": "The delivery of one event to one webhook.",
     "DeliveryPage": "A page of deliveries.",
