@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -106,6 +107,23 @@ def find_setups(
         if own:
             found[nodeid] = frozenset(own)
     return found
+
+
+def divide_by_hash(tests: Iterable[str], shards: Collection[str]) -> dict[str, list[str]]:
+    """Assign each test to one of ``shards``, by rendezvous hashing; each shard keeps the order of ``tests``.
+
+    Shards that know different ``shards`` or ``tests`` agree on most of those that they have in common.
+    """
+    parts: dict[str, list[str]] = {shard: [] for shard in sorted(shards)}
+    for test in tests:
+        key = test.encode("utf-8", "surrogatepass")
+        parts[max(parts, key=lambda shard: (_hash(shard, key), shard))].append(test)
+    return parts
+
+
+def _hash(shard: str, test: bytes) -> bytes:
+    name = shard.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(test, key=hashlib.sha256(name).digest(), digest_size=8).digest()
 
 
 def estimate(tests: Iterable[tuple[str, str]], durations: Mapping[str, int]) -> dict[tuple[str, str], float]:

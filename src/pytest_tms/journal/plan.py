@@ -17,13 +17,15 @@ class ShardPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What the TMS knows of the tests of a shard.
 
     ``durations`` are milliseconds by node id, by which all shards divide the tests; None if these are divided
-    by their number. ``setups`` are the fields of ``division.Setup`` for fixtures that tests share.
-    ``settled`` are the node ids of tests that need not run again.
+    by their number. ``setups`` are the fields of ``division.Setup`` for fixtures that tests share. With
+    ``is_queued`` they are not divided: the shard takes its tests from the queue of the execution. ``settled``
+    are the node ids of tests that need not run again.
     """
 
     durations: Mapping[str, int] | None = None
     setups: list[tuple[str, str, int]] = []
     settled: frozenset[str] = frozenset()
+    is_queued: bool = False
 
 
 def read_plan(path: Path) -> ShardPlan | None:

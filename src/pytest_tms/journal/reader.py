@@ -187,7 +187,7 @@ class Journal:
             self._file.close()
         self._acks_file.close()
         if delivered:
-            for suffix in (".jsonl", ".acks", ".uploads"):
+            for suffix in (".jsonl", ".acks", ".uploads", ".plan", ".queue", ".claims"):
                 remove(self.path.with_suffix(suffix))
             shutil.rmtree(self.path.with_suffix(".files"), ignore_errors=True)
         remove(self.path.with_suffix(".lock"))

@@ -30,7 +30,7 @@ def write_summary(
     lines = [*_quarantined(summary, verbosity), *_problems(summary, warnings, verbosity)]
     if not lines and not summary.not_run:
         if verbosity > -2:
-            for line, colours in _changes(summary, verbosity):
+            for line, colours in [*_changes(summary, verbosity), *_queue(summary)]:
                 terminal.write_line(f"tms: {line}", **colours)
             terminal.write_line(f"tms: {_outcome(summary)}", green=bool(summary.results))
         return
@@ -39,6 +39,7 @@ def write_summary(
     for line, colours in [
         outcome,
         *_changes(summary, verbosity),
+        *_queue(summary),
         *lines,
         *_not_run(summary, verbosity),
     ]:
@@ -79,6 +80,11 @@ def _changes(summary: Summary, verbosity: int) -> Iterator[tuple[str, Colours]]:
     if more := changes.new_failures.count - len(shown):
         how = " (-v lists more)" if len(shown) < len(names) else ""
         yield f"… and {counted(more, 'more new failure')}{how}", {}
+
+
+def _queue(summary: Summary) -> Iterator[tuple[str, Colours]]:
+    if summary.queue:
+        yield summary.queue, {}
 
 
 def _printable(text: str) -> str:

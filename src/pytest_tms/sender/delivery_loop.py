@@ -19,6 +19,7 @@ from pytest_tms.masking.masker import Masker
 from pytest_tms.sender.advice import advise, advise_quarantine
 from pytest_tms.sender.artifacts import FileUploads
 from pytest_tms.sender.backlog import Backlog
+from pytest_tms.sender.claims import ClaimRequests
 from pytest_tms.sender.known_tests import KnownTestsFetch
 from pytest_tms.sender.launch import UNKNOWN, SenderConfig, SenderState
 from pytest_tms.sender.pacing import RETRYABLE, Pacing
@@ -27,6 +28,7 @@ from pytest_tms.sender.plan import PlanFetch
 from pytest_tms.sender.quarantine import QuarantineFetch
 from pytest_tms.sender.uploader import Uploader
 from pytest_tms.wire.base import timestamp
+from pytest_tms.wire.claims import ClaimRequest
 from pytest_tms.wire.history import RunChanges
 
 DEFAULT_INTERVAL = 30.0
@@ -45,6 +47,10 @@ PLAN_READ_TIMEOUT = 8.0
 """Seconds that a response for the selection of tests may take."""
 PLAN_RETRIES = 2
 """Further attempts to fetch them."""
+REPORTS_PER_LEASE = 3
+"""Reports within the lease of a shard that takes tests from a queue, at least: each renews it."""
+CLAIM_READ_TIMEOUT = 5.0
+"""Seconds that the response to a request for tests may take."""
 QUARANTINE_READ_TIMEOUT = 5.0
 """Seconds that a response with tests in quarantine may take."""
 QUARANTINE_RETRIES = 2
@@ -85,6 +91,7 @@ class DeliveryLoop:
         self._backlog: Backlog | None = None
         self._files: FileUploads | None = None
         self._plan: PlanFetch | None = None
+        self._claims: ClaimRequests | None = None
         self._quarantine: QuarantineFetch | None = None
         self._known_tests: KnownTestsFetch | None = None
         self._token = ""
@@ -101,7 +108,7 @@ class DeliveryLoop:
         due = 0.0
         while True:
             now = time.monotonic()
-            if self._closing_until is None and self._is_closed():
+            if (self._closing_until is None and self._is_closed()) or self._is_upload_wanted():
                 due = 0
             if self._closing_until is not None and now > self._closing_until:
                 break
@@ -134,6 +141,7 @@ class DeliveryLoop:
 
     def _attempt(self) -> None:
         """Deliver what the journal contains by now, or send a heartbeat if there is nothing new."""
+        is_upload_wanted = self._is_upload_wanted()
         try:
             uploader = self._uploader or self._connect()
             delivered = uploader.delivered
@@ -159,10 +167,13 @@ class DeliveryLoop:
             self._pacing.record_success()
             self.state.problem = ""
             self._fetch_plan()
+            self._start_claims()
             self._fetch_quarantine()
             self._fetch_known_tests()
             self._start_backlog()
             self._upload_files()
+        if self._claims is not None and is_upload_wanted:
+            self._claims.confirm_upload(has_succeeded=not self._pacing.is_failing and not self._fatal)
         self._update_state()
 
     def _fail(self, error: TmsError) -> None:
@@ -208,6 +219,40 @@ class DeliveryLoop:
         client = self._new_client(self._client.base_url, PLAN_READ_TIMEOUT, PLAN_RETRIES)
         self._plan = PlanFetch(client, execution.execution_id, request, execution.capabilities)
         self._plan.start()
+
+    def _start_claims(self) -> None:
+        """Take tests from the queue of the execution, on a thread and a connection of its own."""
+        uploader, request = self._uploader, self._config.plan
+        execution = uploader.execution if uploader is not None else None
+        if (
+            self._claims is not None
+            or request is None
+            or not request.by_queue
+            or self._client is None
+            or self._parent is None
+            or uploader is None
+            or execution is None
+            or "claims" not in execution.capabilities
+            or not uploader.shards
+        ):
+            return
+        template = ClaimRequest(
+            runner=uploader.runner,
+            shard_id=uploader.shards[0],
+            number=1,
+            attempt=request.attempt or None,
+            rerun="failed" if request.rerun_shard else "all",
+        )
+        client = self._new_client(self._client.base_url, CLAIM_READ_TIMEOUT)
+        journal = Path(self._config.journal)
+        self._claims = ClaimRequests(client, journal, execution.execution_id, template, self._describe)
+        self._claims.start()
+
+    def _is_upload_wanted(self) -> bool:
+        return self._claims is not None and self._claims.is_upload_wanted
+
+    def _describe(self, error: TmsError) -> str:
+        return self._masker.text(advise(error))
 
     def _fetch_quarantine(self) -> None:
         """Fetch the tests in quarantine once, on a thread and a connection of its own: it delays nothing."""
@@ -284,7 +329,8 @@ class DeliveryLoop:
         if self._closing_until is not None and self._is_delivered():  # only files are left
             return FILES_INTERVAL
         interval = self._uploader.progress_interval if self._uploader is not None else None
-        return interval or DEFAULT_INTERVAL
+        interval = interval or DEFAULT_INTERVAL
+        return interval if self._claims is None else min(interval, self._claims.lease / REPORTS_PER_LEASE)
 
     # End ----------------------------------------------------------------------------------------
 
@@ -296,6 +342,8 @@ class DeliveryLoop:
             wait = self._config.deadline if wait is None else wait
         if wait is None:
             return False
+        if self._claims is not None:
+            self._claims.stop()
         self._closing_since = time.monotonic()
         self._closing_until = self._closing_since + wait
         return True

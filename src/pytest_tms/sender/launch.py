@@ -63,13 +63,16 @@ class SenderState(msgspec.Struct, kw_only=True, omit_defaults=True):
 class PlanRequest(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """What to fetch for a shard that selects its tests, and the file ``path`` to write it to.
 
-    ``by_duration`` is whether the durations of tests are needed. ``rerun_shard`` is the shard of which only
-    failed and missing tests run again, empty if all do.
+    ``by_duration`` is whether the durations of tests are needed, ``by_queue`` whether the shard takes its
+    tests from a queue if the TMS has one. ``rerun_shard`` is the shard of which only failed and missing tests
+    run again, empty if all do. ``attempt`` is the number of the CI attempt, 0 if it is not known.
     """
 
     path: str
     by_duration: bool = False
+    by_queue: bool = False
     rerun_shard: str = ""
+    attempt: int = 0
 
 
 class SenderConfig(msgspec.Struct, kw_only=True, omit_defaults=True):

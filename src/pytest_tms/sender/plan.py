@@ -49,11 +49,13 @@ class PlanFetch(threading.Thread):
         durations = None
         setups: list[tuple[str, str, int]] = []
         settled: frozenset[str] = frozenset()
-        if self._request.by_duration and "timings" in self._capabilities:
+        is_queued = self._request.by_queue and "claims" in self._capabilities
+        if self._request.by_duration and not is_queued and "timings" in self._capabilities:
             plan = self._client.fix_plan(self._execution_id)
             durations = {each.node_id: each.duration for each in plan.tests}
             setups = [(each.node, each.fixture, round(each.duration)) for each in plan.shared_setups]
-        if self._request.rerun_shard and "rerun" in self._capabilities:
+        # The TMS leaves settled tests out of its queue.
+        if self._request.rerun_shard and not is_queued and "rerun" in self._capabilities:
             found = self._client.list_settled(self._execution_id, self._request.rerun_shard)
             settled = frozenset(found.node_ids)
-        return ShardPlan(durations=durations, setups=setups, settled=settled)
+        return ShardPlan(durations=durations, setups=setups, settled=settled, is_queued=is_queued)

@@ -96,6 +96,15 @@ class Uploader:
         return msgspec.convert(self.acks.joined, JoinedExecution) if self.acks.joined else None
 
     @property
+    def runner(self) -> str:
+        """The ID of the run, by which the TMS recognises its messages.
+
+        Raises:
+            ValueError: the file is not a journal.
+        """
+        return self._read_opened().run
+
+    @property
     def execution_status(self) -> str:
         """The newest status of the execution that the TMS returned; empty before the first."""
         return self._reporter.execution_status if self._reporter is not None else ""

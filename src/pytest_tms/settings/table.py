@@ -127,7 +127,7 @@ class Settings:
     shard: str = _setting(
         "",
         "this process is shard I (from 1) of N and runs only its part; "
-        "a name alone names the shard and runs everything",
+        "a name alone names the shard, and runs all tests or those from a queue",
         option="--tms-shard",
         metavar="I/N",
         env="TMS_SHARD",
@@ -135,13 +135,14 @@ class Settings:
     )
     split: str = _setting(
         "duration",
-        "how I/N divides the tests: 'duration' by those of earlier runs, if the shards share an execution "
-        "and the TMS knows them, else by number; 'count' always by number",
+        "how shards divide the tests: 'duration' by those of earlier runs, if the shards share an execution "
+        "and the TMS knows them, else by number; 'count' always by number; 'queue' while they run, as each "
+        "shard takes its next tests from the TMS",
         option="--tms-split",
         metavar="MODE",
         env="TMS_SPLIT",
         ini="tms_split",
-        choices=("duration", "count"),
+        choices=("duration", "count", "queue"),
     )
     rerun: str = _setting(
         "auto",

@@ -140,6 +140,23 @@ def test_a_sender_process_says_the_same(documented_server: ForeignTms, pytester:
     assert paths == ["executions", event, event, "results", event, event]
 
 
+def test_a_shard_divides_its_tests_if_the_server_has_no_queue(
+    documented_server: ForeignTms, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        test_it="import pytest\n@pytest.mark.parametrize('n', range(4))\ndef test_it(n): pass"
+    )
+    shard = ("--tms-execution", "exec_1", "--tms-shard", "1/2", "--tms-split", "queue")
+    result = pytester.runpytest_subprocess("--tms-url", documented_server.url, *shard)
+    result.assert_outcomes(passed=2, deselected=2)
+    result.stdout.fnmatch_lines(
+        [
+            "warning: shard 1 divided its tests by number and did not take them from a queue: "
+            "this TMS has none (no capability claims)"
+        ]
+    )
+
+
 def test_a_delivery_in_the_foreground_writes_no_log_record(
     documented: ForeignTms, pytester: pytest.Pytester
 ) -> None:

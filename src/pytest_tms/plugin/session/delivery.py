@@ -71,6 +71,13 @@ class ResultDelivery:
         """Whether a sender runs, for whose reports the session can wait."""
         return self._sender is not None and self._sender.can_wait
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether no sender runs, as far as that is known."""
+        if self._sender is not None:
+            self._sender.read()
+        return self._sender is None or self._sender.is_over
+
     def wait_until(self, condition: Callable[[SenderState], bool], seconds: float) -> bool:
         """Wait until the state of the sender meets a condition, or it has ended; return whether it does."""
         return self._sender is not None and self._sender.wait_until(condition, seconds)

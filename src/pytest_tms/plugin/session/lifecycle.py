@@ -31,6 +31,8 @@ from pytest_tms.plugin.session.opening import (
     journal_folders,
     left_out,
     lone_shard_warning,
+    no_queue_reason,
+    no_queue_warning,
     opening_line,
     plan_request,
     plan_warning,
@@ -40,7 +42,7 @@ from pytest_tms.plugin.session.plan import SessionPlan
 from pytest_tms.plugin.session.quarantine import LIST_TIMEOUT, ExitStatus, SessionQuarantine
 from pytest_tms.plugin.session.run_journal import RunJournal
 from pytest_tms.plugin.session.shards import SessionShards
-from pytest_tms.plugin.session.summary import Summary, summarise
+from pytest_tms.plugin.session.summary import Summary, queue_sentence, summarise
 from pytest_tms.plugin.shutdown import Shutdown
 from pytest_tms.plugin.terminal import write_summary, write_wait_notice
 from pytest_tms.plugin.time_limits import TimeLimits
@@ -55,6 +57,7 @@ from pytest_tms.wire.base import timestamp
 if TYPE_CHECKING:
     from pytest_tms.plugin.github_actions import GitHubActions
     from pytest_tms.plugin.results.enrichment import Enricher
+    from pytest_tms.plugin.session.queue import TestQueue
     from pytest_tms.plugin.session.repeated_tests import RepeatedTests
 
 MAX_FURTHER_FILES = 1000
@@ -112,6 +115,8 @@ class ReportingSession:
         self._is_passed_by_quarantine = False
         self._repeated: RepeatedTests | None = None
         self._selection = ""
+        self._queue: TestQueue | None = None
+        self._no_queue = ""
         self._summary: Summary | None = None
         self._is_summary_shown = False
         # Bound here: tests and their plugins replace the functions of the module.
@@ -171,9 +176,18 @@ class ReportingSession:
             project = self._metadata.get("project", "")
             path = quarantine_file(self._config, writer.path, settings, project)
         known = writer.path.with_suffix(".known").absolute() if settings.detect_flaky > 1 else None
+        by_queue = False
+        if settings.split == "queue" and self._shard_name is not None:
+            self._no_queue = no_queue_reason(
+                settings,
+                is_shared=is_shared,
+                is_each=self._workers is not None and self._workers.each,
+                problem=self._problem,
+            )
+            by_queue = not self._no_queue
         if self._shard_name is not None and is_shared:  # shards of executions of their own have no plan
             attempt = ci_attempt(self._metadata)
-            plan = plan_request(settings, self._shard_name, writer.path, attempt)
+            plan = plan_request(settings, self._shard_name, writer.path, attempt, by_queue=by_queue)
         self._delivery = ResultDelivery(
             settings, writer, self._problem, quarantine=path, known_tests=known, plan=plan
         )
@@ -186,8 +200,38 @@ class ReportingSession:
             mask=self._masker.node_id,
             clock=self._time,
         )
+        if by_queue and self._shard_name is not None:
+            self._queue = self._make_queue(self._shard_name)
         hooks = self._errors.protect(ExitStatus(self._decide_exit_status))
         self._config.pluginmanager.register(hooks, "tms-exit-status")
+
+    def _make_queue(self, shard: ShardName) -> TestQueue:
+        """Return the queue from which this session takes its tests, if the TMS has it."""
+        from pytest_tms.plugin.session.queue import QueueSession, TestQueue
+        from pytest_tms.plugin.session.queue_loop import QueueLoop
+
+        def must_stop() -> bool:
+            self._check_cancelled(self._clock())
+            return bool(self._shutdown.reason)
+
+        queue = TestQueue(
+            QueueSession(
+                journal=self._journal.path.absolute(),
+                shard=shard,
+                delivery=self._delivery,
+                mask=lambda nodeid: self._masker.node_id(clean(nodeid)),
+                check=must_stop,
+                notify=self._write_line,
+            )
+        )
+        self._config.pluginmanager.register(QueueLoop(queue, self._plan.is_queued), "tms-queue")
+        return queue
+
+    def _write_line(self, sentence: str) -> None:
+        terminal = self._config.pluginmanager.getplugin("terminalreporter")
+        if terminal is not None:
+            terminal.ensure_newline()
+            terminal.write_line(f"tms: {sentence}")
 
     def _detect_flaky_tests(self) -> None:
         """Select the tests that are run several times, in this process or in xdist's workers."""
@@ -289,12 +333,18 @@ class ReportingSession:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Report how many tests there are; xdist's controller has none of its own."""
-        self._items = session.items
-        self._collected += len(session.items)
-        self._write_collected(0)
+        self._items = list(session.items)
+        if not self._plan.is_queued():
+            self._collected += len(session.items)
+            self._write_collected(0)
 
     def _write_collected(self, by_workers: int) -> None:
-        """Report how many tests there are; over xdist the first shard stands for all until they have run."""
+        """Report how many tests there are; over xdist the first shard stands for all until they have run.
+
+        A queue has not assigned them yet.
+        """
+        if self._plan.is_queued():
+            return
         self._journal.write(Collected(shard=self._shards.first.id, tests=self._collected + by_workers))
 
     @pytest.hookimpl(tryfirst=True)
@@ -474,8 +524,7 @@ class ReportingSession:
         )
         self._plan.remove()
         warnings = [self._lone_shard] if self._lone_shard else []
-        if self._plan.has_failed:
-            warnings.append(plan_warning(settings.shard, is_by_duration=self._plan.is_by_duration))
+        warnings += self._selection_warnings()
         warnings += [*self._config.stash[STORE].warnings, *self._quarantine.warnings()]
         self._summary = summarise(
             ends,
@@ -487,10 +536,33 @@ class ReportingSession:
             quarantined=self._quarantine.failures(),
             repeated=self._repeated.masked(self._masker.node_id) if self._repeated else None,
             is_passed_by_quarantine=self._is_passed_by_quarantine,
+            queue=self._describe_queue(),
         )
         self._shutdown.close()
         self._write_job_summary(self._summary)
         self._user_hooks.notify_finished(self._summary)
+
+    def _selection_warnings(self) -> list[str]:
+        """Return sentences about tests that were not selected as they were to."""
+        plan, shard, queue = self._plan, self._shard_name, self._queue
+        if plan.has_failed and not self._no_queue:
+            text = plan_warning(
+                self._settings.shard, is_by_duration=plan.is_by_duration, is_by_queue=plan.is_by_queue
+            )
+            return [text]
+        reason = self._no_queue
+        if plan.is_by_queue and not plan.is_queued():
+            reason = "this TMS has none (no capability claims)"
+        found = [no_queue_warning(shard, reason, self._division())] if reason and shard is not None else []
+        return [*found, *(queue.warnings if queue is not None else ())]
+
+    def _describe_queue(self) -> str:
+        """Return a sentence about the tests that this session took from a queue, empty if there is none."""
+        queue = self._queue
+        if queue is None or not queue.is_started:
+            return ""
+        queue.close()
+        return queue_sentence(queue, is_stopped=bool(self._shutdown.reason))
 
     def _read_failures(self, ends: Sequence[ShardEnded]) -> None:
         """Keep the failed tests for GitHub Actions, before the journal is delivered and deleted."""
@@ -543,11 +615,15 @@ class ReportingSession:
     def _not_run(self) -> NotRun:
         """Return the collected tests that have no result by now."""
         workers = self._workers
+        queue = self._queue if self._queue is not None and self._queue.is_started else None
         collected = self._collected + (workers.collected if workers else 0)
         reason = self._shutdown.reason
         if not reason and workers is not None and workers.has_crashed:
             reason = "a worker crashed, and none took its place"
         names = workers.names if workers else [item.nodeid for item in self._items]
+        if queue is not None:  # other shards run the others
+            collected = self._collected + len(queue.taken)
+            names = [names[position] for position in queue.taken]
         running = self._journal.running
         return NotRun(
             tests=max(0, collected - self._shards.result_count),

@@ -111,18 +111,23 @@ def lone_shard_warning(settings: Settings, shards: SessionShards, run_key: str) 
     )
 
 
-def plan_request(settings: Settings, shard: ShardName, journal: Path, attempt: int) -> PlanRequest | None:
+def plan_request(
+    settings: Settings, shard: ShardName, journal: Path, attempt: int, *, by_queue: bool
+) -> PlanRequest | None:
     """Return what a shard needs from the TMS to select its tests, None if nothing.
 
     ``attempt`` is the number of the CI attempt: from the second on, only failed and missing tests run.
+    ``by_queue`` is whether the shard can take its tests from a queue.
     """
     by_duration = shard.total > 1 and settings.split != "count"
     reruns = settings.rerun == "failed" or (settings.rerun == "auto" and attempt > 1)
-    if not by_duration and not reruns:
+    if not by_duration and not by_queue and not reruns:
         return None
     return PlanRequest(
         path=str(journal.with_suffix(SUFFIX).absolute()),
         by_duration=by_duration,
+        by_queue=by_queue,
+        attempt=attempt,
         rerun_shard=shard.id if reruns else "",
     )
 
@@ -136,14 +141,44 @@ def left_out(settled: int, shard: str) -> str:
     )
 
 
-def plan_warning(shard: str, *, is_by_duration: bool) -> str:
+def plan_warning(shard: str, *, is_by_duration: bool, is_by_queue: bool = False) -> str:
     """Return a sentence about a shard that could not select its tests as the others may have done."""
+    if is_by_queue:
+        return (
+            f"shard {shard} did not reach the queue of the TMS and divided the tests by their number: shards "
+            "that take tests from the queue may have run the same tests again"
+        )
     if not is_by_duration:
         return f"the TMS did not say which tests of shard {shard} passed before, so all of them ran"
     return (
         f"shard {shard} got no durations of tests from the TMS and divided them by their number: if others "
         "divided them by duration, tests may have run twice or not at all; --tms-split count avoids this"
     )
+
+
+def no_queue_reason(settings: Settings, *, is_shared: bool, is_each: bool, problem: str) -> str:
+    """Return why a shard cannot take its tests from a queue; empty if it can.
+
+    ``is_shared`` is whether other jobs report to the same execution, ``is_each`` whether each worker of xdist
+    runs all tests, ``problem`` why nothing can be sent.
+    """
+    if settings.offline or problem:
+        return "this run does not report to a TMS"
+    if is_each:
+        return "with --dist each, each worker runs all tests"
+    if not is_shared:
+        return "the shards do not share an execution: give them the same --tms-run-key"
+    return ""
+
+
+def no_queue_warning(shard: ShardName, reason: str, division: str) -> str:
+    """Return a sentence about a shard that does not take its tests from a queue as it was to.
+
+    ``division`` is how it divided them: see ``ShardSelection.division``.
+    """
+    how = next((how for how in ("by duration", "by number") if how in division), "by number")
+    what = f"divided its tests {how}" if shard.total else "ran all its tests"
+    return f"shard {shard.id} {what} and did not take them from a queue: {reason}"
 
 
 def execution_request(

@@ -35,6 +35,16 @@ class SessionPlan:
         """Whether the tests are to be divided by durations."""
         return self._request is not None and self._request.by_duration
 
+    @property
+    def is_by_queue(self) -> bool:
+        """Whether the tests are to be taken from a queue."""
+        return self._request is not None and self._request.by_queue
+
+    def is_queued(self) -> bool:
+        """Return whether the tests are taken from a queue; waits as ``get`` does."""
+        plan = self.get() if self.is_by_queue else None
+        return plan is not None and plan.is_queued
+
     def get(self) -> ShardPlan | None:
         """Return the plan, None if there is none.
 

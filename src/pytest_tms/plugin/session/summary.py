@@ -14,9 +14,11 @@ from pytest_tms.plugin.session.ending import NotRun
 from pytest_tms.plugin.session.quarantine import QuarantinedFailure
 from pytest_tms.sender.launch import UNKNOWN, SenderState
 from pytest_tms.settings.table import Settings
+from pytest_tms.text import counted
 from pytest_tms.wire.executions import ReportedCounts
 
 if TYPE_CHECKING:
+    from pytest_tms.plugin.session.queue import TestQueue
     from pytest_tms.wire.history import RunChanges
 
 
@@ -40,6 +42,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     ``waiting`` are those that are still being sent. ``problem`` is why not everything was delivered,
     ``changes`` compares the tests of these shards with the previous run; None if none failed or the TMS does
     not know. ``is_part`` is whether other jobs may report to the same execution.
+    ``queue`` is a sentence about the tests that came from a queue, empty without one.
     ``warnings`` are other sentences, ``required`` is why a session that is required to report has failed.
     ``quarantined`` are the failed tests in quarantine; ``is_passed_by_quarantine`` is whether the exit status
     is 0 because no other test failed. ``repeated`` are the tests that were run several times, None if the
@@ -67,6 +70,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     changes: RunChanges | None = None
     repeated: Repeats | None = None
     is_part: bool = False
+    queue: str = ""
 
     @property
     def not_run(self) -> int:
@@ -90,6 +94,7 @@ def summarise(
     quarantined: Sequence[QuarantinedFailure] = (),
     is_passed_by_quarantine: bool = False,
     repeated: Repeats | None = None,
+    queue: str = "",
 ) -> Summary:
     """Return the summary of a session from the ends of its shards and the last state of its delivery."""
     results = sum(end.results.total or 0 for end in ends)
@@ -123,8 +128,22 @@ def summarise(
         is_passed_by_quarantine=is_passed_by_quarantine,
         changes=_changes(state),
         repeated=repeated,
+        queue=queue,
         is_part=bool(settings.execution or settings.shard or settings.run_key),
     )
+
+
+def queue_sentence(queue: TestQueue, *, is_stopped: bool) -> str:
+    """Return how many tests a session took from a queue, and which it did not."""
+    taken, others = len(queue.taken), queue.collected - queue.left_out - len(queue.taken)
+    batches = ("", " in 1 batch")[taken > 0] if queue.batches < 2 else f" in {queue.batches:,} batches"
+    rest = ""
+    if others:
+        rest = f"; {others:,} {'are left to' if is_stopped else 'ran in'} other shards"
+    left_out = ""
+    if queue.left_out:
+        left_out = f"; {queue.left_out:,} not run again: passed or skipped before (--tms-rerun all runs all)"
+    return f"queue: {taken:,} of {counted(queue.collected, 'test')} here{batches}{rest}{left_out}"
 
 
 def _changes(state: SenderState) -> RunChanges | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -58,7 +58,8 @@ LONGEST_FIRST: pytest.StashKey[bool] = pytest.StashKey()
 class ShardSelection:
     """Selects the tests of a shard, in every process that collects: xdist's workers must agree.
 
-    These are the tests of part I of N, without those that need not run again. ``division`` is a text that is
+    These are the tests of part I of N, or all if they are taken from a queue, without those that need not run
+    again. ``division`` is a text that is
     equal in all shards that divide the same tests in the same way; empty if this shard runs all tests.
     """
 
@@ -73,8 +74,11 @@ class ShardSelection:
         find_plan = config.stash.get(PLAN, None)
         plan = find_plan() if find_plan is not None else None
         name_of = test_id if is_grouped(config) else str
-        chosen = [(item, (name_of(item.nodeid), _group(item))) for item in items]
-        if self._name.total:
+        chosen = [(item, (name_of(item.nodeid), group_of(item))) for item in items]
+        is_queued = plan is not None and plan.is_queued
+        if is_queued:
+            self.division = f"queue, {_describe(name for _, (name, _) in chosen)}"
+        elif self._name.total:
             chosen = self._own(config, chosen, plan)
         if plan is not None and plan.settled:
             chosen = [each for each in chosen if each[1][0] not in plan.settled]
@@ -85,7 +89,7 @@ class ShardSelection:
             items[:] = mine
             config.hook.pytest_deselected(items=others)
             self._is_empty = not mine
-        elif self._name.total:
+        elif self._name.total and not is_queued:
             items[:] = [item for item, _ in chosen]
 
     def _own(
@@ -94,10 +98,8 @@ class ShardSelection:
         """Return the tests of this part, each with its node id and group."""
         tests = [test for _, test in items]
         durations = plan.durations if plan is not None else None
-        names = sorted({name for name, _ in tests})
-        digest = hashlib.sha256("\n".join(names).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        mode = "duration" if durations else "number"
-        self.division = f"{self._name.total} shards, {len(names)} tests by {mode}, {digest}"
+        how = "by duration" if durations else "by number"
+        self.division = f"{self._name.total} shards, {_describe((name for name, _ in tests), how)}"
         if not durations:
             part = divide_by_number(tests, self._name.total)[int(self._name.id) - 1]
             return [each for each in items if each[1][0] in part]
@@ -130,6 +132,13 @@ class ShardSelection:
         self.division = output.get(DIVISION, self.division)
 
 
+def _describe(names: Iterable[str], how: str = "") -> str:
+    """Return a text that is equal for the same tests: their number, ``how`` they are divided, and a hash."""
+    listed = sorted(set(names))
+    digest = hashlib.sha256("\n".join(listed).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{len(listed)} tests{' ' * bool(how)}{how}, {digest}"
+
+
 def is_reordered(config: pytest.Config) -> bool:
     """Return whether the tests that take the longest begin first: see ``LONGEST_FIRST``."""
     return bool(config.stash.get(LONGEST_FIRST, False))
@@ -157,7 +166,8 @@ def appended_group(item: pytest.Item) -> str:
     return suffix if names and item.nodeid.endswith(f"{item.name}{suffix}") else ""
 
 
-def _group(item: pytest.Item) -> str:
+def group_of(item: pytest.Item) -> str:
+    """Return what tests that stay together have in common: their groups of xdist, else their file."""
     names = _group_names(item)
     return f"@{'_'.join(sorted(names))}" if names else item.nodeid.partition("::")[0]
 

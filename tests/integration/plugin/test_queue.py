@@ -1,0 +1,165 @@
+"""Shards take tests from the queue of their execution: each test runs once, in one session for each shard."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import reported_runs
+from tests.helpers.processes import TmsServer
+from tests.helpers.reported_runs import FinishedRun
+
+CONFTEST = """
+import os, pathlib, pytest
+
+def note(text):
+    with open(os.environ["NOTES"], "a") as file:
+        file.write(f"{os.environ['TMS_SHARD']} {os.environ.get('PYTEST_XDIST_WORKER', '')} {text}\\n")
+
+@pytest.fixture(scope="session", autouse=True)
+def service():
+    note("session up")
+    yield "service"
+    note("session down")
+
+@pytest.fixture(scope="module", autouse=True)
+def table(request):
+    note(f"up {request.module.__name__}")
+    yield
+    note(f"down {request.module.__name__}")
+"""
+TESTS = """
+import time, pytest
+from conftest import note
+
+@pytest.mark.parametrize("n", range(10))
+def test_{name}(n, request):
+    note(f"ran {{request.node.nodeid}}")
+    time.sleep(0.01)
+"""
+SUITE = {"conftest.py": CONFTEST, **{f"test_{name}.py": TESTS.format(name=name) for name in "abcdef"}}
+EVERY = {f"test_{name}.py::test_{name}[{n}]" for name in "abcdef" for n in range(10)}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A CI run whose shards run at the same time, in folders of their own."""
+
+    tms: TmsServer
+    folder: Path
+    key: str
+
+    def run(
+        self, shard: str, *options: str, files: dict[str, str] | None = None, **environ: str
+    ) -> FinishedRun:
+        folder = self.folder / f"{shard.replace('/', '-')}-{environ.get('GITHUB_RUN_ATTEMPT', '1')}"
+        folder.mkdir(exist_ok=True)
+        arguments = ("--tms-run-key", self.key, "--tms-split", "queue", *options)
+        extra = {"NOTES": str(self.folder / "notes"), "TMS_SHARD": shard, **environ}
+        return reported_runs.run(self.tms, folder, files or SUITE, *arguments, extra=extra)
+
+    def run_all(self, shards: Iterable[str], *options: str) -> list[FinishedRun]:
+        """Run several shards at once."""
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(lambda shard: self.run(shard, *options), shards))
+
+    @property
+    def notes(self) -> list[str]:
+        """What the tests and fixtures wrote."""
+        return (self.folder / "notes").read_text().splitlines()
+
+    @property
+    def ran(self) -> Counter[str]:
+        """How often each test ran."""
+        return Counter(line.partition(" ran ")[2] for line in self.notes if " ran " in line)
+
+
+@pytest.fixture
+def job(tms: TmsServer, tmp_path: Path) -> Job:
+    return Job(tms, tmp_path, uuid.uuid4().hex)
+
+
+def queue_lines(ran: FinishedRun) -> list[str]:
+    """What our summary says of the queue."""
+    return re.findall(r"^(?:tms: )?queue: (.*)$", ran.output, re.M)
+
+
+@pytest.mark.slow
+def test_each_test_runs_once_and_session_fixtures_once_in_each_shard(job: Job) -> None:
+    finished = job.run_all(["1/3", "2/3", "3/3"])
+    assert [ran.exit for ran in finished] == [0, 0, 0]
+    assert [ran.warnings for ran in finished] == [[], [], []]
+    assert job.ran == dict.fromkeys(EVERY, 1)
+    assert {test["nodeId"] for test in finished[0].stored} <= EVERY
+    sessions = Counter(line for line in job.notes if "session" in line)
+    assert set(sessions.values()) == {1}
+    for shard in ("1/3", "2/3", "3/3"):
+        modules = [line.split()[1:] for line in job.notes if line.split()[0] == shard and "test_" in line]
+        up: str | None = None
+        for kind, name in modules:
+            if kind == "up":
+                assert up is None
+                up = name
+            elif kind == "down":
+                assert up == name
+                up = None
+            else:
+                assert up is not None
+                assert name.startswith(f"{up}.py::")
+        assert up is None
+    with job.tms.client() as client:
+        assert finished[0].status is not None
+        status = client.get_execution(finished[0].status.execution_id)
+        stored = [test["nodeId"] for test in client.iter_tests(status.execution_id)]
+    assert sorted(stored) == sorted(EVERY)
+    assert status.status == "completed"
+    assert {shard.status for shard in status.shard_results} == {"completed"}
+
+
+@pytest.mark.slow
+def test_workers_are_fed_from_the_queue(job: Job) -> None:
+    finished = job.run_all(["1/2", "2/2"], "-n", "2")
+    assert [ran.exit for ran in finished] == [0, 0]
+    assert [ran.warnings for ran in finished] == [[], []]
+    assert job.ran == dict.fromkeys(EVERY, 1)
+
+
+def test_a_late_shard_leaves_with_success(job: Job) -> None:
+    assert job.run("1/2").exit == 0
+    ran = job.run("2/2")
+    assert ran.exit == 0
+    assert queue_lines(ran) == ["0 of 60 tests here; 60 ran in other shards"]
+    assert "60 deselected" in ran.output
+    assert ran.status is not None
+    assert (ran.status.status, len(ran.stored)) == ("completed", 60)
+
+
+def test_a_name_is_a_shard_of_the_queue_too(job: Job) -> None:
+    ran = job.run("linux")
+    assert re.fullmatch(r"60 of 60 tests here in \d+ batches", queue_lines(ran)[0])
+    assert len(ran.stored) == 60
+    assert job.ran == dict.fromkeys(EVERY, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--tms-run-key", "none"), "the shards do not share an execution: give them the same --tms-run-key"),
+        (("--tms-offline",), "this run does not report to a TMS"),
+    ],
+)
+def test_without_a_shared_execution_tests_are_divided_as_before(
+    job: Job, options: tuple[str, ...], reason: str
+) -> None:
+    ran = job.run("1/2", *options)
+    assert ran.exit == 0
+    assert "30 passed, 30 deselected" in ran.output
+    sentence = f"shard 1 divided its tests by number and did not take them from a queue: {reason}"
+    assert sentence in ran.warnings
