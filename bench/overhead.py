@@ -48,7 +48,8 @@ def reporters(folder: str, url: str, token: str, stub: str, pace: int) -> dict[s
             "tms", ["--tms-url", url, "-o", f"tms_progress_interval={pace}"], {"TMS_API_TOKEN": token}
         ),
         "--junitxml": Reporter("", [f"--junitxml={folder}/junit.xml"]),
-        "pytest-reportlog": Reporter("reportlog", [f"--report-log={folder}/log.jsonl"]),
+        "pytest-reportlog": Reporter("pytest_reportlog", [f"--report-log={folder}/log.jsonl"]),
+        "allure-pytest": Reporter("allure_pytest", [f"--alluredir={folder}/allure"]),
         "buildkite-test-collector": Reporter("buildkite-test-collector", [], collector),
         PORTAL: Reporter("pytest_reportportal", ["--reportportal", *settings]),
     }

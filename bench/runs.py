@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 REPOSITORY = Path(__file__).parents[1]
 FILES = 20
-PLUGINS = ("tms", "reportlog", "buildkite-test-collector", "pytest_reportportal")
+PLUGINS = ("tms", "pytest_reportlog", "allure_pytest", "buildkite-test-collector", "pytest_reportportal")
 """The reporters that a run could load; each run loads the one that it measures."""
 
 

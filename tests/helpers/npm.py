@@ -19,6 +19,7 @@ PACKAGES = {
         "openapi-typescript@7.13.0",
         "typescript@5.9.3",
     ),
+    "dclint": ("dclint@3.1.0",),
     "axe": ("axe-core@4.11.0",),
     "redocly": ("@redocly/cli@2.77.0",),
     "spectral": ("@stoplight/spectral-cli@6.16.3",),

@@ -106,6 +106,7 @@ def anchors(page: Path) -> set[str]:
             "CHANGELOG.md",
             "examples/runners/README.md",
             "examples/ci/README.md",
+            "deploy/README.md",
         ),
         *(f"docs/{path.name}" for path in DOCS.glob("*.md")),
     ],
