@@ -14,7 +14,7 @@ setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade "pip>=25.1"
-	$(PIP) install -c constraints.txt --group dev -e ".[server,postgres,redis,xdist,mcp]"
+	$(PIP) install -c constraints.txt --group dev -e ".[server,postgres,redis,xdist,mcp,otel]"
 	touch $@
 
 # Some tests of the example shop fail on purpose, so exit status 1 is expected.

@@ -34,7 +34,8 @@ LOWEST = [
 def tests(session: nox.Session, pytest: str) -> None:
     """Test the built wheel on a Python and a pytest version."""
     subtests = ["pytest-subtests"] * (pytest == "8.4")  # a part of pytest since 9.0
-    session.install(".[server,postgres,redis,xdist,mcp]", f"pytest=={pytest}.*", *subtests, *group("test"))
+    extras = ".[server,postgres,redis,xdist,mcp,otel]"
+    session.install(extras, f"pytest=={pytest}.*", *subtests, *group("test"))
     session.run("python", "-m", "pytest", "-m", SELECTED, *session.posargs)
 
 
@@ -49,7 +50,7 @@ def lowest(session: nox.Session) -> None:
     compiled = ["uv", "pip", "compile", "--quiet", "--no-annotate", "--upgrade", "--resolution=lowest-direct"]
     session.run(*compiled, *extras, f"--python={environment}", "-o", pins, "pyproject.toml", silent=True)
     tools = ["hypothesis", "pytest-reportlog", "pytest-timeout", "requests", "responses", "standardwebhooks"]
-    session.install("-c", pins, ".[server,postgres,redis,xdist,mcp]", *tools)
+    session.install("-c", pins, ".[server,postgres,redis,xdist,mcp,otel]", *tools)
     session.run("tms", "--help", silent=True)
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *(session.posargs or LOWEST))
 
@@ -59,7 +60,7 @@ def lint(session: nox.Session) -> None:
     """Run the linters of `make lint`, with the versions of constraints.txt."""
     constraints = ["-c", "constraints.txt"]
     session.install(
-        *constraints, "-e", ".[server,postgres,redis,xdist,mcp]", *group("lint"), *group("test"), "nox"
+        *constraints, "-e", ".[server,postgres,redis,xdist,mcp,otel]", *group("lint"), *group("test"), "nox"
     )
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -77,7 +78,7 @@ def typing(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the site, and test that the pages of docs/ agree with the code and that what they show runs."""
-    session.install(".[server,postgres,redis,xdist,mcp]", *group("test"), *group("docs"))
+    session.install(".[server,postgres,redis,xdist,mcp,otel]", *group("test"), *group("docs"))
     session.run("python", "-m", "tools.docs_site")
     session.run("python", "-m", "pytest", "tests/integration/test_docs.py", *session.posargs)
 

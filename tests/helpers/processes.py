@@ -33,6 +33,9 @@ WITHOUT_UNNEEDED_PLUGINS = " ".join(
 )
 """Options of pytest that leave out plugins of the development environment: they take most of a short run."""
 
+QUIET = {"TMS_SERVER_LOG_FORMAT": "text", "TMS_SERVER_ACCESS_LOG": "0"}
+"""Settings by which a server writes its address and its warnings alone, as text."""
+
 TOKEN = re.compile(r"tms_\w{36}")
 """The line with the token that a server prints at its first start on a terminal."""
 
@@ -77,7 +80,7 @@ def run_tms(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
     """Run the command `tms` to its end: in this process, which takes a tenth of the time, a server in another."""
     if "serve" in arguments:
         with tempfile.TemporaryFile("wb") as stdout, tempfile.TemporaryFile("wb") as stderr:
-            status = ServerProcess(arguments, {**os.environ, **environ}, stdout, stderr).wait()
+            status = ServerProcess(arguments, {**QUIET, **os.environ, **environ}, stdout, stderr).wait()
             written = [Path(f"/proc/self/fd/{file.fileno()}").read_text() for file in (stdout, stderr)]
             return subprocess.CompletedProcess([*TMS, *arguments], status, *written)
     from pytest_tms.cli import main
@@ -112,14 +115,15 @@ def serve(data_dir: Path, *options: str, **environ: str) -> tuple[ServerProcess,
     with log.open("wb") as output:
         process = ServerProcess(
             ["serve", "--port", "0", "--data-dir", str(data_dir), *options],
-            {"TMS_SERVER_RATE_LIMITS": "off", **os.environ, **environ},
+            {**QUIET, "TMS_SERVER_RATE_LIMITS": "off", **os.environ, **environ},
             output,
             output,
         )
     try:
         found = wait_for(
             lambda: (
-                re.search(r"(https?://\S+/api)\ndata .*\n", log.read_text()) or process.poll() is not None
+                re.search(r'(https?://[^\s"]+/api)("|\ndata ).*\n', log.read_text())
+                or process.poll() is not None
             ),
             seconds=90,  # a busy machine starts it slowly
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -33,6 +34,7 @@ def serve(
 ) -> None:
     """Run the test management system until Ctrl-C."""
     from pytest_tms.server import listeners, serving
+    from pytest_tms.server.operation import logs
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store.database import Database
     from pytest_tms.server.store.object_store import ObjectStore
@@ -49,6 +51,9 @@ def serve(
         keep_alive=keep_alive,
         tls_cert=tls_cert,
         tls_key=tls_key,
+        log_format="text" if local else None,
+        access_log=False if local else None,
+        shutdown_delay=0 if local else None,
         data_dir=data_dir,
         database_url=database_url,
         rate_limits="off" if local else None,
@@ -74,8 +79,14 @@ def serve(
     if local:
         serving.serve_local(settings, database, sock, f"{root}/api")
         return
-    click.echo(f"TMS   {root}/api")
-    click.echo(f"data  {database.describe()}")
+    if logs.writes_json(settings):
+        logs.configure(settings)
+        logging.getLogger("pytest_tms.server").info(
+            "listening at %s/api", root, extra={"fields": {"database": database.describe()}}
+        )
+    else:
+        click.echo(f"TMS   {root}/api")
+        click.echo(f"data  {database.describe()}")
     if sys.stdout.isatty():
         serving.create_first_token(
             database,

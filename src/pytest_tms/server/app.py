@@ -41,6 +41,10 @@ from pytest_tms.server.jobs.deadlines import DeadlineJob
 from pytest_tms.server.jobs.expiry import ExpiryJob
 from pytest_tms.server.jobs.quarantine import QuarantineJob
 from pytest_tms.server.jobs.retention import RetentionJob
+from pytest_tms.server.metrics import Metrics
+from pytest_tms.server.operation import endpoints
+from pytest_tms.server.operation.readiness import Readiness
+from pytest_tms.server.operation.shutdown import DelayedShutdown
 from pytest_tms.server.pages.page_session import page_guard
 from pytest_tms.server.services.change_feed import ChangeFeed
 from pytest_tms.server.services.rate_limits import RateLimits
@@ -62,13 +66,17 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
     calls.prepare_decoders()
     encryption = SecretEncryption(settings.keys, settings.data_dir)
     egress_policy = EgressPolicy(settings.allow_insecure_webhooks, settings.webhook_subnets)
-    delivery_worker = DeliveryWorker(settings, database, encryption, egress_policy)
+    metrics = Metrics()
+    database.observer = metrics
+    probe = database.probe()
+    delivery_worker = DeliveryWorker(settings, database, encryption, egress_policy, metrics)
     test_payloads = TestPayloads(egress_policy)
     rate_limits = RateLimits(rates.parse(settings.rate_limits), settings.redis_url)
     token_usage = TokenUsage(database)
     token_exchange = TokenExchange(settings.trusted_issuers)
     change_feed = ChangeFeed(database)
     objects = ObjectStore(settings.artifacts_url, settings.data_dir)
+    readiness = Readiness(settings, probe, encryption, objects)
     api = Router(
         path="/api",
         route_handlers=[
@@ -102,7 +110,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
         ],
     )
     app = Litestar(
-        [api, *pages.routes(page_guard(settings, database, token_usage))],
+        [api, *pages.routes(page_guard(settings, database, token_usage)), *endpoints.HANDLERS],
         dependencies={
             "settings": Provide(lambda: settings, sync_to_thread=False),
             "database": Provide(lambda: database, sync_to_thread=False),
@@ -113,6 +121,9 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             "token_usage": Provide(lambda: token_usage, sync_to_thread=False),
             "token_exchange": Provide(lambda: token_exchange, sync_to_thread=False),
             "change_feed": Provide(lambda: change_feed, sync_to_thread=False),
+            "metrics": Provide(lambda: metrics, sync_to_thread=False),
+            "probe": Provide(lambda: probe, sync_to_thread=False),
+            "readiness": Provide(lambda: readiness, sync_to_thread=False),
             "caller": Provide(authenticated_caller, sync_to_thread=False),
             "encryption": Provide(lambda: encryption, sync_to_thread=False),
             "egress_policy": Provide(lambda: egress_policy, sync_to_thread=False),
@@ -122,7 +133,9 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
         exception_handlers=pages.EXCEPTION_HANDLERS,
         on_shutdown=[database.close],
         lifespan=[
+            DelayedShutdown(readiness, settings.shutdown_delay).running,
             _handler_threads,
+            metrics.running,
             change_feed.running,
             delivery_worker.running,
             DeadlineJob(settings, database, delivery_worker).running,
@@ -136,7 +149,13 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
         logging_config=None,
         request_max_body_size=MAX_BODY,
     )
-    return Middleware(app, _hosts(settings), urlsplit(settings.public_url).netloc.lower())
+    made = Middleware(app, _hosts(settings), metrics, urlsplit(settings.public_url).netloc.lower())
+    metrics.sample(
+        in_progress=lambda: made.in_progress,
+        streams=lambda: len(change_feed),
+        connections=lambda: database.connections_in_use,
+    )
+    return made
 
 
 @contextlib.asynccontextmanager

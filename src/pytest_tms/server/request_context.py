@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.services.rate_limits import Meter
 
 _KEY = "request_context"
+_REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
 
 @dataclass
@@ -20,7 +22,8 @@ class RequestContext:
 
     The middleware creates it, authentication sets ``caller``, and rate limiting sets ``meter`` if the call is
     limited. ``is_head`` is whether the method of a request that is handled as GET is HEAD. ``is_stream`` is
-    whether its response has begun and has no end of its own.
+    whether its response has begun and has no end of its own. ``status`` and ``size`` are the status and the
+    bytes of the body that were sent; the status is 0 before.
     """
 
     request_id: str
@@ -28,9 +31,12 @@ class RequestContext:
     is_stream: bool = False
     caller: Caller | None = None
     meter: Meter | None = None
+    status: int = 0
+    size: int = 0
 
     def attach(self, scope: Scope) -> None:
-        """Store this object in the scope of the request."""
+        """Store this object in the scope of the request, and the request's id for log records."""
+        _REQUEST_ID.set(self.request_id)
         scope.setdefault("state", {})[_KEY] = self
 
 
@@ -38,6 +44,11 @@ def request_context(scope: Scope) -> RequestContext:
     """Return the context of a request."""
     found: RequestContext = scope["state"][_KEY]
     return found
+
+
+def current_request_id() -> str:
+    """Return the id of the request that is being handled; empty outside of requests."""
+    return _REQUEST_ID.get()
 
 
 def is_stream(scope: Scope) -> bool:

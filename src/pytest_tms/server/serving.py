@@ -9,10 +9,13 @@ import socket
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from tempfile import TemporaryDirectory
 
 import uvicorn
+from litestar.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
+from pytest_tms.server import metrics
 from pytest_tms.server.app import create_app
 from pytest_tms.server.asgi.connections import Connection
 from pytest_tms.server.asgi.headers import MAX_HEAD
@@ -22,6 +25,8 @@ from pytest_tms.server.domain.actors import Actor
 from pytest_tms.server.domain.api_tokens import DEFAULT_SCOPES, hash_token, new_token
 from pytest_tms.server.local import lifetime
 from pytest_tms.server.local.state_file import TOKEN_ID
+from pytest_tms.server.operation import logs
+from pytest_tms.server.operation.tracing import traced
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
 from pytest_tms.server.store.database import Database, lock_exclusively
@@ -50,18 +55,23 @@ def create_first_token(database: Database, store: Callable[[str], None]) -> bool
 
 def serve(settings: ServerSettings, database: Database, sock: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT."""
+    logs.configure(settings)
     if settings.workers > 1:
-        os.environ.update(settings.environ())
-        config = _config(settings, "pytest_tms.server.serving:worker_app")
-        Multiprocess(config, sockets=[sock]).run()
+        with TemporaryDirectory(prefix="tms-metrics-") as folder:
+            os.environ.update(settings.environ(), **{metrics.FOLDER: folder})
+            config = _config(settings, "pytest_tms.server.serving:worker_app")
+            Multiprocess(config, sockets=[sock]).run()
         return
-    uvicorn.Server(_config(settings, _app(settings, database))).run(sockets=[sock])
+    app = traced(_app(settings, database), database.engine)
+    uvicorn.Server(_config(settings, app)).run(sockets=[sock])
 
 
-def worker_app() -> Middleware:
+def worker_app() -> ASGIApp:
     """Return the application by the TMS_SERVER_* variables alone, for the worker processes of uvicorn."""
     settings = ServerSettings.read()
-    return _app(settings, Database(settings.database))
+    logs.configure(settings)
+    database = Database(settings.database)
+    return traced(_app(settings, database), database.engine)
 
 
 def serve_local(settings: ServerSettings, database: Database, sock: socket.socket, url: str) -> None:
@@ -73,6 +83,7 @@ def serve_local(settings: ServerSettings, database: Database, sock: socket.socke
     with database.write() as connection:
         tokens.delete_token(connection, TOKEN_ID)
         tokens.add(connection, replace(token, id=TOKEN_ID), hash_token(text))
+    logs.configure(settings)
     app = _app(settings, database)
     sessions = lifetime.Sessions(settings.data_dir)
     server = uvicorn.Server(_config(settings, app))
@@ -102,7 +113,7 @@ async def _serve_until(
     await serving
 
 
-def _config(settings: ServerSettings, app: Middleware | str) -> uvicorn.Config:
+def _config(settings: ServerSettings, app: ASGIApp | str) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
@@ -116,6 +127,7 @@ def _config(settings: ServerSettings, app: Middleware | str) -> uvicorn.Config:
         timeout_keep_alive=settings.keep_alive,
         log_level="error",  # uvicorn's warnings are about single requests
         access_log=False,
+        log_config=None,
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
     )

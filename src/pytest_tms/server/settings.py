@@ -26,6 +26,9 @@ from pytest_tms.server.domain.trusted_issuers import TrustedIssuers, read_truste
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+unix")
 OBJECT_STORE_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "file")
+LOG_FORMATS = ("auto", "text", "json")
+MIN_METRICS_TOKEN = 16
+"""Characters of the shortest token for metrics."""
 Parse = Callable[[str, str], Any]
 """Return the value of a variable, given its name and its text. Raises ValueError with the whole message."""
 
@@ -92,6 +95,21 @@ def _redis_url(variable: str, text: str) -> str:
         is_valid = False
     if not is_valid:  # the value may contain a password, so the message does not
         raise ValueError(f"{variable} is not a Redis URL: use redis://HOST:6379/0")
+    return text
+
+
+def _log_format(variable: str, text: str) -> str:
+    if text not in LOG_FORMATS:
+        raise ValueError(f"{variable} is {text!r}: use {', '.join(LOG_FORMATS[:-1])} or {LOG_FORMATS[-1]}")
+    return text
+
+
+def _metrics_token(variable: str, text: str) -> str:
+    if not (len(text) >= MIN_METRICS_TOKEN and text.isascii() and text.isprintable() and " " not in text):
+        raise ValueError(
+            f"{variable} cannot be used: use at least {MIN_METRICS_TOKEN} ASCII characters without spaces, "
+            "for example the output of `openssl rand -hex 32`"
+        )
     return text
 
 
@@ -214,6 +232,26 @@ class ServerSettings:
     trusted_proxies: str = _setting(
         "127.0.0.1,::1",
         "addresses and subnets of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted",
+    )
+    shutdown_delay: int = _setting(
+        0,
+        "seconds for which a server continues to serve after SIGTERM, while `/readyz` says that it is "
+        "[stopping](operating.md#stop-a-server)",
+        WholeNumber(0, 3600),
+    )
+    log_format: str = _setting(
+        "auto",
+        "the format of [logs](operating.md#logs): `text`, `json`, or `auto` for text on a terminal and JSON "
+        "otherwise",
+        _log_format,
+    )
+    access_log: bool = _setting(True, "`0` leaves requests out of the log", _flag)
+    metrics_token: str = _setting(
+        "",
+        "the Bearer token that [`/metrics`](operating.md#metrics) requires. Without it, only the user of the "
+        "server can read them, on the same machine",
+        _metrics_token,
+        is_secret=True,
     )
     suites: tuple[str, ...] = _setting(wire.SUITES, "the allowed values of `testSuite`", _words)
     environments: tuple[str, ...] = _setting(wire.ENVIRONMENTS, "the allowed values of `environment`", _words)

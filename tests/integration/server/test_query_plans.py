@@ -18,6 +18,7 @@ from sqlalchemy import event
 from pytest_tms.server.jobs.retention import RetentionJob
 from pytest_tms.server.services.artifacts import delete_stray
 from pytest_tms.server.settings import ServerSettings
+from pytest_tms.server.store import pending_work
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.object_store import ObjectStore
 from tests.helpers.api import Api, expect_success, result, scratch_database
@@ -168,6 +169,8 @@ def issued(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Issu
         retention = {"TMS_SERVER_RETENTION": "results=90d, artifacts=30d, events=7d"}
         RetentionJob(ServerSettings.read(retention, data_dir=folder), database).run()
         delete_stray(database, ObjectStore("", folder))
+        with database.read() as connection:
+            pending_work.read(connection)
     event.remove(database.engine, "before_cursor_execute", note)
     return found
 

@@ -31,6 +31,10 @@ VALUES: dict[str, tuple[str, Any]] = {
     "tls_cert": ("cert.pem", "cert.pem"),
     "tls_key": ("key.pem", "key.pem"),
     "trusted_proxies": ("10.0.0.5", "10.0.0.5"),
+    "shutdown_delay": ("20", 20),
+    "log_format": ("json", "json"),
+    "access_log": ("0", False),
+    "metrics_token": ("0123456789abcdef", "0123456789abcdef"),
     "suites": ("a, b,", ("a", "b")),
     "environments": ("dev,staging", ("dev", "staging")),
     "keys": ("a,b", "a,b"),
@@ -78,6 +82,7 @@ def test_an_option_has_priority_and_an_empty_value_stands_for_the_default() -> N
     [
         ("PORT", "65536", "is '65536': use a whole number from 0 to 65535"),
         ("PORT", "8e3", "is '8e3': use a whole number from 0 to 65535"),
+        ("LOG_FORMAT", "xml", "is 'xml': use auto, text or json"),
         ("WORKERS", "0", "is '0': use a whole number from 1 to 1000"),
         ("ALLOW_INSECURE_WEBHOOKS", "yes", "is 'yes': use 1 for yes or 0 for no"),
         (
@@ -96,7 +101,9 @@ def test_an_error_names_the_variable_its_value_and_what_is_allowed(
 
 
 def test_the_repr_shows_no_secret() -> None:
-    settings = ServerSettings(database_url="s3cret", keys="s3cret", redis_url="s3cret")
+    settings = ServerSettings(
+        database_url="s3cret", keys="s3cret", redis_url="s3cret", metrics_token="s3cret"
+    )
     assert "s3cret" not in repr(settings)
 
 

@@ -14,6 +14,7 @@ from pytest_tms.server.api.validation import count_problems, decode, time_proble
 from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.metadata_limits import size_problems
 from pytest_tms.server.domain.urls import Urls
+from pytest_tms.server.metrics import Metrics
 from pytest_tms.server.services import events
 from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.services.rate_limits import RateLimits
@@ -32,11 +33,12 @@ def send_event(
     idempotency: IdempotentRequest,
     rate_limits: RateLimits,
     caller: Caller,
+    metrics: Metrics,
     execution_id: str,
 ) -> wire.EventAccepted:
     """Store an event and apply it; repeated and late events do not change an ended execution or shard."""
     event, document = decode(body, wire.Event, partial(_problems, execution_id))
-    return events.accept_event(
+    accepted = events.accept_event(
         database,
         settings,
         rate_limits,
@@ -48,6 +50,8 @@ def send_event(
         idempotency=idempotency,
         caller=caller,
     )
+    metrics.received_results("live", len((event.data and event.data.tests) or ()))
+    return accepted
 
 
 def _problems(execution_id: str, document: dict[str, Any]) -> Iterator[Problem]:

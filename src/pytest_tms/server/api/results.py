@@ -8,6 +8,7 @@ from pytest_tms.server.api.routes import route
 from pytest_tms.server.api.submissions import decode_results
 from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.urls import Urls
+from pytest_tms.server.metrics import Metrics
 from pytest_tms.server.services import results
 from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.settings import ServerSettings
@@ -24,10 +25,11 @@ def submit_results(
     delivery_worker: DeliveryWorker,
     idempotency: IdempotentRequest,
     caller: Caller,
+    metrics: Metrics,
 ) -> wire.SubmissionAccepted:
     """Store a shard's tests and its end, and the end of the execution if it was the last one."""
     decoded = decode_results(body)
-    return results.submit_results(
+    accepted = results.submit_results(
         database,
         settings,
         decoded.submission,
@@ -39,3 +41,5 @@ def submit_results(
         idempotency=idempotency,
         caller=caller,
     )
+    metrics.received_results("submission", len(decoded.tests))
+    return accepted

@@ -19,11 +19,13 @@ from pytest_tms.server.asgi.headers import SECURITY_HEADERS, check_size
 from pytest_tms.server.asgi.representations import Representation
 from pytest_tms.server.asgi.request_targets import to_origin_form
 from pytest_tms.server.domain.ids import new_id
+from pytest_tms.server.metrics import Metrics
 from pytest_tms.server.pages import error_pages
 from pytest_tms.server.pages.direct_requests import is_forwarded
 from pytest_tms.server.request_context import RequestContext, request_context
 
 LOG = logging.getLogger("pytest_tms.server")
+ACCESS = logging.getLogger("pytest_tms.access")
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
@@ -31,6 +33,14 @@ MAX_CALLS = 500
 """API requests in progress in one process; further ones receive a 503."""
 SAME_SITES = frozenset({"same-origin", "none"})
 """Values of Sec-Fetch-Site for requests from this server's pages, or from the user directly."""
+UNMATCHED = "unmatched"
+"""The route of requests that reached no handler."""
+CLIENT_LEFT = 499
+"""The status that is recorded if the client closed the connection before the response, as nginx does."""
+HEALTH = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Routes whose successful requests are not in the access log."""
+MAX_PATH = 500
+"""Characters of a path in the access log."""
 REVALIDATE = b"private, no-cache"
 """Cache-Control of responses that a client may store if it revalidates their ETag before each use."""
 
@@ -39,13 +49,18 @@ class Middleware:
     """Wraps the ASGI application.
 
     ``hosts`` are the allowed names in the Host header, None for any. ``public`` is the host and port of the
-    pages behind a proxy.
+    pages behind a proxy. ``metrics`` counts the responses.
     """
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None, public: str = "") -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: frozenset[str] | None, metrics: Metrics, public: str = ""
+    ) -> None:
         self._app = app
         self._hosts = hosts
         self._public = public
+        self._metrics = metrics
+        self.in_progress = 0
+        """Requests in progress."""
         self._has_warned = False
         self._last_request = time.monotonic()
         self._body_buffer = BodyBuffer()
@@ -67,11 +82,21 @@ class Middleware:
         self._last_request = time.monotonic()
         context = RequestContext(request_id=new_id("req"))
         context.attach(scope)
+        started = time.perf_counter()
+        self.in_progress += 1
         if scope["method"] == "HEAD":
             # Handled as a GET in a copy of the scope: by the original, the protocol leaves out the body.
             context.is_head = True
             scope = cast("HTTPScope", {**scope, "method": "GET"})
-        represent = Representation(scope, send)
+
+        async def observed_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                context.status = message["status"]
+            elif message["type"] == "http.response.body":
+                context.size += len(message["body"])
+            await send(message)
+
+        represent = Representation(scope, observed_send)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -111,6 +136,30 @@ class Middleware:
             await _refuse(stopping, scope, send_with_headers)
         finally:
             self._api_requests -= is_api
+            self.in_progress -= 1
+            self._record(scope, context, time.perf_counter() - started)
+
+    def _record(self, scope: HTTPScope, context: RequestContext, seconds: float) -> None:
+        """Count a response, and write it to the access log."""
+        method = "HEAD" if context.is_head else scope["method"]
+        route = scope.get("path_template") or UNMATCHED
+        status = context.status or CLIENT_LEFT
+        self._metrics.responded(method, route, status, None if context.is_stream else seconds)
+        if not ACCESS.isEnabledFor(logging.INFO) or (status == 200 and route in HEALTH):
+            return
+        path = scope["raw_path"].partition(b"?")[0][:MAX_PATH].decode("ascii", "backslashreplace")
+        milliseconds = round(seconds * 1000, 1)
+        fields = {
+            "method": method,
+            "path": path,
+            "route": route,
+            "status": status,
+            "duration_ms": milliseconds,
+            "bytes": context.size,
+            "client": scope["client"][0] if scope["client"] else "",
+            "actor": context.caller.id if context.caller else "",
+        }
+        ACCESS.info("%s %s %d %s ms", method, path, status, milliseconds, extra={"fields": fields})
 
     def _check(self, scope: HTTPScope, is_api: bool) -> None:
         """Check whether a request may reach the application.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,17 +11,14 @@ from typing import Any, Protocol
 
 import filelock
 from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
 from pytest_tms.errors import ServiceUnavailable
-from pytest_tms.server.store import causes_migration, results_migration
+from pytest_tms.server.store import causes_migration, results_migration, revisions
 
 WRITES = "tms_writes"
 """Execution option of connections whose transactions write: SQLite locks the database at their start."""
@@ -28,6 +26,8 @@ LOCK_TIMEOUT = 30
 """Seconds that a transaction waits for a lock; ``?timeout=`` in an SQLite URL sets another value."""
 WRITE_CACHE, READ_CACHE = 32_000, 2_000
 """KiB of SQLite's page cache in a transaction that writes, and in one that reads."""
+PROBE_TIMEOUT = 2
+"""Seconds that a probe waits for a connection, a lock or a response."""
 ADVISORY_LOCK = 0x746D73
 """The key of the PostgreSQL advisory lock of ``lock_exclusively``: "tms" in ASCII."""
 
@@ -42,17 +42,31 @@ class _Step(Protocol):
         """Do the next batch."""
 
 
+class Observer(Protocol):
+    """What is notified of the waits of transactions, in seconds, and of failures."""
+
+    def waited_for_connection(self, seconds: float, /) -> None:
+        """A transaction received a connection."""
+
+    def waited_for_write_lock(self, seconds: float, /) -> None:
+        """A transaction received the write lock of SQLite."""
+
+    def was_unavailable(self) -> None:
+        """A transaction failed because the database did not respond."""
+
+
 class Database:
     """An SQLite or PostgreSQL database. Threads may share it."""
 
-    def __init__(self, url: str) -> None:
-        """Create the engine for an SQLAlchemy URL; connect later.
+    def __init__(self, url: str | URL, *, is_probe: bool = False) -> None:
+        """Create the engine for an SQLAlchemy URL; connect later. ``is_probe`` is for ``probe``.
 
         Raises:
             ValueError: The URL is not valid or names an unsupported database. The message is one sentence.
         """
+        self.observer: Observer | None = None
         try:
-            self.engine = _engine(url)
+            self.engine = _engine(url, is_probe=is_probe)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise ValueError(
                 f"the database URL cannot be used ({error}): write sqlite:///FILE or postgresql+psycopg://…"
@@ -66,7 +80,7 @@ class Database:
         Raises:
             ServiceUnavailable: The database does not respond.
         """
-        with _translated_errors(), self.engine.connect() as connection, connection.begin():
+        with self._transaction(self.engine) as connection:
             yield connection
 
     @contextmanager
@@ -76,8 +90,34 @@ class Database:
         Raises:
             ServiceUnavailable: The database does not respond.
         """
-        with _translated_errors(), self._writing.connect() as connection, connection.begin():
+        with self._transaction(self._writing) as connection:
             yield connection
+
+    @contextmanager
+    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+        observer = self.observer
+        started = time.perf_counter()
+        with _translated_errors(observer), engine.connect() as connection:
+            connected = time.perf_counter()
+            with connection.begin():
+                if observer is not None:
+                    observer.waited_for_connection(connected - started)
+                    if engine is self._writing and self.is_sqlite:
+                        observer.waited_for_write_lock(time.perf_counter() - connected)
+                yield connection
+
+    @property
+    def connections_in_use(self) -> int:
+        """The number of connections of the pool that transactions use."""
+        pool = self.engine.pool
+        return pool.checkedout() if isinstance(pool, QueuePool) else 0
+
+    def probe(self) -> Database:
+        """Return the same database for checks and metrics.
+
+        It opens a connection for each transaction, and waits for ``PROBE_TIMEOUT`` at most.
+        """
+        return Database(self.engine.url, is_probe=True)
 
     @property
     def is_sqlite(self) -> bool:
@@ -108,14 +148,11 @@ class Database:
         if (path := _file(self.engine.url)) is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
-        config = Config()
-        config.set_main_option(
-            "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
-        )
+        config = revisions.config()
         try:
             with filelock.FileLock(data_dir / "upgrade.lock"), self._writing.begin() as connection:
                 lock_exclusively(connection, timeout=False)
-                self._check_version(connection, ScriptDirectory.from_config(config))
+                self._check_version(connection)
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
             for step in (causes_migration, results_migration):
@@ -138,20 +175,19 @@ class Database:
         with self.engine.begin() as connection:
             return step.is_pending(connection)
 
-    def _check_version(self, connection: Connection, script: ScriptDirectory) -> None:
+    def _check_version(self, connection: Connection) -> None:
         """Check that the revision of the schema is one of this version.
 
         Raises:
             ValueError: A newer version created the schema.
         """
-        revisions = [revision.revision for revision in script.walk_revisions()]
-        for found in MigrationContext.configure(connection).get_current_heads():
-            if found not in revisions:
-                raise ValueError(
-                    f"the database {self.describe()} was created by a newer version of pytest-tms (its "
-                    f"schema is {found}, the latest of this version is {max(revisions)}): upgrade pytest-tms "
-                    f"here, or use another database with --data-dir or --database-url"
-                )
+        state = revisions.state(connection)
+        if state.found and state.found not in revisions.known():
+            raise ValueError(
+                f"the database {self.describe()} was created by a newer version of pytest-tms (its "
+                f"schema is {state.found}, the latest of this version is {state.expected}): upgrade "
+                f"pytest-tms here, or use another database with --data-dir or --database-url"
+            )
 
     def describe(self) -> str:
         """Return the URL without its password."""
@@ -175,31 +211,54 @@ def lock_exclusively(connection: Connection, *, timeout: bool = True) -> None:
 
 
 @contextmanager
-def _translated_errors() -> Iterator[None]:
+def _translated_errors(observer: Observer | None) -> Iterator[None]:
     try:
         yield
     except (OperationalError, PoolTimeout) as error:
+        if observer is not None:
+            observer.was_unavailable()
         raise ServiceUnavailable("The database does not respond; try again later.", retry_after=5) from error
     except DBAPIError as error:
         if error.connection_invalidated:
+            if observer is not None:
+                observer.was_unavailable()
             raise ServiceUnavailable(
                 "The connection to the database was lost; try again later.", retry_after=5
             ) from error
         raise
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str | URL, *, is_probe: bool) -> Engine:
     parsed = make_url(url)
+    pool: dict[str, Any] = {"poolclass": NullPool} if is_probe else {}
     if parsed.get_backend_name() != "sqlite":
-        lock_timeout: dict[str, Any] = (
-            {} if "options" in parsed.query else {"options": f"-c lock_timeout={LOCK_TIMEOUT * 1000}"}
+        return create_engine(
+            parsed,
+            pool_pre_ping=not is_probe,
+            hide_parameters=True,
+            connect_args=_timeouts(parsed, is_probe),
+            **pool,
         )
-        return create_engine(parsed, pool_pre_ping=True, hide_parameters=True, connect_args=lock_timeout)
-    busy_timeout: dict[str, Any] = {} if "timeout" in parsed.query else {"timeout": LOCK_TIMEOUT}
-    engine = create_engine(parsed, connect_args=busy_timeout, hide_parameters=True)
+    timeout = PROBE_TIMEOUT if is_probe else LOCK_TIMEOUT
+    busy_timeout: dict[str, Any] = {} if "timeout" in parsed.query else {"timeout": timeout}
+    engine = create_engine(parsed, connect_args=busy_timeout, hide_parameters=True, **pool)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _timeouts(url: URL, is_probe: bool) -> dict[str, Any]:
+    """Return the arguments of a connection to PostgreSQL that limit how long it waits."""
+    limit = PROBE_TIMEOUT * 1000
+    options = (
+        f"-c lock_timeout={limit} -c statement_timeout={limit}"
+        if is_probe
+        else f"-c lock_timeout={LOCK_TIMEOUT * 1000}"
+    )
+    found: dict[str, Any] = {} if "options" in url.query else {"options": options}
+    if is_probe and "connect_timeout" not in url.query:
+        found["connect_timeout"] = PROBE_TIMEOUT
+    return found
 
 
 def _file(url: URL) -> Path | None:

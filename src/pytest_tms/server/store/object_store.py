@@ -55,6 +55,22 @@ class ObjectStore:
         with tempfile.NamedTemporaryFile(dir=self._temporary, prefix="upload-") as file:
             yield file
 
+    def check(self) -> None:
+        """Check that a file can be written to the data dir, and that the store responds.
+
+        Raises:
+            OSError: The disk is full, or the data dir cannot be written to.
+            QuotaExceeded: The disk of the store is full.
+            ServiceUnavailable: The store does not respond.
+        """
+        with self.temporary_file() as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+        try:
+            next(iter(obstore.list(self._store, chunk_size=1)), None)
+        except (BaseError, OSError) as error:
+            raise _failure(error) from error
+
     def put(self, key: str, path: Path) -> None:
         """Store a file as an object.
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pytest_tms.errors import ApiError
 from pytest_tms.server.domain.delivery_policy import Decision, SubscriberResponse, Subscription, decide
 from pytest_tms.server.domain.egress import EgressPolicy
+from pytest_tms.server.metrics import Metrics
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import deliveries, webhooks
 from pytest_tms.server.store.database import Database
@@ -97,8 +98,10 @@ class DeliveryWorker:
         database: Database,
         encryption: SecretEncryption,
         egress_policy: EgressPolicy,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
+        self._metrics = metrics
         self._database = database
         self._encryption = encryption
         self._egress_policy = egress_policy
@@ -237,6 +240,7 @@ class DeliveryWorker:
                     return
                 if _now() < endpoint.suspended_until:
                     return
+                started = time.monotonic()
                 response = await endpoint.sender.send(
                     webhook.url,
                     endpoint.credentials.secrets,
@@ -246,6 +250,7 @@ class DeliveryWorker:
                 )
                 decision = decide(webhook, row.attempts + 1, response, _now())
                 self._outcomes.append(_outcome(webhook, row, response, decision))
+                self._metrics.attempted_delivery(decision.status, time.monotonic() - started)
                 endpoint.used_at = time.monotonic()
                 endpoint.is_failing = not response.is_success
                 endpoint.suspended_until = max(endpoint.suspended_until, decision.suspended_until)

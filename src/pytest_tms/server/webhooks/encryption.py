@@ -131,6 +131,20 @@ class SecretEncryption:
             if not registered:
                 self.register(connection)
 
+    def is_usable(self, database: Database) -> bool:
+        """Return whether a key of this server decrypts the stored secrets, if there are any. Creates no key.
+
+        Raises:
+            ValueError: A key is malformed.
+        """
+        with database.read() as connection:
+            registered = key_check.read(connection)
+            encrypted = [registered] if registered else webhooks.encrypted_secrets(connection)
+        if not self._configured and not self._read():
+            return not encrypted
+        self._fernet()
+        return not encrypted or any(self._can_decrypt(each) for each in encrypted)
+
     def register(self, connection: Connection) -> None:
         """Store a text encrypted with the newest key, which all servers of the database must decrypt."""
         key_check.put(connection, self.encrypt(CHECK_TEXT))

@@ -1,0 +1,1 @@
+"""What operators observe of a running server: health, metrics, logs and traces; and its ordered shutdown."""
