@@ -8,6 +8,7 @@ from collections.abc import Callable
 from bench import (
     deliveries,
     distance,
+    encryption,
     executions,
     history,
     ingest,
@@ -71,6 +72,7 @@ def main() -> None:
         ],
         "distance": lambda given: [lambda: distance.measure(given.tests, given.rounds)],
         "memory": lambda given: [lambda: memory.measure(given.long)],
+        "encryption": lambda given: [lambda: encryption.measure(given.submitted, given.rounds)],
         "ingest": lambda given: [
             lambda: ingest.measure(given.submitted, given.rounds),
             lambda: ingest.again(given.submitted, given.rounds),

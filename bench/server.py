@@ -34,13 +34,15 @@ def databases(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def serving(data_dir: Path, *options: str) -> Iterator[tuple[str, str]]:
-    """Start a server on a free port; gives its base URL and a token."""
+def serving(
+    data_dir: Path, *options: str, environ: dict[str, str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Start a server on a free port, with more variables; gives its base URL and a token."""
     server = subprocess.Popen(
         [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir), *options],
         stdout=subprocess.PIPE,
         text=True,
-        env={"TMS_SERVER_RATE_LIMITS": "off", **os.environ, "PYTHONUNBUFFERED": "1"},
+        env={"TMS_SERVER_RATE_LIMITS": "off", **os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
     )
     try:
         assert server.stdout is not None

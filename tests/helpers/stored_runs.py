@@ -14,6 +14,8 @@ from pytest_tms import wire
 from pytest_tms.server.domain import counts
 from pytest_tms.server.domain.executions import Execution
 from pytest_tms.server.domain.result_rows import result_rows
+from pytest_tms.server.encryption.data_cipher import DataCipher
+from pytest_tms.server.encryption.key_ring import KeyRing
 from pytest_tms.server.store import executions, results
 from pytest_tms.server.store.database import Database
 from tests.helpers.api import scratch_database
@@ -79,15 +81,16 @@ class StoredRuns:
 
 @contextmanager
 def databases(kind: str, folder: Path) -> Iterator[Database]:
-    """An empty database, ``sqlite`` or ``postgresql``."""
-    if kind == "sqlite":
-        database = Database(f"sqlite:///{folder}/tms.sqlite3")
+    """An empty database: ``sqlite`` or ``postgresql``, or one of them with ``encrypted``."""
+    cipher = DataCipher(KeyRing("", folder), encrypts="encrypted" in kind)
+    if kind.startswith("sqlite"):
+        database = Database(f"sqlite:///{folder}/tms.sqlite3", cipher)
         database.upgrade(folder)
         yield database
         database.close()
         return
     with scratch_database() as url:
-        database = Database(url)
+        database = Database(url, cipher)
         database.upgrade(folder)
         yield database
         database.close()

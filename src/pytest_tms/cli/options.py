@@ -103,11 +103,12 @@ def open_database(data_dir: Path | None, database_url: str | None, *, create: bo
     Raises ValueError if it does not exist, unless ``create`` is true: no server would know a token in a new
     database.
     """
+    from pytest_tms.server.services.encryption import data_cipher
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store.database import Database
 
     settings = ServerSettings.read(data_dir=data_dir, database_url=database_url)
-    database = Database(settings.database)
+    database = Database(settings.database, data_cipher(settings))
     if not create and not database.exists():
         raise ValueError(
             f"there is no TMS database at {database.describe()}: name the one that `tms serve` uses "

@@ -35,6 +35,7 @@ def serve(
     """Run the test management system until Ctrl-C."""
     from pytest_tms.server import listeners, serving
     from pytest_tms.server.operation import logs
+    from pytest_tms.server.services import encryption
     from pytest_tms.server.settings import ServerSettings
     from pytest_tms.server.store.database import Database
     from pytest_tms.server.store.object_store import ObjectStore
@@ -59,12 +60,14 @@ def serve(
         rate_limits="off" if local else None,
         redis_url="" if local else None,
         trusted_issuers="" if local else None,
+        encrypt=False if local else None,
     )
     listeners.check_tls(settings)
     settings.prepare()
-    database = Database(settings.database)
+    database = Database(settings.database, encryption.data_cipher(settings))
     database.upgrade(settings.data_dir)
     SecretEncryption(settings.keys, settings.data_dir).check(database)
+    encryption.check(database)
     ObjectStore(settings.artifacts_url, settings.data_dir)  # here, since a worker that cannot is restarted
     try:
         sock = listeners.listen(settings, any_port=local)

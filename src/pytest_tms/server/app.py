@@ -38,6 +38,7 @@ from pytest_tms.server.domain import rates
 from pytest_tms.server.domain.egress import EgressPolicy
 from pytest_tms.server.jobs.artifacts import ArtifactJob
 from pytest_tms.server.jobs.deadlines import DeadlineJob
+from pytest_tms.server.jobs.encryption import EncryptionJob
 from pytest_tms.server.jobs.expiry import ExpiryJob
 from pytest_tms.server.jobs.quarantine import QuarantineJob
 from pytest_tms.server.jobs.retention import RetentionJob
@@ -75,7 +76,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
     token_usage = TokenUsage(database)
     token_exchange = TokenExchange(settings.trusted_issuers)
     change_feed = ChangeFeed(database)
-    objects = ObjectStore(settings.artifacts_url, settings.data_dir)
+    objects = ObjectStore(settings.artifacts_url, settings.data_dir, database.cipher)
     readiness = Readiness(settings, probe, encryption, objects)
     api = Router(
         path="/api",
@@ -143,6 +144,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             RetentionJob(settings, database).running,
             QuarantineJob(settings, database).running,
             ArtifactJob(database, objects).running,
+            EncryptionJob(database, objects).running,
             token_usage.running,
         ],
         openapi_config=None,

@@ -27,6 +27,7 @@ from pytest_tms.server.local import lifetime
 from pytest_tms.server.local.state_file import TOKEN_ID
 from pytest_tms.server.operation import logs
 from pytest_tms.server.operation.tracing import traced
+from pytest_tms.server.services.encryption import data_cipher
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
 from pytest_tms.server.store.database import Database, lock_exclusively
@@ -70,7 +71,7 @@ def worker_app() -> ASGIApp:
     """Return the application by the TMS_SERVER_* variables alone, for the worker processes of uvicorn."""
     settings = ServerSettings.read()
     logs.configure(settings)
-    database = Database(settings.database)
+    database = Database(settings.database, data_cipher(settings))
     return traced(_app(settings, database), database.engine)
 
 

@@ -262,6 +262,12 @@ class ServerSettings:
         shown_default="`secrets.key` in the data dir",
         is_secret=True,
     )
+    encrypt: bool = _setting(
+        False,
+        "`1` [encrypts](encryption.md) the results, events, deliveries and files that are stored, with the "
+        "newest key of `TMS_SERVER_KEYS`",
+        _flag,
+    )
     artifact_limit: int = _setting(1000, "MB of the largest file of a test", WholeNumber(1, 5_000_000))
     artifact_execution_limit: int = _setting(
         10_000, "MB that the files of one execution may take", WholeNumber(1, 100_000_000)

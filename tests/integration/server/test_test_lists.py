@@ -33,7 +33,7 @@ TESTS = {
 }
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", "postgresql", "sqlite encrypted", "postgresql encrypted"])
 def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoredRuns]:
     """Runs in one database; the second has all tests."""
     with databases(request.param, tmp_path_factory.mktemp("lists")) as database:

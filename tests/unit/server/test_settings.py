@@ -42,6 +42,7 @@ VALUES: dict[str, tuple[str, Any]] = {
         str(TRUSTED),
         read_trusted_issuers(str(TRUSTED)).completed("https://tms.example.com", ["dev", "staging"]),
     ),
+    "encrypt": ("1", True),
     "token_grace": ("0", 0),
     "rate_limits": ("off", "off"),
     "redis_url": ("", ""),

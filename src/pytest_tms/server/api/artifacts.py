@@ -19,6 +19,7 @@ from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.problems import refuse
 from pytest_tms.server.domain.stored_files import MAX_NAME, SHA256, StorageLimits, StoredFile
+from pytest_tms.server.encryption.encrypted_files import FileEncryption
 from pytest_tms.server.services import artifacts
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
@@ -44,7 +45,7 @@ async def read_artifact(
     found = await run_sync(artifacts.get_artifact, database, execution_id, sha256)
     end = found.size if limit is None else min(found.size, int(limit))
     return Stream(
-        objects.read(found.object, 0, end),
+        objects.read(found, 0, end),
         media_type="application/octet-stream",
         headers={"Content-Length": str(end), "Content-Disposition": "attachment"},
     )
@@ -69,7 +70,7 @@ async def upload_artifact(
     await run_sync(artifacts.check_room, database, limits, caller, execution_id, size)
     try:
         with objects.temporary_file() as file:
-            received = await _receive(request, file, limits)
+            received = await _receive(request, file, limits, objects.encryption())
             if received.sha256 != sha256:
                 refuse(
                     [Problem("sha256", f"The body has the SHA-256 {received.sha256}: send the file again")]
@@ -89,8 +90,13 @@ async def upload_artifact(
     return Response(artifacts.response(stored), status_code=201 if is_new else 200)
 
 
-async def _receive(request: Request[Any, Any, Any], file: IO[bytes], limits: StorageLimits) -> StoredFile:
-    """Write the body to a file and hash it.
+async def _receive(
+    request: Request[Any, Any, Any],
+    file: IO[bytes],
+    limits: StorageLimits,
+    encryption: FileEncryption | None,
+) -> StoredFile:
+    """Write the body to a file, encrypted or not, and hash it.
 
     Raises:
         TooLarge: It is larger than the limit.
@@ -103,9 +109,14 @@ async def _receive(request: Request[Any, Any, Any], file: IO[bytes], limits: Sto
 
     def flush() -> None:
         digest.update(buffer)
-        file.write(buffer)
+        if encryption is None:
+            file.write(buffer)
+        else:
+            file.writelines(encryption.update(buffer))
         buffer.clear()
 
+    if encryption is not None:
+        file.write(encryption.header)
     async for chunk in request.stream():
         size += len(chunk)
         if size > limits.file:
@@ -116,5 +127,14 @@ async def _receive(request: Request[Any, Any, Any], file: IO[bytes], limits: Sto
         if len(buffer) >= BUFFER:
             await run_sync(flush)
     flush()
+    if encryption is not None:
+        file.write(encryption.finish())
     file.flush()
-    return StoredFile(digest.hexdigest(), "", size, content_type(head), clock.now())
+    return StoredFile(
+        digest.hexdigest(),
+        "",
+        size,
+        content_type(head),
+        clock.now(),
+        encryption=None if encryption is None else encryption.header,
+    )

@@ -36,7 +36,11 @@ class StorageLimits(NamedTuple):
 
 
 class StoredFile(NamedTuple):
-    """A file of an execution; ``object`` is its key in the object store."""
+    """A file of an execution.
+
+    ``object`` is its key in the object store, ``encryption`` the header of the encrypted object, None
+    if it is not encrypted. ``size`` is that of the file before its encryption.
+    """
 
     sha256: str
     name: str
@@ -44,6 +48,7 @@ class StoredFile(NamedTuple):
     content_type: str
     created_at: int
     object: str = ""
+    encryption: bytes | None = None
 
 
 def disposition(content_type: str, name: str) -> str:

@@ -99,8 +99,8 @@ def show_delivery(
     """Return the page of a delivery: its payload, the latest response, and when it is sent next."""
     with database.read() as connection:
         webhook = webhooks.get(connection, webhook_id)
-        delivery = deliveries.get(connection, webhook_id, delivery_id.replace("\x00", ""))
-    payload = msgspec.json.format(delivery.body, indent=2)
+        delivery, body = deliveries.get(connection, webhook_id, delivery_id.replace("\x00", ""))
+    payload = msgspec.json.format(body, indent=2)
     return page(
         page_session,
         "delivery.html",

@@ -25,7 +25,7 @@ def find(connection: Connection, execution_id: str, sha256: str) -> StoredFile |
     """Return a file of an execution with the key of its object; None if it was not uploaded."""
     table, blobs = tables.artifacts.c, tables.blobs.c
     row = connection.execute(
-        select(*_FILE, blobs.object)
+        select(*_FILE, blobs.object, blobs.encryption)
         .join_from(tables.artifacts, tables.blobs, blobs.sha256 == table.sha256)
         .where(table.execution_id == execution_id, table.sha256 == sha256)
     ).first()
@@ -136,7 +136,11 @@ def add_blob(connection: Connection, file: StoredFile, quota: int) -> bool:
         return False
     connection.execute(
         insert(tables.blobs).values(
-            sha256=file.sha256, object=file.object, size=file.size, content_type=file.content_type
+            sha256=file.sha256,
+            object=file.object,
+            size=file.size,
+            content_type=file.content_type,
+            encryption=file.encryption,
         )
     )
     return True

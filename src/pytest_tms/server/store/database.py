@@ -18,7 +18,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
 from pytest_tms.errors import ServiceUnavailable
-from pytest_tms.server.store import causes_migration, results_migration, revisions
+from pytest_tms.server.encryption.data_cipher import DataCipher
+from pytest_tms.server.store import causes_migration, results_migration, revisions, sealed
 
 WRITES = "tms_writes"
 """Execution option of connections whose transactions write: SQLite locks the database at their start."""
@@ -58,15 +59,19 @@ class Observer(Protocol):
 class Database:
     """An SQLite or PostgreSQL database. Threads may share it."""
 
-    def __init__(self, url: str | URL, *, is_probe: bool = False) -> None:
+    def __init__(self, url: str | URL, cipher: DataCipher | None = None, *, is_probe: bool = False) -> None:
         """Create the engine for an SQLAlchemy URL; connect later. ``is_probe`` is for ``probe``.
+
+        ``cipher`` encrypts and decrypts data.
 
         Raises:
             ValueError: The URL is not valid or names an unsupported database. The message is one sentence.
         """
         self.observer: Observer | None = None
+        self.cipher = cipher or DataCipher()
         try:
-            self.engine = _engine(url, is_probe=is_probe)
+            self.engine = _engine(url, self.cipher, is_probe=is_probe)
+            self.engine.update_execution_options(**{sealed.CIPHER: self.cipher})
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise ValueError(
                 f"the database URL cannot be used ({error}): write sqlite:///FILE or postgresql+psycopg://…"
@@ -228,7 +233,7 @@ def _translated_errors(observer: Observer | None) -> Iterator[None]:
         raise
 
 
-def _engine(url: str | URL, *, is_probe: bool) -> Engine:
+def _engine(url: str | URL, cipher: DataCipher, *, is_probe: bool) -> Engine:
     parsed = make_url(url)
     pool: dict[str, Any] = {"poolclass": NullPool} if is_probe else {}
     if parsed.get_backend_name() != "sqlite":
@@ -243,6 +248,8 @@ def _engine(url: str | URL, *, is_probe: bool) -> Engine:
     busy_timeout: dict[str, Any] = {} if "timeout" in parsed.query else {"timeout": timeout}
     engine = create_engine(parsed, connect_args=busy_timeout, hide_parameters=True, **pool)
     event.listen(engine, "connect", _prepare_sqlite)
+    if cipher.encrypts:
+        event.listen(engine, "connect", _erase_deleted)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
@@ -275,6 +282,11 @@ def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _erase_deleted(connection: Any, _: ConnectionPoolEntry) -> None:
+    """Let SQLite overwrite what it deletes, so that no text stays in the file after it was encrypted."""
+    connection.execute("PRAGMA secure_delete = ON").close()
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -9,13 +9,13 @@ from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, func, i
 
 from pytest_tms.errors import NotFound
 from pytest_tms.server.domain.delivery_policy import RETENTION, Decision, Subscription, after_attempts
-from pytest_tms.server.store import tables, webhooks
+from pytest_tms.server.store import sealed, tables, webhooks
 
 PENDING = tables.constant("pending")
 
 _HOOK = tables.webhooks.c
 _ROW = tables.deliveries.c
-_LISTED = tuple(column for column in _ROW if column.name != "body")
+_LISTED = tuple(column for column in _ROW if column.name not in ("body", "sealed"))
 
 
 class NewDelivery(NamedTuple):
@@ -77,7 +77,11 @@ def enqueue(connection: Connection, rows: Sequence[NewDelivery]) -> None:
     latest = _latest_due(_HOOK.id, rows[0].execution_id)
     query = select(_HOOK.id, latest).where(_HOOK.id.in_({row.webhook_id for row in rows}))
     pending = {row[0]: row[1] or 0 for row in connection.execute(query)}
-    values = [{**row._asdict(), "due_at": max(row.due_at, pending.get(row.webhook_id, 0))} for row in rows]
+    values = []
+    for row in rows:
+        (body,), encrypted = sealed.seal(connection, sealed.DELIVERIES, (row.id,), (row.body,))
+        due_at = max(row.due_at, pending.get(row.webhook_id, 0))
+        values.append({**row._asdict(), "due_at": due_at, "body": body, "sealed": encrypted})
     connection.execute(insert(tables.deliveries), values)
 
 
@@ -99,8 +103,8 @@ def page(
     return rows[:limit], rows[limit - 1].number if len(rows) > limit else None
 
 
-def get(connection: Connection, webhook_id: str, delivery_id: str) -> Row[Any]:
-    """Return a delivery of a webhook, with its body.
+def get(connection: Connection, webhook_id: str, delivery_id: str) -> tuple[Row[Any], str]:
+    """Return a delivery of a webhook, and its body.
 
     Raises:
         NotFound: The webhook has no such delivery.
@@ -109,7 +113,7 @@ def get(connection: Connection, webhook_id: str, delivery_id: str) -> Row[Any]:
     row = connection.execute(query).one_or_none()
     if row is None:
         raise NotFound(f"The webhook has no delivery {delivery_id[:100]}.")
-    return row
+    return row, _body(connection, row)
 
 
 def replay(connection: Connection, webhook_id: str, delivery_id: str | None, now: int) -> int:
@@ -139,7 +143,7 @@ def due(
     # An expression, not the column: so the index by number is followed, in which ``due_at`` is, too.
     is_due = _ROW.due_at + 0 <= now
     query = (
-        select(*(_ROW[name] for name in DueDelivery._fields))
+        select(*(_ROW[name] for name in DueDelivery._fields), _ROW.sealed)
         .where(_ROW.webhook_id == webhook_id, _ROW.status == PENDING, is_due)
         .where(_latest_due(webhook_id, _ROW.execution_id) <= now)
         .order_by(_ROW.number)
@@ -147,7 +151,10 @@ def due(
     )
     if busy:
         query = query.where(_ROW.execution_id.not_in(busy))
-    return [DueDelivery(*row) for row in connection.execute(query)]
+    return [
+        DueDelivery(*row[:-1])._replace(body=_body(connection, row))
+        for row in connection.execute(query).all()
+    ]
 
 
 def record(connection: Connection, owner: str, outcomes: Sequence[Outcome], now: int) -> None:
@@ -225,6 +232,11 @@ def expired(connection: Connection, now: int, limit: int) -> list[int]:
 def delete_expired(connection: Connection, numbers: Sequence[int]) -> None:
     """Delete these deliveries, except those that have become pending again."""
     connection.execute(delete(tables.deliveries).where(_ROW.number.in_(numbers), _ROW.status != "pending"))
+
+
+def _body(connection: Connection, row: Any) -> str:
+    """Return the body of a row with the columns id, body and sealed."""
+    return sealed.opened(connection, sealed.DELIVERIES, (row.id,), (row.body,), row.sealed)[0] or ""
 
 
 def _has_status(status: str) -> Any:

@@ -13,7 +13,7 @@ from pytest_tms import wire
 from pytest_tms.errors import NotFound
 from pytest_tms.server.domain.builds import build_fields, search_text
 from pytest_tms.server.domain.executions import Execution, Shard
-from pytest_tms.server.store import projects, tables, versions
+from pytest_tms.server.store import projects, sealed, tables, versions
 
 COUNTS = wire.Counts.__struct_fields__
 
@@ -194,16 +194,24 @@ def has_event(connection: Connection, execution_id: str, event: str, document: s
     """Return whether an identical event is stored."""
     table = tables.events.c
     query = select(table.id).where(
-        table.execution_id == execution_id, table.event == event, table.document == document
+        table.execution_id == execution_id,
+        table.event == event,
+        or_(table.document == document, table.digest == sealed.digest(document)),
     )
     return connection.execute(query.limit(1)).one_or_none() is not None
 
 
 def add_event(connection: Connection, execution_id: str, event: str, document: str, now: int) -> None:
     """Store an inbound event as it was sent."""
+    (text,), encrypted = sealed.seal(connection, sealed.EVENTS, (execution_id,), (document,))
     connection.execute(
         insert(tables.events).values(
-            execution_id=execution_id, event=event, received_at=now, document=document
+            execution_id=execution_id,
+            event=event,
+            received_at=now,
+            document=text,
+            sealed=encrypted,
+            digest=None if encrypted is None else sealed.digest(document),
         )
     )
 

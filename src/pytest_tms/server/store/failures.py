@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, exists, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from pytest_tms.server.domain import flakiness
 from pytest_tms.server.domain.executions import Execution
 from pytest_tms.server.domain.failure_causes import FailureCause, fingerprint_of, number_of
-from pytest_tms.server.store import bulk, series, tables
+from pytest_tms.server.store import bulk, sealed, series, tables
 
 MAX_COMPARED = 20_000
 """Failed tests of one execution that are compared with earlier runs."""
@@ -91,15 +91,7 @@ def count(
     changes = Counter(each.number for each in added)
     changes.subtract(removed)
     more = [
-        {
-            "execution": execution,
-            "fingerprint": number,
-            "project_id": project_id,
-            "exception": causes[number].exception,
-            "message": causes[number].message,
-            "location": causes[number].location,
-            "failures": change,
-        }
+        _new_cause(connection, execution, project_id, causes[number], change)
         for number, change in sorted(changes.items())
         if change > 0
     ]
@@ -122,15 +114,48 @@ def count(
         bulk.execute(connection, statement, (execution,), [number for number, _ in fewer])
 
 
+def _new_cause(
+    connection: Connection, execution: int, project_id: int, cause: FailureCause, failures: int
+) -> dict[str, Any]:
+    (message,), encrypted = sealed.seal(
+        connection, sealed.FAILURE_CAUSES, (execution, cause.number), (cause.message,)
+    )
+    return {
+        "execution": execution,
+        "fingerprint": cause.number,
+        "project_id": project_id,
+        "exception": cause.exception,
+        "message": message,
+        "location": cause.location,
+        "failures": failures,
+        "sealed": encrypted,
+    }
+
+
+def _message(connection: Connection, execution: int, row: Any) -> str:
+    """Return the message of a row with the columns fingerprint, message and sealed."""
+    place = (execution, row.fingerprint)
+    return sealed.opened(connection, sealed.FAILURE_CAUSES, place, (row.message,), row.sealed)[0] or ""
+
+
 def largest(connection: Connection, executions: Collection[int]) -> dict[int, str]:
     """Return the most frequent cause of each execution with failures: the exception and the message."""
     if not executions:
         return {}
     table, numbers = tables.failure_causes.c, tables.executions.c.number
-    text = table.exception + ": " + table.message
-    cause = select(text).where(table.execution == numbers).order_by(table.failures.desc()).limit(1)
-    query = select(numbers, cause.scalar_subquery()).where(numbers.in_(executions))
-    return {row[0]: row[1].removeprefix(": ") for row in connection.execute(query) if row[1] is not None}
+    other = tables.failure_causes.alias().c
+    most = (
+        select(other.fingerprint).where(other.execution == numbers).order_by(other.failures.desc()).limit(1)
+    )
+    query = (
+        select(table.execution, table.fingerprint, table.exception, table.message, table.sealed)
+        .join_from(tables.executions, tables.failure_causes, table.execution == numbers)
+        .where(numbers.in_(executions), table.fingerprint == most.scalar_subquery())
+    )
+    return {
+        row.execution: f"{row.exception}: {_message(connection, row.execution, row)}".removeprefix(": ")
+        for row in connection.execute(query).all()
+    }
 
 
 def remove(connection: Connection, execution: int, sequences: Collection[int]) -> Counter[int]:
@@ -289,6 +314,7 @@ def _causes(
             table.fingerprint,
             table.exception,
             table.message,
+            table.sealed,
             table.location,
             table.failures,
             first.scalar_subquery().label("first_sequence"),
@@ -303,14 +329,14 @@ def _causes(
         Cause(
             fingerprint=fingerprint_of(row.fingerprint),
             exception=row.exception,
-            message=row.message,
+            message=_message(connection, execution, row),
             location=row.location,
             failures=row.failures,
             first_sequence=row.first_sequence,
             first_seen=row.first_seen,
             is_new=None if not previous else not row.was_there,
         )
-        for row in connection.execute(query)
+        for row in connection.execute(query).all()
     ]
 
 

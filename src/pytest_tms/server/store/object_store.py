@@ -6,13 +6,21 @@ import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, from_url
 
 from pytest_tms.errors import QuotaExceeded, ServiceUnavailable
+from pytest_tms.server.domain.stored_files import StoredFile
+from pytest_tms.server.encryption.data_cipher import DamagedData, DataCipher
+from pytest_tms.server.encryption.encrypted_files import (
+    DecryptionError,
+    FileEncryption,
+    PartDecryption,
+    part,
+)
 
 CHUNK = 1 << 20
 """Bytes of one part of a file that is read."""
@@ -28,12 +36,13 @@ class ObjectStore:
     Credentials come from the variables that the tools of the provider read, such as ``AWS_ACCESS_KEY_ID``.
     """
 
-    def __init__(self, url: str, data_dir: Path) -> None:
-        """Open the store.
+    def __init__(self, url: str, data_dir: Path, cipher: DataCipher | None = None) -> None:
+        """Open the store; ``cipher`` encrypts and decrypts the objects.
 
         Raises:
             ValueError: The URL cannot be used. The message is one sentence.
         """
+        self._cipher = cipher or DataCipher()
         self._temporary = data_dir / "uploads"
         self._temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = data_dir / "artifacts"
@@ -71,8 +80,16 @@ class ObjectStore:
         except (BaseError, OSError) as error:
             raise _failure(error) from error
 
+    def encryption(self) -> FileEncryption | None:
+        """Return the encryption of a new file; None if files are not encrypted.
+
+        Raises:
+            ServiceUnavailable: A key is malformed.
+        """
+        return self._cipher.file_encryption() if self._cipher.encrypts else None
+
     def put(self, key: str, path: Path) -> None:
-        """Store a file as an object.
+        """Store a file as an object, as it is.
 
         Raises:
             QuotaExceeded: The disk is full.
@@ -96,23 +113,79 @@ class ObjectStore:
         except (BaseError, OSError) as error:
             raise _failure(error) from error
 
-    async def read(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """Yield the bytes of an object from ``start`` to before ``end``, in chunks.
+    def rewrite(self, file: StoredFile, key: str) -> bytes | None:
+        """Store the content of a file as another object, encrypted with the newest key or not at all.
+
+        Return the header of the object, None if it is not encrypted.
 
         Raises:
-            FileNotFoundError: The object does not exist.
-            ServiceUnavailable: The store does not respond.
+            FileNotFoundError: The file does not exist.
+            QuotaExceeded: The disk is full.
+            ServiceUnavailable: The store does not respond, or the file cannot be decrypted.
         """
-        if start == end:
-            return
+        encryption = self.encryption()
         try:
-            found = await obstore.get_async(self._store, key, options={"range": (start, end)})
-            async for chunk in found.stream(min_chunk_size=CHUNK):
-                yield bytes(chunk)
+            with self.temporary_file() as copy:  # an iterator that reads one object cannot write another
+                copy.writelines(_content(encryption, self._read_parts(file)))
+                copy.flush()
+                self.put(key, Path(copy.name))
         except FileNotFoundError:
             raise
         except (BaseError, OSError) as error:
             raise _failure(error) from error
+        return None if encryption is None else encryption.header
+
+    async def read(self, file: StoredFile, start: int, end: int) -> AsyncIterator[bytes]:
+        """Yield the bytes of a file from ``start`` to before ``end``, in chunks.
+
+        Raises:
+            FileNotFoundError: The object does not exist.
+            ServiceUnavailable: The store does not respond, or the object cannot be decrypted.
+        """
+        if start == end:
+            return
+        decryption = self._decryption(file, start, end)
+        try:
+            wanted = decryption.wanted if decryption else (start, end)
+            found = await obstore.get_async(self._store, file.object, options={"range": wanted})
+            async for chunk in found.stream(min_chunk_size=CHUNK):
+                if decryption is None:
+                    yield bytes(chunk)
+                else:
+                    for content in decryption.parts.update(bytes(chunk)):
+                        yield content
+            if decryption is not None and (rest := decryption.parts.finish()):
+                yield rest
+        except FileNotFoundError:
+            raise
+        except DecryptionError:
+            raise _undecryptable(file) from None
+        except (BaseError, OSError) as error:
+            raise _failure(error) from error
+
+    def _read_parts(self, file: StoredFile) -> Iterator[bytes]:
+        """Yield the content of a file."""
+        if not file.size:
+            return
+        decryption = self._decryption(file, 0, file.size)
+        wanted = decryption.wanted if decryption else (0, file.size)
+        try:
+            for chunk in obstore.get(self._store, file.object, options={"range": wanted}).stream(CHUNK):
+                if decryption is None:
+                    yield bytes(chunk)
+                else:
+                    yield from decryption.parts.update(bytes(chunk))
+            if decryption is not None:
+                yield decryption.parts.finish()
+        except DecryptionError:
+            raise _undecryptable(file) from None
+
+    def _decryption(self, file: StoredFile, start: int, end: int) -> _Decryption | None:
+        if file.encryption is None:
+            return None
+        found = part(start, end, file.size)
+        parts = PartDecryption(self._cipher.file_decryption(file.encryption), found)
+        return _Decryption((found.start, found.end), parts)
 
     def delete_abandoned(self, before: float) -> None:
         """Delete temporary files that were last written before a time, in seconds since 1970."""
@@ -122,9 +195,33 @@ class ObjectStore:
                     path.unlink()
 
 
+class _Decryption(NamedTuple):
+    """The decryption of a range of a file, and the bytes of its object that it needs."""
+
+    wanted: tuple[int, int]
+    parts: PartDecryption
+
+
+def _content(encryption: FileEncryption | None, parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the content of an object."""
+    if encryption is None:
+        yield from parts
+        return
+    yield encryption.header
+    for each in parts:
+        yield from encryption.update(each)
+    yield encryption.finish()
+
+
 def disk_is_full() -> QuotaExceeded:
     """Return the error for a full disk."""
     return QuotaExceeded("The disk of the server is full: ask its operator to delete executions.")
+
+
+def _undecryptable(file: StoredFile) -> DamagedData:
+    return DamagedData(
+        f"The stored file {file.sha256} cannot be decrypted, since it was changed: restore it from a backup."
+    )
 
 
 def _failure(error: Exception) -> QuotaExceeded | ServiceUnavailable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, Select, and_, case, func, select
 from pytest_tms import wire
 from pytest_tms.server.domain.executions import Shard
 from pytest_tms.server.domain.page_details import MAX_NAME, Details, Files, files, truncate
-from pytest_tms.server.store import executions, tables
+from pytest_tms.server.store import executions, sealed, tables
 from pytest_tms.server.store.results import has_status
 
 COUNTS = wire.Counts.__struct_fields__
@@ -62,7 +63,10 @@ def failing(connection: Connection, execution_id: str, *, after: int, limit: int
         .order_by(table.sequence)
         .limit(limit)
     )
-    return [_shown(row._mapping, msgspec.json.decode(row.details or "{}", type=Details)) for row in rows]
+    return [
+        _shown(connection, row, msgspec.json.decode(_texts(connection, row)[1] or "{}", type=Details))
+        for row in rows.all()
+    ]
 
 
 def slowest(connection: Connection, execution_id: str, *, limit: int) -> list[ShownTest]:
@@ -74,7 +78,7 @@ def slowest(connection: Connection, execution_id: str, *, limit: int) -> list[Sh
         .order_by(table.duration.desc())
         .limit(limit)
     )
-    return [_shown(row._mapping, Details()) for row in rows]
+    return [_shown(connection, row, Details()) for row in rows.all()]
 
 
 def shards(connection: Connection, execution_id: str, *, limit: int) -> list[Shard]:
@@ -90,11 +94,20 @@ def events(
     text = func.substr(table.document, 1, length).label("text")
     rows = connection.execute(
         select(table.id, table.received_at, table.event, text, func.length(table.document).label("length"))
+        .add_columns(table.sealed)
         .where(table.execution_id == execution_id, table.id > after)
         .order_by(table.id)
         .limit(limit)
     )
-    return [ShownEvent(*row) for row in rows]
+    found = []
+    for row in rows.all():
+        if row.sealed is None:
+            found.append(ShownEvent(*row[:-1]))
+            continue
+        [whole] = sealed.opened(connection, sealed.EVENTS, (execution_id,), (row.text,), row.sealed)
+        beginning, size = (whole or "")[:length], len(whole or "")
+        found.append(ShownEvent(row.id, row.received_at, row.event, beginning, size))
+    return found
 
 
 def submissions(
@@ -105,27 +118,31 @@ def submissions(
     is_small = and_(table.files.is_(None), func.length(table.document) <= MAX_DOCUMENT)
     rows = connection.execute(
         select(table.id, table.shard_id, table.files, case((is_small, table.document)).label("document"))
+        .add_columns(table.sealed)
         .where(table.execution_id == execution_id, table.id > after)
         .order_by(table.id)
         .limit(limit)
     )
-    return [
-        (
-            row.id,
-            row.shard_id,
-            files(_SUBMITTED.decode(row.document or "{}").artifacts or {})
-            if row.files is None
-            else msgspec.json.decode(row.files, type=list[Files]),
+    found = []
+    for row in rows.all():
+        document, shown = sealed.opened(
+            connection, sealed.SUBMISSIONS, (row.id,), (row.document, row.files), row.sealed
         )
-        for row in rows
-    ]
+        its_files = (
+            files(_SUBMITTED.decode(document or "{}").artifacts or {})
+            if shown is None
+            else msgspec.json.decode(shown, type=list[Files])
+        )
+        found.append((row.id, row.shard_id, its_files))
+    return found
 
 
 _NAMES = tuple(tables.tests.c[name] for name in ("title", "file"))
 _TEST = (
     tables.results.c.sequence.label("id"),
     *(tables.results.c[name] for name in ("shard_id", "duration", "retries")),
-    tables.result_details.c.error,
+    *(tables.result_details.c[name] for name in ("error", "sealed")),
+    tables.results.c.execution,
     *(func.substr(column, 1, MAX_NAME).label(column.name) for column in _NAMES),
     *(func.length(column).label(f"{column.name}_length") for column in _NAMES),
 )
@@ -146,9 +163,17 @@ def _tests(execution_id: str) -> Select[Any]:
     )
 
 
-def _shown(columns: Any, details: Details) -> ShownTest:
+def _texts(connection: Connection, row: Any) -> Sequence[str | None]:
+    """Return the error and, if the row has them, the details of a result."""
+    columns = (row.error, row._mapping.get("details"))
+    return sealed.opened(connection, sealed.RESULT_DETAILS, (row.execution, row.id), columns, row.sealed)
+
+
+def _shown(connection: Connection, row: Any, details: Details) -> ShownTest:
+    columns = row._mapping
     return ShownTest(
-        **{name: columns[name] for name in ("id", "shard_id", "duration", "retries", "error")},
+        **{name: columns[name] for name in ("id", "shard_id", "duration", "retries")},
+        error=_texts(connection, row)[0],
         title=truncate(columns["title"], MAX_NAME, columns["title_length"]),
         file=truncate(columns["file"], MAX_NAME, columns["file_length"]),
         details=details,

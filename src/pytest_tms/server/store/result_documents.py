@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 from sqlalchemy import Connection
 
-from pytest_tms.server.store import bulk
+from pytest_tms.server.encryption.data_cipher import key_of
+from pytest_tms.server.store import bulk, sealed
 
 if sys.version_info >= (3, 14):
     from compression import zstd as zstd
@@ -25,27 +26,46 @@ _LIST = msgspec.json.Decoder(list[msgspec.Raw])  # made at import: see calls.dec
 
 
 def put(connection: Connection, execution: int, first: int, documents: Sequence[str]) -> list[int]:
-    """Store documents of results numbered from ``first`` on; return the row of each."""
+    """Store documents of results numbered from ``first`` on; return the row of each.
+
+    Raises:
+        ServiceUnavailable: They are to be encrypted, and a key is malformed.
+    """
     rows = []
     places: list[int] = []
+    cipher = sealed.cipher(connection)
     for start, some in _rows(documents):
-        rows.append((execution, first + start, zstd.compress(f"[{','.join(some)}]".encode(), LEVEL)))
+        packed = zstd.compress(f"[{','.join(some)}]".encode(), LEVEL)
+        if cipher.encrypts:
+            packed = cipher.encrypt(packed, place(execution, first + start))
+        rows.append((execution, first + start, packed))
         places += [first + start] * len(some)
     bulk.insert(connection, "result_documents", ("execution", "first", "documents"), rows)
     return places
 
 
 def get(connection: Connection, execution: int, places: Mapping[int, int]) -> dict[int, msgspec.Raw]:
-    """Return the documents of results, by their numbers; ``places`` has the row of each."""
+    """Return the documents of results, by their numbers; ``places`` has the row of each.
+
+    Raises:
+        ServiceUnavailable: They are encrypted with a key that this server does not have.
+    """
     statement = "SELECT first, documents FROM result_documents WHERE execution = {} AND first IN {}"
     wanted: dict[int, list[int]] = {}
     for sequence, first in places.items():
         wanted.setdefault(first, []).append(sequence)
     found = {}
     for first, packed in bulk.select(connection, statement, (execution,), wanted):
+        if key_of(packed):
+            packed = sealed.cipher(connection).decrypt(packed, place(execution, first))
         documents = _LIST.decode(zstd.decompress(packed))
         found.update({sequence: documents[sequence - first] for sequence in wanted[first]})
     return found
+
+
+def place(execution: int, first: int) -> str:
+    """Return the place for which a row is encrypted."""
+    return f"result_documents:{execution}:{first}"
 
 
 def _rows(documents: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, or_, select, update
 
 from pytest_tms import wire
 from pytest_tms.server.domain import attempt_documents, counts
@@ -22,7 +22,7 @@ from pytest_tms.server.domain.attempts_of_tests import Merged, ResultVerdict, St
 from pytest_tms.server.domain.executions import Execution
 from pytest_tms.server.domain.failure_causes import FailureCause
 from pytest_tms.server.domain.result_rows import ResultRow
-from pytest_tms.server.store import bulk, failures, result_documents, series, tables, test_registry
+from pytest_tms.server.store import bulk, failures, result_documents, sealed, series, tables, test_registry
 from pytest_tms.server.store.test_registry import TestIdentity
 
 STATUSES: tuple[wire.TestStatus, ...] = ("passed", "failed", "skipped")
@@ -169,7 +169,13 @@ def tests_duration(connection: Connection, execution: Execution, shard_id: str) 
 
 def add_submission(connection: Connection, submission: Submission) -> None:
     """Store a submission."""
-    connection.execute(insert(tables.submissions).values(**submission._asdict()))
+    (document, files), encrypted = sealed.seal(
+        connection, sealed.SUBMISSIONS, (submission.id,), (submission.document, submission.files)
+    )
+    values = {**submission._asdict(), "document": document, "files": files, "sealed": encrypted}
+    if encrypted is not None:
+        values["digest"] = sealed.digest(submission.document)
+    connection.execute(insert(tables.submissions).values(**values))
 
 
 def has_submission(connection: Connection, submission: Submission) -> bool:
@@ -179,7 +185,7 @@ def has_submission(connection: Connection, submission: Submission) -> bool:
         table.execution_id == submission.execution_id,
         table.shard_id == submission.shard_id,
         table.tests == submission.tests,
-        table.document == submission.document,
+        or_(table.document == submission.document, table.digest == sealed.digest(submission.document)),
     )
     return connection.execute(query.limit(1)).one_or_none() is not None
 
@@ -285,14 +291,24 @@ def _insert(
         if row.status == "passed":
             continue
         if row.cause is None or merged.is_superseded:
-            details.append((number, sequence, row.error, row.details, None, None, None, False))
+            details.append(_detail(connection, number, sequence, row, (None, None, None, False)))
             continue
         added.append(row.cause)
         streak = streaks[test_id]
         cause = (row.cause.number, streak.since, streak.runs, row.is_quarantined)
-        details.append((number, sequence, row.error, row.details, *cause))
+        details.append(_detail(connection, number, sequence, row, cause))
     bulk.insert(connection, "result_details", _DETAILS, details)
     return added
+
+
+def _detail(
+    connection: Connection, execution: int, sequence: int, row: ResultRow, cause: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """Return the row of ``result_details`` of a result; ``cause`` are its columns from ``cause`` on."""
+    texts, encrypted = sealed.seal(
+        connection, sealed.RESULT_DETAILS, (execution, sequence), (row.error, row.details)
+    )
+    return (execution, sequence, *texts, *cause, encrypted)
 
 
 def _reserve(connection: Connection, execution: Execution, number: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from sqlalchemy import Connection, Select, Subquery, and_, case, func, select
 
 from pytest_tms.server.domain.page_details import MAX_NAME, Details, ShownFile
 from pytest_tms.server.domain.timelines import Kind, Stretch
-from pytest_tms.server.store import tables
+from pytest_tms.server.store import sealed, tables
 from pytest_tms.server.store.results import STATUSES, has_status
 
 MAX_COUNTED = 20_000
@@ -225,26 +226,38 @@ def skip_reasons(connection: Connection, execution: int, limit: int) -> tuple[li
         .subquery()
     )
     error = func.coalesce(_D.error, "").label("reason")
-    grouped = connection.execute(
-        select(error, func.count().label("tests"))
-        .join_from(
-            rows, tables.result_details, and_(_D.execution == execution, _D.sequence == rows.c.sequence)
-        )
+    is_of_row = and_(_D.execution == execution, _D.sequence == rows.c.sequence)
+    counted: Counter[str] = Counter()
+    for reason, tests in connection.execute(
+        select(error, func.count())
+        .join_from(rows, tables.result_details, is_of_row)
+        .where(_D.sealed.is_(None))
         .group_by(error)
-        .order_by(func.count().desc(), error)
+    ):
+        counted[reason] += tests
+    encrypted = connection.execute(
+        select(_D.sequence, _D.error, _D.sealed)
+        .join_from(rows, tables.result_details, is_of_row)
+        .where(_D.sealed.is_not(None))
     ).all()
-    is_complete = sum(row.tests for row in grouped) <= MAX_REASONS
-    return [ReasonCount(*row) for row in grouped[:limit]], is_complete
+    for row in encrypted:
+        counted[sealed.detail(connection, execution, *row) or ""] += 1
+    grouped = sorted(counted.items(), key=lambda each: (-each[1], each[0]))
+    return [ReasonCount(*each) for each in grouped[:limit]], counted.total() <= MAX_REASONS
 
 
 def error_texts(connection: Connection, execution: int, sequence: int) -> tuple[str, str]:
     """Return the error and the shortened traceback of a failed result; empty if there are none."""
     row = connection.execute(
-        select(_D.error, _D.details).where(_D.execution == execution, _D.sequence == sequence)
+        select(_D.error, _D.details, _D.sealed).where(_D.execution == execution, _D.sequence == sequence)
     ).one_or_none()
     if row is None:
         return "", ""
-    return row.error or "", msgspec.json.decode(row.details or "{}", type=Details).longrepr
+    place = (execution, sequence)
+    error, details = sealed.opened(
+        connection, sealed.RESULT_DETAILS, place, (row.error, row.details), row.sealed
+    )
+    return error or "", msgspec.json.decode(details or "{}", type=Details).longrepr
 
 
 class _Shown(msgspec.Struct):
@@ -260,14 +273,17 @@ def tests_of_files(connection: Connection, execution: int, hashes: Collection[st
         return {}
     rows = connection.execute(
         select(_R.test_id, _R.shard_id, func.substr(_T.title, 1, MAX_NAME), _D.details)
+        .add_columns(_D.error, _D.sealed, _D.sequence)
         .join_from(tables.results, tables.tests, _T.id == _R.test_id)
         .join(tables.result_details, and_(_D.execution == _R.execution, _D.sequence == _R.sequence))
         .where(_R.execution == execution, *has_status("failed"), _R.is_superseded.is_(False))
         .order_by(_R.sequence)
         .limit(MAX_TESTS_WITH_FILES)
-    )
+    ).all()
     found: dict[str, FileOwner] = {}
-    for test_id, shard_id, title, details in rows:
+    for test_id, shard_id, title, shown, error, encrypted, sequence in rows:
+        place = (execution, sequence)
+        details = sealed.opened(connection, sealed.RESULT_DETAILS, place, (error, shown), encrypted)[1]
         for file in _DETAILS.decode(details or "{}").files:
             if file.sha256 in hashes:
                 found.setdefault(file.sha256, FileOwner(test_id, shard_id, title))

@@ -213,6 +213,8 @@ submissions = Table(
     Column("tests", Integer, nullable=False),
     Column("document", Text, nullable=False),  # the body without its tests
     Column("files", Text),  # the files that the artifacts page shows
+    Column("sealed", LargeBinary),  # both, if they are encrypted: see ``sealed``; then ``document`` is empty
+    Column("digest", BigInteger),  # of an encrypted document, to recognise a repetition
     Index("ix_submissions_execution_id", "execution_id", "id"),  # the artifacts page
 )
 
@@ -346,6 +348,7 @@ result_details = Table(  # of a result that did not pass: what lists show, so th
     Column("failing_runs", Integer),  # consecutive runs that failed, with this one
     # A failed verdict that did not fail its run, since the test is in quarantine.
     Column("is_quarantined", Boolean, nullable=False, server_default=false()),
+    Column("sealed", LargeBinary),  # the error and the details, if they are encrypted: see ``sealed``
     _partial("ix_result_details_cause", "execution", "cause", "sequence", where="cause IS NOT NULL"),
     _partial(  # new failures
         "ix_result_details_since",
@@ -389,6 +392,7 @@ failure_causes = Table(  # of the verdicts of an execution, see ``domain.failure
     Column("message", Text, nullable=False),
     Column("location", Text, nullable=False),
     Column("failures", BigInteger, nullable=False),
+    Column("sealed", LargeBinary),  # the message, if it is encrypted: see ``sealed``
     Index("ix_failure_causes_largest", "execution", "failures", "fingerprint"),
     Index("ix_failure_causes_history", "project_id", "fingerprint", "execution"),  # when it was first seen
     sqlite_with_rowid=False,
@@ -399,7 +403,7 @@ result_documents = Table(  # results as they were sent, several in a row: a comp
     metadata,
     Column("execution", BigInteger, primary_key=True, autoincrement=False),
     Column("first", BigInteger, primary_key=True, autoincrement=False),  # the sequence of its first result
-    Column("documents", LargeBinary, nullable=False),
+    Column("documents", LargeBinary, nullable=False),  # encrypted or not: see ``data_cipher``
     sqlite_with_rowid=False,
 )
 
@@ -410,6 +414,7 @@ blobs = Table(  # contents of files, each stored once, whichever executions have
     Column("object", String(100), nullable=False),  # its key in the object store, which no other upload has
     Column("size", BigInteger, nullable=False),
     Column("content_type", Text, nullable=False),
+    Column("encryption", LargeBinary),  # the header of its encrypted object, NULL if it is not encrypted
 )
 
 artifacts = Table(  # which execution has which file
@@ -451,6 +456,8 @@ events = Table(
     Column("event", String(32), nullable=False),
     Column("received_at", BigInteger, nullable=False),
     Column("document", Text, nullable=False),  # the event as it was sent
+    Column("sealed", LargeBinary),  # the document, if it is encrypted: see ``sealed``; then that is empty
+    Column("digest", BigInteger),  # of an encrypted document, to recognise a repetition
     Index("ix_events_execution_id", "execution_id", "id"),  # the logs page
 )
 
@@ -510,6 +517,7 @@ deliveries = Table(
     Column("due_at", BigInteger, nullable=False),  # the time of its end after that
     Column("response_code", Integer),
     Column("reason", Text),
+    Column("sealed", LargeBinary),  # the body, if it is encrypted: see ``sealed``; then that is empty
     _partial(  # what a webhook has to be sent, in order; what is not due is passed over within the index
         "ix_deliveries_pending",
         "webhook_id",
@@ -686,3 +694,24 @@ leases = Table(  # of jobs that one process at a time runs
 
 # One row: a text encrypted with the key of the servers, by which a server with another key is detected.
 key_check = Table("key_check", metadata, Column("encrypted", Text, nullable=False))
+
+# One row: whether data is encrypted, so that no server writes it unencrypted by mistake.
+encryption = Table("encryption", metadata, Column("is_on", Boolean, nullable=False))
+
+encryption_keys = Table(  # keys with which stored data may be encrypted; no key is in it, only ids
+    "encryption_keys",
+    metadata,
+    Column("key_id", String(16), primary_key=True),
+    Column("used_since", BigInteger, nullable=False),
+)
+
+encryption_progress = Table(  # how far a kind of data is encrypted with the newest key, or decrypted
+    "encryption_progress",
+    metadata,
+    Column("name", String(64), primary_key=True),  # of ``reencryption.KINDS``
+    Column("key_id", String(16), nullable=False),  # the key, empty for none
+    Column("position", Text, nullable=False),  # the key of the latest row, a JSON list; empty at the start
+    Column("rows", BigInteger, nullable=False),  # that were changed
+    Column("passes", Integer, nullable=False),  # see ``reencryption.PASSES``
+    Column("passed_at", BigInteger, nullable=False),  # when the latest pass ended
+)

@@ -12,7 +12,7 @@ from pytest_tms import wire
 from pytest_tms.server.domain.failure_causes import fingerprint_of
 from pytest_tms.server.domain.flakiness import is_infrastructure_failure
 from pytest_tms.server.domain.page_details import MAX_NAME
-from pytest_tms.server.store import bulk, renames, series, tables
+from pytest_tms.server.store import bulk, renames, sealed, series, tables
 from pytest_tms.server.store.results import STATUSES
 
 MAX_READ = 2_000
@@ -161,7 +161,7 @@ def history(
                 return found, last
             last = row.execution
             if _is_wanted(row, wanted or HistoryFilter()):
-                found.append(_entry(row))
+                found.append(_entry(connection, row))
         if len(rows) < most:
             return found, None
     return found, last
@@ -203,6 +203,7 @@ def _read(connection: Connection, test_ids: Sequence[int], before: int | None, l
             result.is_superseded,
             run.deleted_at,
             detail.error,
+            detail.sealed,
             detail.cause,
             detail.failing_since,
             detail.failing_runs,
@@ -230,7 +231,7 @@ def _is_wanted(row: Any, wanted: HistoryFilter) -> bool:
     )
 
 
-def _entry(row: Any) -> HistoryEntry:
+def _entry(connection: Connection, row: Any) -> HistoryEntry:
     status = STATUSES[row.status]
     return HistoryEntry(
         execution=row.execution,
@@ -248,7 +249,7 @@ def _entry(row: Any) -> HistoryEntry:
         outcome=row.outcome or status,
         duration=row.duration,
         is_flaky=bool(row.is_flaky),
-        error=row.error,
+        error=sealed.detail(connection, row.execution, row.sequence, row.error, row.sealed),
         cause=None if row.cause is None else fingerprint_of(row.cause),
         failing_since=row.failing_since,
         failing_runs=row.failing_runs,

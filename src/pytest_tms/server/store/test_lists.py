@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -18,6 +18,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Select,
     and_,
     bindparam,
     func,
@@ -31,7 +32,7 @@ from pytest_tms import wire
 from pytest_tms.server.domain.column_values import without_nul
 from pytest_tms.server.domain.failure_causes import fingerprint_of, number_of
 from pytest_tms.server.domain.page_details import MAX_NAME
-from pytest_tms.server.store import bulk, tables
+from pytest_tms.server.store import bulk, sealed, tables
 from pytest_tms.server.store.page_queries import SLOW
 from pytest_tms.server.store.results import STATUSES, has_status
 
@@ -40,6 +41,8 @@ Sort = Literal["arrival", "duration", "name"]
 
 RANGE = 200_000
 """Results that one page in the order of arrival searches; the next page continues there."""
+MAX_DECRYPTED = 10_000
+"""Encrypted errors that a search decrypts for one page."""
 MAX_FILE_PREFIX = 200
 """Characters of a file in its index."""
 
@@ -164,10 +167,10 @@ def find(
 def by_sequence(connection: Connection, execution: int, sequences: Sequence[int]) -> list[ListedTest]:
     """Return results by their numbers, in the order of these; without those that do not exist."""
     rows = {row[0]: row for row in bulk.select(connection, _LISTED, (execution,), sequences)}
-    return [_listed(execution, rows[each]) for each in sequences if each in rows]
+    return [_listed(connection, execution, rows[each]) for each in sequences if each in rows]
 
 
-def _listed(execution: int, row: Any) -> ListedTest:
+def _listed(connection: Connection, execution: int, row: Any) -> ListedTest:
     status = STATUSES[row[8]]
     return ListedTest(
         sequence=row[0],
@@ -182,7 +185,7 @@ def _listed(execution: int, row: Any) -> ListedTest:
         outcome=row[9] or status,
         duration=row[10],
         attempts=row[11] + row[12],
-        error=row[13],
+        error=sealed.detail(connection, execution, row[0], row[13], row[21]),
         is_flaky=bool(row[14]),
         is_new=row[16] == execution,
         cause=None if row[15] is None else fingerprint_of(row[15]),
@@ -198,7 +201,7 @@ _LISTED = f"""
     SELECT r.sequence, r.test_id, r.shard_id, substr(t.title, 1, {MAX_NAME}), substr(t.file, 1, {MAX_NAME}),
         t.node_id, t.owner, t.tags, r.status, r.outcome, r.duration, r.retries, r.attempt, d.error,
         r.is_flaky, d.cause, d.failing_since, d.failing_runs, r.started_at, r.worker,
-        d.is_quarantined
+        d.is_quarantined, d.sealed
     FROM results AS r
     JOIN tests AS t ON t.id = r.test_id
     LEFT JOIN result_details AS d ON d.execution = r.execution AND d.sequence = r.sequence
@@ -241,13 +244,34 @@ def _search(
             contains(connection, func.lower(_DETAIL.error), text),
             contains(connection, _DETAIL.error, without_nul(wanted.q)),
         )
-        queries.append(by_errors.where(_RESULT.status != tables.constant(0), is_found))
+        by_errors = by_errors.where(_RESULT.status != tables.constant(0))
+        queries.append(by_errors.where(is_found))
     found: set[Found] = set()
     for each in queries:
         sorted_by = order[1:] if wanted.sort == "arrival" else order
         columns = [column.desc() if is_descending else column for column in sorted_by]
         found.update((row[0], row[1]) for row in connection.execute(each.order_by(*columns).limit(limit)))
+    if wanted.q:
+        encrypted = by_errors.add_columns(_DETAIL.execution, _DETAIL.sequence, _DETAIL.sealed).where(
+            _DETAIL.sealed.is_not(None)
+        )
+        found.update(
+            _in_encrypted(connection, encrypted.order_by(*columns).limit(MAX_DECRYPTED), wanted.q, limit)
+        )
     return sorted(found, reverse=is_descending)[:limit]
+
+
+def _in_encrypted(connection: Connection, query: Select[Any], text: str, limit: int) -> Iterator[Found]:
+    """Yield the first results whose encrypted errors contain a text."""
+    wanted = text.lower()
+    found = 0
+    for value, sequence, execution, number, encrypted in connection.execute(query).all():
+        error = sealed.detail(connection, execution, number, None, encrypted)
+        if error and wanted in error.lower():
+            yield value, sequence
+            found += 1
+            if found == limit:
+                return
 
 
 def _by_duration(

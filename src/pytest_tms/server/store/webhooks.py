@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, Select, and_, delete, exists, func, inse
 from pytest_tms import wire
 from pytest_tms.errors import NotFound
 from pytest_tms.server.domain.delivery_policy import Subscription
-from pytest_tms.server.store import tables
+from pytest_tms.server.store import sealed, tables
 from pytest_tms.server.store.results import has_status
 
 MAX_NAME = 1000
@@ -105,7 +105,7 @@ def failed_tests(connection: Connection, execution_id: str, limit: int) -> list[
     tests, failed, details = tables.tests.c, tables.results.c, tables.result_details.c
     rows = connection.execute(
         select(*(func.substr(tests[name], 1, MAX_NAME).label(name) for name in ("title", "file")))
-        .add_columns(details.error, failed.shard_id)
+        .add_columns(details.error, details.sealed, failed.execution, failed.sequence, failed.shard_id)
         .join_from(tables.executions, tables.results, tables.executions.c.number == failed.execution)
         .join(tables.tests, tests.id == failed.test_id)
         .join(
@@ -115,9 +115,15 @@ def failed_tests(connection: Connection, execution_id: str, limit: int) -> list[
         .where(tables.executions.c.id == execution_id, *has_status("failed"), failed.is_superseded.is_(False))
         .order_by(failed.sequence)
         .limit(limit)
-    )
+    ).all()
     return [
-        wire.FailedTest(title=row.title, file=row.file, error=row.error, shard=row.shard_id) for row in rows
+        wire.FailedTest(
+            title=row.title,
+            file=row.file,
+            error=sealed.detail(connection, row.execution, row.sequence, row.error, row.sealed),
+            shard=row.shard_id,
+        )
+        for row in rows
     ]
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hmac
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import filelock
 from sqlalchemy import Connection
 
 from pytest_tms.server.domain.delivery_policy import Subscription
+from pytest_tms.server.encryption.key_ring import KeyRing
 from pytest_tms.server.store import key_check, webhooks
 from pytest_tms.server.store.database import Database, lock_exclusively
 
@@ -30,20 +29,11 @@ class Credentials(NamedTuple):
 
 
 class SecretEncryption:
-    """Encrypts with the keys of ``TMS_SERVER_KEYS``, else with those in ``secrets.key`` of the data dir.
-
-    The file is created on first use, and read at every use, so that `tms key rotate` needs no restart.
-    """
+    """Encrypts with the keys of ``TMS_SERVER_KEYS``, else with those in ``secrets.key`` of the data dir."""
 
     def __init__(self, keys: str, data_dir: Path) -> None:
         """Use ``keys``, which are Fernet keys separated by commas, the newest first; empty for the file."""
-        self._configured = keys
-        self._file = data_dir / "secrets.key"
-
-    @property
-    def is_configured(self) -> bool:
-        """Whether the keys come from the settings, not from the file."""
-        return bool(self._configured)
+        self._ring = KeyRing(keys, data_dir)
 
     def encrypt(self, text: str) -> str:
         """Return a text encrypted with the newest key.
@@ -85,8 +75,7 @@ class SecretEncryption:
         Raises:
             ValueError: A key is malformed.
         """
-        self._fernet()
-        return [hmac.digest(key.encode(), purpose.encode(), "sha256") for key in self._keys()]
+        return [hmac.digest(key.encode(), purpose.encode(), "sha256") for key in self._ring.read()]
 
     def reencrypt(self, webhook: Subscription) -> Subscription:
         """Return the webhook with its secrets encrypted with the newest key.
@@ -113,7 +102,7 @@ class SecretEncryption:
         Raises:
             ValueError: A key is malformed, or another one was registered.
         """
-        if self._configured:
+        if self._ring.is_configured:
             self._fernet()
         if database.is_sqlite:
             return
@@ -156,52 +145,7 @@ class SecretEncryption:
             return False
         return True
 
-    def add(self) -> None:
-        """Write a new key to the file, before the newest one, which still decrypts."""
-        with self._lock():
-            self._write([new_key(), *self._read()[:1]])
-
     def _fernet(self) -> MultiFernet:
         from cryptography.fernet import Fernet, MultiFernet
 
-        try:
-            return MultiFernet([Fernet(key) for key in self._keys()])
-        except ValueError:
-            where = "TMS_SERVER_KEYS" if self._configured else str(self._file)
-            raise ValueError(
-                f"a key in {where} is malformed: a Fernet key is 44 characters of base64 "
-                f"(`tms key create` prints one)"
-            ) from None
-
-    def _keys(self) -> list[str]:
-        if self._configured:
-            return [key.strip() for key in self._configured.split(",")]
-        if keys := self._read():
-            return keys
-        with self._lock():
-            return self._read() or self._write([new_key()])
-
-    def _read(self) -> list[str]:
-        try:
-            return self._file.read_text(encoding="ascii").split()
-        except FileNotFoundError:
-            return []
-
-    def _write(self, keys: list[str]) -> list[str]:
-        temporary = self._file.with_suffix(f".{os.getpid()}")
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write("".join(f"{key}\n" for key in keys))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._file)
-        return keys
-
-    def _lock(self) -> filelock.BaseFileLock:
-        return filelock.FileLock(self._file.with_suffix(".lock"), mode=0o600)
-
-
-def new_key() -> str:
-    """Return a new Fernet key: 44 characters of base64."""
-    from cryptography.fernet import Fernet
-
-    return Fernet.generate_key().decode()
+        return MultiFernet([Fernet(key) for key in self._ring.read()])

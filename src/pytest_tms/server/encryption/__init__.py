@@ -1,0 +1,1 @@
+"""Encryption at rest: the keys, the values that they encrypt, and the format of encrypted files."""
