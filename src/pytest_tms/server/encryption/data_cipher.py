@@ -155,7 +155,8 @@ class DataCipher:
             return self._keys
         with self._lock:
             version = self._ring.version
-            if not self._keys or version != self._version:
+            # If the file is lost, the server continues with the keys that it has, and creates no other one.
+            if not self._keys or version not in (None, self._version):
                 try:
                     keys = [_data_key(key) for key in self._ring.read()]
                 except (ValueError, OSError) as error:

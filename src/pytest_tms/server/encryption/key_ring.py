@@ -29,6 +29,11 @@ class KeyRing:
         return bool(self._configured)
 
     @property
+    def exists(self) -> bool:
+        """Whether there are keys, so that ``read`` creates none."""
+        return self.is_configured or bool(self._read())
+
+    @property
     def place(self) -> str:
         """The variable or the file that has the keys, for messages."""
         return "TMS_SERVER_KEYS" if self._configured else str(self._file)

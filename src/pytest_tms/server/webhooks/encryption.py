@@ -129,7 +129,7 @@ class SecretEncryption:
         with database.read() as connection:
             registered = key_check.read(connection)
             encrypted = [registered] if registered else webhooks.encrypted_secrets(connection)
-        if not self._configured and not self._read():
+        if not self._ring.exists:
             return not encrypted
         self._fernet()
         return not encrypted or any(self._can_decrypt(each) for each in encrypted)
