@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_tms.server.store.database import Database
 
 pytest_plugins = ["pytester"]
+CI_VARIABLES = ("BUILDKITE", "CI", "CIRCLECI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY")
 
 
 def pytest_collection_finish() -> None:
@@ -38,7 +39,7 @@ hypothesis.settings.load_profile("busy")
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove TMS settings and CI variables from the environment of every test."""
     for name in list(os.environ):
-        if name.startswith("TMS_") or name in ("CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        if name.startswith(("TMS_", "ACTIONS_ID_TOKEN_")) or name in CI_VARIABLES:
             monkeypatch.delenv(name)
 
 

@@ -3,6 +3,7 @@
 TmsError
 ├── Unreachable            no response: name resolution, refused connection, timeout, TLS, proxy
 ├── NotTms                 a response that is not from a TMS: HTML, a redirect, broken JSON
+├── IdTokenError           a CI job has no ID token, or the TMS does not exchange it for an API token
 └── ApiError               the documented error response
     ├── BadRequest          400
     ├── Unauthorized        401
@@ -45,6 +46,10 @@ class Unreachable(TmsError):
 
 class NotTms(TmsError):
     """The response is not that of a TMS."""
+
+
+class IdTokenError(TmsError):
+    """A CI job has no ID token, or the TMS does not exchange it for an API token."""
 
 
 class ApiError(TmsError):

@@ -9,9 +9,18 @@ import pytest
 from typing_extensions import assert_type
 
 import pytest_tms
-from pytest_tms import Summary, Tms, TmsClient, TmsError, errors, signing, wire
+from pytest_tms import JobToken, Summary, Tms, TmsClient, TmsError, errors, signing, wire
 
 # ---- the SDK
+
+
+def exchange() -> JobToken:
+    """Exchange the ID token of a CI job."""
+    token = JobToken("https://tms.example.com/api", lambda audience: audience, name="this job", retries=0)
+    with TmsClient("https://tms.example.com/api", token) as client:
+        assert_type(client.exchange_id_token("ID TOKEN"), wire.IssuedToken)
+    assert_type(token.text(), str)
+    return token
 
 
 def report(token: str) -> str:

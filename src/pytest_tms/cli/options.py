@@ -160,22 +160,27 @@ def url_option(function: Function) -> Function:
 
 
 def connect(url: str, *, own_token: bool = False) -> TmsClient:
-    """Return a client for the TMS at ``url``, with the API token of the environment.
+    """Return a client for the TMS at ``url``, with the API token of the environment or of the CI job.
 
     Raises UsageError if there is no token, unless ``own_token`` says that the caller has the token of an
     execution.
     """
-    from pytest_tms.client import TmsClient
+    from pytest_tms.ci.id_tokens import missing_permission
+    from pytest_tms.client import JobToken, TmsClient
+    from pytest_tms.sender.job_tokens import find_job_token
     from pytest_tms.settings.resolution import read_token
 
+    token: str | JobToken
     if url == "local":
         from pytest_tms.local_server import find_or_start
 
         url, token = find_or_start(os.getpid())
     else:
-        token = read_token(os.environ)[0].reveal()
+        token = read_token(os.environ)[0].reveal() or find_job_token(url, os.environ) or ""
     if not token and not own_token:
-        raise click.UsageError("there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE")
+        raise click.UsageError(
+            "there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE" + missing_permission(os.environ)
+        )
     return TmsClient(url, token)
 
 

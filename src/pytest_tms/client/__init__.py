@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_tms.client.client import TmsClient as TmsClient
+    from pytest_tms.client.job_token import JobToken as JobToken
 
-__all__ = ["TmsClient"]
+__all__ = ["JobToken", "TmsClient"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +19,8 @@ def __getattr__(name: str) -> Any:
         from pytest_tms.client.client import TmsClient
 
         return TmsClient
+    if name == "JobToken":
+        from pytest_tms.client.job_token import JobToken
+
+        return JobToken
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

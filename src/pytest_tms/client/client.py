@@ -24,6 +24,7 @@ from requests.exceptions import ChunkedEncodingError
 from pytest_tms import wire
 from pytest_tms.client import calls
 from pytest_tms.client.calls import Call
+from pytest_tms.client.job_token import JobToken
 from pytest_tms.client.responses import decode, describe_failure, error_of, origin_of
 from pytest_tms.client.retry_policy import new_retry
 from pytest_tms.errors import NotFound, Unreachable
@@ -37,6 +38,9 @@ MIN_COMPRESSED = 2000
 
 class TmsClient:
     """A client of the TMS API at ``base_url``, which includes ``/api``, with ``token`` as the Bearer token.
+
+    ``token`` may also be a ``JobToken``, which exchanges the ID token of a CI job, and replaces the token in
+    time. A call that the server refuses with 401 is then sent again once, with another token.
 
     A call is tried at most ``1 + retries`` times, by the rules of ``retry_policy.ApiRetry``. POST calls carry
     an ``Idempotency-Key`` that is the same in every attempt; pass ``key`` to use the same one in several
@@ -53,13 +57,14 @@ class TmsClient:
     Every method can raise:
         Unreachable: no response, or the URL, the token or the proxy cannot be used.
         NotTms: the response is not that of a TMS.
+        IdTokenError: with a ``JobToken``: there is no ID token, or the TMS does not accept it.
         ApiError: the subclass of the documented status, as `errors.BY_STATUS` lists them.
     """
 
     def __init__(
         self,
         base_url: str,
-        token: str = "",
+        token: str | JobToken = "",
         *,
         retries: int = 4,
         connect_timeout: float = 5,
@@ -104,8 +109,8 @@ class TmsClient:
     def exchange_id_token(self, id_token: str) -> wire.IssuedToken:
         """Return an API token for the ID token of a CI job; needs the capability ``id-tokens``.
 
-        ``token`` of the response is its text, valid for ``expires_in`` seconds. ``job_token.JobToken`` does
-        this for a client, and again before the token expires.
+        ``token`` of the response is its text, valid for ``expires_in`` seconds. A ``JobToken`` does this
+        for a client, and again before the token expires.
 
         Raises:
             Unauthorized: the ID token is not valid, or the server does not trust its issuer.
@@ -686,13 +691,19 @@ class TmsClient:
                 content = gzip.compress(content, compresslevel=1)
                 headers["Content-Encoding"] = "gzip"
         response = self.last_response = self._send(call.method, url, headers, content)
+        if response.status_code == 401 and not token and isinstance(self._token, JobToken):
+            refused = headers["Authorization"].removeprefix("Bearer ")
+            headers["Authorization"] = f"Bearer {self._token.text(refused)}"
+            response = self.last_response = self._send(call.method, url, headers, content)
         return decode(response, origin_of(url), call.gives)
 
     def _url(self, call: Call[Any, Any], path: Mapping[str, str]) -> str:
         return self.base_url + call.path.format(**{name: _segment(each) for name, each in path.items()})
 
     def _authorization(self, token: str = "") -> dict[str, str]:
-        return {"Authorization": f"Bearer {token or self._token}"} if token or self._token else {}
+        own = self._token
+        text = token or (own if isinstance(own, str) else own.text())
+        return {"Authorization": f"Bearer {text}"} if text else {}
 
     def _send(
         self, method: str, url: str, headers: Mapping[str, str], content: bytes | UploadBody | None

@@ -142,5 +142,10 @@ def delivery_problem(settings: Settings) -> str:
     if not settings.url.startswith(("http://", "https://")):
         return f"invalid TMS URL {settings.url!r}: use http(s)://HOST/api, or local"
     if not settings.token:
-        return "there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE"
+        from pytest_tms.ci.id_tokens import find_id_token, missing_permission
+
+        if find_id_token(os.environ) is None:
+            return "there is no token: set TMS_API_TOKEN or TMS_API_TOKEN_FILE" + missing_permission(
+                os.environ
+            )
     return ""

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from pytest_tms import local_server
-from pytest_tms.client import TmsClient
+from pytest_tms.client import JobToken, TmsClient
 from pytest_tms.errors import NotTms, TmsError
 from pytest_tms.journal.reader import Journal
 from pytest_tms.masking.environment import secrets_in
@@ -20,6 +20,7 @@ from pytest_tms.sender.advice import advise, advise_quarantine
 from pytest_tms.sender.artifacts import FileUploads
 from pytest_tms.sender.backlog import Backlog
 from pytest_tms.sender.claims import ClaimRequests
+from pytest_tms.sender.job_tokens import find_job_token
 from pytest_tms.sender.known_tests import KnownTestsFetch
 from pytest_tms.sender.launch import UNKNOWN, SenderConfig, SenderState
 from pytest_tms.sender.pacing import RETRYABLE, Pacing
@@ -94,7 +95,8 @@ class DeliveryLoop:
         self._claims: ClaimRequests | None = None
         self._quarantine: QuarantineFetch | None = None
         self._known_tests: KnownTestsFetch | None = None
-        self._token = ""
+        self._token: str | JobToken = ""
+        self._issued: list[str] = []
         self._fatal = ""
         self._parent_ended_at = 0.0
         self._closing_until: float | None = None
@@ -185,7 +187,8 @@ class DeliveryLoop:
         if url == "local":
             url, token = local_server.find_or_start(self._config.pid)
             self._masker.add(token)
-        self._token = token
+        # On threads of their own, clients share the token of a CI job.
+        self._token = token or find_job_token(url, os.environ, on_issued=self._issued.append, retries=0) or ""
         is_foreground = self._parent is None
         read_timeout = min(READ_TIMEOUT, self._config.deadline) if is_foreground else READ_TIMEOUT
         self._client = self._new_client(url, read_timeout)
@@ -411,6 +414,8 @@ class DeliveryLoop:
 
     def _update_state(self) -> None:
         state, uploader = self.state, self._uploader
+        while self._issued:  # by any thread
+            self._masker.add(self._issued.pop())
         state.problem = self._masker.text(self._fatal or state.problem)
         if uploader is not None:
             state.execution_status = uploader.execution_status

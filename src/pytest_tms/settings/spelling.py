@@ -27,6 +27,8 @@ def unused(environ: Iterable[str], ini: Iterable[str] = ()) -> list[str]:
 
 OTHER_VARIABLES = ("TMS_API_TOKEN", "TMS_API_TOKEN_FILE", "TMS_WEBHOOK_TOKEN", "TMS_WEBHOOK_SECRET")
 """Variables that are settings and have no entry in the table."""
+NEVER_SUGGESTED = ("TMS_ID_TOKEN", "TMS_ID_TOKEN_FILE")
+"""Further ones, which workflows set: who writes TMS_TOKEN by hand means an API token."""
 
 
 def _uncandidates(environ: Iterable[str], ini: Iterable[str]) -> dict[str, str]:
@@ -42,7 +44,9 @@ def _uncandidates(environ: Iterable[str], ini: Iterable[str]) -> dict[str, str]:
     found = {
         name: _suggestion(name.upper(), {**in_file, **variables})
         for name in environ
-        if name.upper().startswith("TMS_") and not name.startswith("TMS_SERVER_") and name not in variables
+        if name.upper().startswith("TMS_")
+        and not name.startswith("TMS_SERVER_")
+        and name not in (*variables, *NEVER_SUGGESTED)
     }
     return found | {
         name: _suggestion(name, {**in_environ, **values})

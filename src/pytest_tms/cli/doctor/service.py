@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from email.utils import parsedate_to_datetime
@@ -58,12 +59,20 @@ def _call(found: dict[str, Any], findings: Findings) -> None:
     Raises:
         TmsError: the TMS does not accept results with the token.
     """
+    from pytest_tms.ci.id_tokens import find_id_token
     from pytest_tms.client import TmsClient
+    from pytest_tms.sender.job_tokens import find_job_token
 
     url = found["url"]
+    source = find_id_token(os.environ)
+    if source is not None and found["token"]:
+        findings.notes.append(f"the ID token of {source.name} is not used, because there is an API token")
+    elif source is not None:
+        findings.notes.append(f"there is no API token: the ID token of {source.name} is exchanged for one")
+    token = found["token"] or find_job_token(url, os.environ, retries=0) or ""
 
     with (
-        TmsClient(url, found["token"], retries=0, connect_timeout=3, read_timeout=5) as client,
+        TmsClient(url, token, retries=0, connect_timeout=3, read_timeout=5) as client,
         TmsClient(url, retries=0, connect_timeout=3, read_timeout=5) as anonymous,
     ):
         _check_token(client, found["execution"], found["suite"], found["environment"], findings)
