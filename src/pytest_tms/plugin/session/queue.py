@@ -115,6 +115,11 @@ class TestQueue:
         return sum(map(len, self._positions.values()))
 
     @property
+    def is_alone(self) -> bool:
+        """Whether the TMS did not assign the latest tests."""
+        return self._is_alone
+
+    @property
     def is_started(self) -> bool:
         """Whether this session takes its tests from the queue."""
         return self._number > 0

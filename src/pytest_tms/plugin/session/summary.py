@@ -139,7 +139,7 @@ def queue_sentence(queue: TestQueue, *, is_stopped: bool) -> str:
     batches = ("", " in 1 batch")[taken > 0] if queue.batches < 2 else f" in {queue.batches:,} batches"
     rest = ""
     if others:
-        rest = f"; {others:,} {'are left to' if is_stopped else 'ran in'} other shards"
+        rest = f"; {others:,} {'are left to' if is_stopped or queue.is_alone else 'ran in'} other shards"
     left_out = ""
     if queue.left_out:
         left_out = f"; {queue.left_out:,} not run again: passed or skipped before (--tms-rerun all runs all)"
