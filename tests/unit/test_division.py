@@ -12,6 +12,7 @@ from pytest_tms.division import (
     TOLERANCE,
     Setup,
     divide_by_duration,
+    divide_by_hash,
     divide_by_number,
     estimate,
     find_setups,
@@ -300,3 +301,31 @@ def test_the_longest_groups_begin_first_and_keep_their_order() -> None:
         "b.py::x",
         "a.py::x",
     ]
+
+
+NAMES = st.text(max_size=20)
+
+
+@given(st.lists(NAMES, unique=True, max_size=60), st.sets(NAMES, min_size=1, max_size=8))
+def test_a_division_by_hash_gives_each_test_to_one_shard_in_order(tests: list[str], shards: set[str]) -> None:
+    parts = divide_by_hash(tests, shards)
+    assert parts.keys() == shards
+    assert sorted(name for part in parts.values() for name in part) == sorted(tests)
+    assert all(part == [name for name in tests if name in set(part)] for part in parts.values())
+    assert divide_by_hash(list(reversed(tests)), sorted(shards)) == {
+        shard: part[::-1] for shard, part in parts.items()
+    }
+
+
+@given(st.lists(NAMES, unique=True, max_size=60), st.sets(NAMES, min_size=2, max_size=8))
+def test_without_one_shard_only_its_tests_move(tests: list[str], shards: set[str]) -> None:
+    before = divide_by_hash(tests, shards)
+    gone = min(shards)
+    after = divide_by_hash(tests, shards - {gone})
+    for shard in shards - {gone}:
+        assert set(before[shard]) <= set(after[shard])
+
+
+def test_a_division_by_hash_is_even() -> None:
+    parts = divide_by_hash([f"test_it.py::test_it[{n}]" for n in range(8000)], [str(n) for n in range(8)])
+    assert all(850 < len(part) < 1150 for part in parts.values())

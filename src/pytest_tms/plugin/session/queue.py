@@ -143,24 +143,24 @@ class TestQueue:
             self._read()
         return self._ready[0][0] if self._ready else None
 
-    def take(self, ahead: int = 0) -> int:
-        """Return the position of the next test, which begins; there must be one.
-
-        The next batch is requested if at most ``ahead`` tests, or work for a short time, are left.
-        """
+    def take(self) -> int:
+        """Return the position of the next test; there must be one."""
         position, name = self._ready.popleft()
         self._begun.add(name)
         self.taken.append(position)
-        self.request_ahead(ahead)
         return position
 
-    def request_ahead(self, ahead: int = 0) -> None:
-        """Request the next batch if it is due: see ``take``."""
+    def request_ahead(self, ahead: int, unfinished: int) -> None:
+        """Request the next batch if at most ``ahead`` tests, or work for a short time, are left to take.
+
+        ``unfinished`` is how many of the taken tests have not ended.
+        """
         self._read()
         if self._is_requested or self._is_alone or self.is_over or self._is_waiting:
             return
         worked = self._clock() - self._working_since - self._waited
-        if len(self._ready) <= ahead or len(self._ready) * worked / max(1, len(self.taken)) < AHEAD:
+        ended = len(self.taken) - unfinished
+        if len(self._ready) <= ahead or (ended > 0 and len(self._ready) * worked / ended < AHEAD):
             self._request()
 
     def wait(self, *, stands_by: bool) -> bool:

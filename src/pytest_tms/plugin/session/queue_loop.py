@@ -64,6 +64,7 @@ class QueueLoop:
         promised: pytest.Item | None = None
         while queue.wait(stands_by=True):
             item = items[queue.take()]
+            queue.request_ahead(0, 1)
             if self._ran and promised is not item:
                 self._tear_down(self._ran[-1], item)
             self._ran.append(item)

@@ -73,7 +73,8 @@ class QueueScheduling(LoadScheduling):  # type: ignore[misc]  # xdist has no typ
                 self._send(node, len(nodes))
             hungry = [node for node in hungry if len(self.node2pending[node]) < MIN_PENDING]
             if not self._is_ending:
-                self._queue.request_ahead(len(nodes))
+                sent = sum(map(len, self.node2pending.values()))
+                self._queue.request_ahead(len(nodes), sent + len(self.pending))
             self._session.testscollected = self._queue.progress_total(is_over=self._is_ending)
             if not hungry:
                 return
@@ -98,7 +99,7 @@ class QueueScheduling(LoadScheduling):  # type: ignore[misc]  # xdist has no typ
         while len(chosen) < wanted:
             index = next(waiting, None)
             if index is None and self._queue.peek() is not None:
-                index = self._queue.take(nodes)
+                index = self._queue.take()
             if index is None:
                 break
             scope = self._scope_of(self._nodeids[index])
