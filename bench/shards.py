@@ -13,7 +13,6 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import pairwise
 from typing import NamedTuple
 
 from bench.table import table
@@ -26,6 +25,7 @@ from pytest_tms.division import (
     order_by_duration,
 )
 from pytest_tms.server.domain.queue import QueuedTest, batch_weight, count_of_batch
+from pytest_tms.shard_advice import ReadyShard, ideal_end
 
 TESTS = 5_000
 FILES = 200
@@ -95,19 +95,12 @@ def file_of(nodeid: str) -> str:
 def ideal(suite: Suite, machines: Machines, session: float = SESSION) -> float:
     """Return the ideal of a run, in milliseconds: see the text of this module."""
     work = sum(suite.durations.values()) + sum(suite.setups.values())
-    shards = sorted(
-        (start + session / speed, speed)
+    shards = [
+        ReadyShard(start + session / speed, speed)
         for start, speed in zip(machines.starts, machines.speeds, strict=True)
-    )
-    end, speeds, done = 0.0, 0.0, 0.0
-    for (ready, speed), (following, _) in pairwise([*shards, (float("inf"), 0.0)]):
-        speeds += speed
-        end = ready + (work - done) / speeds
-        if end <= following:
-            break
-        done += (following - ready) * speeds
+    ]
     longest = max(time + suite.setups.get(file_of(name), 0.0) for name, time in suite.durations.items())
-    return max(end, min(ready + longest / speed for ready, speed in shards))
+    return ideal_end(shards, work, longest)
 
 
 def static_end(

@@ -26,6 +26,7 @@ PAGES = (
     "/runs/{}/files",
     "/runs/{}/tests",
     "/runs/{}/timeline",
+    "/runs/{}/shards",
     "/runs/{0}/compare?with={0}",
     "/runs/{}/cancel",
     "/tests",

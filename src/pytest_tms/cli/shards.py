@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
 from pytest_tms.cli.options import Group, IntegerType, connect, json_option, url_option
 from pytest_tms.cli.output import print_json, print_rows
-
-if TYPE_CHECKING:
-    from pytest_tms import wire
+from pytest_tms.division import Setup, divide_by_duration, find_setups
+from pytest_tms.shard_advice import Work, fewest_shards, most_shards, work_of
 
 MAX_SHARDS = 256
 """Shards that are advised at most."""
@@ -71,8 +71,8 @@ def advise(
 ) -> None:
     """Print how many shards a suite needs to take no longer than a target.
 
-    The durations are those of the latest runs, without the time that a job takes to start. The exit status is
-    1 if no number of shards is enough.
+    The durations are those of the latest runs, with the setups of fixtures that tests share, and without the
+    time that a job takes to start. The exit status is 1 if no number of shards is enough.
     """
     from pytest_tms.ci.metadata import build_metadata
 
@@ -88,13 +88,18 @@ def advise(
             f"no durations are known of the suite {suite}, the environment {environment} and "
             f"{f'the branch {branch}' if branch else 'no branch'}: report a run first, or name others"
         )
-    divisions = _divisions(found, target)
+    known = [Setup(each.node, each.fixture, round(each.duration)) for each in found.shared_setups]
+    setups = find_setups(dict.fromkeys(durations), known)
+    work = work_of(durations, setups)
+    divisions = _divisions(durations, setups, work, target)
     enough = divisions[-1] if divisions[-1].longest <= target else None
+    most = min(MAX_SHARDS, most_shards(work))
     if as_json:
         print_json(
             {
                 "target": target,
                 "shards": None if enough is None else enough.shards,
+                "mostUseful": most,
                 "tests": len(durations),
                 "divisions": [each._asdict() for each in divisions],
             }
@@ -103,34 +108,46 @@ def advise(
         print_rows(
             [f"{each.shards} shard{'s' * (each.shards != 1)}", _text(each.longest)] for each in divisions
         )
+    longest = max(durations, key=lambda name: (durations[name] + sum(_times(setups.get(name, ()))), name))
+    alone = f"{longest} alone takes {_text(round(work.longest + work.each))}"
+    alone += " with its setups" if setups.get(longest) else ""
+    if enough is None and work.longest + work.each > target:
+        raise ValueError(f"no number of shards is enough for {_text(target)}: {alone}")
     if enough is None:
-        name = max(durations, key=durations.__getitem__)
-        raise ValueError(
-            f"no number of shards up to {MAX_SHARDS} is enough for {_text(target)}: {name} alone takes "
-            f"{_text(durations[name])}"
-        )
+        raise ValueError(f"no number of shards up to {MAX_SHARDS} is enough for {_text(target)}")
     if not as_json:
         click.echo(f"use {enough.shards}: --tms-shard I/{enough.shards}")
+        if most < MAX_SHARDS:
+            click.echo(f"more than {most} shard{'s' * (most != 1)} save nothing: {alone}")
 
 
-def _divisions(timings: wire.Timings, target: int) -> list[Division]:
-    """Return divisions up to the first that meets the target, at most the last ten."""
-    from pytest_tms.division import Setup, divide_by_duration, find_setups
+def _divisions(
+    durations: dict[str, int], setups: dict[str, frozenset[Setup]], work: Work, target: int
+) -> list[Division]:
+    """Return the division over one shard, and those over the least number that may be enough and more.
 
-    durations = {test.node_id: test.duration for test in timings.tests}
-    known = [Setup(each.node, each.fixture, round(each.duration)) for each in timings.shared_setups]
-    setups = find_setups(dict.fromkeys(durations), known)
+    The last one is enough, or over as many shards as are useful.
+    """
     tests = [(node_id, node_id.partition("::")[0]) for node_id in durations]
-    total = sum(durations.values())
-    longest_test = max(durations.values())
-    found: list[Division] = []
-    number = 1
-    while True:
-        longest = round(max(divide_by_duration(tests, number, durations, setups).loads))
-        found.append(Division(number, longest, total))
-        if longest <= target or number == MAX_SHARDS or longest_test > target:
-            return found[-10:]
-        number = min(MAX_SHARDS, max(number + 1, total // target))
+
+    def divided(number: int) -> Division:
+        loads = divide_by_duration(tests, number, durations, setups).loads
+        return Division(number, round(max(loads)), round(sum(loads)))
+
+    found = [divided(1)]
+    most = min(MAX_SHARDS, most_shards(work))
+    first = fewest_shards(work, target) or most
+    number = min(max(2, first), MAX_SHARDS)
+    while found[-1].longest > target and found[-1].shards < MAX_SHARDS:
+        found.append(divided(number))
+        if work.longest + work.each > target or number >= 2 * most:
+            break
+        number = min(MAX_SHARDS, number + max(1, number // 20))
+    return [found[0], *found[1:][-9:]]
+
+
+def _times(setups: Iterable[Setup]) -> list[int]:
+    return [setup.duration for setup in setups]
 
 
 def _text(milliseconds: int) -> str:

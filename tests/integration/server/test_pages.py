@@ -124,9 +124,10 @@ def test_no_text_of_a_runner_becomes_markup(api: Api, text: str) -> None:
     project = secrets.token_hex(6)
     bad = hostile(api, text, project)["executionId"]
     good = hostile(api, "harmless")["executionId"]
-    for name in ("", "/tests", "/timeline", "/events", "/files"):
+    for name in ("", "/tests", "/timeline", "/shards", "/events", "/files"):
         shown, expected = page(api, f"/runs/{bad}{name}"), page(api, f"/runs/{good}{name}")
-        assert structure(shown) == structure(expected)
+        if name != "/shards":  # its charts and tables depend on the times of the shards
+            assert structure(shown) == structure(expected)
         assert not shown.strange()
         assert all(link.startswith(("/", "#")) for link in shown.links())
     home = page(api, f"/?project={project}")  # other tests may share the server

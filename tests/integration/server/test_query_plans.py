@@ -237,6 +237,7 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         f"/runs/{EXECUTION}?after=10-0123456789abcdef",
         *(f"/runs/{EXECUTION}/tests?{query}" for query in TESTS),
         f"/runs/{EXECUTION}/timeline",
+        f"/runs/{EXECUTION}/shards",
         f"/runs/{EXECUTION}/timeline?from=0&to=5000",
         f"/runs/{EXECUTION}/events",
         f"/runs/{EXECUTION}/events?after=10",

@@ -331,6 +331,7 @@ def test_no_page_of_a_large_run_has_more_than_2000_elements(sqlite_api: Api) -> 
         "/tests?status=failed",
         "/tests?view=files",
         "/timeline",
+        "/shards",
         "/files",
         "/events",
     ):
@@ -489,7 +490,9 @@ def test_events_are_readable(api: Api) -> None:
     assert "execution.progress shard 7 1 running · 3 collected" in text
 
 
-@pytest.mark.parametrize("name", ["", "/tests", "/timeline", "/files", "/events", "/cancel", "/delete"])
+@pytest.mark.parametrize(
+    "name", ["", "/tests", "/timeline", "/shards", "/files", "/events", "/cancel", "/delete"]
+)
 def test_pages_of_an_unknown_run_say_so(sqlite_api: Api, name: str) -> None:
     response = sqlite_api.page(f"/runs/exec_nope{name}")
     assert response.status_code == 404

@@ -35,7 +35,7 @@ class Enricher:
         code_owners: CodeOwners | None = None,
         setups: SharedSetupTimes | None = None,
     ) -> None:
-        self._take_setups = (setups or SharedSetupTimes()).take
+        self._setups = setups or SharedSetupTimes()
         self._reader = MarkerReader(tags)
         self._code_owners = code_owners
         self._session: pytest.Session | None = None
@@ -97,8 +97,8 @@ class Enricher:
         """
         if self._failures:
             self._add_failure(report)
-        if (setups := self._take_setups()) is not None:
-            add(report, {SETUPS: setups})
+        if self._setups.finished:
+            add(report, {SETUPS: self._setups.take()})
         item = self._item
         # The location of the running test is one object, so ``is`` is faster than comparing node ids.
         if item is None or (report.location is not item.location and report.nodeid != item.nodeid):

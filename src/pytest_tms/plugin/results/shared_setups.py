@@ -23,11 +23,14 @@ MAX_NAME = 2_000
 
 
 class SharedSetupTimes:
-    """Measures setups, each without those that it requests by ``getfixturevalue``."""
+    """Measures setups, each without those that it requests by ``getfixturevalue``.
+
+    ``finished`` are those that no report has yet, as fields of ``wire.SharedSetup``.
+    """
 
     def __init__(self) -> None:
         self._nested: list[float] = []  # for each setup that has begun: seconds of those within it
-        self._finished: list[dict[str, Any]] = []
+        self.finished: list[dict[str, Any]] = []
         self._clock: Callable[[], float] = time.perf_counter  # bound here: tests replace those of the module
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -55,9 +58,9 @@ class SharedSetupTimes:
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest, seconds: float
     ) -> None:
         """Keep the setup of a fixture until the next report."""
-        if len(self._finished) >= MAX_SETUPS:
+        if len(self.finished) >= MAX_SETUPS:
             return
-        self._finished.append(
+        self.finished.append(
             {
                 "scope": fixturedef.scope,
                 "node": clean(request.node.nodeid)[:MAX_NAME],
@@ -66,10 +69,8 @@ class SharedSetupTimes:
             }
         )
 
-    def take(self) -> list[dict[str, Any]] | None:
-        """Return what was measured since the last call, as fields of ``wire.SharedSetup``, or None."""
-        if not self._finished:
-            return None
-        found = self._finished
-        self._finished = []
+    def take(self) -> list[dict[str, Any]]:
+        """Return ``finished`` and forget it."""
+        found = self.finished
+        self.finished = []
         return found

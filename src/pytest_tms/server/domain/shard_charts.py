@@ -50,7 +50,7 @@ def shard_chart(
     started = [(shard, shard.started_at) for shard in shards if shard.started_at is not None]
     if len(started) < 2:
         return None
-    begin = {shard.shard_id: _begin(shard, at) for shard, at in started}
+    begin = {shard.shard_id: first_moment(shard, at) for shard, at in started}
     end = {shard.shard_id: max(begin[shard.shard_id], shard.ended_at or now) for shard, _ in started}
     first, last = min(begin.values()), max(end.values())
     scale = (WIDTH - LABEL) / max(1, last - first)
@@ -78,7 +78,7 @@ def shard_chart(
     return ShardChart(lanes, len(lanes) * ROW + 2, _note([shard for shard, _ in started], end, first, last))
 
 
-def _begin(shard: Shard, started_at: int) -> int:
+def first_moment(shard: Shard, started_at: int) -> int:
     """Return when a shard began; if its first report was its end, by its duration."""
     if shard.ended_at is not None and shard.runtime is not None:
         return min(started_at, shard.ended_at - shard.runtime)
