@@ -27,7 +27,8 @@ def new_migration(message: str) -> Path:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
-    number = int(ScriptDirectory.from_config(config).get_current_head() or 0) + 1
+    revisions = ScriptDirectory.from_config(config).walk_revisions()
+    number = max((int(each.revision) for each in revisions), default=0) + 1  # not always the last one's
     with tempfile.TemporaryDirectory() as folder:
         database = Database(f"sqlite:///{folder}/tms.sqlite3")
         database.upgrade(Path(folder))

@@ -303,6 +303,18 @@ def test_the_longest_groups_begin_first_and_keep_their_order() -> None:
     ]
 
 
+NAMED_SHARDS = st.sets(st.text(min_size=1, max_size=3), min_size=1, max_size=6)
+
+
+@given(st.sets(st.text(max_size=5), max_size=30), NAMED_SHARDS, st.data())
+def test_without_a_tms_every_test_is_run_by_a_living_shard(
+    tests: set[str], living: set[str], data: st.DataObject
+) -> None:
+    known = {shard: data.draw(st.sets(st.sampled_from(sorted(living)))) for shard in sorted(living)}
+    parts = [divide_by_hash(tests, {*known[shard], shard})[shard] for shard in living]
+    assert {name for part in parts for name in part} == tests
+
+
 NAMES = st.text(max_size=20)
 
 

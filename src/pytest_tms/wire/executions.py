@@ -138,12 +138,39 @@ class Links(ServerMessage, frozen=True, kw_only=True):
     artifacts_url: str = ""
 
 
+class CollectedTests(ServerMessage, frozen=True, kw_only=True):
+    """Shards that collected the same ``tests``, which are not all of the queue: ``missing`` tests are not.
+
+    ``missing_tests`` are the node ids of the first of these.
+    """
+
+    shards: list[str] = []
+    tests: int = 0
+    missing: int = 0
+    missing_tests: list[str] = []
+
+
+class QueueStatus(ServerMessage, frozen=True, kw_only=True):
+    """The queue from which the shards of an execution take their tests.
+
+    ``state`` is ``complete`` if all ``tests`` have a result. ``unclaimed`` tests have not been given to any
+    shard. ``left_out`` were collected, and not queued because they passed in an earlier CI attempt.
+    ``differences`` are not empty if shards collected different tests.
+    """
+
+    state: str = "open"
+    tests: int = 0
+    unclaimed: int = 0
+    left_out: int = 0
+    differences: list[CollectedTests] = []
+
+
 class ExecutionStatus(ServerMessage, frozen=True, kw_only=True):
     """The answer to GET /executions/{id}: the documented fields, then what the execution was created with.
 
     ``reason`` is why it failed or was cancelled. ``running`` lists the tests in flight of shards that run.
     ``declared_shards`` are the numbers of shards that requests with its ``run_key`` declared, in ascending
-    order: the largest counts.
+    order: the largest counts. ``queue`` is None if its shards do not take their tests from a queue.
     """
 
     execution_id: str
@@ -163,6 +190,7 @@ class ExecutionStatus(ServerMessage, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
     run_key: str | None = None
     declared_shards: list[int] = []
+    queue: QueueStatus | None = None
 
 
 class ListedExecution(ServerMessage, frozen=True, kw_only=True):

@@ -2,65 +2,21 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Sequence
 from typing import Any
 
-from tests.helpers.api import Api, expect_error, expect_success, invalid_fields, result
+from tests.helpers.api import Api, expect_error, invalid_fields
+from tests.helpers.queue_runners import QueueRunner
 
 NAMES = [f"tests/test_{number // 10}.py::test_{number}" for number in range(60)]
 
 
-class Runner:
-    """A runner that takes tests from the queue of an execution."""
-
-    def __init__(
-        self, api: Api, execution: dict[str, Any], shard: str, tests: Sequence[str] = NAMES, **claims: Any
-    ) -> None:
-        self.api = api
-        self.execution = execution
-        self.id = uuid.uuid4().hex
-        self.shard = shard
-        self.tests = tests
-        self.claims = claims
-        self.number = 0
-        self.is_started = False
-        self.finished: list[str] = []
-
-    def start(self, **data: Any) -> dict[str, Any]:
-        self.is_started = True
-        return self.send("shard.started", **data)
-
-    def send(self, event: str, **data: Any) -> dict[str, Any]:
-        return self.api.send(self.execution, event, runner=self.id, shardId=self.shard, **data)
-
-    def body(self, number: int, **fields: Any) -> dict[str, Any]:
-        body = {"runner": self.id, "shardId": self.shard, "number": number, **self.claims, **fields}
-        if number == 1 and "isLeaving" not in fields:
-            body["tests"] = [{"nodeId": each, "group": each.partition("::")[0]} for each in self.tests]
-        return body
-
-    def post(self, number: int, **fields: Any) -> dict[str, Any]:
-        path = f"/executions/{self.execution['executionId']}/claims"
-        token = self.execution["webhookToken"]
-        return expect_success(self.api.request("POST", path, self.body(number, **fields), token=token), 200)
-
-    def claim(self, **fields: Any) -> dict[str, Any]:
-        self.number += 1
-        return self.post(self.number, **fields)
-
-    def report(self, names: Sequence[str], status: str = "passed", **data: Any) -> None:
-        tests = [result(name, status, nodeId=name, duration=10) for name in names]
-        self.finished += names
-        self.send("execution.progress", tests=tests, **data)
-
-    def end(self, status: str = "completed", **data: Any) -> None:
-        self.send("shard.completed", status=status, **data)
+def queue_runner(api: Api, execution: dict[str, Any], shard: str = "1", **claims: Any) -> QueueRunner:
+    return QueueRunner(api, execution, shard, NAMES, **claims)
 
 
 def test_two_shards_run_each_test_once(api: Api) -> None:
     execution = api.create(configuration={"shards": 2})
-    shards = [Runner(api, execution, each) for each in "12"]
+    shards = [queue_runner(api, execution, each) for each in "12"]
     for each in shards:
         each.start()
     running = list(shards)
@@ -77,7 +33,7 @@ def test_two_shards_run_each_test_once(api: Api) -> None:
 
 
 def test_a_repeated_number_returns_the_same_batch(api: Api) -> None:
-    runner = Runner(api, api.create(), "1")
+    runner = queue_runner(api, api.create())
     first = runner.claim()
     assert first == runner.post(1)
     assert first["tests"]
@@ -87,14 +43,14 @@ def test_a_repeated_number_returns_the_same_batch(api: Api) -> None:
 
 
 def test_the_first_request_of_a_runner_has_its_tests(api: Api) -> None:
-    runner = Runner(api, api.create(), "1")
+    runner = queue_runner(api, api.create())
     path = f"/executions/{runner.execution['executionId']}/claims"
     assert invalid_fields(api.request("POST", path, runner.body(2))) == {"tests"}
     expect_error(api.request("POST", "/executions/exec_none/claims", runner.body(1)), 404)
 
 
 def test_the_order_of_the_queue_is_given_as_positions_of_the_tests(api: Api) -> None:
-    runner = Runner(api, api.create(), "1")
+    runner = queue_runner(api, api.create())
     first = runner.claim()
     ordered = [NAMES[position] for position in first["order"]]
     assert sorted(ordered) == sorted(NAMES)

@@ -1,4 +1,7 @@
-"""Attempts of a test within one shard: the newest is the verdict, and a failed earlier one makes it flaky."""
+"""Attempts of a test within one shard or one queue: the newest is the verdict.
+
+A failed earlier attempt makes a test that passes flaky.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,7 @@ class StoredAttempt(NamedTuple):
     is_superseded: bool
     digest: int
     verdict: ResultVerdict
+    shard_id: str = ""
 
 
 class Merged(NamedTuple):
@@ -53,6 +57,22 @@ class Merged(NamedTuple):
     replaced: int | None = None
     superseded: int | None = None
     failed_before: int | None = None
+
+
+def by_arrival(
+    shard_id: str, attempt: int, stored: Sequence[StoredAttempt]
+) -> tuple[int, list[StoredAttempt]]:
+    """Return the attempt of a result and the stored ones, numbered over all shards in the order of arrival.
+
+    A result that replaces a stored one of the same shard and attempt has its number. One of an attempt that
+    is not the newest of its shard is the first.
+    """
+    ordered = sorted(stored, key=lambda each: (not each.is_superseded, each.sequence))
+    numbered = [each._replace(attempt=number) for number, each in enumerate(ordered, 1)]
+    own = {each.attempt: number for number, each in enumerate(ordered, 1) if each.shard_id == shard_id}
+    if attempt in own:
+        return own[attempt], numbered
+    return (0 if own and max(own) > attempt else len(numbered) + 1), numbered
 
 
 def merge(verdict: ResultVerdict, attempt: int, digest: int, stored: Sequence[StoredAttempt]) -> Merged:

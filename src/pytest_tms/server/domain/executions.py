@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pytest_tms import wire
 from pytest_tms.server.domain import counts, states
 
+MAX_NAMED = 50
+"""Shards that a reason names."""
 DEFAULT_TIMEOUT = 1_800_000
 """Milliseconds, documented."""
 
@@ -194,6 +196,13 @@ class Execution:
         return self.run_key is not None and not self.declared_shards
 
     @property
+    def has_all_shards(self) -> bool:
+        """Whether all shards have ended and no others are waited for: none are once a queue is complete."""
+        if self.queue_state == "complete":
+            return self.shards_finished >= self.shards_seen
+        return not self.awaits_shards and self.shards_finished >= self.expected_shards
+
+    @property
     def expected_shards(self) -> int:
         """The number of its shards: the requested one, or that of the reporting ones if it is larger."""
         return max(self.shards_total, self.shards_seen)
@@ -235,6 +244,7 @@ class Execution:
         """
         is_idle = (
             self.awaits_shards
+            and self.queue_state != "complete"
             and self.status == "running"
             and self.shards_seen > 0
             and self.shards_finished >= self.expected_shards
@@ -242,9 +252,9 @@ class Execution:
         since = now if has_changed or self.idle_since is None else self.idle_since
         return replace(self, idle_since=since if is_idle else None)
 
-    def expired(self, now: int) -> Execution:
+    def expired(self, reason: str, now: int) -> Execution:
         """Return this execution failed by its deadline; one that had not started stays without a start."""
-        return replace(self.with_status("failed", now), started_at=self.started_at, reason=self.why_late)
+        return replace(self.with_status("failed", now), started_at=self.started_at, reason=reason)
 
     def without_start_timeout(self) -> Execution:
         """Return this execution before it failed because nothing had started; any other unchanged."""
@@ -271,7 +281,7 @@ class Execution:
             reason=None,
             reported_counts=None,
             cancelled_by_user=False,
-            tests_expected=None,
+            tests_expected=None if self.queue_state is None else self.tests_expected,
             not_run=0,
             shards_total=min(self.shards_total, self.shards_seen) if is_closed else self.shards_total,
         )
@@ -316,9 +326,25 @@ class Execution:
         waits = self.status in ("created", "running")
         return waits and self.deadline_at is not None and self.deadline_at <= now
 
+    def why_late(self, shard_ids: Iterable[str]) -> str:
+        """Return the reason for which it fails at its deadline; ``shard_ids`` are those that reported."""
+        missing = self._missing_shards({*shard_ids})
+        return f"{missing}. {self._why_late}" if missing else self._why_late
+
+    def _missing_shards(self, shard_ids: Collection[str]) -> str:
+        """Return which of the declared shards never reported, empty if all did or none did."""
+        declared = self.shards_total
+        number = declared - len(shard_ids)
+        if not shard_ids or number <= 0:
+            return ""
+        missing = [name for each in range(1, declared + 1) if (name := str(each)) not in shard_ids]
+        if len(missing) != number:  # shards have other names
+            return f"{number:,} of {declared:,} shards never reported"
+        named = f"{', '.join(missing[:MAX_NAMED])}{' …' if number > MAX_NAMED else ''}"
+        return f"Shard{'s' * (number > 1)} {named} of {declared:,} never reported"
+
     @property
-    def why_late(self) -> str:
-        """The reason for which it fails at its deadline."""
+    def _why_late(self) -> str:
         seconds = f"{self.timeout / 1000:g} s"
         if self.status == "created":
             return f"It did not start within {seconds}"
@@ -347,6 +373,12 @@ class Execution:
         if state == "failed" and self.status != "failed":
             after = replace(after, reason=self.reason or states.why_failed(statuses))
         return after
+
+    def with_ended_queue(self, state: wire.ExecutionState, reason: str | None, now: int) -> Execution:
+        """Return this execution after the last of the shards that took tests from its queue finished."""
+        if self.status in states.ENDED:
+            return self
+        return replace(self.with_status(state, now), reason=self.reason or reason)
 
 
 def runtime(started_at: int | None, ended_at: int | None, max_shard_duration: int) -> int | None:

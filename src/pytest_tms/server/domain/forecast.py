@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pytest_tms import wire
 from pytest_tms.server.domain import states
-from pytest_tms.server.domain.executions import Shard
+from pytest_tms.server.domain.executions import Execution, Shard
 
 MAX_WAIT = 366 * 86_400_000
 """Milliseconds until the latest end that is estimated."""
@@ -32,8 +32,11 @@ class Forecast:
     missing: Mapping[str, int] = field(default_factory=dict)
 
 
-def forecast(shards: Iterable[Shard], results: wire.Counts, now: int) -> Forecast:
-    """Return the forecast of an execution with these shards and these results."""
+def forecast(shards: Iterable[Shard], execution: Execution, now: int) -> Forecast:
+    """Return the forecast of an execution with these shards; that of a queue is known without them."""
+    results = execution.results
+    if execution.queue_state is not None:
+        return _of_queue(shards, execution, now)
     runs: dict[str, list[Shard]] = {}
     for shard in shards:
         key = f"shard {shard.shard_id}" if shard.runner is None else f"runner {shard.runner}"
@@ -53,6 +56,18 @@ def forecast(shards: Iterable[Shard], results: wire.Counts, now: int) -> Forecas
         if (number := _missing(run, shard)) is not None
     }
     return Forecast(expected, not_run, reasons[0] if reasons else None, max(ends, default=None), by_shard)
+
+
+def _of_queue(shards: Iterable[Shard], execution: Execution, now: int) -> Forecast:
+    done = execution.results.total
+    expected = max(execution.tests_expected or 0, done)
+    has_ended = execution.status in states.ENDED
+    reason = next((shard.reason for shard in shards if shard.reason and shard.status in states.ABRUPT), None)
+    ends_at = None
+    if done and execution.started_at is not None and not has_ended:
+        left = max(0, now - execution.started_at) * (expected - done) // done
+        ends_at = now + left if left < MAX_WAIT else None
+    return Forecast(expected, execution.not_run if has_ended else None, reason, ends_at)
 
 
 def _collected(run: list[Shard]) -> int | None:

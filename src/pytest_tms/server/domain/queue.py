@@ -15,7 +15,7 @@ Range = tuple[int, int]
 
 SHARE = 4
 """A batch has this part of an even share of the remaining time of all workers."""
-SMALLEST = 100
+SMALLEST = 200
 """The smallest batch has this part of an even share of the time of all tests."""
 UNKNOWN_SHARDS = 16
 """Shards that are expected to begin if nobody declared their number."""

@@ -55,6 +55,19 @@ def why_failed(statuses: Collection[str]) -> str:
     )
 
 
+def execution_from_queue(
+    *, is_complete: bool, statuses: Collection[str], is_broken: bool
+) -> wire.ExecutionState:
+    """Return the state of an execution whose shards took its tests from a queue, when all have finished.
+
+    If all tests have results, lost, killed and cancelled shards do not matter: others ran their tests.
+    ``is_broken`` is whether pytest itself reported an error.
+    """
+    if is_complete:
+        return "failed" if is_broken else "completed"
+    return "cancelled" if "cancelled" in statuses and not {"error", "lost"} & {*statuses} else "failed"
+
+
 def is_cancellable(state: wire.ExecutionState, *, reports: bool) -> bool:
     """Return whether an execution can be cancelled; ``reports`` is whether a shard of it still reports."""
     return state not in ("completed", "failed") or reports

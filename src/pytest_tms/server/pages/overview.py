@@ -485,7 +485,7 @@ def _importance(shard: Shard) -> int:
 
 def _expected(execution: Execution, shards: list[Shard]) -> Forecast:
     """Return the forecast of all shards; with more shards than the page reads, what was stored at the end."""
-    found = forecast(shards, execution.results, clock.now())
+    found = forecast(shards, execution, clock.now())
     if execution.shards_seen <= MAX_SHARDS:
         return found
     return Forecast(execution.tests_expected, execution.not_run or None, found.reason)

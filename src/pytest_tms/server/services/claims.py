@@ -75,9 +75,11 @@ def _claim(
     name = without_nul(request.runner)
     found = LockedQueue.find(connection, execution)
     attempt = request.attempt or (1 if found is None else found.queue.ci_attempt)
-    if execution.status == "cancelled" or (found is not None and attempt < found.queue.ci_attempt):
+    is_newer = found is not None and attempt > found.queue.ci_attempt
+    is_older = found is not None and attempt < found.queue.ci_attempt
+    if is_older or (execution.status == "cancelled" and not is_newer):
         return execution, over
-    if found is not None and attempt > found.queue.ci_attempt:
+    if is_newer:
         found = None
     runner = None if found is None else found.runners.get(name)
     if runner is None and request.is_leaving:
@@ -99,6 +101,7 @@ def _claim(
             shard_id=shard_id,
             collection=collected.number,
             workers=request.workers,
+            lease=lease,
             lease_until=now + lease,
         )
     found.save_runner(
@@ -114,7 +117,6 @@ def _claim(
         found.release([name])
         found.save()
         return execution, over
-    found.expire(now)
     batch, state = _next_batch(found, execution, request, collected, now)
     if found.is_complete():
         execution = replace(execution, queue_state="complete")
@@ -123,6 +125,7 @@ def _claim(
         if execution.status in states.ENDED:
             execution = execution.reopened()
     found.save()
+    execution = replace(execution, tests_expected=found.queue.tests + found.queue.left_out)
     return execution, wire.Claim(
         number=request.number,
         tests=[] if batch is None else found.names(batch),

@@ -23,7 +23,7 @@ from pytest_tms.server.services.rate_limits import RateLimits
 from pytest_tms.server.services.shard_assignment import ReportSource
 from pytest_tms.server.services.shard_reports import ShardReport
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import audit, deadlines, executions, runners
+from pytest_tms.server.store import audit, deadlines, executions, queues, runners
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 
@@ -31,6 +31,8 @@ SHARD_EVENTS = ("execution.started", "execution.progress", "shard.started", "sha
 """Events by which a shard that they name is running, or has ended."""
 ASSIGNING_EVENTS = ("execution.progress", "shard.started", "shard.completed")
 """Events after which the shard that they name is assigned to their runner."""
+END_EVENTS = ("execution.completed", "execution.failed", "execution.cancelled")
+"""Events that end an execution whose tests are in no queue."""
 MAX_REASON = 1000
 """Characters that are stored of a reason."""
 
@@ -122,6 +124,8 @@ def accept_event(
         if runner is not None and received.name in SHARD_EVENTS:
             before = before.without_start_timeout()
         execution = before
+        if runner is not None and execution.queue_state is not None:
+            queues.renew(connection, execution.number, runner, now)
         if runner is None or not runners.is_superseded(connection, execution_id, runner):
             execution = _applied(execution, received)
         if data.shard_id is not None and (received.name in SHARD_EVENTS or received.rows):
@@ -179,6 +183,8 @@ def _read(event: wire.Event, document: dict[str, Any]) -> _Received:
 
 def _applied(execution: Execution, received: _Received) -> Execution:
     """Return an execution after an event."""
+    if execution.queue_state is not None and received.runner is not None and received.name in END_EVENTS:
+        return execution  # its shards and its queue decide when it ends
     state = states.execution_after(execution.status, received.name)
     if state in ("cancelled", "failed") and execution.status != state:
         why = "The runner cancelled it" if state == "cancelled" else "The runner reported a failure"
@@ -228,7 +234,7 @@ def _record_heartbeat(
     revived: list[ShardChange] = []
     for lost in executions.lost(connection, execution.id, shard_ids, runner):
         shard = lost.reported("running", received.then)
-        execution = save_shard(connection, execution, lost, shard, received.then)
+        execution, _ = save_shard(connection, execution, lost, shard, received.then)
         revived.append((lost, shard))
     deadlines.record_report(connection, execution.id, shard_ids, runner, received.now, until)
     return execution, revived

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -11,6 +12,7 @@ from pytest_tms.server.domain import states
 from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.forecast import forecast
 from pytest_tms.server.domain.urls import Urls
+from pytest_tms.server.services import queue_ends
 from pytest_tms.server.store import executions
 from pytest_tms.server.webhooks.outbox import announce
 
@@ -18,20 +20,36 @@ ShardChange = tuple[Shard | None, Shard]
 """A shard before and after a change; None if it is new."""
 
 
+class SavedShard(NamedTuple):
+    """A shard as it is stored, and its execution after that."""
+
+    execution: Execution
+    shard: Shard
+
+
 def save_shard(
     connection: Connection, execution: Execution, before: Shard | None, after: Shard, now: int
-) -> Execution:
-    """Store a shard of a locked execution.
+) -> SavedShard:
+    """Store a shard of a locked execution; one that has ended gives its unfinished tests back to the queue.
 
     Return the execution with the shard's results, ended if this was the last shard to finish and no others
     may begin. The caller stores it with ``save_execution``.
     """
+    is_end = after.is_finished and (before is None or not before.is_finished)
+    if execution.queue_state is not None and is_end:
+        execution, after = queue_ends.end_shard(connection, execution, after, now)
     executions.save_shard(connection, execution.id, before, after)
     execution = execution.with_shard(before, after)
-    are_finished = after.is_finished and execution.shards_finished >= execution.expected_shards
-    if are_finished and not execution.awaits_shards:
-        execution = execution.with_finished_shards(executions.shard_states(connection, execution.id), now)
-    return execution
+    if after.is_finished and execution.has_all_shards:
+        execution = end_execution(connection, execution, now)
+    return SavedShard(execution, after)
+
+
+def end_execution(connection: Connection, execution: Execution, now: int) -> Execution:
+    """Return an execution, ended at ``now`` since its shards have: by their states, and by its queue."""
+    if execution.queue_state is None:
+        return execution.with_finished_shards(executions.shard_states(connection, execution.id), now)
+    return queue_ends.end_execution(connection, execution, now)
 
 
 def save_execution(
@@ -57,7 +75,9 @@ def save_execution(
 
 def _with_missing_tests(connection: Connection, execution: Execution, now: int) -> Execution:
     """Return an execution with the number of its tests that did not run, if it has ended."""
+    if execution.queue_state is not None:
+        return queue_ends.with_missing_tests(connection, execution)
     if execution.status not in states.ENDED or not executions.has_expectations(connection, execution.id):
         return execution
-    found = forecast(executions.shards(connection, execution.id), execution.results, now)
+    found = forecast(executions.shards(connection, execution.id), execution, now)
     return replace(execution, tests_expected=found.expected, not_run=found.not_run or 0)

@@ -35,6 +35,7 @@ def execution_status(found: ExecutionSnapshot, urls: Urls) -> wire.ExecutionStat
         metadata=execution.metadata,
         run_key=execution.run_key,
         declared_shards=list(execution.declared_shards),
+        queue=found.queue,
     )
 
 

@@ -20,6 +20,7 @@ from pytest_tms.server.domain.ids import new_id
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services.execution_changes import save_execution
 from pytest_tms.server.services.idempotency import IdempotentRequest
+from pytest_tms.server.services.queue_status import queue_status
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, execution_lists, executions, results
 from pytest_tms.server.store.database import Database
@@ -32,11 +33,12 @@ CANCELLED_BY_CALL = "User requested cancellation"
 
 @dataclass(frozen=True)
 class ExecutionSnapshot:
-    """An execution, its shards, and what is expected of them."""
+    """An execution, its shards, what is expected of them, and its queue if it has one."""
 
     execution: Execution
     shards: list[Shard]
     forecast: Forecast
+    queue: wire.QueueStatus | None = None
 
 
 def create_execution(
@@ -164,7 +166,8 @@ def get_snapshot(database: Database, execution_id: str) -> ExecutionSnapshot:
     with database.read() as connection:
         execution = executions.get(connection, execution_id)
         shards = executions.shards(connection, execution_id)
-    return ExecutionSnapshot(execution, shards, forecast(shards, execution.results, clock.now()))
+        queue = queue_status(connection, execution)
+    return ExecutionSnapshot(execution, shards, forecast(shards, execution, clock.now()), queue)
 
 
 def list_executions(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from itertools import chain, islice
 
 from sqlalchemy import Connection
 
@@ -16,6 +17,10 @@ from pytest_tms.server.domain.queue import QueuedTest
 from pytest_tms.server.store import executions, plans, queues
 from pytest_tms.server.store.queues import Batch, CollectedTests, Queue, QueueRunner
 
+MAX_CRASHES = 2
+"""Shards that may end while they run a test; it is not run again after that."""
+STANDBY_SILENCE = 5_000
+"""Milliseconds without a request after which a runner that waits does not count as one any more."""
 MAX_WEIGHT = 2**40
 """Milliseconds of a test that are counted at most."""
 
@@ -132,13 +137,8 @@ class LockedQueue:
             tests = self._first(free, weight, runner.workers)
             chosen = tests[: queue.count_of_batch(tests, weight, runner.workers)]
             unfinished = self._unfinished(chosen)
-            taken = queue.from_numbers(test.number for test in chosen)
-            free = queue.subtract(free, taken)
-            self.queue = replace(
-                self.queue,
-                free=tuple(queue.subtract(self.queue.free, taken)),
-                free_weight=max(0, self.queue.free_weight - sum(test.weight for test in chosen)),
-            )
+            free = queue.subtract(free, queue.from_numbers(test.number for test in chosen))
+            self._remove(chosen)
             if unfinished:
                 ranges = tuple(queue.from_numbers(test.number for test in unfinished))
                 batch = Batch(runner.runner, number, ranges)
@@ -148,8 +148,7 @@ class LockedQueue:
 
     def names(self, batch: Batch) -> list[str]:
         """Return the node ids of a batch, in its order."""
-        tests = queues.tests_of(self._connection, self._execution.number, batch.ranges)
-        return [test.node_id for test in tests]
+        return [test.node_id for test in self._tests(batch.ranges)]
 
     def batch(self, runner: str, number: int) -> Batch | None:
         """Return the batch that a runner got by a request."""
@@ -159,26 +158,54 @@ class LockedQueue:
         """Return the list of tests that a runner collected."""
         return queues.collection(self._connection, self._execution.number, runner.collection)
 
-    def release(self, runners: Collection[str]) -> None:
-        """Make the unfinished tests of some runners free again."""
+    def release(self, runners: Collection[str]) -> list[QueuedTest]:
+        """Make the unfinished tests of some runners free again, and return them."""
         batches = [each for each in self._open_batches() if each.runner in runners]
+        returned = []
         for batch in batches:
-            tests = queues.tests_of(self._connection, self._execution.number, batch.ranges)
-            returned = self._unfinished(list(tests))
-            self.queue = replace(
-                self.queue,
-                free=(*queue.from_numbers(test.number for test in returned), *self.queue.free),
-                free_weight=self.queue.free_weight + sum(test.weight for test in returned),
-            )
+            returned += self._unfinished(list(self._tests(batch.ranges)))
+        self.queue = replace(
+            self.queue,
+            free=(*queue.from_numbers(test.number for test in returned), *self.queue.free),
+            free_weight=self.queue.free_weight + sum(test.weight for test in returned),
+        )
         queues.close_batches(self._connection, self._execution.number, batches)
+        return returned
 
-    def expire(self, now: int) -> None:
-        """Take the unfinished tests of runners back that have not reported in time."""
-        silent = [each for each in self.runners.values() if not each.has_ended and each.lease_until <= now]
-        for each in silent:
-            self.save_runner(replace(each, has_ended=True, is_standby=False))
-        if silent:
-            self.release([each.runner for each in silent])
+    def end(
+        self, runner: str, shard_id: str, running: Collection[str]
+    ) -> tuple[int, list[tuple[QueuedTest, list[str]]]]:
+        """Take the unfinished tests of a runner back that has ended.
+
+        ``running`` are the node ids of those that ended it: each runs once more, by another runner. Return
+        how many tests are free again, and those that are not, because they have ended shards before, with
+        the ids of these.
+        """
+        self.save_runner(replace(self.runners[runner], has_ended=True, is_standby=False))
+        returned = self.release([runner])
+        crashes = dict(self.queue.crashes)
+        crashed = []
+        for test in returned:
+            if test.node_id in running:
+                shards = crashes[test.number] = [*crashes.get(test.number, ()), shard_id]
+                if len(shards) >= MAX_CRASHES:
+                    crashed.append((test, shards))
+        self.queue = replace(self.queue, crashes=crashes)
+        self._remove([test for test, _ in crashed])
+        return len(returned) - len(crashed), crashed
+
+    def forget_finished(self) -> None:
+        """Remove free tests that have a result: shards ran them without the server."""
+        tests = list(self._tests(self.queue.free))
+        unfinished = {test.number for test in self._unfinished(tests)}
+        self._remove([test for test in tests if test.number not in unfinished])
+
+    def unfinished(self, limit: int) -> tuple[int, list[str]]:
+        """Return the number of tests without a result, and the node ids of the first."""
+        taken = [test for tests in self.unfinished_by_runner().values() for test in tests]
+        free = islice(self._tests(self.queue.free), limit)
+        names = [test.node_id for test in chain(free, taken[:limit])]
+        return queue.size(self.queue.free) + len(taken), names[:limit]
 
     def is_complete(self) -> bool:
         """Return whether all tests have a result."""
@@ -187,7 +214,10 @@ class LockedQueue:
     def has_standby(self, runner: QueueRunner, now: int) -> bool:
         """Return whether another runner that collected the same tests waits to take those of others."""
         return any(
-            each.is_standby and each.is_alive(now) and each.collection == runner.collection
+            each.is_standby
+            and each.is_alive(now)
+            and each.lease_until - each.lease + STANDBY_SILENCE > now
+            and each.collection == runner.collection
             for each in self.runners.values()
             if each.runner != runner.runner
         )
@@ -197,8 +227,7 @@ class LockedQueue:
         found: dict[str, list[QueuedTest]] = {}
         closed = []
         for batch in self._open_batches():
-            tests = queues.tests_of(self._connection, self._execution.number, batch.ranges)
-            if unfinished := self._unfinished(list(tests)):
+            if unfinished := self._unfinished(list(self._tests(batch.ranges))):
                 found.setdefault(batch.runner, []).extend(unfinished)
             else:
                 closed.append(batch)
@@ -211,12 +240,24 @@ class LockedQueue:
     def _first(self, free: Sequence[queue.Range], weight: float, minimum: int) -> list[QueuedTest]:
         """Return the first tests of ranges that take longer than ``weight`` together, or all of them."""
         found = []
-        for test in queues.tests_of(self._connection, self._execution.number, free):
+        for test in self._tests(free):
             found.append(test)
             weight -= test.weight
             if weight < 0 and len(found) >= minimum:
                 break
         return found
+
+    def _tests(self, ranges: Sequence[queue.Range]) -> Iterator[QueuedTest]:
+        return queues.tests_of(self._connection, self._execution.number, ranges)
+
+    def _remove(self, tests: Sequence[QueuedTest]) -> None:
+        """Remove tests from those that are free."""
+        removed = queue.from_numbers(test.number for test in tests)
+        self.queue = replace(
+            self.queue,
+            free=tuple(queue.subtract(self.queue.free, removed)),
+            free_weight=max(0, self.queue.free_weight - sum(test.weight for test in tests)),
+        )
 
     def _unfinished(self, tests: Sequence[QueuedTest]) -> list[QueuedTest]:
         names = [test.node_id for test in tests]

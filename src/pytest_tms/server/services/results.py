@@ -22,7 +22,7 @@ from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.services.shard_assignment import ReportSource
 from pytest_tms.server.services.shard_reports import ShardReport
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import artifacts, executions, results
+from pytest_tms.server.store import artifacts, executions, queues, results
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.results import Submission
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
@@ -69,6 +69,8 @@ def submit_results(
         caller.require_access([before.environment])
         if submission.runner is not None:
             before = before.without_start_timeout()
+        if submission.runner is not None and before.queue_state is not None:
+            queues.renew(connection, before.number, without_nul(submission.runner), now)
         execution = before.with_status("running", then) if before.status == "created" else before
         report = ShardReport(
             source=ReportSource(

@@ -146,6 +146,8 @@ def _reopens_execution(execution: Execution, source: ReportSource) -> bool:
 
 
 def _reopened(execution: Execution, ci_attempt: int | None, before: int | None) -> Execution:
+    if execution.queue_state == "complete":  # the execution runs again if the queue has tests for the shard
+        return execution
     is_over = execution.status in states.ENDED
     return execution.reopened() if is_over and execution.may_reopen(ci_attempt, before) else execution
 

@@ -16,6 +16,7 @@ from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.metadata_limits import merged
 from pytest_tms.server.domain.result_rows import ResultRow
 from pytest_tms.server.services.execution_changes import save_shard
+from pytest_tms.server.services.queue_ends import change_counts
 from pytest_tms.server.services.shard_assignment import ReportSource, ShardAssignment, assign_shard
 from pytest_tms.server.store import results
 
@@ -68,7 +69,7 @@ def store(
     that is not the current one changes only tests.
     """
     assigned = assign_shard(connection, execution, report.source, now, silence)
-    shard = _with_tests(connection, assigned, report.rows, now)
+    execution, shard = _with_tests(connection, assigned, report.rows, now)
     if assigned.is_current:
         shard = replace(_updated(shard, report), last_reported_at=now)
         if report.is_end:
@@ -76,7 +77,9 @@ def store(
         elif report.is_start:
             shard = shard.reported("running", then)
     shard = replace(shard, status=states.settled(shard.status, shard.derived))
-    changed = save_shard(connection, assigned.execution, assigned.before, shard, then)
+    if execution.queue_state is not None:
+        shard = _of_queue(shard)
+    changed, shard = save_shard(connection, execution, assigned.before, shard, then)
     return StoredReport(changed, assigned.shard if assigned.is_next else assigned.before, shard)
 
 
@@ -103,21 +106,42 @@ def in_flight(
 
 def _with_tests(
     connection: Connection, assigned: ShardAssignment, rows: Sequence[ResultRow], now: int
-) -> Shard:
+) -> tuple[Execution, Shard]:
+    """Store the tests of a message; return the execution and the shard with their counts."""
     shard = assigned.shard
     is_first = shard.derived.total == 0
     change = results.put(
         connection, assigned.execution, shard.shard_id, rows, assigned.attempt, now, is_first=is_first
     )
+    execution = change_counts(connection, assigned.execution, change.others)
     derived = counts.add([shard.derived, change.counts])
     if shard.attempt == 1:
-        return replace(shard, derived=derived, tests_received=derived.total)
-    return replace(
+        return execution, replace(shard, derived=derived, tests_received=derived.total)
+    return execution, replace(
         shard,
         derived=derived,
         tests_received=shard.tests_received + (change.new if assigned.is_current else 0),
         # Counts that were reported of an attempt without tests.
         reported_counts=None if rows and is_first else shard.reported_counts,
+    )
+
+
+def _of_queue(shard: Shard) -> Shard:
+    """Return a shard that takes tests from a queue, without what its runner counts.
+
+    Tests that it did not run are given to others, and these may repeat what it ran. One that was killed names
+    the tests that it ran then.
+    """
+    in_flight = {test.node_id: test for test in shard.in_flight}
+    if shard.status == "error" and shard.exit_status is None:
+        in_flight = {name: wire.RunningTest(node_id=name) for name in shard.not_run_tests} | in_flight
+    return replace(
+        shard,
+        in_flight=tuple(in_flight.values()),
+        reported_counts=None if shard.derived.total else shard.reported_counts,
+        not_run=None,
+        not_run_reason=None,
+        not_run_tests=(),
     )
 
 

@@ -24,6 +24,8 @@ from pytest_tms.server.store.result_documents import zstd
 
 TESTS_PER_ROW = 200
 """Tests of one row of ``queue_tests``, except for the last."""
+MAX_FOUND = 100
+"""Runners that one query returns; the next run of the job finds the rest."""
 LEVEL = 1
 """Compression level of zstd: the fastest."""
 
@@ -58,15 +60,16 @@ class Queue:
 class QueueRunner:
     """A runner that takes tests from a queue.
 
-    ``collection`` is the number of the list of tests that it collected. ``lease_until`` is when its next
-    report is due. ``is_standby`` means that it has no tests, and waits for those of others. ``has_ended``
-    means that it takes no more tests.
+    ``collection`` is the number of the list of tests that it collected. ``lease`` is the milliseconds within
+    which it must report, ``lease_until`` when its next report is due. ``is_standby`` means that it has no
+    tests, and waits for those of others. ``has_ended`` means that it takes no more tests.
     """
 
     runner: str
     shard_id: str
     collection: int
     workers: int
+    lease: int
     lease_until: int
     is_standby: bool = False
     has_ended: bool = False
@@ -214,6 +217,25 @@ def save_runner(
             .where(_RUNNER.execution == execution, _RUNNER.runner == after.runner)
             .values(**values)
         )
+
+
+def renew(connection: Connection, execution: int, runner: str, now: int) -> None:
+    """Store that a runner reported at ``now``."""
+    connection.execute(
+        update(tables.queue_runners)
+        .where(_RUNNER.execution == execution, _RUNNER.runner == runner)
+        .values(lease_until=_RUNNER.lease + now)
+    )
+
+
+def expired(connection: Connection, now: int) -> list[str]:
+    """Return the executions, by id, with runners of a queue that have not reported in time."""
+    query = (
+        select(tables.executions.c.id)
+        .join(tables.queue_runners, tables.executions.c.number == _RUNNER.execution)
+        .where(~_RUNNER.has_ended, _RUNNER.lease_until <= now)
+    )
+    return list(dict.fromkeys(connection.scalars(query.limit(MAX_FOUND))))
 
 
 def batch(connection: Connection, execution: int, runner: str, number: int) -> Batch | None:

@@ -7,8 +7,9 @@ were sent in ``result_documents``. A result that is sent again replaces the one 
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import count
 from typing import Any, NamedTuple
@@ -18,7 +19,13 @@ from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, or_, 
 
 from pytest_tms import wire
 from pytest_tms.server.domain import attempt_documents, counts
-from pytest_tms.server.domain.attempts_of_tests import Merged, ResultVerdict, StoredAttempt, merge
+from pytest_tms.server.domain.attempts_of_tests import (
+    Merged,
+    ResultVerdict,
+    StoredAttempt,
+    by_arrival,
+    merge,
+)
 from pytest_tms.server.domain.executions import Execution
 from pytest_tms.server.domain.failure_causes import FailureCause
 from pytest_tms.server.domain.result_rows import ResultRow
@@ -48,10 +55,12 @@ class Change(NamedTuple):
     """What stored results changed.
 
     ``counts`` is to be added to those of the shard; ``new`` results are of tests that their attempt had not.
+    ``others`` is to be added to the counts of other shards of a queue, whose verdicts were superseded.
     """
 
     counts: wire.Counts
     new: int
+    others: Mapping[str, wire.Counts] = {}
 
 
 def put(
@@ -67,7 +76,8 @@ def put(
     """Store results of an attempt of a shard, whose execution is locked; ``now`` is when they arrived.
 
     ``is_first`` says that the shard has no results yet. The newest attempt of a test is its verdict: one of
-    an earlier attempt that arrives late is stored as superseded.
+    an earlier attempt that arrives late is stored as superseded. In an execution with a queue, a test has one
+    verdict over all shards, and the result that arrived last is of its newest attempt.
     """
     if not rows:
         return Change(counts.NONE, 0)
@@ -77,11 +87,18 @@ def put(
     ]
     ids = test_registry.identify(connection, execution.project_id, names, now)
     digests = [_digest(row.document) for row in rows]
-    earlier = {} if is_first else _stored(connection, execution.number, shard_id, ids)
-    merged = [
-        merge(ResultVerdict(row.status, row.retries), attempt, digest, earlier.get(test_id, ()))
-        for row, test_id, digest in zip(rows, ids, digests, strict=True)
-    ]
+    if execution.queue_state is None:
+        earlier = {} if is_first else _stored(connection, execution.number, ids, shard_id)
+    else:
+        earlier = _stored(connection, execution.number, ids)
+    merged, holders = [], []
+    for row, test_id, digest in zip(rows, ids, digests, strict=True):
+        stored = earlier.get(test_id, ())
+        number = attempt
+        if execution.queue_state is not None:
+            number, stored = by_arrival(shard_id, attempt, stored)
+        merged.append(merge(ResultVerdict(row.status, row.retries), number, digest, stored))
+        holders.append(next((each.shard_id for each in stored if not each.is_superseded), shard_id))
     removed = _rewrite(connection, execution.number, merged) if earlier else Counter[int]()
     new = [
         (row, test_id, digest, each)
@@ -90,9 +107,7 @@ def put(
     ]
     added = _insert(connection, execution, shard_id, attempt, new)
     failures.count(connection, execution.number, execution.project_id, added, removed)
-    before = _count(each.before for each in merged if each.before is not None)
-    after = _count(each.after for each in merged)
-    return Change(counts.change(before, after), sum(each.is_new for each in merged))
+    return _change(shard_id, merged, holders)
 
 
 def insert_before(connection: Connection, execution: Execution, shard_id: str, attempt: int) -> None:
@@ -123,7 +138,7 @@ def page(
         query = query.where(*has_status(status))
     rows = connection.execute(query).all()
     shown = rows[:limit]
-    earlier = _earlier(connection, execution.number, [row for row in shown if row.attempt > 1])
+    earlier = _earlier(connection, execution, shown)
     places = {row.sequence: row.document for row in shown}
     for attempts in earlier.values():
         places.update({sequence: place for _, sequence, place in attempts})
@@ -132,7 +147,7 @@ def page(
     for row in shown:
         # Fields stay JSON text, so that numbers beyond the range of Python's floats are returned unchanged.
         result = {"shardId": row.shard_id, **_FIELDS.decode(documents[row.sequence])}
-        if older := earlier.get((row.test_id, row.shard_id)):
+        if older := earlier.get((row.test_id, _shard_of_attempts(execution, row))):
             result["earlierAttempts"] = [
                 attempt_documents.bounded(documents[sequence], attempt) for attempt, sequence, _ in older
             ]
@@ -195,10 +210,9 @@ _CODES = {status: number for number, status in enumerate(STATUSES)}
 _COLUMNS = tuple(column.name for column in tables.results.c)
 _DETAILS = tuple(column.name for column in tables.result_details.c)
 _SETUPS = tuple(column.name for column in tables.shared_setups.c)
-_STORED = (
-    "SELECT test_id, sequence, attempt, is_superseded, digest, status, retries, failed_before FROM results "
-    "WHERE execution = {} AND shard_id = {} AND test_id IN {}"
-)
+_OF_STORED = "test_id, sequence, attempt, is_superseded, digest, status, retries, failed_before, shard_id"
+_STORED = f"SELECT {_OF_STORED} FROM results WHERE execution = {{}} AND shard_id = {{}} AND test_id IN {{}}"  # noqa: S608  # names of our own columns
+_STORED_OF_ALL = f"SELECT {_OF_STORED} FROM results WHERE execution = {{}} AND test_id IN {{}}"  # noqa: S608
 
 
 def _digest(document: str) -> int:
@@ -206,13 +220,36 @@ def _digest(document: str) -> int:
 
 
 def _stored(
-    connection: Connection, execution: int, shard_id: str, ids: Sequence[int]
+    connection: Connection, execution: int, ids: Sequence[int], shard_id: str | None = None
 ) -> dict[int, list[StoredAttempt]]:
+    """Return the stored results of tests, of one shard or of all."""
     found: dict[int, list[StoredAttempt]] = {}
-    for row in bulk.select(connection, _STORED, (execution, shard_id), ids):
+    if shard_id is None:
+        rows = bulk.select(connection, _STORED_OF_ALL, (execution,), ids, index="ix_results_test_id")
+    else:
+        rows = bulk.select(connection, _STORED, (execution, shard_id), ids)
+    for row in rows:
         verdict = ResultVerdict(STATUSES[row[5]], row[6], bool(row[7]))
-        found.setdefault(row[0], []).append(StoredAttempt(row[1], row[2], bool(row[3]), row[4], verdict))
+        attempt = StoredAttempt(row[1], row[2], bool(row[3]), row[4], verdict, row[8])
+        found.setdefault(row[0], []).append(attempt)
     return found
+
+
+def _change(shard_id: str, merged: Sequence[Merged], holders: Sequence[str]) -> Change:
+    """Return what merged results of a shard change; ``holders`` are the shards of the verdicts before."""
+    removed: dict[str, list[ResultVerdict]] = {shard_id: []}
+    added: dict[str, list[ResultVerdict]] = {shard_id: []}
+    for each, holder in zip(merged, holders, strict=True):
+        is_unchanged = each.is_superseded or not each.is_stored
+        if each.before is not None:
+            removed.setdefault(holder, []).append(each.before)
+        added.setdefault(holder if is_unchanged else shard_id, []).append(each.after)
+    changes = {
+        name: counts.change(_count(removed.get(name, ())), _count(added.get(name, ())))
+        for name in {**removed, **added}
+    }
+    own = changes.pop(shard_id)
+    return Change(own, sum(each.is_new for each in merged), changes)
 
 
 def _rewrite(connection: Connection, execution: int, merged: Sequence[Merged]) -> Counter[int]:
@@ -332,19 +369,27 @@ def _reserve(connection: Connection, execution: Execution, number: int) -> tuple
     return int(row.results_stored) - number + 1, int(previous)
 
 
+def _shard_of_attempts(execution: Execution, row: Any) -> str:
+    """Return the shard whose attempts of a test belong to a result, empty if all of the execution do."""
+    return str(row.shard_id) if execution.queue_state is None else ""
+
+
 def _earlier(
-    connection: Connection, execution: int, rows: Sequence[Any]
+    connection: Connection, execution: Execution, shown: Sequence[Any]
 ) -> dict[tuple[int, str], list[tuple[int, int, int]]]:
     """Return the superseded attempts of results as (attempt, sequence, row of the document)."""
+    rows = [row for row in shown if row.attempt > 1 or execution.queue_state is not None]
     found: dict[tuple[int, str], list[tuple[int, int, int]]] = {}
     statement = (
         "SELECT test_id, shard_id, attempt, sequence, document FROM results "
         "WHERE execution = {} AND is_superseded AND test_id IN {}"
     )
-    for row in bulk.select(connection, statement, (execution,), {row.test_id for row in rows}):
-        found.setdefault((row[0], row[1]), []).append((row[2], row[3], row[4]))
+    for row in bulk.select(connection, statement, (execution.number,), {row.test_id for row in rows}):
+        shard_id = "" if execution.queue_state is not None else row[1]
+        found.setdefault((row[0], shard_id), []).append((row[2], row[3], row[4]))
+    newest_first = operator.itemgetter(1) if execution.queue_state is not None else None
     return {
-        name: sorted(attempts, reverse=True)[: attempt_documents.MAX_EARLIER]
+        name: sorted(attempts, key=newest_first, reverse=True)[: attempt_documents.MAX_EARLIER]
         for name, attempts in found.items()
     }
 

@@ -664,6 +664,7 @@ queue_runners = Table(  # runners that take tests from a queue
     Column("shard_id", Text, nullable=False),
     Column("collection", BigInteger, nullable=False),
     Column("workers", Integer, nullable=False),
+    Column("lease", BigInteger, nullable=False, server_default="15000"),
     Column("lease_until", BigInteger, nullable=False),
     Column("is_standby", Boolean, nullable=False, server_default=false()),
     Column("has_ended", Boolean, nullable=False, server_default=false()),

@@ -187,7 +187,7 @@ def _progress(execution: Execution) -> wire.ProgressData:
 
 def _ended(connection: Connection, urls: Urls, execution: Execution) -> wire.EndedData:
     found = executions.shards(connection, execution.id)
-    expected = forecast(found, execution.results, 0)
+    expected = forecast(found, execution, 0)
     shards = [
         wire.ShardSummary(shard_id=_shortened(shard.shard_id), status=shard.status, results=shard.results)
         for shard in found
@@ -220,7 +220,7 @@ def _ended(connection: Connection, urls: Urls, execution: Execution) -> wire.End
 def _message(connection: Connection, urls: Urls, execution: Execution) -> RunMessage:
     changes = run_changes.find(connection, execution, limit=LINES)
     failed = [] if changes.previous else webhooks.failed_tests(connection, execution.id, LINES)
-    expected = forecast(executions.shards(connection, execution.id), execution.results, 0)
+    expected = forecast(executions.shards(connection, execution.id), execution, 0)
     build = execution_lists.by_number(connection, [execution.number]).get(execution.number)
     return run_message(
         execution,
