@@ -29,6 +29,8 @@ COMMANDS = {
     "local": "pytest_tms.cli.local:local",
     "key": "pytest_tms.cli.key:key",
     "db": "pytest_tms.cli.db:db",
+    "backup": "pytest_tms.cli.backup:backup",
+    "restore": "pytest_tms.cli.backup:restore",
     "prune": "pytest_tms.cli.prune:prune",
 }
 

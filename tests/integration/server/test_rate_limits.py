@@ -314,11 +314,7 @@ def test_processes_count_together_in_redis_and_alone_while_it_is_away(redis: Red
         wait_for(lambda: all(api.output().count("Redis is back") == 2 for api in (one, other)))
         assert [left(create(api)) for api in (one, other)] == [999, 998]
         for api in (one, other):
-            said = [
-                line.partition(" (")[0].partition(":")[0]
-                for line in api.output().splitlines()
-                if line.startswith("Redis")
-            ]
+            said = re.findall(r" WARNING (Redis is \w+)", api.output())
             assert said == ["Redis is unavailable", "Redis is back"] * 2
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 
 VALUES_PER_QUERY = 5_000
 """Values that one query looks for."""
@@ -103,5 +103,7 @@ def _copy(connection: Connection, statement: str, rows: Iterable[tuple[Any, ...]
                 copy.write_row(row)
     except psycopg.OperationalError as error:  # the driver's own call, so not translated by SQLAlchemy
         raise OperationalError(statement, None, error) from error
+    except psycopg.DataError as error:
+        raise DataError(statement, None, error) from error
     finally:
         cursor.close()

@@ -89,6 +89,19 @@ class Database:
             yield connection
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Run one transaction that reads the database as it is at one moment, however long it takes.
+
+        Raises:
+            ServiceUnavailable: The database does not respond.
+        """
+        engine = self.engine  # SQLite's transactions are snapshots
+        if not self.is_sqlite:
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with self._transaction(engine) as connection:
+            yield connection
+
+    @contextmanager
     def write(self) -> Iterator[Connection]:
         """Run one transaction that writes: committed at the end, rolled back on an exception.
 
@@ -167,6 +180,23 @@ class Database:
             raise ValueError(
                 f"the database {self.describe()} cannot be used ({reason}): check --database-url"
             ) from error
+
+    def check_current(self) -> None:
+        """Check that the schema is that of this version. Changes nothing.
+
+        Raises:
+            ValueError: It is another one, or the upgrade was interrupted. The message is one sentence.
+        """
+        with self.read() as connection:
+            state = revisions.state(connection)
+            is_current = state.found == state.expected and not any(
+                step.is_pending(connection) for step in (causes_migration, results_migration)
+            )
+        if not is_current:
+            raise ValueError(
+                f"the database {self.describe()} has the schema {state.found or 'none'}, and this version "
+                f"needs {state.expected}: run `tms db upgrade` with it first"
+            )
 
     def _complete(self, step: _Step) -> None:
         """Complete a migration in several transactions: an interrupted one can continue."""
