@@ -326,7 +326,7 @@ class DeliveryLoop:
     def _pause(self) -> float:
         """Return the seconds until the next attempt."""
         if self._fatal:
-            return POLL_INTERVAL
+            return DEFAULT_INTERVAL
         if self._pacing.is_failing:
             return self._pacing.backoff(is_closing=self._closing_until is not None)
         if self._closing_until is not None and self._is_delivered():  # only files are left
