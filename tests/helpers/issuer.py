@@ -101,10 +101,15 @@ def issuing() -> Iterator[Issuer]:
             status, document = issuer.respond(self)
             content = document if isinstance(document, bytes) else json.dumps(document).encode()
             self.send_response(status)
+            if status in (302, 303):
+                self.send_header("Location", str(document))
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+        def do_POST(self) -> None:
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             pass

@@ -21,6 +21,7 @@ PACKAGES = {
     ),
     "dclint": ("dclint@3.1.0",),
     "axe": ("axe-core@4.11.0",),
+    "oidc": ("oidc-provider@9.13.3",),
     "redocly": ("@redocly/cli@2.77.0",),
     "spectral": ("@stoplight/spectral-cli@6.16.3",),
 }

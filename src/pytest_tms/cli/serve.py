@@ -6,11 +6,15 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pytest_tms.cli.options import database_options, other_variables, server_options
+from pytest_tms.server.settings import table
 
+NOT_LOCAL = ("trusted_issuers", *(each.name for each in table() if each.name.startswith("oidc_")))
+"""Settings about other users, which the local server does not have."""
 FIRST_TOKEN = "first-token"  # noqa: S105  # the name of a file
 """File in the data directory with the first token, if standard output is not a terminal."""
 
@@ -43,6 +47,7 @@ def serve(
 
     if local:  # the settings of the environment are for a server that others use
         host, public_url, workers, tls_cert, tls_key = "127.0.0.1", "", 1, "", ""
+    not_local: dict[str, Any] = dict.fromkeys(NOT_LOCAL, "") if local else {}
     settings = ServerSettings.read(
         host=host,
         port=port,
@@ -59,8 +64,8 @@ def serve(
         database_url=database_url,
         rate_limits="off" if local else None,
         redis_url="" if local else None,
-        trusted_issuers="" if local else None,
         encrypt=False if local else None,
+        **not_local,
     )
     listeners.check_tls(settings)
     settings.prepare()

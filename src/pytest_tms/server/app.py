@@ -48,6 +48,7 @@ from pytest_tms.server.operation.readiness import Readiness
 from pytest_tms.server.operation.shutdown import DelayedShutdown
 from pytest_tms.server.pages.page_session import page_guard
 from pytest_tms.server.services.change_feed import ChangeFeed
+from pytest_tms.server.services.person_logins import PersonLogins
 from pytest_tms.server.services.rate_limits import RateLimits
 from pytest_tms.server.services.token_exchange import TokenExchange
 from pytest_tms.server.services.token_usage import TokenUsage
@@ -75,6 +76,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
     rate_limits = RateLimits(rates.parse(settings.rate_limits), settings.redis_url)
     token_usage = TokenUsage(database)
     token_exchange = TokenExchange(settings.trusted_issuers)
+    person_logins = PersonLogins(settings, encryption)
     change_feed = ChangeFeed(database)
     objects = ObjectStore(settings.artifacts_url, settings.data_dir, database.cipher)
     readiness = Readiness(settings, probe, encryption, objects)
@@ -121,6 +123,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             "rate_limits": Provide(lambda: rate_limits, sync_to_thread=False),
             "token_usage": Provide(lambda: token_usage, sync_to_thread=False),
             "token_exchange": Provide(lambda: token_exchange, sync_to_thread=False),
+            "person_logins": Provide(lambda: person_logins, sync_to_thread=False),
             "change_feed": Provide(lambda: change_feed, sync_to_thread=False),
             "metrics": Provide(lambda: metrics, sync_to_thread=False),
             "probe": Provide(lambda: probe, sync_to_thread=False),

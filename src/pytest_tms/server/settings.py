@@ -20,9 +20,10 @@ from pytest_tms import wire
 from pytest_tms.server.domain import rates
 from pytest_tms.server.domain.hosts import is_loopback
 from pytest_tms.server.domain.link_patterns import LinkPatterns
+from pytest_tms.server.domain.people import RoleMapping, parse_roles
 from pytest_tms.server.domain.retention import Retention, parse_retention
 from pytest_tms.server.domain.stored_files import StorageLimits
-from pytest_tms.server.domain.trusted_issuers import TrustedIssuers, read_trusted_issuers
+from pytest_tms.server.domain.trusted_issuers import TrustedIssuers, check_issuer, read_trusted_issuers
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+unix")
 OBJECT_STORE_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "file")
@@ -132,6 +133,45 @@ def _trusted_issuers(variable: str, text: str) -> TrustedIssuers:
         return read_trusted_issuers(text)
     except ValueError as error:
         raise ValueError(f"{variable}: {error}") from None
+
+
+def _issuer(variable: str, text: str) -> str:
+    try:
+        check_issuer(text)
+    except ValueError as error:
+        raise ValueError(f"{variable} {error}") from None
+    return text
+
+
+def _roles(variable: str, text: str) -> RoleMapping:
+    try:
+        return parse_roles(text)
+    except ValueError as error:
+        raise ValueError(f"{variable}: {error}") from None
+
+
+def _secret_file(variable: str, text: str) -> str:
+    try:
+        _read_secret(text)
+    except ValueError as error:
+        raise ValueError(f"{variable}: {error}") from None
+    return text
+
+
+def _read_secret(path: str) -> str:
+    """Return the secret in a file.
+
+    Raises:
+        ValueError: It cannot be read, or is empty.
+    """
+    try:
+        secret = Path(path).read_text(encoding="utf-8-sig").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ValueError(f"{path} cannot be read ({reason}): name a file with the secret alone") from None
+    if not secret:
+        raise ValueError(f"{path} is empty: write the secret to it")
+    return secret
 
 
 def _object_store_url(variable: str, text: str) -> str:
@@ -280,6 +320,24 @@ class ServerSettings:
         "a TOML file with the [CI jobs that need no API token](ci-without-secrets.md)",
         _trusted_issuers,
     )
+    oidc_issuer: str = _setting(
+        "", "the OpenID provider at which people [log in](login.md), as an https URL", _issuer
+    )
+    oidc_client_id: str = _setting("", "the client ID that the provider gave to this server")
+    oidc_client_secret: str = _setting("", "the client secret, if the provider gave one", is_secret=True)
+    oidc_client_secret_file: str = _setting("", "a file with the client secret instead", _secret_file)
+    oidc_roles_claim: str = _setting(
+        "roles", "the claim of the ID token that decides about roles, for example `realm_access.roles`"
+    )
+    oidc_roles: RoleMapping = _setting(  # noqa: RUF009  # it is immutable
+        RoleMapping(),
+        "values of this claim and the [roles](login.md#roles) that they give, for example "
+        "`viewer=staff, member=developers, admin=tms-admins`",
+        _roles,
+    )
+    oidc_scopes: str = _setting(
+        "openid profile email", "the scopes that are requested from the provider, separated by spaces"
+    )
     token_grace: int = _setting(
         86_400,
         "seconds for which the token of an execution is valid after the execution has ended",
@@ -365,6 +423,7 @@ class ServerSettings:
             trusted = settings.trusted_issuers.completed(settings.public_url, settings.environments)
         except ValueError as error:
             raise ValueError(f"TMS_SERVER_TRUSTED_ISSUERS: {error}") from None
+        settings._check_oidc()
         folder = values.get("data_dir") or _user_data_path()
         return replace(
             settings,
@@ -372,6 +431,41 @@ class ServerSettings:
             public_url=settings.public_url.rstrip("/"),
             trusted_issuers=trusted,
         )
+
+    def _check_oidc(self) -> None:
+        """Check that the settings of the OpenID provider belong together.
+
+        Raises:
+            ValueError: One is missing, or there are two secrets.
+        """
+        if not self.oidc_issuer:
+            if self.oidc_client_id or self.oidc_client_secret or self.oidc_client_secret_file:
+                raise ValueError(
+                    "TMS_SERVER_OIDC_ISSUER is not set: set it to the URL of the OpenID provider"
+                )
+            return
+        for name, reason in (
+            ("oidc_client_id", "the provider knows this server by it"),
+            ("oidc_roles", "without it, nobody would have a role"),
+            ("public_url", "the provider sends people back to it"),
+        ):
+            if not str(getattr(self, name)):
+                raise ValueError(f"TMS_SERVER_OIDC_ISSUER needs TMS_SERVER_{name.upper()}: {reason}")
+        if self.oidc_client_secret and self.oidc_client_secret_file:
+            raise ValueError(
+                "TMS_SERVER_OIDC_CLIENT_SECRET and TMS_SERVER_OIDC_CLIENT_SECRET_FILE are set: remove one"
+            )
+        if "openid" not in self.oidc_scopes.split():
+            raise ValueError(f"TMS_SERVER_OIDC_SCOPES is {self.oidc_scopes!r}: it needs the scope openid")
+
+    def oidc_secret(self) -> str:
+        """Return the client secret, from its file if there is one; empty if there is none.
+
+        Raises:
+            ValueError: The file cannot be read.
+        """
+        path = self.oidc_client_secret_file
+        return _read_secret(path) if path else self.oidc_client_secret
 
     @property
     def database(self) -> str:
@@ -392,13 +486,13 @@ class ServerSettings:
 
     @property
     def requires_login(self) -> bool:
-        """Whether every page requires a login: other machines reach the server, directly or by a proxy.
+        """Whether every page requires a login: other machines reach the server, or there is a provider.
 
         A value of ``trusted_proxies`` other than the default means that a proxy is in front of the server.
         """
         public = urlsplit(self.public_url).hostname or self.host
         is_proxied = self.trusted_proxies != ServerSettings.trusted_proxies
-        return is_proxied or not (self.is_local and is_loopback(public))
+        return bool(self.oidc_issuer) or is_proxied or not (self.is_local and is_loopback(public))
 
     def prepare(self) -> None:
         """Create the data dir, readable by its owner only.

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_tms.server.domain.link_patterns import LinkPatterns
+from pytest_tms.server.domain.people import parse_roles
 from pytest_tms.server.domain.retention import parse_retention
 from pytest_tms.server.domain.trusted_issuers import read_trusted_issuers
 from pytest_tms.server.settings import ServerSettings, table
@@ -43,6 +44,13 @@ VALUES: dict[str, tuple[str, Any]] = {
         read_trusted_issuers(str(TRUSTED)).completed("https://tms.example.com", ["dev", "staging"]),
     ),
     "encrypt": ("1", True),
+    "oidc_issuer": ("https://id.example.com", "https://id.example.com"),
+    "oidc_client_id": ("tms", "tms"),
+    "oidc_client_secret": ("", ""),
+    "oidc_client_secret_file": (__file__, __file__),
+    "oidc_roles_claim": ("groups", "groups"),
+    "oidc_roles": ("viewer=a, admin=b", parse_roles("viewer=a, admin=b")),
+    "oidc_scopes": ("openid", "openid"),
     "token_grace": ("0", 0),
     "rate_limits": ("off", "off"),
     "redis_url": ("", ""),

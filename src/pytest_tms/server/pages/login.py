@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from anyio.to_thread import run_sync
 from litestar import Request, Response, get, post
@@ -15,6 +14,7 @@ from pytest_tms.errors import BY_STATUS, ApiError, InternalError, Unauthorized
 from pytest_tms.server import error_responses
 from pytest_tms.server.pages import error_pages
 from pytest_tms.server.pages.page_session import PageSession, current_session, new_key
+from pytest_tms.server.pages.redirects import safe_redirect
 from pytest_tms.server.pages.templates import page
 from pytest_tms.server.request_context import request_context
 from pytest_tms.server.services.page_sessions import log_in, log_out
@@ -27,8 +27,8 @@ from pytest_tms.server.store.database import Database
 def login_form(page_session: PageSession, to: str = "/") -> Response[Any]:
     """Return the login page; redirect if no login is needed."""
     if page_session.is_trusted or page_session.token is not None:
-        return Redirect(_safe_redirect(to))
-    return page(page_session, "login.html", to=_safe_redirect(to), error="")
+        return Redirect(safe_redirect(to))
+    return page(page_session, "login.html", to=safe_redirect(to), error="")
 
 
 @post("/login", opt={"scope": None})
@@ -40,7 +40,7 @@ async def login(
     form: dict[str, str],
 ) -> Response[Any]:
     """Log in and redirect to the page that was requested."""
-    to = _safe_redirect(form.get("to", "/"))
+    to = safe_redirect(form.get("to", "/"))
     try:
         logged_in = await run_sync(
             _log_in, database, rate_limits, page_session, form.get("token", "").strip()
@@ -83,7 +83,7 @@ def handle_api_error(request: Request[Any, Any, Any], error: ApiError) -> Respon
     if isinstance(error, Unauthorized):
         query = request.scope["query_string"].decode("latin-1")
         requested = request.scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
-        to = _safe_redirect(requested if request.method == "GET" else "/")
+        to = safe_redirect(requested if request.method == "GET" else "/")
         return page(page_session, "login.html", error.status, to=to, error="")
     title = error_pages.title(error.status)
     response = page(page_session, "error.html", error.status, title=title, message=error.message)
@@ -115,10 +115,3 @@ def handle_unexpected(request: Request[Any, Any, Any], error: Exception) -> Resp
     return handle_api_error(
         request, InternalError(f"Internal server error. Give the operator the request id {request_id}.")
     )
-
-
-def _safe_redirect(to: str) -> str:
-    """Return a path of this server to redirect to; ``/`` for anything that could lead elsewhere."""
-    is_plain = to.isascii() and to.isprintable() and "\\" not in to and len(to) < 2000
-    parts = urlsplit(to) if is_plain and to.startswith("/") and not to.startswith("//") else None
-    return "/" if parts is None or parts.netloc or parts.path in ("/login", "/logout") else to

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from anyio.to_thread import run_sync
 from litestar import Request
@@ -21,9 +21,10 @@ from pytest_tms.errors import Forbidden, Unauthorized
 from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.api_tokens import ApiToken
+from pytest_tms.server.domain.people import USER_PREFIX
 from pytest_tms.server.pages.direct_requests import is_own_user
 from pytest_tms.server.request_context import anonymous_caller
-from pytest_tms.server.services.page_sessions import DURATION, session_token
+from pytest_tms.server.services.page_sessions import DURATION, PERSON_DURATION, session_token
 from pytest_tms.server.services.token_usage import TokenUsage
 from pytest_tms.server.services.tokens import check_access
 from pytest_tms.server.settings import ServerSettings
@@ -45,7 +46,7 @@ class PageSession:
 
     ``key`` is the secret in the cookie. ``is_trusted`` is whether the request needs no login, because the
     user of this machine sent it; ``is_secure`` whether it came over https; ``has_cookie`` whether the browser
-    sent the cookie.
+    sent the cookie. ``provider`` is the host of the OpenID provider at which people can log in.
     """
 
     caller: Caller
@@ -53,6 +54,7 @@ class PageSession:
     is_trusted: bool = False
     is_secure: bool = False
     has_cookie: bool = True
+    provider: str = ""
 
     @property
     def token(self) -> ApiToken | None:
@@ -74,9 +76,21 @@ class PageSession:
         return self.token.environments if self.token else ()
 
     @property
+    def is_of_person(self) -> bool:
+        """Whether a person logged in at the OpenID provider."""
+        return self.token is not None and self.token.id.startswith(USER_PREFIX)
+
+    @property
     def csrf_token(self) -> str:
         """The token in each form, which pages of other sites cannot know: it is derived from the cookie."""
         return hmac.new(self.key.encode(), b"form", hashlib.sha256).hexdigest()
+
+    @property
+    def _duration(self) -> int | None:
+        """The seconds for which the browser keeps the cookie; None until it ends."""
+        if self.token is None:
+            return None
+        return PERSON_DURATION if self.is_of_person else DURATION
 
     @property
     def cookie(self) -> Cookie:
@@ -84,7 +98,7 @@ class PageSession:
         return Cookie(
             key=cookie_name(self.is_secure),
             value=self.key,
-            max_age=DURATION if self.token else None,
+            max_age=self._duration,
             httponly=True,
             secure=self.is_secure,
             samesite="lax",
@@ -109,26 +123,33 @@ def page_guard(settings: ServerSettings, database: Database, token_usage: TokenU
     page requires a login, and Forbidden if the token lacks the scope or the CSRF token does not match.
     """
 
+    issuer = settings.oidc_issuer
+    provider = urlsplit(issuer).netloc
+
     async def check(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         is_secure = connection.scope["scheme"] == "https" or settings.public_url.startswith("https:")
         is_trusted = not settings.requires_login and await is_own_user(connection)
         key = connection.cookies.get(cookie_name(is_secure), "")
         caller = anonymous_caller(connection)
-        if key and not is_trusted and (token := await run_sync(session_token, database, key)):
+        if key and not is_trusted and (token := await run_sync(session_token, database, key, issuer)):
             caller = caller.with_token(token)
-            token_usage.used(token, clock.now())
+            if not token.id.startswith(USER_PREFIX):
+                token_usage.used(token, clock.now())
         page_session = PageSession(
             caller=caller,
             key=key or new_key(),
             is_trusted=is_trusted,
             is_secure=is_secure,
             has_cookie=bool(key),
+            provider=provider,
         )
         connection.scope["state"]["page_session"] = page_session
         scope = handler.opt.get("scope", READS)
         if scope is not None and not page_session.may(scope):
             if page_session.token is None:
                 raise Unauthorized("Log in to open this page.")
+            if page_session.is_of_person:
+                raise Forbidden(f"Your role does not permit this: it needs the scope {scope}.")
             raise Forbidden(f"The token of your login lacks the scope {scope}: log in with another one.")
         await run_sync(_check_access, database, caller, connection.path_params)
         request = cast("Request[Any, Any, Any]", connection)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from litestar import Request, get
 from litestar.exceptions import NotFoundException
@@ -42,3 +42,11 @@ def _to(request: Request[Any, Any, Any], run: str, page: str) -> Redirect:
 
 
 HANDLERS = [*(_handler(first, page) for first, page in PAGES.items()), part_of_report]
+
+
+def safe_redirect(to: str) -> str:
+    """Return a path of this server to redirect to; ``/`` for anything that could lead elsewhere."""
+    is_plain = to.isascii() and to.isprintable() and "\\" not in to and len(to) < 2000
+    parts = urlsplit(to) if is_plain and to.startswith("/") and not to.startswith("//") else None
+    is_elsewhere = parts is None or bool(parts.netloc)
+    return "/" if is_elsewhere or to.startswith(("/login", "/logout")) else to

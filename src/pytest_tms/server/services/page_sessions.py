@@ -1,15 +1,19 @@
-"""Logins to the pages: sessions that map the secret in a browser's cookie to an API token."""
+"""Logins to the pages: sessions that map the secret in a browser's cookie to an API token or a person."""
 
 from __future__ import annotations
 
 from pytest_tms.server.domain import clock
+from pytest_tms.server.domain.actors import Actor
 from pytest_tms.server.domain.api_tokens import ApiToken, hash_token
+from pytest_tms.server.domain.people import Person, access_of
 from pytest_tms.server.services.tokens import find_token
-from pytest_tms.server.store import page_sessions, tokens
+from pytest_tms.server.store import audit, page_sessions, tokens
 from pytest_tms.server.store.database import Database
 
 DURATION = 7 * 86_400
-"""Seconds from a login to its end."""
+"""Seconds from a login with a token to its end."""
+PERSON_DURATION = 12 * 3600
+"""Seconds from a login of a person to its end: then the provider decides again who may log in."""
 
 
 def log_in(database: Database, text: str, old_key: str, new_key: str) -> ApiToken:
@@ -22,8 +26,26 @@ def log_in(database: Database, text: str, old_key: str, new_key: str) -> ApiToke
     now = clock.now()
     with database.write() as connection:
         page_sessions.end(connection, hash_token(old_key))
-        page_sessions.add(connection, hash_token(new_key), hash_token(text), now, now + 1000 * DURATION)
+        until = now + 1000 * DURATION
+        page_sessions.add(connection, hash_token(new_key), now, until, token_hash=hash_token(text))
     return token
+
+
+def log_in_person(database: Database, actor: Actor, person: Person, old_key: str, new_key: str) -> ApiToken:
+    """Replace the page session of ``old_key`` by one of ``new_key`` for a person; return what she may do.
+
+    ``actor`` has the request and its address.
+    """
+    now = clock.now()
+    until = now + 1000 * PERSON_DURATION
+    access = access_of(person.id, person.shown_name, person.role, now, until)
+    author = Actor(id=access.id, name=access.name, request_id=actor.request_id, address=actor.address)
+    details = {"issuer": person.issuer, "subject": person.subject, "email": person.email, "role": person.role}
+    with database.write() as connection:
+        page_sessions.end(connection, hash_token(old_key))
+        page_sessions.add(connection, hash_token(new_key), now, until, person=person)
+        audit.add(connection, author, "login.succeeded", person.id, now, **details)
+    return access
 
 
 def log_out(database: Database, key: str) -> None:
@@ -32,10 +54,22 @@ def log_out(database: Database, key: str) -> None:
         page_sessions.end(connection, hash_token(key))
 
 
-def session_token(database: Database, key: str) -> ApiToken | None:
-    """Return the token of a page session, or None if the session or the token is not valid."""
+def session_token(database: Database, key: str, issuer: str) -> ApiToken | None:
+    """Return the token of a page session, or None if the session or the token is not valid.
+
+    That of a person is what her role permits. It is valid only if she logged in at ``issuer``, the present
+    provider.
+    """
     now = clock.now()
     with database.read() as connection:
-        hashed = page_sessions.token_hash(connection, hash_token(key), now)
-        token = tokens.find(connection, hashed) if hashed else None
+        session = page_sessions.find(connection, hash_token(key), now)
+        if session is None:
+            return None
+        if session.user_id:
+            if not issuer or session.issuer != issuer:
+                return None
+            return access_of(
+                session.user_id, session.user_name, session.role, session.created_at, session.expires_at
+            )
+        token = tokens.find(connection, session.token_hash) if session.token_hash else None
     return token if token is not None and token.is_valid(now) else None

@@ -1,28 +1,76 @@
-"""Sessions of the pages: the token of each session cookie. Only hashes are stored."""
+"""Sessions of the pages: what each cookie stands for. Only hashes of cookies and tokens are stored."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import Connection, delete, insert, select
 
+from pytest_tms.server.domain.people import Person
 from pytest_tms.server.store import tables
 
 _ROW = tables.sessions.c
 
 
-def add(connection: Connection, hashed: str, token_hash: str, now: int, until: int) -> None:
-    """Add a session from ``now`` to ``until``, in milliseconds since 1970; delete expired sessions."""
+@dataclass(frozen=True, kw_only=True)
+class StoredSession:
+    """A session: of the API token with ``token_hash``, else of a person who logged in at ``issuer``.
+
+    Times are milliseconds since 1970. The token may have expired or been revoked.
+    """
+
+    token_hash: str
+    created_at: int
+    expires_at: int
+    issuer: str
+    user_id: str
+    user_name: str
+    role: str
+
+
+def add(
+    connection: Connection,
+    hashed: str,
+    now: int,
+    until: int,
+    *,
+    token_hash: str = "",
+    person: Person | None = None,
+) -> None:
+    """Add a session from ``now`` to ``until``, in milliseconds since 1970; delete expired sessions.
+
+    It is that of an API token with ``token_hash``, or of a person.
+    """
     connection.execute(delete(tables.sessions).where(_ROW.expires_at <= now))
     connection.execute(
-        insert(tables.sessions).values(hash=hashed, token_hash=token_hash, created_at=now, expires_at=until)
+        insert(tables.sessions).values(
+            hash=hashed,
+            token_hash=token_hash,
+            created_at=now,
+            expires_at=until,
+            issuer=person and person.issuer,
+            user_id=person and person.id,
+            user_name=person and person.shown_name,
+            role=person and person.role,
+        )
     )
 
 
-def token_hash(connection: Connection, hashed: str, now: int) -> str | None:
-    """Return the hash of the token of a session, None if the session is unknown or has expired.
-
-    The token may have expired or been revoked.
-    """
-    return connection.scalar(select(_ROW.token_hash).where(_ROW.hash == hashed, _ROW.expires_at > now))
+def find(connection: Connection, hashed: str, now: int) -> StoredSession | None:
+    """Return a session, None if it is unknown or has expired."""
+    query = select(tables.sessions).where(_ROW.hash == hashed, _ROW.expires_at > now)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    return StoredSession(
+        token_hash=row.token_hash,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        issuer=row.issuer or "",
+        user_id=row.user_id or "",
+        user_name=row.user_name or "",
+        role=row.role or "",
+    )
 
 
 def end(connection: Connection, hashed: str) -> None:

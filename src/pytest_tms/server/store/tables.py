@@ -593,8 +593,13 @@ sessions = Table(
     "sessions",
     metadata,
     Column("hash", String(64), primary_key=True),  # of the browser's cookie
-    # Not the token's id: a login lasts exactly as long as the text that it was made with is valid.
+    # Not the token's id: a login lasts exactly as long as the text that it was made with is valid. Empty for
+    # a login at the OpenID provider, which has the values below.
     Column("token_hash", String(64), nullable=False),
+    Column("issuer", Text),
+    Column("user_id", String(64)),
+    Column("user_name", Text),
+    Column("role", String(16)),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Index("ix_sessions_expires_at", "expires_at"),  # deletion of expired sessions

@@ -1,0 +1,15 @@
+"""Logins of people."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0029"
+down_revision = "0032"
+
+
+def upgrade() -> None:
+    """Apply it."""
+    op.add_column("sessions", sa.Column("issuer", sa.Text(), nullable=True))
+    op.add_column("sessions", sa.Column("user_id", sa.String(64), nullable=True))
+    op.add_column("sessions", sa.Column("user_name", sa.Text(), nullable=True))
+    op.add_column("sessions", sa.Column("role", sa.String(16), nullable=True))
