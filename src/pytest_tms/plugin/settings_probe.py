@@ -68,7 +68,7 @@ def _read(config: pytest.Config, found: dict[str, Any]) -> None:
     ini_names = list(getattr(config, "_inicfg", ()))
     found["problems"] = [*resolved.problems, *misspelt(os.environ, ini_names)]
     found["notes"] = unused(os.environ, ini_names)
-    for name in ("suite", "environment", "execution"):
+    for name in ("suite", "environment", "execution", "shard", "split"):
         found[name] = getattr(settings, name)
     if not settings.execution:
         found["run_key"] = find_run_key(settings)

@@ -114,6 +114,19 @@ def test_what_is_wrong_is_one_line_with_what_to_do(folder: Path, tms: TmsServer)
     assert problem_of("-p", "no:tms", **on).startswith("pytest does not load pytest-tms: look for -p no:tms")
 
 
+@pytest.mark.parametrize(
+    ("options", "obstacle"),
+    [
+        ((), "no shard is named; set --tms-shard, TMS_SHARD or tms_shard"),
+        (("--tms-shard", "1/2"), "the shards do not share an execution; give them the same --tms-run-key"),
+    ],
+)
+def test_a_queue_that_has_no_effect_is_noted(tms: TmsServer, options: tuple[str, ...], obstacle: str) -> None:
+    status, found = asked("--tms-split", "queue", *options, TMS_URL=tms.url, TMS_API_TOKEN=tms.token)
+    assert status == 0
+    assert found["notes"] == [f"--tms-split queue has no effect: {obstacle}"]
+
+
 @pytest.mark.slow
 def test_the_first_line_is_the_verdict(folder: Path, tms: TmsServer) -> None:
     on = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token}
@@ -121,6 +134,10 @@ def test_the_first_line_is_the_verdict(folder: Path, tms: TmsServer) -> None:
     assert verdict(**on) == works
     keyed = verdict("--tms-shard", "1/2", "--tms-run-key", "pipeline 7", **on)
     assert keyed == works.replace("dev)", "dev, shared by the jobs with the run key pipeline 7)")
+    queued = verdict("--tms-shard", "1/2", "--tms-run-key", "7", "--tms-split", "queue", **on)
+    assert queued == works.replace(
+        "dev)", "dev, shared by the jobs with the run key 7, tests from its queue)"
+    )
     assert verdict() == "Reporting is off: there is no URL; set --tms-url, TMS_URL or tms_url"
     assert verdict(TMS_URL="") == "Reporting is off: TMS_URL is empty; set --tms-url, TMS_URL or tms_url"
     assert verdict("--no-tms", **on) == "Reporting is off: --no-tms is given; leave it out to report"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_tms.plugin.session.opening import NO_SHARED_EXECUTION
 from tests.helpers import reported_runs
 from tests.helpers.processes import TmsServer
 from tests.helpers.reported_runs import FinishedRun
@@ -158,7 +159,7 @@ def test_a_name_is_a_shard_of_the_queue_too(job: Job) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--tms-run-key", "none"), "the shards do not share an execution: give them the same --tms-run-key"),
+        (("--tms-run-key", "none"), NO_SHARED_EXECUTION),
         (("--tms-offline",), "this run does not report to a TMS"),
     ],
 )
@@ -169,7 +170,7 @@ def test_without_a_shared_execution_tests_are_divided_as_before(
     assert ran.exit == 0
     assert "30 passed, 30 deselected" in ran.output
     sentence = f"shard 1 divided its tests by number and did not take them from a queue: {reason}"
-    assert sentence in ran.warnings
+    assert ran.warnings == [sentence]
 
 
 def plain(tests: str) -> dict[str, str]:

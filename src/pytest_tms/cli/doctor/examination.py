@@ -63,7 +63,24 @@ def examine(arguments: tuple[str, ...], findings: Findings) -> str:
         target = f"execution {found['execution']}"
     elif found["run_key"]:
         target += f", shared by the jobs with the run key {found['run_key']}"
+    if found["split"] == "queue":
+        obstacle = _queue_obstacle(found, findings)
+        if obstacle:
+            findings.notes.append(f"--tms-split queue has no effect: {obstacle}")
+        else:
+            target += ", tests from its queue"
     return f"works: results go to {masked(found['url'])} ({masked(target)})"
+
+
+def _queue_obstacle(found: dict[str, Any], findings: Findings) -> str:
+    """Return why a run does not take its tests from a queue; empty if it does."""
+    if not found["shard"]:
+        return "no shard is named; set --tms-shard, TMS_SHARD or tms_shard"
+    if not (found["execution"] or found["run_key"]):
+        return "the shards do not share an execution; give them the same --tms-run-key"
+    if "claims" not in findings.capabilities:
+        return "this TMS has no queue (no capability claims)"
+    return ""
 
 
 def _text(value: Any) -> str:

@@ -523,7 +523,7 @@ class ReportingSession:
             not_started=[self._masker.node_id(name) for name in not_run.not_started],
         )
         self._plan.remove()
-        warnings = [self._lone_shard] if self._lone_shard else []
+        warnings = [self._lone_shard] if self._lone_shard and not self._no_queue else []
         warnings += self._selection_warnings()
         warnings += [*self._config.stash[STORE].warnings, *self._quarantine.warnings()]
         self._summary = summarise(

@@ -28,6 +28,11 @@ NO_RUN_KEY = "none"
 """The value of ``--tms-run-key`` that switches it off."""
 MAX_RUN_KEY = 200
 """Characters of the longest run key; of a longer one the hash is sent."""
+NO_SHARED_EXECUTION = (
+    "the shards do not share an execution: give them the same --tms-run-key, or the --tms-execution that "
+    "`tms execution create` prints"
+)
+"""Why the jobs of a run cannot share a queue."""
 MAX_ATTEMPT = 999_999
 """The largest number of a CI attempt that is sent."""
 
@@ -167,7 +172,7 @@ def no_queue_reason(settings: Settings, *, is_shared: bool, is_each: bool, probl
     if is_each:
         return "with --dist each, each worker runs all tests"
     if not is_shared:
-        return "the shards do not share an execution: give them the same --tms-run-key"
+        return NO_SHARED_EXECUTION
     return ""
 
 
