@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: setup demo sdk test test-all coverage lint docs migration screenshots pictures lowest nightly bench nox clean
+.PHONY: setup demo sdk test test-all coverage lint docs migration screenshots pictures lowest nightly bench nox release compatibility audit clean
 
 setup: $(VENV)/.ready
 
@@ -77,6 +77,18 @@ sdk: setup
 # Test with the lowest supported version of every direct dependency.
 lowest: setup
 	$(BIN)/nox --session lowest
+
+# Build the sdist, the wheel and the SBOM in dist/, check them, and try them in clean environments.
+release: setup
+	$(BIN)/nox --session release -- $(ARGUMENTS)
+
+# The plugin with the server of the release before, and the other way round: make compatibility BEFORE=COMMIT.
+compatibility: setup
+	$(BIN)/nox --session compatibility -- $(BEFORE)
+
+# Look for known vulnerabilities of the dependencies. Needs the internet.
+audit: setup
+	$(BIN)/nox --session audit
 
 nox: setup
 	$(BIN)/nox

@@ -83,6 +83,29 @@ def docs(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/integration/test_docs.py", *session.posargs)
 
 
+@nox.session(default=False)
+def release(session: nox.Session) -> None:
+    """Build and check the distribution, and try it in clean environments."""
+    session.install("-c", "constraints.txt", *group("release"))
+    session.run("python", "-m", "tools.release", *session.posargs)
+
+
+@nox.session(default=False)
+def compatibility(session: nox.Session) -> None:
+    """Run the plugin with the server of the release before, and the other way round."""
+    session.install("-c", "constraints.txt", *group("release"))
+    session.run("python", "-m", "tools.compatibility", *session.posargs)
+
+
+@nox.session(default=False)
+def audit(session: nox.Session) -> None:
+    """Look for known vulnerabilities of the dependencies: the pinned versions, and those that users get."""
+    session.install("pip-audit")
+    session.run("pip-audit", "--requirement", "constraints.txt", "--disable-pip", "--no-deps")
+    session.install(".[server,postgres,redis,xdist,mcp,otel]")
+    session.run("pip-audit")
+
+
 def group(name: str) -> list[str]:
     """Return the requirements of a dependency group of pyproject.toml."""
     return list(nox.project.dependency_groups(nox.project.load_toml(), name))

@@ -21,6 +21,14 @@ ENVIRONMENTS = {
     "schemathesis": ("schemathesis==4.32.5",),
     "openapi": ("openapi-python-client==0.29.1", "openapi-spec-validator==0.9.0"),
     "generator": ("openapi-generator-cli==7.26.0", "pydantic==2.13.4", "python-dateutil==2.9.0.post0"),
+    "release": (
+        "build==1.6.1",
+        "check-wheel-contents==0.6.3",
+        "cyclonedx-bom==7.5.0",
+        "pyroma==5.0.1",
+        "twine==7.0.0",
+        "uv==0.13.9",
+    ),
     "s3": ("moto[server]==5.1.18",),
     "guests": (
         "pytest==9.2.0",
