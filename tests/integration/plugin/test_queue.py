@@ -184,6 +184,7 @@ import pytest
 @pytest.fixture(scope="session", autouse=True)
 def service():
     yield
+    print("service stops")
     raise RuntimeError("cannot stop")
 @pytest.fixture(scope="module", autouse=True)
 def table():
@@ -194,7 +195,10 @@ def test_it(n): pass
     ran = job.run("1/1", files=plain(tests))
     assert ran.exit == 1
     assert "5 passed, 1 error" in ran.output
-    assert "ERROR at teardown of test_it[" in ran.output
+    before, _, captured = ran.output.partition("ERROR at teardown of test_it[")
+    assert "service stops" not in before
+    assert "Captured stdout teardown" in captured
+    assert captured.count("service stops") == 2  # the source line and the output
     statuses = Counter((test["status"], test["outcome"]) for test in ran.stored)
     assert statuses == {("passed", "passed"): 4, ("failed", "error"): 1}
 

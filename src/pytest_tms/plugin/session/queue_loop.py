@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -86,11 +87,15 @@ class QueueLoop:
 
     @staticmethod
     def _tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-        """Tear down what the next test does not need; report a failure as one of ``item``."""
+        """Tear down what the next test does not need; report output and a failure as those of ``item``."""
+        capture = item.config.pluginmanager.getplugin("capturemanager")
+
+        def tear_down() -> None:
+            with capture.item_capture("teardown", item) if capture is not None else nullcontext():
+                item.session._setupstate.teardown_exact(nextitem)
+
         call = pytest.CallInfo.from_call(
-            lambda: item.session._setupstate.teardown_exact(nextitem),
-            when="teardown",
-            reraise=(pytest.exit.Exception, KeyboardInterrupt),
+            tear_down, when="teardown", reraise=(pytest.exit.Exception, KeyboardInterrupt)
         )
         if call.excinfo is not None:
             report = item.ihook.pytest_runtest_makereport(item=item, call=call)
