@@ -603,6 +603,7 @@ sessions = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Index("ix_sessions_expires_at", "expires_at"),  # deletion of expired sessions
+    Index("ix_sessions_user_id", "user_id"),  # the end of all logins of a person
 )
 
 shared_setups = Table(  # setups of fixtures that tests share, each in the result that contains it
