@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: setup demo sdk test test-all coverage lint docs migration screenshots pictures lowest nightly bench nox release compatibility audit clean
+.PHONY: setup demo sdk test test-all coverage lint docs reference migration screenshots pictures lowest nightly bench nox release compatibility audit clean
 
 setup: $(VENV)/.ready
 
@@ -64,6 +64,10 @@ migration: setup
 # A picture of every page in both themes and three widths, in screenshots/. Needs Chromium.
 screenshots: setup
 	$(BIN)/python -m tools.screenshots
+
+# The parts of docs/ that are made from the code: commands, endpoints, errors.
+reference: setup
+	$(BIN)/python -m tools.reference
 
 # The pictures of the documentation, in docs/images. Needs Chromium.
 pictures: setup

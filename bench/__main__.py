@@ -13,6 +13,7 @@ from bench import (
     history,
     ingest,
     instructions,
+    killed,
     memory,
     overhead,
     page_events,
@@ -71,6 +72,7 @@ def main() -> None:
             for kind in given.kinds
         ],
         "distance": lambda given: [lambda: distance.measure(given.tests, given.rounds)],
+        "killed": lambda _: [killed.measure],
         "memory": lambda given: [lambda: memory.measure(given.long)],
         "encryption": lambda given: [lambda: encryption.measure(given.submitted, given.rounds)],
         "ingest": lambda given: [

@@ -14,8 +14,11 @@ from urllib.parse import urlsplit
 
 
 @contextmanager
-def swallowing() -> Iterator[str]:
-    """The URL of a server that answers every request with a new id."""
+def swallowing(kept: list[tuple[str, str, bytes]] | None = None) -> Iterator[str]:
+    """The URL of a server that answers every request with a new id.
+
+    Each request is appended to ``kept``: its method, path and body.
+    """
     numbers = itertools.count(1)
 
     class Swallow(BaseHTTPRequestHandler):
@@ -23,7 +26,9 @@ def swallowing() -> Iterator[str]:
         disable_nagle_algorithm = True
 
         def response(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if kept is not None:
+                kept.append((self.command, self.path, sent))
             number = next(numbers)
             body = json.dumps({"id": f"id-{number}", "number": number, "message": ""}).encode()
             self.send_response(201)

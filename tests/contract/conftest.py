@@ -1,7 +1,7 @@
 """The API document and requests that check the server against it.
 
-Each test runs with `contract.md`, which describes the API in words and values of this project, and with the
-document itself if it is beside the repository, which it is not part of.
+Each test runs with `docs/api.md`, which describes the API in words and values of this project, and with the
+original document if it is beside the repository, which it is not part of.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.helpers.api import running
 from tests.helpers.document import Document
 from tests.helpers.processes import TmsServer
 
-OWN_DOCUMENT = Path(__file__).parent / "contract.md"
+OWN_DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 SHARED_DOCUMENT = Path(__file__).parents[3] / "shared" / "tms-integration-api.md"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Place = Callable[..., str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import inspect
 import os
 import re
 import subprocess
@@ -19,8 +20,11 @@ import pytest
 
 from pytest_tms import TmsClient, errors, signing, wire
 from pytest_tms.cli import tms as tms_command
+from pytest_tms.plugin import hookspecs
+from pytest_tms.plugin.session.summary import Summary
 from pytest_tms.settings.table import table
 from tests.helpers.processes import TmsServer, environ_outside_pytest
+from tools import reference
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -161,6 +165,37 @@ def test_the_page_of_the_command_names_every_command_and_option() -> None:
     assert shared <= set(re.findall(r"`(--[a-z-]+)`", text))
     page = {name.strip(): set(re.findall(r"--[a-z-]+", cell)) for name, cell in rows}
     assert page == {name: options - shared for name, options in commands(tms_command, "tms")}
+
+
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_a_page_that_is_made_from_the_code_agrees_with_it(name: str) -> None:
+    assert read(name) == reference.page(name), "run `make reference`"
+
+
+def test_the_page_of_hooks_has_each_hook_with_its_arguments_and_only_attributes_that_exist() -> None:
+    text = read("hooks.md")
+    hooks = {
+        f"{name}({', '.join(inspect.signature(hook).parameters)})"
+        for name, hook in vars(hookspecs).items()
+        if name.startswith("pytest_tms_")
+    }
+    assert set(re.findall(r"^## `(.+)`$", text, re.MULTILINE)) == hooks
+    cells = re.findall(r"^\| (`\w+`[^|]*) \| ", text.partition("| attribute of")[2], re.MULTILINE)
+    attributes = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    assert len(attributes) > 10
+    assert attributes <= {"tests", "flaky", *dir(Summary), *Summary.__annotations__} | {
+        *(
+            "node_id",
+            "until",
+            "reason",
+            "owner",
+            "new_failures",
+            "known_failures",
+            "fixed",
+            "quarantined",
+            "count",
+        )
+    }
 
 
 def test_the_page_of_the_sdk_has_every_method_and_error() -> None:
