@@ -278,6 +278,60 @@ def test_the_commands_of_the_tutorial_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_commands_of_the_readme_run(tmp_path: Path, tms: TmsServer) -> None:
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(sh|yaml|ini|python)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (local, project), (job,), (ini,), (example,) = (
+        [block for each, block in blocks if each == language] for language in ("sh", "yaml", "ini", "python")
+    )
+    (tmp_path / "test_shop.py").write_text(
+        f"import pytest\n\n{example}\n\n@pytest.fixture\ndef page(): return Page()\n"
+        "class Page:\n    def screenshot(self): return b'x'\n"
+    )
+    environ = {
+        **environ_outside_pytest(os.environ),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "TMS_SERVER_DATA_DIR": str(tmp_path / "data"),
+    }
+
+    def run(script: str, **more: str) -> str:
+        command = ["sh", "-e", "-c", script]
+        completed = subprocess.run(
+            command, cwd=tmp_path, env={**environ, **more}, capture_output=True, text=True, check=False
+        )
+        assert completed.returncode == 0, completed.stdout + completed.stderr
+        return completed.stdout
+
+    installs, *commands = local.splitlines()
+    assert installs == 'pip install "pytest-tms[server]"'
+    assert len(commands) == 2
+    try:
+        output = run("\n".join(commands).replace("tms open", "tms open --print"))
+        reports = re.findall(r"http://127\.0\.0\.1:\d+/reports/exec_\w+", output)
+        assert len(reports) == 2
+        assert len(set(reports)) == 1  # the link of the run, and the page that is opened
+    finally:
+        run("tms local stop")
+    # The job, in its four shards; the workflow sets the variables.
+    assert "TMS_URL:" in job
+    assert "secrets.TMS_API_TOKEN" in job
+    (command,) = re.findall(r"run: (pytest .*)$", job, re.MULTILINE)
+    shards = [command.replace("${{ matrix.shard }}", str(number)) for number in (1, 2, 3, 4)]
+    api = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token, "TMS_RUN_KEY": tmp_path.name}
+    links = re.findall(r"/reports/(exec_\w+)", run("\n".join(shards), **api))
+    assert len(links) == 4
+    assert len(set(links)) == 1
+    # The project's own file.
+    assert "tms_url = https://tms.example.com/api\n" in ini
+    (tmp_path / "pytest.ini").write_text(ini.replace("https://tms.example.com/api", tms.url))
+    export, *commands = project.splitlines()
+    assert export.startswith("export TMS_API_TOKEN=")
+    output = run("\n".join(commands), TMS_API_TOKEN=tms.token)
+    assert f"Reporting works: results go to {tms.url} (suite smoke, environment staging)" in output
+    assert "tms: 2 results reported" in output
+
+
+@pytest.mark.slow
 def test_the_script_of_the_ci_guide_runs(tmp_path: Path, tms: TmsServer) -> None:
     script = code("ci.md", "sh")
     for name in ("a", "b"):
