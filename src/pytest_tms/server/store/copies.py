@@ -14,7 +14,7 @@ from pytest_tms.server.store.database import Database, lock_exclusively
 
 BATCH = 500
 """Rows that are in memory at a time."""
-SEEDED = frozenset({"blob_usage", "leases"})
+SEEDED = frozenset({"blob_usage", "leases", "schema_compatibility"})
 """Tables in which an empty database has rows."""
 NUMBERS = "execution_numbers"
 """PostgreSQL's sequence of the numbers of executions; SQLite takes the next number after the largest one."""

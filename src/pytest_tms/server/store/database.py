@@ -159,9 +159,11 @@ class Database:
     def upgrade(self, data_dir: Path) -> None:
         """Upgrade the schema to this version. Several processes may do so at once.
 
+        The schema of a newer version remains, if this version works with it.
+
         Raises:
-            ValueError: The database cannot be used, or has the schema of a newer version. The message is one
-                sentence.
+            ValueError: The database cannot be used, or has the schema of a newer version with which this one
+                does not work. The message is one sentence.
         """
         if (path := _file(self.engine.url)) is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,9 +172,11 @@ class Database:
         try:
             with filelock.FileLock(data_dir / "upgrade.lock"), self._writing.begin() as connection:
                 lock_exclusively(connection, timeout=False)
-                self._check_version(connection)
+                if self._is_newer(connection):
+                    return
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+                revisions.store_compatibility(connection)
             for step in (causes_migration, results_migration):
                 self._complete(step)
         except (SQLAlchemyError, CommandError) as error:
@@ -210,19 +214,20 @@ class Database:
         with self.engine.begin() as connection:
             return step.is_pending(connection)
 
-    def _check_version(self, connection: Connection) -> None:
-        """Check that the revision of the schema is one of this version.
+    def _is_newer(self, connection: Connection) -> bool:
+        """Return whether a newer version has upgraded the schema, and this version works with it.
 
         Raises:
-            ValueError: A newer version created the schema.
+            ValueError: This version does not work with it.
         """
         state = revisions.state(connection)
-        if state.found and state.found not in revisions.known():
+        if state.is_newer and not state.is_usable:
             raise ValueError(
-                f"the database {self.describe()} was created by a newer version of pytest-tms (its "
+                f"the database {self.describe()} was upgraded by a newer version of pytest-tms (its "
                 f"schema is {state.found}, the latest of this version is {state.expected}): upgrade "
                 f"pytest-tms here, or use another database with --data-dir or --database-url"
             )
+        return state.is_newer
 
     def describe(self) -> str:
         """Return the URL without its password."""

@@ -699,6 +699,9 @@ leases = Table(  # of jobs that one process at a time runs
     Column("done_at", BigInteger, nullable=False, server_default="0"),  # when the job last finished
 )
 
+# One row: the oldest revision whose code works with this schema.
+schema_compatibility = Table("schema_compatibility", metadata, Column("since", String(32), nullable=False))
+
 # One row: a text encrypted with the key of the servers, by which a server with another key is detected.
 key_check = Table("key_check", metadata, Column("encrypted", Text, nullable=False))
 
