@@ -15,6 +15,7 @@ from pytest_tms.errors import TmsError
 COMMANDS = {
     "serve": "pytest_tms.cli.serve:serve",
     "token": "pytest_tms.cli.token:token",
+    "login": "pytest_tms.cli.login:login",
     "audit": "pytest_tms.cli.audit:audit",
     "cases": "pytest_tms.cli.cases:cases",
     "execution": "pytest_tms.cli.execution:execution",

@@ -95,7 +95,7 @@ def serve(
     else:
         click.echo(f"TMS   {root}/api")
         click.echo(f"data  {database.describe()}")
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and not _is_in_container():
         serving.create_first_token(
             database,
             lambda text: click.echo(f"token {text}  (shown only once: export TMS_API_TOKEN={text})"),
@@ -112,6 +112,11 @@ def serve(
             err=True,
         )
     serving.serve(settings, database, sock)
+
+
+def _is_in_container() -> bool:
+    """Return whether this is the main process of a container, whose terminal is logged as well."""
+    return os.getpid() == 1 or os.getppid() == 1 or "KUBERNETES_SERVICE_HOST" in os.environ
 
 
 def _write_private(file: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,6 +134,33 @@ def test_a_member_changes_what_a_viewer_may_not_and_the_log_names_the_person(
         "email": "bob@example.com",
         "role": "member",
     }
+
+
+def test_an_operator_lists_and_ends_the_logins_of_a_person(
+    site: Api, provider: Provider, browser: requests.Session
+) -> None:
+    provider.person = {"sub": "leaves", **PEOPLE["member"]}
+    other = requests.Session()
+    for session in (browser, other):
+        log_in(site, session)
+    options = ("--data-dir", str(site.data_dir))
+    listed = json.loads(run_tms("login", "list", "--json", *options).stdout)
+    own = [each for each in listed if each["name"] == "Bob <bob@example.com>" and each["role"] == "member"]
+    user_id = own[0]["id"]
+    assert user_id in run_tms("login", "list", *options).stdout
+    ended = run_tms("login", "end", user_id, *options)
+    assert ended.stdout == f"2 logins of {user_id} ended\n"
+    assert [session.get(f"{site.root}/", timeout=60).status_code for session in (browser, other)] == [
+        401,
+        401,
+    ]
+    assert (entries(site)[0].action, entries(site)[0].target) == ("login.ended", user_id)
+    again = run_tms("login", "end", user_id, *options)
+    assert again.returncode == 1
+    assert f"There is no login of {user_id}" in again.stderr
+    log_in(site, browser)
+    assert browser.get(f"{site.root}/", timeout=60).status_code == 200
+    other.close()
 
 
 def test_logout_ends_the_session_on_the_server(

@@ -50,10 +50,11 @@ def opens(url: str, token: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "3"])
 def test_the_first_token_is_in_a_file_of_its_owner_and_not_in_what_a_collector_reads(
-    start: Serve, tmp_path: Path
+    start: Serve, tmp_path: Path, workers: str
 ) -> None:
-    process, url = start(tmp_path)
+    process, url = start(tmp_path, "--workers", workers)
     token, file = first_token(tmp_path), tmp_path / "first-token"
     assert TOKEN.fullmatch(token)
     assert mode(file) == 0o600
@@ -68,6 +69,36 @@ def test_the_first_token_is_in_a_file_of_its_owner_and_not_in_what_a_collector_r
     stop(process)
     assert not file.exists()  # there is a token: the second start makes none
     assert "token" not in said(tmp_path).replace(str(tmp_path), "")
+
+
+@pytest.mark.parametrize("namespace", [[], ["unshare", "--user", "--map-root-user", "--pid", "--fork"]])
+def test_the_terminal_of_a_container_does_not_show_the_first_token(
+    tmp_path: Path, namespace: list[str]
+) -> None:
+    if namespace and subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("processes cannot have a namespace of their own here")
+    terminal, end = pty.openpty()
+    command = [*namespace, *TMS, "serve", "--port", "0", "--data-dir", str(tmp_path)]
+    environ = {**os.environ, **({} if namespace else {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})}
+    process = subprocess.Popen(
+        command, stdin=end, stdout=end, stderr=end, env=environ, start_new_session=True
+    )
+    os.close(end)
+    try:
+        shown = ""
+        while "token in" not in shown:
+            shown += os.read(terminal, 10_000).decode()
+        url = re.search(r"http://\S+/api", shown)
+        assert url
+        wait_for(lambda: responds(url[0]))
+        token = first_token(tmp_path)
+        assert opens(url[0], token)
+        assert mode(tmp_path / "first-token") == 0o600
+        assert token not in shown
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=20)
+        os.close(terminal)
 
 
 def test_the_first_token_is_shown_on_a_terminal_alone(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_tms.errors import NotFound
 from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.actors import Actor
 from pytest_tms.server.domain.api_tokens import ApiToken, hash_token
@@ -52,6 +53,20 @@ def log_out(database: Database, key: str) -> None:
     """End a page session; nothing happens if there is none."""
     with database.write() as connection:
         page_sessions.end(connection, hash_token(key))
+
+
+def end_logins(database: Database, actor: Actor, user_id: str) -> int:
+    """End all logins of a person, and return their number.
+
+    Raises:
+        NotFound: There is none.
+    """
+    with database.write() as connection:
+        ended = page_sessions.end_of_person(connection, user_id)
+        if not ended:
+            raise NotFound(f"There is no login of {user_id[:100]}: `tms login list` shows them.")
+        audit.add(connection, actor, "login.ended", user_id, clock.now(), logins=ended)
+    return ended
 
 
 def session_token(database: Database, key: str, issuer: str) -> ApiToken | None:

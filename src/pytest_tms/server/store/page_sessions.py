@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select
 
 from pytest_tms.server.domain.people import Person
 from pytest_tms.server.store import tables
@@ -60,8 +60,26 @@ def find(connection: Connection, hashed: str, now: int) -> StoredSession | None:
     """Return a session, None if it is unknown or has expired."""
     query = select(tables.sessions).where(_ROW.hash == hashed, _ROW.expires_at > now)
     row = connection.execute(query).one_or_none()
-    if row is None:
-        return None
+    return None if row is None else _session(row)
+
+
+def of_people(connection: Connection, now: int) -> list[StoredSession]:
+    """Return the sessions of people that have not expired, the newest first."""
+    query = select(tables.sessions).where(_ROW.user_id.is_not(None), _ROW.expires_at > now)
+    return [_session(row) for row in connection.execute(query.order_by(_ROW.created_at.desc()))]
+
+
+def end_of_person(connection: Connection, user_id: str) -> int:
+    """Delete the sessions of a person, and return their number."""
+    return connection.execute(delete(tables.sessions).where(_ROW.user_id == user_id)).rowcount
+
+
+def end(connection: Connection, hashed: str) -> None:
+    """Delete a session if it exists."""
+    connection.execute(delete(tables.sessions).where(_ROW.hash == hashed))
+
+
+def _session(row: Row[tuple[object, ...]]) -> StoredSession:
     return StoredSession(
         token_hash=row.token_hash,
         created_at=row.created_at,
@@ -71,8 +89,3 @@ def find(connection: Connection, hashed: str, now: int) -> StoredSession | None:
         user_name=row.user_name or "",
         role=row.role or "",
     )
-
-
-def end(connection: Connection, hashed: str) -> None:
-    """Delete a session if it exists."""
-    connection.execute(delete(tables.sessions).where(_ROW.hash == hashed))
