@@ -90,7 +90,10 @@ def main() -> None:
         "shards": lambda given: [lambda: shards.measure(given.seeds)],
         "year": lambda given: [lambda: year.measure(seed=given.seed)],
         "prune": lambda given: [lambda: prune.measure(given.pruned)],
-        "deliveries": lambda given: [lambda: deliveries.measure(given.events)],
+        "deliveries": lambda given: [
+            lambda: deliveries.backlog(5 * given.events),
+            lambda: deliveries.measure(given.events),
+        ],
     }
     parser.add_argument("what", nargs="*", choices=[*measures, []], help="which (default: all)")
     chosen = parser.parse_args()

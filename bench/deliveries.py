@@ -15,9 +15,12 @@ from datetime import datetime
 from pathlib import Path
 
 import requests
+from sqlalchemy import BigInteger, Integer, insert, select
 
-from bench.server import serving
+from bench.server import cpu_seconds, databases, serving
 from bench.table import table
+from pytest_tms.server.store import tables
+from pytest_tms.server.store.database import Database
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 ENVIRON = {"TMS_SERVER_ALLOW_INSECURE_WEBHOOKS": "1", "TMS_SERVER_WEBHOOK_RATE": "0"}
@@ -117,12 +120,109 @@ def measure(events: int) -> str:
     return f"{events:,} deliveries from SQLite\n{table(['measure', 'value'], rows)}"
 
 
-def _wait(arrived: list[tuple[float, bytes]], number: int) -> None:
-    deadline = time.monotonic() + 120
+def backlog(events: int) -> str:
+    """The table: deliveries a second of a backlog, also while another transaction stays open."""
+    os.environ.update(ENVIRON)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, database_url in databases(Path(folder)):
+            for is_held in (False, True):
+                kind = "beside an open transaction" if is_held else "alone"
+                pids: list[int] = []
+                with (
+                    _subscribing() as (endpoint, arrived),
+                    serving(Path(folder) / name, "--database-url", database_url, pids=pids) as (url, token),
+                ):
+                    database = Database(database_url)
+                    response = requests.post(
+                        f"{url}/webhooks",
+                        json={"url": endpoint, "events": ["execution.completed"]},
+                        headers={"Authorization": f"Bearer {token}"},
+                        timeout=60,
+                    )
+                    assert response.ok, response.text
+                    with _held(database, is_held):
+                        _fill(database, response.json()["webhookId"], events)
+                        cpu, begun = cpu_seconds(pids[0]), time.perf_counter()
+                        halfway = _wait(arrived, events // 2)
+                        _wait(arrived, events)
+                        taken = time.perf_counter() - begun
+                        cpu = cpu_seconds(pids[0]) - cpu
+                    database.close()
+                second = events / 2 / (begun + taken - halfway)
+                rows.append(
+                    [name, kind, f"{events / taken:,.0f}", f"{second:,.0f}", f"{cpu / events * 1e6:.0f}"]
+                )
+    columns = ["database", "", "a second", "second half", "µs of CPU each"]
+    return f"{events:,} deliveries of a backlog to one local subscriber, no limit\n{table(columns, rows)}"
+
+
+@contextmanager
+def _held(database: Database, is_held: bool) -> Iterator[None]:
+    """Keep a transaction open that sees the database as it is now, so that no old row can be removed."""
+    if not is_held:
+        yield
+        return
+    with database.engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection.begin():
+            connection.execute(select(tables.webhooks)).all()
+            yield
+
+
+def _fill(database: Database, webhook_id: str, events: int) -> None:
+    """Write a backlog of four events for each execution."""
+    now = time.time_ns() // 1_000_000
+    body = json.dumps({"timestamp": "2026-01-01T00:00:00Z", "data": {"text": "x" * 700}})
+    with database.write() as connection:
+        known = select(tables.executions)
+        values = {column.name: "" for column in tables.executions.c if not column.nullable}
+        numbers = {
+            column.name: 0
+            for column in tables.executions.c
+            if not column.nullable and isinstance(column.type, BigInteger | Integer)
+        }
+        first = len(connection.execute(known).all())
+        executions = [
+            {
+                **values,
+                **numbers,
+                "id": f"exec_{first + number}",
+                "number": 10**6 + first + number,
+                "status": "completed",
+                "timeout_given": False,
+                "cancelled_by_user": False,
+            }
+            for number in range(events // 4 + 1)
+        ]
+        connection.execute(insert(tables.executions), executions)
+        connection.execute(
+            insert(tables.deliveries),
+            [
+                {
+                    "id": f"msg_{first}_{number}",
+                    "webhook_id": webhook_id,
+                    "execution_id": executions[number // 4]["id"],
+                    "event": "execution.completed",
+                    "body": body,
+                    "status": "pending",
+                    "created_at": now,
+                    "due_at": now,
+                }
+                for number in range(events)
+            ],
+        )
+
+
+def _wait(arrived: list[tuple[float, bytes]], number: int) -> float:
+    """Wait until so many deliveries have arrived, and return the time of ``time.perf_counter``."""
+    deadline = time.monotonic() + 300
     while len(arrived) < number:
         if time.monotonic() > deadline:
             raise SystemExit(f"only {len(arrived)} of {number} deliveries arrived")
         time.sleep(0.001)
+    return time.perf_counter()
 
 
 def _timestamp(body: bytes) -> float:

@@ -35,15 +35,29 @@ def databases(folder: Path) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def serving(
-    data_dir: Path, *options: str, environ: dict[str, str] | None = None
+    data_dir: Path,
+    *options: str,
+    environ: dict[str, str] | None = None,
+    pids: list[int] | None = None,
 ) -> Iterator[tuple[str, str]]:
-    """Start a server on a free port, with more variables; gives its base URL and a token."""
+    """Start a server on a free port, with more variables; gives its base URL and a token.
+
+    Its process id is added to ``pids``.
+    """
     server = subprocess.Popen(
         [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir), *options],
         stdout=subprocess.PIPE,
         text=True,
-        env={"TMS_SERVER_RATE_LIMITS": "off", **os.environ, "PYTHONUNBUFFERED": "1", **(environ or {})},
+        env={
+            "TMS_SERVER_RATE_LIMITS": "off",
+            "TMS_SERVER_LOG_FORMAT": "text",
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            **(environ or {}),
+        },
     )
+    if pids is not None:
+        pids.append(server.pid)
     try:
         assert server.stdout is not None
         url = next(
@@ -61,3 +75,9 @@ def serving(
     finally:
         server.terminate()
         server.communicate()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has taken: other load on the machine does not change it much."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

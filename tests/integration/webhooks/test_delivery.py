@@ -7,8 +7,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
 from pytest_tms import signing
+from pytest_tms.server.store.database import Database
 from tests.helpers.api import Api, expect_error, expect_success, result
 from tests.helpers.processes import wait_for
 from tests.helpers.subscribers import ReceivedRequest, Subscribers, cuts, drips, floods, hangs, responds_with
@@ -374,3 +376,22 @@ def test_secrets_are_shown_once_and_stored_encrypted(hooks: Api, subscribers: Su
     for file in hooks.data_dir.glob("*"):
         if file.is_file():
             assert first["secret"].encode() not in file.read_bytes()
+
+
+def test_a_backlog_is_sent_in_order_while_another_transaction_stays_open(
+    hooks: Api, subscribers: Subscribers, name: str
+) -> None:
+    """Many deliveries are read at a time, and each execution's are sent in order."""
+    events = ["execution.started", "shard.started", "shard.completed", "execution.completed"]
+    webhook = subscribe(hooks, subscribers.url(name), events=events)
+    path = f"/webhooks/{webhook['webhookId']}"
+    expect_success(hooks.request("PATCH", path, {"status": "paused"}), 200)
+    executions = [run(hooks) for _ in range(40)]
+    database = Database(hooks.database[1] if hooks.database else f"sqlite:///{hooks.data_dir}/tms.sqlite3")
+    with database.read() as connection:
+        connection.execute(text("SELECT count(*) FROM deliveries"))  # no version of a row is removed now
+        expect_success(hooks.request("PATCH", path, {"status": "active"}), 200)
+        subscribers.wait_for(lambda: len(subscribers.of(name)) >= len(events) * len(executions), 60)
+    database.close()
+    for execution in executions:
+        assert events_of(subscribers.of(name), execution) == events

@@ -134,9 +134,15 @@ def replay(connection: Connection, webhook_id: str, delivery_id: str | None, now
 
 
 def due(
-    connection: Connection, webhook_id: str, busy: Collection[str], now: int, limit: int
+    connection: Connection,
+    webhook_id: str,
+    busy: Collection[str],
+    now: int,
+    limit: int,
+    *,
+    after: int = 0,
 ) -> list[DueDelivery]:
-    """Return the deliveries to send now, in order.
+    """Return the deliveries to send now, in order, of those with a number larger than ``after``.
 
     None belongs to an execution in ``busy``, or to one with an earlier delivery that waits for a retry.
     """
@@ -149,6 +155,8 @@ def due(
         .order_by(_ROW.number)
         .limit(limit)
     )
+    if after:
+        query = query.where(_ROW.number > after)
     if busy:
         query = query.where(_ROW.execution_id.not_in(busy))
     return [
@@ -166,6 +174,40 @@ def record(connection: Connection, owner: str, outcomes: Sequence[Outcome], now:
     locked = webhooks.lock_leased(connection, owner, {each.webhook_id for each in outcomes})
     if not outcomes:
         return
+    if connection.dialect.name == "postgresql":
+        columns: Any = zip(*(_values(each) for each in outcomes), strict=True)
+        connection.exec_driver_sql(_RECORD, tuple(map(list, columns)))
+    else:
+        _record_each(connection, outcomes)
+    for each in outcomes:
+        if each.decision.status == "pending":
+            _postpone(connection, each)
+    _save_webhooks(connection, locked, outcomes, now)
+
+
+# One statement for all rows: a statement for each takes three times as long.
+_RECORD = (
+    "UPDATE deliveries SET status = v.status, due_at = v.due_at, attempts = v.attempts, "
+    "response_code = v.response_code, reason = v.reason "
+    "FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::integer[], %s::integer[], %s::text[]) "
+    "AS v(number, status, due_at, attempts, response_code, reason) "
+    "WHERE deliveries.number = v.number AND deliveries.status = 'pending'"
+)
+
+
+def _values(outcome: Outcome) -> tuple[Any, ...]:
+    decision = outcome.decision
+    return (
+        outcome.number,
+        decision.status,
+        decision.due_at,
+        outcome.attempts,
+        outcome.response_code,
+        outcome.reason,
+    )
+
+
+def _record_each(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     connection.execute(
         update(tables.deliveries)
         .where(_ROW.number == bindparam("its_number"), _ROW.status == "pending")
@@ -186,10 +228,6 @@ def record(connection: Connection, owner: str, outcomes: Sequence[Outcome], now:
             for each in outcomes
         ],
     )
-    for each in outcomes:
-        if each.decision.status == "pending":
-            _postpone(connection, each)
-    _save_webhooks(connection, locked, outcomes, now)
 
 
 def _postpone(connection: Connection, retried: Outcome) -> None:

@@ -2,8 +2,10 @@
 
 A process leases a webhook in the database, so that one process alone keeps the order and the rate of its
 deliveries. Sending runs on the event loop; SQL runs on one thread, one cycle at a time: record outcomes,
-renew and take leases, read due deliveries. A cycle follows each commit of this process that wrote
-deliveries, each end of an attempt, and a poll interval, since other processes write deliveries too.
+renew and take leases, read due deliveries. Many deliveries are read at a time, and wait in the memory of the
+process, so that a backlog needs few cycles. A cycle follows each commit of this process that wrote
+deliveries, the end of an attempt if few are waiting, and a poll interval, since other processes write
+deliveries too.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pytest_tms.errors import ApiError
 from pytest_tms.server.domain.delivery_policy import Decision, SubscriberResponse, Subscription, decide
@@ -44,8 +47,17 @@ IDLE_POLL_INTERVAL = 1.0
 """Seconds between two cycles while none is."""
 MAX_PARALLEL = 16
 """Executions whose events are sent to one webhook in parallel; one at a time after a failure."""
-BATCH = 128
-"""Deliveries of one webhook that are read at a time."""
+BATCH = 512
+"""Deliveries of one webhook that are read at a time, and wait in memory at most."""
+MAX_WAIT = 2.0
+"""Seconds for which deliveries wait in memory; then they are read again, since they may have changed."""
+SLOW_READ = 0.02
+"""Seconds of a read of due deliveries after which the next ones begin where it ended: on PostgreSQL,
+delivered rows stay in the index for as long as any transaction may see them."""
+READ_ALL_INTERVAL = 1.0
+"""Seconds after which such reads begin at the start again; 20 times as long as it takes, if that is more."""
+SETTLED = 1_000
+"""Milliseconds after which no transaction is expected to commit a delivery with a lower number."""
 SHUTDOWN_TIMEOUT = 3.0
 """Seconds that a shutdown waits for deliveries in progress."""
 DECRYPTION_REASON = (
@@ -58,11 +70,43 @@ RESOLVER_THREADS = 64
 
 
 @dataclass
+class ReadPosition:
+    """Where the due deliveries of a webhook are read: after the number ``after``, 0 for from the start."""
+
+    after: int = 0
+    from_start_at: float = 0.0
+
+    def next(self, now: float) -> int:
+        """Return the number after which to read at ``now``."""
+        return 0 if now >= self.from_start_at else self.after
+
+    def read(self, rows: list[DueDelivery], seconds: float, now: float, milliseconds: int) -> None:
+        """Note a read that began at ``now``, which is ``milliseconds`` since 1970, and how long it took."""
+        if now >= self.from_start_at:
+            self.after = 0
+            if seconds < SLOW_READ:
+                return
+            self.from_start_at = now + max(READ_ALL_INTERVAL, 20 * seconds)
+        settled = [row.number for row in rows if row.created_at < milliseconds - SETTLED]
+        self.after = max([self.after, *settled])
+
+
+class Read(NamedTuple):
+    """What a cycle reads of a webhook: at most ``limit`` deliveries, of none of the executions ``busy``."""
+
+    limit: int
+    busy: list[str]
+    position: ReadPosition
+
+
+@dataclass
 class Endpoint:
     """A leased webhook: its connections, credentials, rate and the deliveries in progress by execution.
 
-    ``starts`` are the times of the latest attempts, as many as the rate allows per second. Times but
-    ``suspended_until`` are those of ``time.monotonic``.
+    ``starts`` are the times of the latest attempts, as many as the rate allows per second. ``waiting`` are
+    deliveries by execution that were read and are sent next; ``low`` is the number of executions in it from
+    which on more are read. ``reads`` says where they are read. Times but ``suspended_until`` are those of
+    ``time.monotonic``.
     """
 
     webhook: Subscription
@@ -74,6 +118,23 @@ class Endpoint:
     busy: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     is_failing: bool = False
     suspended_until: int = 0
+    waiting: dict[str, list[DueDelivery]] = field(default_factory=dict)
+    waiting_since: float = 0.0
+    low: int = 0
+    reads: ReadPosition = field(default_factory=ReadPosition)
+
+    @property
+    def wanted(self) -> int:
+        """The number of deliveries to read now."""
+        if self.free_slots <= 0 or len(self.waiting) > self.low:
+            return 0
+        return max(0, BATCH - sum(map(len, self.waiting.values())))
+
+    def next_read(self, now: float) -> Read:
+        """Return what the next cycle reads; deliveries that have waited for too long are read again."""
+        if self.waiting and now - self.waiting_since > MAX_WAIT:
+            self.waiting.clear()
+        return Read(self.wanted, [*self.busy, *self.waiting], self.reads)
 
     async def wait_for_slot(self) -> None:
         """Wait until another attempt may start: never more than the rate in any second."""
@@ -153,10 +214,9 @@ class DeliveryWorker:
     async def _cycle(self) -> None:
         """Record outcomes, take and renew leases, read due deliveries, and start to send them."""
         outcomes, self._outcomes = self._outcomes, []
-        busy = {webhook_id: list(endpoint.busy) for webhook_id, endpoint in self._endpoints.items()}
-        slots = {webhook_id: endpoint.free_slots for webhook_id, endpoint in self._endpoints.items()}
         started = time.monotonic()
-        work = asyncio.get_running_loop().run_in_executor(self._sql_thread, self._sql, outcomes, busy, slots)
+        reads = {webhook_id: endpoint.next_read(started) for webhook_id, endpoint in self._endpoints.items()}
+        work = asyncio.get_running_loop().run_in_executor(self._sql_thread, self._sql, outcomes, reads)
         try:
             found = await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -181,20 +241,21 @@ class DeliveryWorker:
             if rows:
                 endpoint.credentials = credentials
             endpoint.leased_until = self._renewed_at + LEASE_USE
-            self._start(endpoint, rows)
+            self._add(endpoint, rows, reads[webhook_id].limit if webhook_id in reads else BATCH)
+            self._start(endpoint)
         await self._release(started)
 
     def _sql(
-        self, outcomes: list[Outcome], busy: dict[str, list[str]], slots: dict[str, int]
+        self, outcomes: list[Outcome], reads: dict[str, Read]
     ) -> dict[str, tuple[Subscription, Credentials, list[DueDelivery]]]:
         """Run the SQL of a cycle; return the leased webhooks with their credentials and due deliveries."""
         started = time.monotonic()
         now = _now()
         with self._database.read() as connection:
             claimable = webhooks.claimable(connection, now)
-        if not (outcomes or claimable or slots):
+        if not (outcomes or claimable or reads):
             return {}
-        if outcomes or claimable or (slots and started - self._renewed_at > RENEWAL_INTERVAL):
+        if outcomes or claimable or (reads and started - self._renewed_at > RENEWAL_INTERVAL):
             with self._database.write() as connection:
                 now, started = _now(), time.monotonic()
                 deliveries.record(connection, self._name, outcomes, now)
@@ -206,9 +267,12 @@ class DeliveryWorker:
         with self._database.read() as connection:
             for webhook in webhooks.leased(connection, self._name, now):
                 rows: list[DueDelivery] = []
-                free = slots.get(webhook.id, MAX_PARALLEL)
-                if webhook.status == "active" and webhook.suspended_until <= now and free > 0:
-                    rows = deliveries.due(connection, webhook.id, busy.get(webhook.id, ()), now, BATCH)
+                read = reads.get(webhook.id) or Read(BATCH, [], ReadPosition())
+                if webhook.status == "active" and webhook.suspended_until <= now and read.limit:
+                    begun = time.monotonic()
+                    after = read.position.next(begun)
+                    rows = deliveries.due(connection, webhook.id, read.busy, now, read.limit, after=after)
+                    read.position.read(rows, time.monotonic() - begun, begun, now)
                 credentials = Credentials([], {})
                 try:
                     if rows:
@@ -223,12 +287,26 @@ class DeliveryWorker:
                 webhooks.pause_until(connection, webhook_id, now + DECRYPTION_PAUSE, DECRYPTION_REASON)
         return found
 
-    def _start(self, endpoint: Endpoint, rows: list[DueDelivery]) -> None:
-        """Start to send deliveries: those of each execution in order, different executions in parallel."""
-        chains: dict[str, list[DueDelivery]] = {}
+    def _add(self, endpoint: Endpoint, rows: list[DueDelivery], limit: int) -> None:
+        """Let deliveries wait that were read."""
+        if not rows:
+            endpoint.low = min(endpoint.low, len(endpoint.waiting) - 1) if endpoint.waiting else 0
+            return
+        if not endpoint.waiting:
+            endpoint.waiting_since = time.monotonic()
         for row in rows:
-            chains.setdefault(row.execution_id, []).append(row)
-        for execution_id, chain in list(chains.items())[: max(0, endpoint.free_slots)]:
+            endpoint.waiting.setdefault(row.execution_id, []).append(row)
+        # There are more if as many were found as were wanted: they are read before the last ones are sent.
+        endpoint.low = len(endpoint.waiting) // 2 if len(rows) == limit else 0
+
+    def _start(self, endpoint: Endpoint) -> None:
+        """Send waiting deliveries: those of each execution in order, different executions in parallel."""
+        webhook = endpoint.webhook
+        if webhook.status != "active" or _now() < max(endpoint.suspended_until, webhook.suspended_until):
+            endpoint.waiting.clear()
+        while endpoint.waiting and endpoint.free_slots > 0:
+            execution_id = next(iter(endpoint.waiting))
+            chain = endpoint.waiting.pop(execution_id)
             endpoint.busy[execution_id] = asyncio.create_task(self._deliver(endpoint, execution_id, chain))
 
     async def _deliver(self, endpoint: Endpoint, execution_id: str, chain: list[DueDelivery]) -> None:
@@ -260,7 +338,10 @@ class DeliveryWorker:
             LOG.exception("unexpected error in a delivery to webhook %s", endpoint.webhook.id)
         finally:
             del endpoint.busy[execution_id]
-            self._woken.set()
+            if time.monotonic() < endpoint.leased_until:
+                self._start(endpoint)
+            if len(endpoint.waiting) <= endpoint.low or len(self._outcomes) >= BATCH:
+                self._woken.set()
 
     async def _release(self, now: float) -> None:
         """Release webhooks that were idle for a second, after which the rate needs no memory of attempts."""

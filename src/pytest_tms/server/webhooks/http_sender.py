@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import ipaddress
+import re
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,7 @@ from contextlib import suppress
 from functools import cache, partial
 from importlib.metadata import version
 from types import MappingProxyType
+from typing import NamedTuple, TypeVar
 
 import h11
 
@@ -35,6 +38,7 @@ MAX_HEAD = 64 << 10
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 Tls = Callable[[], ssl.SSLContext]
 
+_T = TypeVar("_T")
 _Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -94,6 +98,8 @@ class HttpSender:
         self._tls = tls
         self._resolving = asyncio.Lock()
         self._idle: list[tuple[Target, float, _Connection]] = []
+        self._parsed: tuple[str, Target | None] = ("", None)
+        self._latest_head: tuple[tuple[Target, dict[str, str]], bytes] | None = None
 
     async def send(
         self,
@@ -116,12 +122,13 @@ class HttpSender:
             )
 
         try:
-            target = self._egress_policy.parse(url)
+            target = self._target(url)
         except ValueError as error:  # the operator may have changed the policy since the registration
             return failed(f"the URL {str(error)[0].lower()}{str(error)[1:]}")
         try:
-            headers = {**custom_headers, **signing.sign(secrets, message_id, int(time.time()), body)}
-            code, response_headers = await asyncio.wait_for(self._exchange(target, headers, body), TIMEOUT)
+            signature = signing.sign(secrets, message_id, int(time.time()), body)
+            headers = _Headers(custom_headers, {"Content-Length": str(len(body)), **signature})
+            code, response_headers = await _within(TIMEOUT, self._exchange(target, headers, body))
         except AddressNotAllowed as error:
             return failed(str(error))
         except (TimeoutError, asyncio.TimeoutError):
@@ -152,7 +159,7 @@ class HttpSender:
             writer.close()
 
     async def _exchange(
-        self, target: Target, headers: Mapping[str, str], body: bytes
+        self, target: Target, headers: _Headers, body: bytes
     ) -> tuple[int, dict[bytes, bytes]]:
         """Send a request and return status and headers; replace an idle connection that was closed."""
         idle = self._idle_connection(target)
@@ -162,30 +169,25 @@ class HttpSender:
         return await self._request(await self._connect(target), target, headers, body)
 
     async def _request(
-        self, connection: _Connection, target: Target, headers: Mapping[str, str], body: bytes
+        self, connection: _Connection, target: Target, headers: _Headers, body: bytes
     ) -> tuple[int, dict[bytes, bytes]]:
         reader, writer = connection
         is_reusable = False
         try:
-            protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-            request = h11.Request(
-                method="POST",
-                target=target.path,
-                headers=[
-                    ("Host", target.authority),
-                    ("User-Agent", _user_agent()),
-                    ("Content-Type", "application/json"),
-                    ("Content-Length", str(len(body))),
-                    *headers.items(),
-                ],
-            )
-            sent = [
-                protocol.send(request),
-                protocol.send(h11.Data(data=body)),
-                protocol.send(h11.EndOfMessage()),
-            ]
-            writer.write(b"".join(part or b"" for part in sent))
+            own = "".join(f"{name}: {value}\r\n" for name, value in headers.own.items())
+            writer.write(b"".join((self._head(target, headers.custom), own.encode(), b"\r\n", body)))
             await writer.drain()
+            data = await reader.read(MAX_RESPONSE)
+            if not data:
+                raise EOFError
+            simple = _simple_response(data)
+            if simple is not None:
+                is_reusable = True
+                return simple
+            protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+            protocol.send(_request(target, {"Content-Length": "0"}))
+            protocol.send(h11.EndOfMessage())
+            protocol.receive_data(data)
             response: h11.Response | None = None
             read = 0
             while True:
@@ -213,6 +215,26 @@ class HttpSender:
                 self._idle.append((target, time.monotonic(), connection))
             else:
                 writer.transport.abort()
+
+    def _target(self, url: str) -> Target:
+        """Return the parts of a URL.
+
+        Raises:
+            ValueError: It is not allowed.
+        """
+        if url != self._parsed[0]:
+            self._parsed = url, self._egress_policy.parse(url)
+        assert self._parsed[1] is not None  # noqa: S101  # for the type checker
+        return self._parsed[1]
+
+    def _head(self, target: Target, custom_headers: Mapping[str, str]) -> bytes:
+        """Return the beginning of a request, with the headers that all deliveries have."""
+        key = (target, dict(custom_headers))
+        if self._latest_head is None or self._latest_head[0] != key:
+            last = {"Content-Length": "0"}
+            written = h11.Connection(h11.CLIENT).send(_request(target, {**custom_headers, **last})) or b""
+            self._latest_head = key, written.removesuffix(b"Content-Length: 0\r\n\r\n")
+        return self._latest_head[1]
 
     def _idle_connection(self, target: Target) -> _Connection | None:
         found = None
@@ -243,6 +265,68 @@ class HttpSender:
                 opening = asyncio.open_connection(address, target.port, ssl=context, server_hostname=name)
                 return await asyncio.wait_for(opening, TIMEOUT / 3)
         return await asyncio.open_connection(allowed[-1], target.port, ssl=context, server_hostname=name)
+
+
+class _Headers(NamedTuple):
+    """The headers of a delivery: those of its webhook, and its own."""
+
+    custom: Mapping[str, str]
+    own: Mapping[str, str]
+
+
+def _request(target: Target, headers: Mapping[str, str]) -> h11.Request:
+    """Return a request; h11 checks that names and values of headers are valid."""
+    return h11.Request(
+        method="POST",
+        target=target.path,
+        headers=[
+            ("Host", target.authority),
+            ("User-Agent", _user_agent()),
+            ("Content-Type", "application/json"),
+            *headers.items(),
+        ],
+    )
+
+
+_SIMPLE = re.compile(
+    rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [ -~]*)?\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)*)\r\n"
+)
+
+
+def _simple_response(data: bytes) -> tuple[int, dict[bytes, bytes]] | None:
+    """Return status and headers of a complete response with a length, after which the connection stays open.
+
+    Most responses are such, and h11 takes a third of the time of a delivery for them. None for any other.
+    """
+    found = _SIMPLE.match(data)
+    if found is None:
+        return None
+    headers: dict[bytes, bytes] = {}
+    for line in found[2].split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b":")
+        headers[name.lower()] = value.strip()
+    length = headers.get(b"content-length", b"")
+    if (
+        not headers.keys().isdisjoint((b"transfer-encoding", b"connection", b"upgrade"))
+        or found[1] in (b"204", b"304")
+        or len(headers) != found[2].count(b"\r\n")  # a name is repeated
+        or not (length.isdigit() and len(length) < 5)
+        or len(data) - found.end() != int(length)
+    ):
+        return None
+    return int(found[1]), headers
+
+
+async def _within(seconds: float, exchange: Awaitable[_T]) -> _T:
+    """Wait for something.
+
+    Raises:
+        TimeoutError: It takes longer.
+    """
+    if sys.version_info >= (3, 11):
+        async with asyncio.timeout(seconds):  # without a task of its own, as wait_for has in Python 3.11
+            return await exchange
+    return await asyncio.wait_for(exchange, seconds)
 
 
 def _address(text: str) -> Address:
