@@ -14,6 +14,7 @@ from bench import (
     ingest,
     instructions,
     killed,
+    live,
     memory,
     overhead,
     page_events,
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--run", type=int, default=100_000, help="tests of a run on pages (default 100,000)")
     parser.add_argument("--shards", type=int, default=50, help="shards that post results (default 50)")
     parser.add_argument("--seeds", type=int, default=2_000, help="simulated runs over shards (default 2,000)")
+    parser.add_argument("--live", type=int, default=500, help="shards that report live (default 500)")
     parser.add_argument("--pages", type=int, default=20, help="open pages (default 20)")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default 5)")
     parser.add_argument("--kinds", nargs="+", choices=[*KINDS], default=["passing"], help="kinds of tests")
@@ -79,6 +81,7 @@ def main() -> None:
             lambda: ingest.measure(given.submitted, given.rounds),
             lambda: ingest.again(given.submitted, given.rounds),
         ],
+        "live": lambda given: [lambda: live.measure(given.live, 10)],
         "queries": lambda given: [lambda: queries.measure(given.kept)],
         "executions": lambda given: [lambda: executions.measure(given.kept)],
         "history": lambda given: [lambda: history.measure(given.history, given.rounds)],

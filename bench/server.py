@@ -47,6 +47,7 @@ def serving(
     server = subprocess.Popen(
         [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir), *options],
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # a line for each request
         text=True,
         env={
             "TMS_SERVER_RATE_LIMITS": "off",
