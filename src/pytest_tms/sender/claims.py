@@ -35,8 +35,8 @@ class ClaimRequests(threading.Thread):
 
     ``lease`` are the seconds within which the shard must report, so that its tests are not given to others.
 
-    Results are delivered by another thread. It delivers them at once while ``is_upload_wanted``, and then
-    calls ``confirm_upload``.
+    Results are delivered by another thread. It delivers them at once while ``is_upload_wanted``, reports its
+    state to pytest's process, and then calls ``confirm_upload``.
     """
 
     def __init__(
@@ -103,6 +103,8 @@ class ClaimRequests(threading.Thread):
                 return
             else:
                 self.lease = max(1.0, claim.lease / 1000)
+                if claim.state == "finished":  # maybe the execution was cancelled: its state shows it
+                    self._upload()
                 self._responses.append(BatchResponse(number=request.number, claim=claim))
                 return
 

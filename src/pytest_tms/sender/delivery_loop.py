@@ -115,8 +115,12 @@ class DeliveryLoop:
             if self._closing_until is not None and now > self._closing_until:
                 break
             if now >= due:
+                is_upload_wanted = self._is_upload_wanted()
                 self._attempt()
                 yield from self._changed_state()
+                if is_upload_wanted and self._claims is not None:
+                    is_failing = self._pacing.is_failing or bool(self._fatal)
+                    self._claims.confirm_upload(has_succeeded=not is_failing)
                 due = time.monotonic() + self._pause()
                 if self._is_finished():
                     break
@@ -143,7 +147,6 @@ class DeliveryLoop:
 
     def _attempt(self) -> None:
         """Deliver what the journal contains by now, or send a heartbeat if there is nothing new."""
-        is_upload_wanted = self._is_upload_wanted()
         try:
             uploader = self._uploader or self._connect()
             delivered = uploader.delivered
@@ -174,8 +177,6 @@ class DeliveryLoop:
             self._fetch_known_tests()
             self._start_backlog()
             self._upload_files()
-        if self._claims is not None and is_upload_wanted:
-            self._claims.confirm_upload(has_succeeded=not self._pacing.is_failing and not self._fatal)
         self._update_state()
 
     def _fail(self, error: TmsError) -> None:

@@ -344,3 +344,15 @@ def test_it(n): assert n != 4 or os.environ["GITHUB_RUN_ATTEMPT"] == "2"
     assert queue_lines(again) == [
         "1 of 10 tests here in 1 batch; 9 not run again: passed or skipped before (--tms-rerun all runs all)"
     ]
+
+
+@pytest.mark.plugins
+@pytest.mark.slow
+def test_shards_that_run_in_different_orders_share_a_queue(job: Job) -> None:
+    with ThreadPoolExecutor() as pool:
+        shards = {
+            shard: pool.submit(job.run, shard, f"--randomly-seed={n}", environment="guests")
+            for n, shard in enumerate(["1/2", "2/2"])
+        }
+    assert [run.result().exit for run in shards.values()] == [0, 0]
+    assert job.ran == dict.fromkeys(EVERY, 1)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_tms import TmsClient
 from tests.helpers.api import Serve
 from tests.helpers.processes import (
     TmsServer,
@@ -198,3 +199,20 @@ def test_a_tms_that_comes_back_assigns_the_rest(tmp_path: Path, start: Serve) ->
     assert "tms: the TMS responds again, and assigns tests" in output
     assert "40 results reported" in output
     assert Counter(job.notes("ended")) == dict.fromkeys(EVERY, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_a_run_that_is_cancelled_in_the_tms_stops(job: Job, workers: tuple[str, ...]) -> None:
+    with job.start("1/1", *workers, hold="0 1") as run:
+        job.wait_for("began", 0)
+        [acks] = (job.folder / "1-1" / ".tms" / "journal").glob("*.acks")
+        execution = re.findall(r"exec_\w+", acks.read_text())[0]
+        with TmsClient(job.url, job.token) as client:
+            client.cancel_execution(execution)
+        job.release(0)
+        job.release(1)
+        output, _ = run.communicate(timeout=60)
+    assert run.returncode == 2, output
+    assert "the execution was cancelled in the TMS" in output
+    assert len(job.notes("ended")) < 40

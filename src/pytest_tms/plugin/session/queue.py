@@ -267,6 +267,8 @@ class TestQueue:
         ]
         self._add(names)
         self.is_over = claim.state == "finished" and not self._ready
+        if self.is_over:  # maybe because the execution was cancelled
+            self._session.check()
         wait = EMPTY_BATCH_WAIT if claim.state == "running" and not names else claim.retry_after / 1000
         self._next_request = self._clock() + wait
 

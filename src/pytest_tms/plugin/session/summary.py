@@ -14,7 +14,6 @@ from pytest_tms.plugin.session.ending import NotRun
 from pytest_tms.plugin.session.quarantine import QuarantinedFailure
 from pytest_tms.sender.launch import UNKNOWN, SenderState
 from pytest_tms.settings.table import Settings
-from pytest_tms.text import counted
 from pytest_tms.wire.executions import ReportedCounts
 
 if TYPE_CHECKING:
@@ -143,7 +142,8 @@ def queue_sentence(queue: TestQueue, *, is_stopped: bool) -> str:
     left_out = ""
     if queue.left_out:
         left_out = f"; {queue.left_out:,} not run again: passed or skipped before (--tms-rerun all runs all)"
-    return f"queue: {taken:,} of {counted(queue.collected, 'test')} here{batches}{rest}{left_out}"
+    tests = f"{queue.collected:,} test{'s' * (queue.collected != 1)}"
+    return f"queue: {taken:,} of {tests} here{batches}{rest}{left_out}"
 
 
 def _changes(state: SenderState) -> RunChanges | None:
