@@ -67,6 +67,7 @@ def serve(
         encrypt=False if local else None,
         **not_local,
     )
+    settings.check()
     listeners.check_tls(settings)
     settings.prepare()
     database = Database(settings.database, encryption.data_cipher(settings))

@@ -150,14 +150,6 @@ def _roles(variable: str, text: str) -> RoleMapping:
         raise ValueError(f"{variable}: {error}") from None
 
 
-def _secret_file(variable: str, text: str) -> str:
-    try:
-        _read_secret(text)
-    except ValueError as error:
-        raise ValueError(f"{variable}: {error}") from None
-    return text
-
-
 def _read_secret(path: str) -> str:
     """Return the secret in a file.
 
@@ -325,7 +317,7 @@ class ServerSettings:
     )
     oidc_client_id: str = _setting("", "the client ID that the provider gave to this server")
     oidc_client_secret: str = _setting("", "the client secret, if the provider gave one", is_secret=True)
-    oidc_client_secret_file: str = _setting("", "a file with the client secret instead", _secret_file)
+    oidc_client_secret_file: str = _setting("", "a file with the client secret instead")
     oidc_roles_claim: str = _setting(
         "roles", "the claim of the ID token that decides about roles, for example `realm_access.roles`"
     )
@@ -419,25 +411,26 @@ class ServerSettings:
             if value not in (None, "", ()):
                 values[setting.name] = value
         settings = cls(**values)
-        try:
-            trusted = settings.trusted_issuers.completed(settings.public_url, settings.environments)
-        except ValueError as error:
-            raise ValueError(f"TMS_SERVER_TRUSTED_ISSUERS: {error}") from None
-        settings._check_oidc()
         folder = values.get("data_dir") or _user_data_path()
         return replace(
             settings,
             data_dir=Path(folder).expanduser().absolute(),
             public_url=settings.public_url.rstrip("/"),
-            trusted_issuers=trusted,
+            trusted_issuers=settings.trusted_issuers.completed(settings.public_url),
         )
 
-    def _check_oidc(self) -> None:
-        """Check that the settings of the OpenID provider belong together.
+    def check(self) -> None:
+        """Check that settings about logins and CI jobs belong together, before a server starts.
+
+        Commands that use only the database do without, so that they need not know the server's public URL.
 
         Raises:
-            ValueError: One is missing, or there are two secrets.
+            ValueError: A setting is missing, or contradicts another one.
         """
+        try:
+            self.trusted_issuers.check(self.environments)
+        except ValueError as error:
+            raise ValueError(f"TMS_SERVER_TRUSTED_ISSUERS: {error}") from None
         if not self.oidc_issuer:
             if self.oidc_client_id or self.oidc_client_secret or self.oidc_client_secret_file:
                 raise ValueError(
@@ -455,6 +448,10 @@ class ServerSettings:
             raise ValueError(
                 "TMS_SERVER_OIDC_CLIENT_SECRET and TMS_SERVER_OIDC_CLIENT_SECRET_FILE are set: remove one"
             )
+        try:
+            self.oidc_secret()
+        except ValueError as error:
+            raise ValueError(f"TMS_SERVER_OIDC_CLIENT_SECRET_FILE: {error}") from None
         if "openid" not in self.oidc_scopes.split():
             raise ValueError(f"TMS_SERVER_OIDC_SCOPES is {self.oidc_scopes!r}: it needs the scope openid")
 

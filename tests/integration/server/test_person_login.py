@@ -425,6 +425,21 @@ GOOD = {
 }
 
 
+def test_commands_that_use_the_database_do_not_need_the_public_url(tmp_path: Path) -> None:
+    rules = tmp_path / "trusted.toml"
+    rules.write_text('[[rule]]\nissuer = "https://ci.example.com"\nclaims = { project = "1" }\n')
+    environ = {**GOOD, "TMS_SERVER_PUBLIC_URL": "", "TMS_SERVER_TRUSTED_ISSUERS": str(rules)}
+    upgraded = run_tms("db", "upgrade", "--data-dir", str(tmp_path), **environ)
+    assert upgraded.returncode == 0, upgraded.stderr
+    listed = run_tms("token", "list", "--data-dir", str(tmp_path), **environ)
+    assert listed.returncode == 0, listed.stderr
+    started = run_tms(
+        "serve", "--port", "0", "--data-dir", str(tmp_path), TMS_SERVER_TRUSTED_ISSUERS=str(rules)
+    )
+    assert started.returncode == 1
+    assert "names no audience" in started.stderr
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

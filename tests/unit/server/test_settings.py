@@ -41,7 +41,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "keys": ("a,b", "a,b"),
     "trusted_issuers": (
         str(TRUSTED),
-        read_trusted_issuers(str(TRUSTED)).completed("https://tms.example.com", ["dev", "staging"]),
+        read_trusted_issuers(str(TRUSTED)).completed("https://tms.example.com"),
     ),
     "encrypt": ("1", True),
     "oidc_issuer": ("https://id.example.com", "https://id.example.com"),

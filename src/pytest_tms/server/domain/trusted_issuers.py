@@ -92,8 +92,8 @@ class TrustRule:
         """Return the names of the claims that a token lacks or has with another value; none if it matches."""
         audience = claims.get("aud")
         sent = [audience] if isinstance(audience, str) else audience
-        found = [] if isinstance(sent, list) and set(sent) <= set(self.audiences) else ["aud"]
-        return found + [
+        is_for_us = isinstance(sent, list) and bool(sent) and all(each in self.audiences for each in sent)
+        return ([] if is_for_us else ["aud"]) + [
             name
             for name, patterns in self.claims.items()
             if not any(_matches(pattern, text) for text in _texts(claims.get(name)) for pattern in patterns)
@@ -119,16 +119,24 @@ class TrustedIssuers:
         """Return the rules of an issuer, none if it is not trusted."""
         return tuple(rule for rule in self.rules if rule.issuer == issuer)
 
-    def completed(self, public_url: str, environments: Sequence[str]) -> TrustedIssuers:
+    def completed(self, public_url: str) -> TrustedIssuers:
         """Return the rules with the origin of ``public_url`` as the audience of those that name none.
+
+        Without a URL they have none, and match nothing.
+        """
+        parts = urlsplit(public_url)
+        origin = (f"{parts.scheme}://{parts.netloc}",) if parts.netloc else ()
+        rules = (replace(rule, audiences=rule.audiences or origin) for rule in self.rules)
+        return replace(self, rules=tuple(rules))
+
+    def check(self, environments: Sequence[str]) -> None:
+        """Check that each rule can match and gives access to environments of the server.
 
         Raises:
             ValueError: A rule has no audience, or an environment that is not one of ``environments``.
         """
-        parts = urlsplit(public_url)
-        origin = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
         for number, rule in enumerate(self.rules, 1):
-            if not rule.audiences and not origin:
+            if not rule.audiences:
                 raise ValueError(
                     f"rule {number} of {self.path} names no audience: write the URL by which CI jobs reach "
                     "this server, without /api, or set TMS_SERVER_PUBLIC_URL"
@@ -138,8 +146,6 @@ class TrustedIssuers:
                     f"rule {number} of {self.path} has the environment {unknown[0]!r}: use one of "
                     f"{', '.join(environments)}, or add it to TMS_SERVER_ENVIRONMENTS"
                 )
-        rules = (replace(rule, audiences=rule.audiences or (origin,)) for rule in self.rules)
-        return replace(self, rules=tuple(rules))
 
 
 def read_trusted_issuers(path: str) -> TrustedIssuers:

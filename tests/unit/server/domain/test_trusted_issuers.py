@@ -88,7 +88,8 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
 def test_rules_that_name_an_owner_are_read(tmp_path: Path, issuer: str, claims: str) -> None:
     file = tmp_path / "trusted.toml"
     file.write_text(rule(f"claims = {claims}", issuer))
-    found = read_trusted_issuers(str(file)).completed("https://tms.example.com/x", ["dev"])
+    found = read_trusted_issuers(str(file)).completed("https://tms.example.com/x")
+    found.check(["dev"])
     assert found.rules[0].audiences == ("https://tms.example.com",)
     assert found.rules[0].scopes == ("executions:read", "executions:write")
     assert found.issuers == (issuer,)
@@ -100,9 +101,10 @@ def test_a_rule_without_an_audience_needs_a_public_url(tmp_path: Path) -> None:
     file.write_text(rule('claims = { repository = "a/b" }\nenvironments = ["qa"]'))
     found = read_trusted_issuers(str(file))
     with pytest.raises(ValueError, match="names no audience"):
-        found.completed("", ["dev"])
+        found.completed("").check(["dev"])
+    assert found.completed("").rules[0].mismatches({"aud": [], "repository": "a/b"}) == ["aud"]
     with pytest.raises(ValueError, match="environment 'qa'"):
-        found.completed("https://tms.example.com", ["dev"])
+        found.completed("https://tms.example.com").check(["dev"])
 
 
 def made(**claims: Any) -> TrustRule:
