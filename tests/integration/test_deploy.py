@@ -23,7 +23,7 @@ from tests.helpers import npm
 from tests.helpers.api import Api, result, running
 from tests.helpers.certificates import self_signed
 from tests.helpers.event_streams import event_stream
-from tests.helpers.processes import environ_outside_pytest, wait_for
+from tests.helpers.processes import TmsServer, environ_outside_pytest, wait_for
 from tests.integration.server.test_authentication import LOGIN, Visit
 
 ROOT = Path(__file__).parents[2]
@@ -323,6 +323,16 @@ def test_the_pods_use_known_settings_and_probes_and_run_without_rights() -> None
     assert pod["securityContext"]["runAsNonRoot"]
     assert not pod["automountServiceAccountToken"]
     assert environ.keys() <= VARIABLES
+
+
+def test_the_server_has_what_the_probes_request(tms: TmsServer) -> None:
+    (container,) = rendered(URL)["Deployment"]["spec"]["template"]["spec"]["containers"]
+    paths = {probe["httpGet"]["path"] for name, probe in container.items() if name.endswith("Probe")}
+    (check,) = [text for name, text in instructions() if name == "HEALTHCHECK"]
+    paths |= set(re.findall(r"http://127\.0\.0\.1:8765(/\w+)", check))
+    assert paths == {"/healthz", "/readyz"}
+    for path in paths:
+        assert requests.get(f"{tms.root}{path}", timeout=30).status_code == 200, path
 
 
 @pytest.mark.parametrize(

@@ -319,7 +319,7 @@ def test_the_commands_of_the_readme_run(tmp_path: Path, tms: TmsServer) -> None:
     shards = [command.replace("${{ matrix.shard }}", str(number)) for number in (1, 2, 3, 4)]
     api = {"TMS_URL": tms.url, "TMS_API_TOKEN": tms.token, "TMS_RUN_KEY": tmp_path.name}
     links = re.findall(r"/reports/(exec_\w+)", run("\n".join(shards), **api))
-    assert len(links) == 4
+    assert len(links) >= 4
     assert len(set(links)) == 1
     # The project's own file.
     assert "tms_url = https://tms.example.com/api\n" in ini
