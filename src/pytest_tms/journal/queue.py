@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from pytest_tms.journal.files import BINARY
 from pytest_tms.wire.claims import Claim, QueuedTest
 
 REQUESTS = ".queue"
@@ -68,7 +69,7 @@ class MessageFile(Generic[Message]):
         Raises:
             OSError: it cannot be written.
         """
-        file = self._open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        file = self._open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | BINARY, 0o600)
         try:
             line = msgspec.json.encode(message) + b"\n"
             while line:
@@ -85,7 +86,7 @@ class MessageFile(Generic[Message]):
         try:
             if self._stat(self._path).st_size <= self._position:
                 return []
-            file = self._open(self._path, os.O_RDONLY)
+            file = self._open(self._path, os.O_RDONLY | BINARY)
         except OSError:
             return []
         try:

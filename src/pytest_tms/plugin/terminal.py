@@ -19,8 +19,15 @@ Colours = dict[str, bool]
 
 def write_wait_notice(terminal: pytest.TerminalReporter, url: str, seconds: float, purpose: str) -> None:
     """Write that the session waits for the TMS at ``url``, for at most ``seconds``."""
+    write_notice(terminal, f"waiting for {url} {purpose}, at most {seconds:g} s; Ctrl-C skips this")
+
+
+def write_notice(terminal: pytest.TerminalReporter, sentence: str) -> None:
+    """Write a sentence on a line of its own, while tests run."""
     terminal.ensure_newline()
-    terminal.write_line(f"tms: waiting for {url} {purpose}, at most {seconds:g} s; Ctrl-C skips this")
+    if terminal.config.get_terminal_writer().width_of_current_line:  # over xdist, pytest does not know of it
+        terminal.write_line("")
+    terminal.write_line(f"tms: {sentence}")
 
 
 def write_summary(

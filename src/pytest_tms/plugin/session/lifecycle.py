@@ -44,7 +44,7 @@ from pytest_tms.plugin.session.run_journal import RunJournal
 from pytest_tms.plugin.session.shards import SessionShards
 from pytest_tms.plugin.session.summary import Summary, queue_sentence, summarise
 from pytest_tms.plugin.shutdown import Shutdown
-from pytest_tms.plugin.terminal import write_summary, write_wait_notice
+from pytest_tms.plugin.terminal import write_notice, write_summary, write_wait_notice
 from pytest_tms.plugin.time_limits import TimeLimits
 from pytest_tms.plugin.user_hooks import UserHooks
 from pytest_tms.plugin.xdist.sharding import PLAN, ShardName, ShardSelection, is_grouped, test_id
@@ -230,8 +230,7 @@ class ReportingSession:
     def _write_line(self, sentence: str) -> None:
         terminal = self._config.pluginmanager.getplugin("terminalreporter")
         if terminal is not None:
-            terminal.ensure_newline()
-            terminal.write_line(f"tms: {sentence}")
+            write_notice(terminal, sentence)
 
     def _detect_flaky_tests(self) -> None:
         """Select the tests that are run several times, in this process or in xdist's workers."""
