@@ -21,6 +21,7 @@ from bench import (
     pages,
     prune,
     queries,
+    shard_runs,
     shards,
     uploads,
     year,
@@ -47,6 +48,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of a simulated year (default 1)")
     parser.add_argument("--run", type=int, default=100_000, help="tests of a run on pages (default 100,000)")
     parser.add_argument("--shards", type=int, default=50, help="shards that post results (default 50)")
+    parser.add_argument(
+        "--divided", type=int, default=5_000, help="tests that real shards divide (default 5,000)"
+    )
     parser.add_argument("--seeds", type=int, default=2_000, help="simulated runs over shards (default 2,000)")
     parser.add_argument("--live", type=int, default=500, help="shards that report live (default 500)")
     parser.add_argument("--pages", type=int, default=20, help="open pages (default 20)")
@@ -91,6 +95,7 @@ def main() -> None:
             + [lambda: page_events.measure(given.shards, given.pages)]
         ),
         "shards": lambda given: [lambda: shards.measure(given.seeds)],
+        "shard-runs": lambda given: [lambda: shard_runs.measure(given.divided, given.seed)],
         "year": lambda given: [lambda: year.measure(seed=given.seed)],
         "prune": lambda given: [lambda: prune.measure(given.pruned)],
         "deliveries": lambda given: [

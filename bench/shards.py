@@ -40,6 +40,8 @@ STARTS = 45_000
 """Milliseconds from the start of the first shard to that of the last."""
 SESSION = 5_000
 """Milliseconds of the setup of a session."""
+LATENCY = 100
+"""Milliseconds from a request for tests to the response."""
 
 
 class Suite(NamedTuple):
@@ -124,7 +126,10 @@ def even_end(suite: Suite, machines: Machines, session: float = SESSION) -> floa
 
 
 def queue_end(suite: Suite, known: Mapping[str, int], machines: Machines, session: float = SESSION) -> float:
-    """Return when the last shard ends, of shards that take batches from the queue, each one batch ahead."""
+    """Return when the last shard ends, of shards that take batches from the queue.
+
+    Each requests its next batch when it begins the last test of the present one.
+    """
     groups = [(name, file_of(name)) for name in sorted(suite.durations)]
     weights = estimate(groups, known)
     waiting = [
@@ -134,44 +139,35 @@ def queue_end(suite: Suite, known: Mapping[str, int], machines: Machines, sessio
     total = remaining = sum(test.weight for test in waiting)
     position = 0
     shards = len(machines.speeds)
-    ahead: list[list[QueuedTest]] = [[] for _ in range(shards)]
-    current = [""] * shards
-
-    def take() -> list[QueuedTest]:
-        nonlocal position, remaining
-        weight = batch_weight(remaining, total, shards, 1)
-        first, end, left = position, position, weight
+    files = [""] * shards
+    last = 0.0
+    # When a shard requests a batch, which it is, and when it can run it.
+    events = [
+        (start, each, start + session / machines.speeds[each]) for each, start in enumerate(machines.starts)
+    ]
+    heapq.heapify(events)
+    while events:
+        now, each, free = heapq.heappop(events)
+        last = max(last, free)
+        if position == len(waiting):
+            continue
+        weight = left = batch_weight(remaining, total, shards, 1)
+        end = position
         while end < len(waiting) and left >= 0:  # as many as the server reads for a batch
             left -= waiting[end].weight
             end += 1
-        some = waiting[first:end]
+        some = waiting[position:end]
         batch = some[: count_of_batch(some, weight, 1)]
         position += len(batch)
         remaining -= sum(test.weight for test in batch)
-        return batch
-
-    # Each shard asks for its first batch when it starts, and runs it once its session is set up.
-    events = [(start, each, False) for each, start in enumerate(machines.starts)]
-    heapq.heapify(events)
-    last = 0.0
-    while events:
-        now, each, is_set_up = heapq.heappop(events)
-        if not is_set_up:
-            ahead[each] = take()
-            heapq.heappush(events, (now + session / machines.speeds[each], each, True))
-            continue
-        last = max(last, now)
-        batch = ahead[each]
-        if not batch:
-            continue
-        ahead[each] = take()
-        time = 0.0
+        time = begun = max(free, now + LATENCY)
         for test in batch:
-            if test.group != current[each]:
-                current[each] = test.group
-                time += suite.setups.get(test.group, 0.0)
-            time += suite.durations[test.node_id]
-        heapq.heappush(events, (now + time / machines.speeds[each], each, True))
+            begun = time
+            if test.group != files[each]:
+                files[each] = test.group
+                time += suite.setups.get(test.group, 0.0) / machines.speeds[each]
+            time += suite.durations[test.node_id] / machines.speeds[each]
+        heapq.heappush(events, (begun, each, time))
     return last
 
 
