@@ -31,25 +31,21 @@ from pytest_tms.plugin.session.opening import (
     journal_folders,
     left_out,
     lone_shard_warning,
-    no_queue_reason,
-    no_queue_warning,
     opening_line,
-    plan_request,
-    plan_warning,
     quarantine_file,
 )
-from pytest_tms.plugin.session.plan import SessionPlan
 from pytest_tms.plugin.session.quarantine import LIST_TIMEOUT, ExitStatus, SessionQuarantine
 from pytest_tms.plugin.session.run_journal import RunJournal
+from pytest_tms.plugin.session.shard_tests import ShardTests
 from pytest_tms.plugin.session.shards import SessionShards
 from pytest_tms.plugin.session.summary import Summary, queue_sentence, summarise
 from pytest_tms.plugin.shutdown import Shutdown
 from pytest_tms.plugin.terminal import write_notice, write_summary, write_wait_notice
 from pytest_tms.plugin.time_limits import TimeLimits
 from pytest_tms.plugin.user_hooks import UserHooks
-from pytest_tms.plugin.xdist.sharding import PLAN, ShardName, ShardSelection, is_grouped, test_id
+from pytest_tms.plugin.xdist.sharding import ShardName, is_grouped, test_id
 from pytest_tms.plugin.xdist.workers import Workers
-from pytest_tms.sender.launch import PlanRequest, SenderState
+from pytest_tms.sender.launch import SenderState
 from pytest_tms.settings.table import Settings
 from pytest_tms.text import clean
 from pytest_tms.wire.base import timestamp
@@ -57,7 +53,6 @@ from pytest_tms.wire.base import timestamp
 if TYPE_CHECKING:
     from pytest_tms.plugin.github_actions import GitHubActions
     from pytest_tms.plugin.results.enrichment import Enricher
-    from pytest_tms.plugin.session.queue import TestQueue
     from pytest_tms.plugin.session.repeated_tests import RepeatedTests
 
 MAX_FURTHER_FILES = 1000
@@ -78,7 +73,7 @@ class ReportingSession:
     _journal: RunJournal
     _shards: SessionShards
     _delivery: ResultDelivery
-    _plan: SessionPlan
+    _tests: ShardTests
     _quarantine: SessionQuarantine
     _recorder: Recorder
 
@@ -115,8 +110,6 @@ class ReportingSession:
         self._is_passed_by_quarantine = False
         self._repeated: RepeatedTests | None = None
         self._selection = ""
-        self._queue: TestQueue | None = None
-        self._no_queue = ""
         self._summary: Summary | None = None
         self._is_summary_shown = False
         # Bound here: tests and their plugins replace the functions of the module.
@@ -171,28 +164,32 @@ class ReportingSession:
         """
         settings, writer = self._settings, self._journal.writer
         path: Path | None = None
-        plan: PlanRequest | None = None
         if settings.quarantine != "off":
             project = self._metadata.get("project", "")
             path = quarantine_file(self._config, writer.path, settings, project)
         known = writer.path.with_suffix(".known").absolute() if settings.detect_flaky > 1 else None
-        by_queue = False
-        if settings.split == "queue" and self._shard_name is not None:
-            self._no_queue = no_queue_reason(
-                settings,
-                is_shared=is_shared,
-                is_each=self._workers is not None and self._workers.each,
-                problem=self._problem,
-            )
-            by_queue = not self._no_queue
-        if self._shard_name is not None and is_shared:  # shards of executions of their own have no plan
-            attempt = ci_attempt(self._metadata)
-            plan = plan_request(settings, self._shard_name, writer.path, attempt, by_queue=by_queue)
-        self._delivery = ResultDelivery(
-            settings, writer, self._problem, quarantine=path, known_tests=known, plan=plan
+        self._tests = ShardTests(
+            self._config,
+            settings,
+            self._shard_name,
+            journal=writer.path,
+            attempt=ci_attempt(self._metadata),
+            is_shared=is_shared,
+            is_each=self._workers is not None and self._workers.each,
+            problem=self._problem,
         )
-        self._plan = SessionPlan(plan, self._delivery, self._notify_of_plan)
-        self._config.stash[PLAN] = self._plan.get
+        self._delivery = ResultDelivery(
+            settings, writer, self._problem, quarantine=path, known_tests=known, plan=self._tests.request
+        )
+        self._tests.connect(
+            self._delivery,
+            mask=lambda nodeid: self._masker.node_id(clean(nodeid)),
+            check=self._must_stop,
+            notify=self._write_notice,
+            notify_of_wait=lambda seconds: self._write_wait_notice(
+                seconds, "to select the tests of this shard"
+            ),
+        )
         self._quarantine = SessionQuarantine(
             path,
             is_offline=bool(settings.offline or self._problem),
@@ -200,37 +197,8 @@ class ReportingSession:
             mask=self._masker.node_id,
             clock=self._time,
         )
-        if by_queue and self._shard_name is not None:
-            self._queue = self._make_queue(self._shard_name)
         hooks = self._errors.protect(ExitStatus(self._decide_exit_status))
         self._config.pluginmanager.register(hooks, "tms-exit-status")
-
-    def _make_queue(self, shard: ShardName) -> TestQueue:
-        """Return the queue from which this session takes its tests, if the TMS has it."""
-        from pytest_tms.plugin.session.queue import QueueSession, TestQueue
-        from pytest_tms.plugin.session.queue_loop import QueueLoop
-
-        def must_stop() -> bool:
-            self._check_cancelled(self._clock())
-            return bool(self._shutdown.reason)
-
-        queue = TestQueue(
-            QueueSession(
-                journal=self._journal.path.absolute(),
-                shard=shard,
-                delivery=self._delivery,
-                mask=lambda nodeid: self._masker.node_id(clean(nodeid)),
-                check=must_stop,
-                notify=self._write_line,
-            )
-        )
-        self._config.pluginmanager.register(QueueLoop(queue, self._plan.is_queued), "tms-queue")
-        return queue
-
-    def _write_line(self, sentence: str) -> None:
-        terminal = self._config.pluginmanager.getplugin("terminalreporter")
-        if terminal is not None:
-            write_notice(terminal, sentence)
 
     def _detect_flaky_tests(self) -> None:
         """Select the tests that are run several times, in this process or in xdist's workers."""
@@ -248,13 +216,15 @@ class ReportingSession:
         else:
             self._selection = selection.to_json()
 
-    def _division(self) -> str:
-        """Return how the tests of this shard were selected, empty if all tests are its own."""
-        selection = self._config.pluginmanager.getplugin("tms-shard")
-        return selection.division if isinstance(selection, ShardSelection) else ""
+    def _must_stop(self) -> bool:
+        """Stop the run if that is due, while no test runs; return whether it stops."""
+        self._check_cancelled(self._clock())
+        return bool(self._shutdown.reason)
 
-    def _notify_of_plan(self, seconds: float) -> None:
-        self._write_wait_notice(seconds, "to select the tests of this shard")
+    def _write_notice(self, sentence: str) -> None:
+        terminal = self._config.pluginmanager.getplugin("terminalreporter")
+        if terminal is not None:
+            write_notice(terminal, sentence)
 
     def _write_wait_notice(self, seconds: float, purpose: str) -> None:
         """Write that the session waits for the TMS, for at most ``seconds``, and for what."""
@@ -283,7 +253,7 @@ class ReportingSession:
             "folder": str(path.parent.parent / "artifacts" / path.stem),
             "cancel": str(path.with_suffix(".cancel")),
             "flaky": self._selection,
-            "plan": self._plan.file() if self._workers is not None else "",
+            "plan": self._tests.plan.file() if self._workers is not None else "",
             "order": "longest first" if self._config.getoption("dist", default="no") in REORDERED else "",
         }
 
@@ -311,7 +281,7 @@ class ReportingSession:
         details = f"suite {self._settings.suite}, environment {self._settings.environment}"
         shards = f"shard{'s' * (len(ids) > 1)} {', '.join(ids)}"
         lines = [f"{url} ({details}, {shards})"] if url else []
-        plan = self._plan.get()
+        plan = self._tests.plan.get()
         if plan is not None and plan.settled:
             lines.append(left_out(len(plan.settled), ids[0]))
         return [f"tms: {line}" for line in lines]
@@ -333,7 +303,7 @@ class ReportingSession:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Report how many tests there are; xdist's controller has none of its own."""
         self._items = list(session.items)
-        if not self._plan.is_queued():
+        if not self._tests.plan.is_queued():
             self._collected += len(session.items)
             self._write_collected(0)
 
@@ -342,7 +312,7 @@ class ReportingSession:
 
         A queue has not assigned them yet.
         """
-        if self._plan.is_queued():
+        if self._tests.plan.is_queued():
             return
         self._journal.write(Collected(shard=self._shards.first.id, tests=self._collected + by_workers))
 
@@ -502,7 +472,7 @@ class ReportingSession:
             cancel_reason=cancel_reason,
             metadata={**suite_properties(self._config), **self._metadata},
             files=self._further_files(),
-            division=self._division(),
+            division=self._tests.division,
         )
         for end in ends:
             journal.write(end)
@@ -521,9 +491,9 @@ class ReportingSession:
             running=[self._masker.node_id(name) for name in not_run.running],
             not_started=[self._masker.node_id(name) for name in not_run.not_started],
         )
-        self._plan.remove()
-        warnings = [self._lone_shard] if self._lone_shard and not self._no_queue else []
-        warnings += self._selection_warnings()
+        self._tests.close()
+        queue = self._tests.queue
+        warnings = self._tests.warnings(self._lone_shard)
         warnings += [*self._config.stash[STORE].warnings, *self._quarantine.warnings()]
         self._summary = summarise(
             ends,
@@ -535,33 +505,11 @@ class ReportingSession:
             quarantined=self._quarantine.failures(),
             repeated=self._repeated.masked(self._masker.node_id) if self._repeated else None,
             is_passed_by_quarantine=self._is_passed_by_quarantine,
-            queue=self._describe_queue(),
+            queue=queue_sentence(queue, is_stopped=bool(self._shutdown.reason)) if queue is not None else "",
         )
         self._shutdown.close()
         self._write_job_summary(self._summary)
         self._user_hooks.notify_finished(self._summary)
-
-    def _selection_warnings(self) -> list[str]:
-        """Return sentences about tests that were not selected as they were to."""
-        plan, shard, queue = self._plan, self._shard_name, self._queue
-        if plan.has_failed and not self._no_queue:
-            text = plan_warning(
-                self._settings.shard, is_by_duration=plan.is_by_duration, is_by_queue=plan.is_by_queue
-            )
-            return [text]
-        reason = self._no_queue
-        if plan.is_by_queue and not plan.is_queued():
-            reason = "this TMS has none (no capability claims)"
-        found = [no_queue_warning(shard, reason, self._division())] if reason and shard is not None else []
-        return [*found, *(queue.warnings if queue is not None else ())]
-
-    def _describe_queue(self) -> str:
-        """Return a sentence about the tests that this session took from a queue, empty if there is none."""
-        queue = self._queue
-        if queue is None or not queue.is_started:
-            return ""
-        queue.close()
-        return queue_sentence(queue, is_stopped=bool(self._shutdown.reason))
 
     def _read_failures(self, ends: Sequence[ShardEnded]) -> None:
         """Keep the failed tests for GitHub Actions, before the journal is delivered and deleted."""
@@ -614,15 +562,13 @@ class ReportingSession:
     def _not_run(self) -> NotRun:
         """Return the collected tests that have no result by now."""
         workers = self._workers
-        queue = self._queue if self._queue is not None and self._queue.is_started else None
+        names = self._tests.begun(workers.names if workers else [item.nodeid for item in self._items])
         collected = self._collected + (workers.collected if workers else 0)
+        if self._tests.queue is not None:
+            collected = self._collected + len(names)
         reason = self._shutdown.reason
         if not reason and workers is not None and workers.has_crashed:
             reason = "a worker crashed, and none took its place"
-        names = workers.names if workers else [item.nodeid for item in self._items]
-        if queue is not None:  # other shards run the others
-            collected = self._collected + len(queue.taken)
-            names = [names[position] for position in queue.taken]
         running = self._journal.running
         return NotRun(
             tests=max(0, collected - self._shards.result_count),
