@@ -11,6 +11,7 @@ import argparse
 import email
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,9 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 LOWEST = PYTHONS[0]
 MIN_PYROMA = 8
 """Of 10 points; two are for the e-mail address of an author, which the project does not have."""
+
+ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/api")
+"""The base URL in the output of a server."""
 
 
 class Failed(Exception):
@@ -144,13 +148,15 @@ def serving(environment: Environment, data: Path) -> Iterator[Server]:
             command, cwd=data, env=clean_environ(), stdout=output, stderr=output, stdin=subprocess.DEVNULL
         )
     try:
-        deadline = time.monotonic() + 120
-        while "\ndata " not in log.read_text() or not (token.exists() and token.read_text()):
+        deadline = time.monotonic() + 180
+        # The text around the address differs between versions, and between a terminal and a file.
+        while (address := ADDRESS.search(log.read_text())) is None or not (
+            token.exists() and token.read_text()
+        ):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise Failed(f"the server does not start:\n{log.read_text()}")
             time.sleep(0.1)
-        url = log.read_text().split("/api", 1)[0].split()[-1] + "/api"
-        yield Server(url, token.read_text().strip())
+        yield Server(address[0], token.read_text().strip())
     finally:
         process.terminate()
         process.wait(30)

@@ -20,7 +20,13 @@ ENVIRONMENTS = {
     "flaky": ("pytest==9.2.0", "flaky==3.8.1"),
     "schemathesis": ("schemathesis==4.32.5",),
     "openapi": ("openapi-python-client==0.29.1", "openapi-spec-validator==0.9.0"),
-    "generator": ("openapi-generator-cli==7.26.0", "pydantic==2.13.4", "python-dateutil==2.9.0.post0"),
+    "generator": (
+        "openapi-generator-cli==7.26.0",
+        "pydantic==2.13.4",
+        "python-dateutil==2.9.0.post0",
+        "tree-sitter==0.26.1",
+        "tree-sitter-c-sharp==0.23.5",
+    ),
     "release": (
         "build==1.6.1",
         "check-wheel-contents==0.6.3",
