@@ -59,7 +59,7 @@ def test_the_newest_is_first_and_has_the_fields_of_its_status(project: Project) 
     assert listed.pop("project") == project.name
     assert listed["results"] == {"total": 2, "passed": 1, "failed": 1, "skipped": 0, "flaky": 0}
     assert {**status, **listed} == status
-    assert set(status) - set(listed) == {"shardResults", "running", "runKey", "declaredShards"}
+    assert set(status) - set(listed) == {"shardResults", "running", "runKey", "declaredShards", "queue"}
 
 
 @pytest.mark.parametrize(
