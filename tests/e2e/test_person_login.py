@@ -7,10 +7,11 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from tests.e2e.test_accessibility import AXE, WIDER
 from tests.e2e.test_browser import FLAGS
 from tests.helpers.api import Api
 from tests.helpers.npm import folder
@@ -82,6 +83,25 @@ def test_an_admin_logs_in_opens_the_page_that_was_asked_for_and_logs_out(page: P
     assert page.url == f"{site.root}/login"
     page.goto(f"{site.root}/audit")
     assert page.get_by_role("heading", name="Log in").is_visible()
+
+
+def test_the_login_page_violates_no_rule_of_axe_and_fits_a_phone(browser: Browser, site: Api) -> None:
+    axe = (folder("axe") / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+    wrong: list[str] = []
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme in schemes:
+        # The policy of the pages lets no script of a test in.
+        context = browser.new_context(
+            color_scheme=scheme, bypass_csp=True, viewport={"width": 360, "height": 900}
+        )
+        tab = context.new_page()
+        for path in ("/login", "/login/callback"):  # the second with an error
+            tab.goto(site.root + path)
+            tab.evaluate(axe)
+            wrong += tab.evaluate(AXE) + tab.evaluate(WIDER)
+            assert tab.get_by_role("alert").count() == (path != "/login")
+        context.close()
+    assert not wrong, "\n".join(wrong)
 
 
 def test_a_second_login_needs_no_password_while_the_provider_knows_the_browser(page: Page, site: Api) -> None:

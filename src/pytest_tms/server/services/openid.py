@@ -105,6 +105,8 @@ class OpenIdProvider:
                 raise Unauthorized(
                     f"The ID token is signed with {str(algorithm)[:20]!r}, which is not accepted."
                 )
+            if "crit" in header:  # older versions of PyJWT ignore it
+                raise Unauthorized("The ID token has a critical extension, which is not supported.")
             if not isinstance(key_id, str) or not key_id:
                 raise Unauthorized("The ID token does not name its key (kid).")
             key = self._key(key_id)
