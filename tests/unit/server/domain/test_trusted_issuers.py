@@ -152,3 +152,21 @@ def test_a_pattern_matches_each_text_that_fills_its_wildcards(parts: list[str], 
     text = parts[0] + "".join(fill + part for fill, part in zip(fills, parts[1:], strict=False))
     assert trusted_issuers._matches("*".join(parts), text)
     assert not trusted_issuers._matches("*".join(parts), f"c{text}c") or parts[0] == parts[-1] == ""
+
+
+def test_the_rules_of_the_guide_and_of_the_example_are_valid(tmp_path: Path) -> None:
+    root = Path(__file__).parents[4]
+    guide = (root / "docs" / "ci-without-secrets.md").read_text(encoding="utf-8")
+    rules = tmp_path / "guide.toml"
+    rules.write_text(guide.partition("```toml\n")[2].partition("```")[0])
+    for path, number in ((rules, 2), (root / "examples" / "ci" / "trusted-issuers.toml", 5)):
+        found = read_trusted_issuers(str(path)).completed("https://tms.example.com")
+        found.check(["dev", "staging"])
+        assert len(found.rules) == number
+
+
+def test_the_guide_names_the_claims_that_name_an_owner() -> None:
+    guide = (Path(__file__).parents[4] / "docs" / "ci-without-secrets.md").read_text(encoding="utf-8")
+    for issuer, owners in trusted_issuers.SHARED_ISSUERS.items():
+        row = next(line for line in guide.splitlines() if line.startswith(f"| `{issuer}` |"))
+        assert row.split("|")[2].strip() == ", ".join(f"`{name}`" for name in owners)
