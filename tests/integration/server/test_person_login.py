@@ -377,6 +377,7 @@ def test_a_provider_that_refuses_the_server_gives_a_page_with_the_reason(
     response = log_in(site, browser)
     assert response.status_code == 503
     assert f"The OpenID provider {provider.issuer.url} cannot be used" in response.text
+    assert "log in with an API token" in response.text
     assert "Traceback" not in site.output()
 
 
@@ -390,7 +391,9 @@ def test_a_provider_that_is_down_gives_a_page_with_the_reason(
             expected = 503 if path == "/login/provider" else 401
             assert response.status_code == expected
         response = browser.get(f"{api.root}/login/provider", timeout=60)
-        assert "the connection is refused" in response.text
+        assert "the connection is refused. Try again later, or log in with an API token." in response.text
+        assert 'id="token"' in response.text
+        assert response.headers["Retry-After"]
         assert "Traceback" not in response.text + api.output()
         assert browser.get(f"{api.root}/", timeout=60).status_code == 401
 

@@ -10,7 +10,7 @@ from litestar import Request, Response, get
 from litestar.datastructures import Cookie
 from litestar.response import Redirect
 
-from pytest_tms.errors import Forbidden, NotFound, Unauthorized
+from pytest_tms.errors import ApiError, Forbidden, NotFound, ServiceUnavailable, Unauthorized
 from pytest_tms.server.pages.page_session import PageSession, new_key
 from pytest_tms.server.pages.redirects import safe_redirect
 from pytest_tms.server.pages.templates import page
@@ -25,13 +25,17 @@ from pytest_tms.server.store.database import Database
 async def start_login(page_session: PageSession, person_logins: PersonLogins, to: str = "/") -> Response[Any]:
     """Redirect to the provider. Its answer must come back to the same browser.
 
+    If the provider cannot be reached, return the login page with the reason.
+
     Raises:
         NotFound: There is no provider.
-        ServiceUnavailable: The provider cannot be reached.
     """
     if not person_logins.is_configured:
         raise NotFound("This server has no OpenID provider: log in with an API token.")
-    started = await run_sync(person_logins.start, safe_redirect(to))
+    try:
+        started = await run_sync(person_logins.start, safe_redirect(to))
+    except ServiceUnavailable as error:
+        return _login_page(page_session, error, safe_redirect(to))
     cookie = _cookie(page_session, started.cookie, MAX_DURATION)
     return Redirect(started.url, status_code=303, cookies=[cookie])
 
@@ -47,10 +51,11 @@ async def finish_login(
 ) -> Response[Any]:
     """Log in the person whom the provider sent, and redirect to the page that was requested.
 
+    If that is not possible, return the login page with the reason.
+
     Raises:
         NotFound: There is no provider.
         RateLimited: There were too many failed logins from this address.
-        ServiceUnavailable: The provider cannot be reached.
     """
     if not person_logins.is_configured:
         raise NotFound("This server has no OpenID provider: log in with an API token.")
@@ -62,9 +67,11 @@ async def finish_login(
         )
     except (Unauthorized, Forbidden) as error:
         token_usage.failed(page_session.caller, error.message)
-        response = page(page_session, "login.html", error.status, to="/", error=error.message)
+        response = _login_page(page_session, error, "/")
         response.set_cookie(_cookie(page_session, "", 0))
         return response
+    except ServiceUnavailable as error:
+        return _login_page(page_session, error, "/")
     return Redirect(to, status_code=303, cookies=[logged_in.cookie, _cookie(page_session, "", 0)])
 
 
@@ -88,6 +95,17 @@ def _log_in(
     if meter is not None:
         meter.charge(-1)  # only failed logins count
     return replace(page_session, caller=page_session.caller.with_token(access), key=key), to
+
+
+def _login_page(page_session: PageSession, error: ApiError, to: str) -> Response[Any]:
+    """Return the login page with the reason why a login failed."""
+    message = error.message
+    if isinstance(error, ServiceUnavailable):
+        message = f"{message} Try again later, or log in with an API token."
+    response = page(page_session, "login.html", error.status, to=to, error=message)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(round(error.retry_after))
+    return response
 
 
 def _cookie_name(page_session: PageSession) -> str:
