@@ -93,9 +93,8 @@ def serve(
         logging.getLogger("pytest_tms.server").info(
             "listening at %s/api", root, extra={"fields": {"database": database.describe()}}
         )
-    else:
-        click.echo(f"TMS   {root}/api")
-        click.echo(f"data  {database.describe()}")
+    click.echo(f"TMS   {root}/api")
+    click.echo(f"data  {database.describe()}")
     if sys.stdout.isatty() and not _is_in_container():
         serving.create_first_token(
             database,
