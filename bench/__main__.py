@@ -10,6 +10,7 @@ from bench import (
     distance,
     encryption,
     executions,
+    faults,
     history,
     ingest,
     instructions,
@@ -21,6 +22,7 @@ from bench import (
     pages,
     prune,
     queries,
+    requests_cost,
     shard_runs,
     shards,
     uploads,
@@ -102,6 +104,8 @@ def main() -> None:
             lambda: deliveries.backlog(5 * given.events),
             lambda: deliveries.measure(given.events),
         ],
+        "requests": lambda given: [lambda: requests_cost.measure(2_000, given.rounds)],
+        "faults": lambda _: [faults.measure],
     }
     parser.add_argument("what", nargs="*", choices=[*measures, []], help="which (default: all)")
     chosen = parser.parse_args()

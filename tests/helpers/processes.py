@@ -122,8 +122,7 @@ def serve(data_dir: Path, *options: str, **environ: str) -> tuple[ServerProcess,
     try:
         found = wait_for(
             lambda: (
-                re.search(r'(https?://\S+/api)\ndata .*\n', log.read_text())
-                or process.poll() is not None
+                re.search(r"(https?://\S+/api)\ndata .*\n", log.read_text()) or process.poll() is not None
             ),
             seconds=90,  # a busy machine starts it slowly
         )

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from pytest_tms.server.store.object_store import ObjectStore
 from pytest_tms.server.webhooks.encryption import SecretEncryption
 from tests.helpers.api import Api, Serve, result, running, scratch_database
 from tests.helpers.processes import first_token, wait_for
+from tests.helpers.trace_collector import collecting
 
 DOCS = Path(__file__).parents[3] / "docs" / "operating.md"
 TOKEN = "a-token-of-a-monitoring-system"  # a value of this test
@@ -216,7 +216,9 @@ def test_metrics_of_a_database_that_does_not_respond_say_so(tmp_path: Path) -> N
 def lines(data_dir: Path) -> list[dict[str, Any]]:
     """Return the records of a log in JSON; the file also has what a server writes to standard output."""
     text = (data_dir / "serve.log").read_text()
-    return [json.loads(line) for line in text.splitlines() if not line.startswith(("TMS ", "data ", "token in "))]
+    return [
+        json.loads(line) for line in text.splitlines() if not line.startswith(("TMS ", "data ", "token in "))
+    ]
 
 
 def test_a_log_in_json_has_a_line_for_each_request_without_its_secrets(tmp_path: Path) -> None:
@@ -309,32 +311,13 @@ def test_a_server_stops_by_itself_after_the_delay(start: Serve, tmp_path: Path, 
     assert "Traceback" not in (tmp_path / "serve.log").read_text()
 
 
-class Collector(BaseHTTPRequestHandler):
-    """Receives traces by OTLP over HTTP."""
-
-    received: queue.Queue[bytes]
-
-    def do_POST(self) -> None:  # the name that http.server calls
-        self.received.put(self.rfile.read(int(self.headers["Content-Length"])))
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.mark.slow
 def test_traces_have_spans_of_requests_and_statements_without_values(start: Serve, tmp_path: Path) -> None:
     pytest.importorskip("opentelemetry.instrumentation.asgi", reason="the extra otel is not installed")
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
     received: queue.Queue[bytes] = queue.Queue()
-    handler = type("Handler", (Collector,), {"received": received})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as collector:
-        thread = threading.Thread(target=collector.serve_forever, daemon=True)
-        thread.start()
-        endpoint = f"http://127.0.0.1:{collector.server_port}"
+    with collecting(received) as endpoint:
         _, url = start(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="50")
         headers = {"Authorization": f"Bearer {first_token(tmp_path)}"}
         wait_for(lambda: _responds(url))
@@ -347,8 +330,6 @@ def test_traces_have_spans_of_requests_and_statements_without_values(start: Serv
                 assert any(each.value.string_value == "pytest-tms" for each in resource.resource.attributes)
                 found = [span for scope in resource.scope_spans for span in scope.spans]
                 spans.update({span.name: span for span in found})
-        collector.shutdown()
-        thread.join()
     assert any(name.startswith("SELECT") for name in spans)
     assert "planted" not in str(spans)
     assert headers["Authorization"].split()[1] not in str(spans)
