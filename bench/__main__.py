@@ -20,6 +20,7 @@ from bench import (
     overhead,
     page_events,
     pages,
+    partitions,
     prune,
     queries,
     requests_cost,
@@ -99,6 +100,7 @@ def main() -> None:
         "shards": lambda given: [lambda: shards.measure(given.seeds)],
         "shard-runs": lambda given: [lambda: shard_runs.measure(given.divided, given.seed)],
         "year": lambda given: [lambda: year.measure(seed=given.seed)],
+        "partitions": lambda given: [lambda: partitions.measure(given.pruned // 5)],
         "prune": lambda given: [lambda: prune.measure(given.pruned)],
         "deliveries": lambda given: [
             lambda: deliveries.backlog(5 * given.events),

@@ -15,7 +15,7 @@ from pytest_tms.server.app import create_app
 from pytest_tms.server.domain import api_tokens, clock
 from pytest_tms.server.listeners import listen
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import tables, tokens
+from pytest_tms.server.store import partitions, tables, tokens
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.result_documents import zstd
 from tests.helpers.api import Api, scratch_database
@@ -115,7 +115,8 @@ def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
     with database.write() as connection:
         if connection.dialect.name == "postgresql":
             for table in BIG:
-                connection.execute(text(f"ALTER TABLE {table} SET (autovacuum_enabled = false)"))
+                name = partitions.FIRST if table == partitions.TABLE else table
+                connection.execute(text(f"ALTER TABLE {name} SET (autovacuum_enabled = false)"))
             connection.execute(text(f"SELECT setval('execution_numbers', {rows})"))
         for statement in statements:
             connection.exec_driver_sql(statement.replace("%", "%%") if "generate" in statement else statement)

@@ -1,4 +1,4 @@
-"""The job that deletes expired idempotency keys, deliveries and tokens of CI jobs."""
+"""The job that deletes expired idempotency keys, deliveries and tokens of CI jobs, and adds partitions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pytest_tms.server.services.expiry import (
     delete_expired_job_tokens,
     delete_expired_keys,
 )
+from pytest_tms.server.services.partitions import add_partitions
 from pytest_tms.server.store.database import Database
 
 
@@ -22,7 +23,8 @@ class ExpiryJob(PeriodicJob):
         self._database = database
 
     def run(self) -> None:
-        """Delete everything that has expired."""
+        """Delete everything that has expired, and add partitions for what is to come."""
+        add_partitions(self._database)
         for delete in (delete_expired_keys, delete_ended_deliveries, delete_expired_job_tokens):
             while not self.is_stopping and delete(self._database):
                 pass

@@ -13,6 +13,7 @@ from pytest_tms.errors import Conflict
 from pytest_tms.server.domain import clock, states
 from pytest_tms.server.domain.actors import Actor
 from pytest_tms.server.services.idempotency import IdempotentRequest
+from pytest_tms.server.services.partitions import drop_deleted
 from pytest_tms.server.store import audit, deletion, executions
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.deletion import PARTS, Deleted, Part
@@ -67,6 +68,7 @@ def mark_deleted(
 def delete_marked(database: Database, wait: Wait) -> int:
     """Delete the rows of all marked executions; return the number of those that are gone."""
     deleted = 0
+    drop_deleted(database)
     while True:
         with database.read() as connection:
             found = deletion.marked(connection, EXECUTIONS)

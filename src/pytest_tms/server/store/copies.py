@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Integer, Table, delete, func, select, text
 from sqlalchemy.exc import DataError, IntegrityError
 
 from pytest_tms.server.domain.column_values import without_nul
-from pytest_tms.server.store import bulk, tables
+from pytest_tms.server.store import bulk, partitions, tables
 from pytest_tms.server.store.database import Database, lock_exclusively
 
 BATCH = 500
@@ -38,6 +38,8 @@ def copy(source: Database, target: Database, progress: Progress) -> None:
         lock_exclusively(writing)
         _check_empty(target, writing)
         with source.snapshot() as reading:
+            if writing.dialect.name == "postgresql":
+                partitions.cover(writing, reading.scalar(select(func.max(tables.executions.c.number))) or 0)
             for table in tables.metadata.sorted_tables:
                 try:
                     progress(table.name, _copy_table(reading, writing, table))

@@ -19,7 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
 from pytest_tms.errors import ServiceUnavailable
 from pytest_tms.server.encryption.data_cipher import DataCipher
-from pytest_tms.server.store import causes_migration, results_migration, revisions, sealed
+from pytest_tms.server.store import causes_migration, partitions, results_migration, revisions, sealed
 
 WRITES = "tms_writes"
 """Execution option of connections whose transactions write: SQLite locks the database at their start."""
@@ -177,7 +177,7 @@ class Database:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
                 revisions.store_compatibility(connection)
-            for step in (causes_migration, results_migration):
+            for step in (causes_migration, results_migration, partitions):
                 self._complete(step)
         except (SQLAlchemyError, CommandError) as error:
             reason = str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
@@ -194,7 +194,7 @@ class Database:
         with self.read() as connection:
             state = revisions.state(connection)
             is_current = state.found == state.expected and not any(
-                step.is_pending(connection) for step in (causes_migration, results_migration)
+                step.is_pending(connection) for step in (causes_migration, results_migration, partitions)
             )
         if not is_current:
             raise ValueError(
