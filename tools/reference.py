@@ -48,7 +48,7 @@ def endpoints() -> Iterator[str]:
                 operation["description"],
                 "",
             )
-            scope = f"Scope: `{call.scope}`." if call.scope else "Needs no API token, or the one named above."
+            scope = f"Scope: `{call.scope}`." if call.scope else "Needs no API token."
             limit = (
                 f" Counts towards the [rate limit](limits.md#rate-limits) `{call.limit}`."
                 if call.limit
