@@ -38,6 +38,11 @@ BIG = (
     "idempotent_responses",
     "deliveries",
     "sessions",
+    "queues",
+    "queue_tests",
+    "queue_collections",
+    "queue_runners",
+    "queue_batches",
 )
 """Tables with many rows."""
 EXECUTION = "exec_0"
@@ -98,6 +103,15 @@ def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
         f"SELECT 'me', 'key ' || i, '', '{{}}', {now} FROM {series}",
         "INSERT INTO sessions (hash, token_hash, created_at, expires_at) "
         f"SELECT 'hash ' || i, '', {now}, {now + 10**9} FROM {series}",
+        "INSERT INTO queues (execution, created_at, ci_attempt, since, tests, left_out, weight, free, free_weight) "
+        f"SELECT i, {now}, 1, 0, 1, 0, 1, '[]', 0 FROM {series}",
+        f"INSERT INTO queue_tests (execution, first, document) SELECT i, 0, {documents} FROM {series}",
+        "INSERT INTO queue_collections (execution, number, digest, tests, lacks) "
+        f"SELECT i, 0, '', 1, {documents} FROM {series}",
+        "INSERT INTO queue_runners (execution, runner, shard_id, collection, workers, lease_until) "
+        f"SELECT i, 'r', '1', 0, 1, {now + 10**9} FROM {series}",
+        "INSERT INTO queue_batches (execution, runner, number, ranges, is_open) "
+        f"SELECT i, 'r', 1, '[]', true FROM {series}",
         "INSERT INTO webhooks (id, url, events, secret, retry, filters, extra, status, created_at) "
         f"SELECT CASE i WHEN 0 THEN '{PAUSED}' WHEN 1 THEN '{IDLE}' ELSE 'wh_' || i END, {hook}, "
         f"CASE i WHEN 0 THEN 'paused' ELSE 'active' END, {now} FROM {series} WHERE i < {webhooks}",

@@ -58,3 +58,18 @@ def test_the_order_of_the_queue_is_given_as_positions_of_the_tests(api: Api) -> 
     assert first["unclaimed"] == [[len(first["tests"]), len(NAMES)]]
     assert first["shards"] == ["1"]
     assert runner.claim()["order"] == []
+
+
+def test_the_page_says_which_shards_ended_early_and_what_they_did_not_collect(api: Api) -> None:
+    execution = api.create(runKey="page of a queue")
+    first = queue_runner(api, execution)
+    first.start()
+    number = len(first.take())
+    second = QueueRunner(api, execution, "2", NAMES[1:])
+    second.start()
+    second.take()
+    first.end("error", reason="pytest was killed")
+    text = " ".join(api.page(f"/runs/{execution['executionId']}").text.split())
+    tests = f"{number} unfinished tests were" if number > 1 else "1 unfinished test was"
+    assert f"Shard 1 ended early: pytest was killed; {tests} given to other shards." in text
+    assert f"60 together: shard 2 did not collect {NAMES[0]}." in text

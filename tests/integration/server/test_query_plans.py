@@ -24,6 +24,7 @@ from pytest_tms.server.store.object_store import ObjectStore
 from pytest_tms.server.store.partitions import FIRST
 from tests.helpers.api import Api, expect_success, result, scratch_database
 from tests.helpers.filled_databases import BIG, EXECUTION, IDLE, PAUSED, fill, serving
+from tests.helpers.queue_runners import QueueRunner
 from tests.helpers.subscribers import Subscribers, subscribing
 
 ROWS = int(os.environ.get("PLAN_ROWS", "20000"))
@@ -219,6 +220,18 @@ def _use(api: Api, subscribers: Subscribers) -> None:
         plan = {"project": "default", "cases": cases}
         expect_success(api.request("PUT", "/cases", plan), 200)
     api.submit(execution, "2", tests=[result("z", properties={"id": ["TC-1", "TC-new"]})])
+    shared_execution = expect_success(api.request("POST", "/executions", shared), 200)
+    first, second = (
+        QueueRunner(api, shared_execution, shard, ["a", "b", shard], attempt=attempt)
+        for shard, attempt in (("1", 1), ("2", 1))
+    )
+    first.start()
+    first.report(first.take())
+    second.take_all()
+    second.claim(isLeaving=True)
+    first.end("error")
+    expect_success(api.request("GET", f"/executions/{shared_execution['executionId']}"), 200)
+    QueueRunner(api, shared_execution, "1", ["a", "b"], attempt=2).take_all()
     for content in (b"a file", b"another"):
         file = f"/executions/{EXECUTION}/artifacts/{sha256(content).hexdigest()}"
         assert api.request("HEAD", file).status_code == 404

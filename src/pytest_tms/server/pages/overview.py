@@ -27,6 +27,7 @@ from pytest_tms.server.pages.run_facts import facts
 from pytest_tms.server.pages.run_links import run_path, test_path, tests_path
 from pytest_tms.server.pages.run_page import run_page
 from pytest_tms.server.services import executions as execution_services
+from pytest_tms.server.services.queue_status import queue_status
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import (
     audit,
@@ -71,6 +72,8 @@ FAILED_TIMES = 300
 """Failed tests that the chart of the shards shows."""
 DOTS = 10
 """Past results of a test that are shown as dots."""
+MAX_BANNERS = 5
+"""Shards, and names of tests, that banners list."""
 MAX_RENDERINGS = 4
 """Pages that are rendered at a time: each takes some megabytes, and more of them would not be faster."""
 
@@ -170,6 +173,7 @@ def _overview(
         changes = run_changes.find(connection, execution, limit=0)
         canceller = _canceller(connection, execution)
         found = _OverviewResults(connection, execution, is_by_file, after)
+        queue = queue_status(connection, execution)
     counts = execution.results
     is_live = execution.status not in states.ENDED
     expected = _expected(execution, shards)
@@ -195,7 +199,10 @@ def _overview(
         "overview",
         heading,
         branch=str(execution.metadata.get("branch") or ""),
-        banners=_banners(execution, shards, expected.reason if not_run else None),
+        banners=[
+            *_banners(execution, shards, expected.reason if not_run else None),
+            *([] if queue is None else _queue_banners(queue, shards)),
+        ],
         facts=facts(execution),
         exports=EXPORTS,
         rerun=found.rerun,
@@ -354,6 +361,34 @@ def _banners(execution: Execution, shards: Sequence[Shard], stopped_by: str | No
             ("flaky", f"Its jobs declared different numbers of shards: {listed}. The larger one counts.")
         )
     return found
+
+
+def _queue_banners(queue: wire.QueueStatus, shards: Sequence[Shard]) -> list[tuple[str, str]]:
+    """Return what a user must know of the shards that take tests from a queue, as (kind, text)."""
+    ended = [shard for shard in shards if shard.status in states.ABRUPT and shard.reason]
+    found = [
+        ("flaky", f"Shard {shard.shard_id} ended early: {shard.reason}.") for shard in ended[:MAX_BANNERS]
+    ]
+    if len(ended) > MAX_BANNERS:
+        found.append(("flaky", f"{len(ended) - MAX_BANNERS} more shards ended early."))
+    missing = [each for each in queue.differences if each.missing]
+    if missing:
+        found.append(("failed", _different_collections(missing, queue.tests)))
+    return found
+
+
+def _different_collections(missing: Sequence[wire.CollectedTests], tests: int) -> str:
+    """Return a sentence about shards that did not collect all tests of the queue."""
+    listed = []
+    for each in missing[:MAX_BANNERS]:
+        names = ", ".join(each.missing_tests[:MAX_BANNERS])
+        more = f" and {each.missing - MAX_BANNERS:,} more" if each.missing > MAX_BANNERS else ""
+        ids = f"shard{'s' * (len(each.shards) > 1)} {', '.join(each.shards[:10])}"
+        listed.append(f"{ids} did not collect {names}{more}")
+    return (
+        f"The shards collected different tests, {tests:,} together: {'; '.join(listed)}. "
+        "Only shards that collected a test run it. Let all jobs collect the same tests."
+    )
 
 
 def _different_divisions(shards: Sequence[Shard]) -> str:

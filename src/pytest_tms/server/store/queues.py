@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, text, update
 
 from pytest_tms.server.domain import test_keys
 from pytest_tms.server.domain.executions import Execution
@@ -233,7 +233,7 @@ def expired(connection: Connection, now: int) -> list[str]:
     query = (
         select(tables.executions.c.id)
         .join(tables.queue_runners, tables.executions.c.number == _RUNNER.execution)
-        .where(~_RUNNER.has_ended, _RUNNER.lease_until <= now)
+        .where(text("NOT queue_runners.has_ended"), _RUNNER.lease_until <= now)  # as in its index
     )
     return list(dict.fromkeys(connection.scalars(query.limit(MAX_FOUND))))
 
@@ -250,7 +250,8 @@ def batch(connection: Connection, execution: int, runner: str, number: int) -> B
 def open_batches(connection: Connection, execution: int) -> list[Batch]:
     """Return the batches that may have unfinished tests which no other runner has."""
     query = select(_BATCH.runner, _BATCH.number, _BATCH.ranges).where(
-        _BATCH.execution == execution, _BATCH.is_open
+        _BATCH.execution == execution,
+        text("queue_batches.is_open"),  # as in its index
     )
     return [Batch(row.runner, row.number, _RANGES.decode(row.ranges)) for row in connection.execute(query)]
 
