@@ -23,9 +23,11 @@ from bench import (
     partitions,
     prune,
     queries,
+    replicas,
     requests_cost,
     shard_runs,
     shards,
+    soak,
     uploads,
     year,
 )
@@ -57,6 +59,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2_000, help="simulated runs over shards (default 2,000)")
     parser.add_argument("--live", type=int, default=500, help="shards that report live (default 500)")
     parser.add_argument("--pages", type=int, default=20, help="open pages (default 20)")
+    parser.add_argument("--minutes", type=float, default=30, help="length of a soak (default 30)")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (default 5)")
     parser.add_argument("--kinds", nargs="+", choices=[*KINDS], default=["passing"], help="kinds of tests")
     parser.add_argument("--workers", nargs="+", type=int, default=[0, 2], help="numbers of xdist's workers")
@@ -107,6 +110,8 @@ def main() -> None:
             lambda: deliveries.measure(given.events),
         ],
         "requests": lambda given: [lambda: requests_cost.measure(2_000, given.rounds)],
+        "replicas": lambda given: [lambda: replicas.measure(given.rounds)],
+        "soak": lambda given: [lambda: soak.measure(given.minutes)],
         "faults": lambda _: [faults.measure],
     }
     parser.add_argument("what", nargs="*", choices=[*measures, []], help="which (default: all)")

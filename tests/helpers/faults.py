@@ -103,6 +103,8 @@ class Load:
     url: str
     token: str
     uploads: bool = False
+    interval: float = 0.0
+    """Seconds between two executions of one runner, if they take less."""
     accepted: dict[str, int] = field(default_factory=dict)
     """The results of each execution that the server has confirmed."""
     statuses: Counter[str] = field(default_factory=Counter)
@@ -130,9 +132,11 @@ class Load:
 
     def _report(self, thread: int) -> None:
         tests = [result(f"test {number}", nodeId=f"a.py::test_{number}") for number in range(RESULTS)]
-        number = 0
+        number, due = 0, time.monotonic()
         with requests.Session() as session:
             while not self._stopping.is_set():
+                self._stopping.wait(max(0.0, due - time.monotonic()))
+                due = max(due + self.interval, time.monotonic() - self.interval)
                 number += 1
                 key = f"{thread}.{number}"
                 made = self._post(

@@ -1,0 +1,60 @@
+"""What a second server of one PostgreSQL adds: executions with results a second, behind the same proxy."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench.server import serving
+from bench.table import table
+from tests.helpers.api import KEY
+from tests.helpers.faults import RESULTS, THREADS, Load, postgres
+from tests.helpers.replicas import balanced, free_port
+
+SECONDS = 10.0
+"""Seconds of one measurement."""
+
+
+def measure(rounds: int) -> str:
+    """The table: executions a second with one server and with two, medians of interleaved rounds."""
+    found: dict[int, list[float]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        database = stack.enter_context(postgres())
+        ports = (free_port(), free_port())
+        token = ""
+        for number, port in enumerate(ports):
+            options = ("--database-url", database.url, "--port", str(port))
+            environ = {"TMS_SERVER_KEYS": KEY, "TMS_SERVER_ACCESS_LOG": "0"}
+            server = serving(folder / str(number), *options, environ=environ)
+            _, token = stack.enter_context(server)
+        roots = {
+            number: stack.enter_context(balanced(folder / f"proxy{number}", ports[:number]))
+            for number in found
+        }
+        for _ in range(rounds):
+            for number, root in roots.items():
+                found[number].append(_rate(f"{root}/api", token))
+    one, two = (statistics.median(found[number]) for number in (1, 2))
+    rows = [["one", f"{one:.1f}", "1.00"], ["two", f"{two:.1f}", f"{two / one:.2f}"]]
+    shown = table(["servers", "a second", "ratio"], rows)
+    cores, busy = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    return (
+        f"executions of {RESULTS} results by {THREADS} runners, PostgreSQL, nginx and the runners on the "
+        f"same {cores} cores, load average {busy:.1f}\n{shown}"
+    )
+
+
+def _rate(url: str, token: str) -> float:
+    load = Load(url, token)
+    load.start()
+    time.sleep(2)
+    begun, before = time.monotonic(), len(load.accepted)
+    time.sleep(SECONDS)
+    rate = (len(load.accepted) - before) / (time.monotonic() - begun)
+    load.stop()
+    return rate
