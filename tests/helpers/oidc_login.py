@@ -89,7 +89,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def logging_in(folder: Path, issuer: str, *options: str, port: int = 0, **environ: str) -> Iterator[Api]:
+def logging_in(
+    folder: Path, issuer: str, *options: str, port: int = 0, database: tuple[str, ...] = (), **environ: str
+) -> Iterator[Api]:
     """A TMS whose people log in at ``issuer``."""
     port = port or free_port()
     settings = {
@@ -101,5 +103,7 @@ def logging_in(folder: Path, issuer: str, *options: str, port: int = 0, **enviro
         **environ,
     }
     url = f"http://127.0.0.1:{port}"
-    with running(folder, options=("--port", str(port), "--public-url", url, *options), **settings) as api:
+    with running(
+        folder, *database, options=("--port", str(port), "--public-url", url, *options), **settings
+    ) as api:
         yield api

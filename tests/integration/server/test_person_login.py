@@ -18,7 +18,7 @@ from pytest_tms.server.domain.api_tokens import hash_token
 from pytest_tms.server.services.page_sessions import PERSON_DURATION
 from pytest_tms.server.store import audit
 from pytest_tms.server.store.database import Database
-from tests.helpers.api import Api
+from tests.helpers.api import KEY, Api, expect_success, scratch_database
 from tests.helpers.issuer import Issuer, SigningKey, issuing
 from tests.helpers.oidc_login import CLIENT, ROLES, SECRET, Provider, free_port, logging_in
 from tests.helpers.processes import run_tms
@@ -161,6 +161,32 @@ def test_an_operator_lists_and_ends_the_logins_of_a_person(
     log_in(site, browser)
     assert browser.get(f"{site.root}/", timeout=60).status_code == 200
     other.close()
+
+
+def test_people_and_ci_jobs_log_in_with_postgresql(
+    issuer: Issuer, provider: Provider, tmp_path: Path, browser: requests.Session
+) -> None:
+    rules = tmp_path / "trusted.toml"
+    rules.write_text(
+        f'[[rule]]\nissuer = "{issuer.url}"\naudience = "tms"\nclaims = {{ repository = "acme/shop" }}\n'
+    )
+    with scratch_database() as url:
+        database = ("--database-url", url)
+        settings: Any = {"TMS_SERVER_TRUSTED_ISSUERS": str(rules), "TMS_SERVER_KEYS": KEY}
+        with logging_in(tmp_path / "data", issuer.url, database=database, **settings) as api:
+            assert log_in(api, browser).status_code == 200
+            id_token = issuer.token("tms", repository="acme/shop")
+            sent = api.request("POST", "/auth/token", {"idToken": id_token}, token="")
+            issued = expect_success(sent, 201)
+            body = {"testSuite": "all", "environment": "dev"}
+            expect_success(api.request("POST", "/executions", body, token=issued["token"]), 201)
+            listed = json.loads(
+                run_tms("login", "list", "--json", "--data-dir", str(api.data_dir), *database).stdout
+            )
+            assert [each["role"] for each in listed] == ["viewer"]
+            ended = run_tms("login", "end", listed[0]["id"], "--data-dir", str(api.data_dir), *database)
+            assert ended.returncode == 0, ended.stderr
+            assert browser.get(f"{api.root}/", timeout=60).status_code == 401
 
 
 def test_logout_ends_the_session_on_the_server(

@@ -13,8 +13,9 @@ from pytest_tms.server.domain.api_tokens import ApiToken
 class Actor:
     """The author of a change.
 
-    ``id`` is the id of an API token, the id of an execution that used its own token, or ``command``,
-    ``server`` or ``anyone``. ``name`` is the name of the token, or of the user who runs a command. An actor
+    ``id`` is the id of an API token or of a person who logged in, the id of an execution that used its own
+    token, or ``command``, ``server`` or ``anyone``. ``name`` is the name of the token, of the person, or of
+    the user who runs a command. An actor
     behind a request also has its ``request_id`` and ``address``.
     """
 
