@@ -324,11 +324,6 @@ def test_known_keys_are_used_for_a_day_while_the_issuer_is_down(own_issuer: Issu
     ("path", "document", "reason"),
     [
         ("/.well-known/openid-configuration", b"<html>", "is not an OpenID configuration"),
-        (
-            "/.well-known/openid-configuration",
-            {"issuer": "https://x.test", "jwks_uri": "https://x.test"},
-            "x.test",
-        ),
         ("/.well-known/openid-configuration", b"x" * (MAX_DOCUMENT + 1), "more than"),
         ("/keys", b"[]", "is not a set of keys"),
         ("/keys", {"keys": [7]}, "is not a set of keys"),
@@ -341,6 +336,33 @@ def test_documents_that_are_not_valid_make_the_issuer_unavailable(
     with pytest.raises(ApiError, match=reason) as caught:
         OpenIdProvider(own_issuer.url).verify(own_issuer.token(AUDIENCE), [AUDIENCE])
     assert caught.value.status == 503
+
+
+def test_the_configuration_of_another_issuer_is_not_used(own_issuer: Issuer) -> None:
+    own_issuer.configuration["issuer"] = "https://other.example.com"
+    with pytest.raises(ApiError, match=r"is the configuration of 'https://other\.example\.com'"):
+        OpenIdProvider(own_issuer.url).verify(own_issuer.token(AUDIENCE), [AUDIENCE])
+
+
+@pytest.mark.parametrize(("algorithm", "is_valid"), [("RS256", True), ("PS512", True), ("HS256", False)])
+def test_a_key_that_names_no_algorithm_verifies_asymmetric_signatures_alone(
+    own_issuer: Issuer, algorithm: str, is_valid: bool
+) -> None:
+    key = own_issuer.keys[0]
+    del key.public["alg"]
+    head = part({"alg": algorithm, "kid": key.key_id})
+    content = f"{head}.{part(own_issuer.claims(AUDIENCE))}"
+    if is_valid:
+        token = jwt.encode(own_issuer.claims(AUDIENCE), key.private, algorithm, headers={"kid": key.key_id})
+    else:
+        mac = hmac.digest(key.public_pem, content.encode(), hashlib.sha256)
+        token = f"{content}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
+    provider = OpenIdProvider(own_issuer.url)
+    if is_valid:
+        assert provider.verify(token, [AUDIENCE])["iss"] == own_issuer.url
+    else:
+        with pytest.raises(ApiError, match="signed with 'HS256', which is not accepted"):
+            provider.verify(token, [AUDIENCE])
 
 
 def test_keys_elsewhere_are_read_by_https_only(own_issuer: Issuer) -> None:
