@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,3 +172,36 @@ def test_doctor_prefers_an_api_token(
     done = run_tms("doctor")
     assert "the ID token of GitHub Actions is not used, because there is an API token" in done.stdout
     assert not job.issued
+
+
+@pytest.mark.parametrize(
+    "system", ["gitlab", "file", "buildkite", "circleci", "circleci without its command"]
+)
+def test_jobs_of_each_system_report(
+    trusting: Api, issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(issuer.token(AUDIENCE, repository="acme/shop", ref="refs/heads/main"))
+    for name in ("buildkite-agent", "circleci"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\ncat {file}\n')
+        (tmp_path / name).chmod(0o755)
+    programs = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    environ, arguments = {
+        "gitlab": ({"GITLAB_CI": "true", "TMS_ID_TOKEN": file.read_text()}, ""),
+        "file": ({"TMS_ID_TOKEN_FILE": str(file)}, ""),
+        "buildkite": (
+            {"BUILDKITE": "true", "PATH": programs},
+            f"oidc request-token --audience {trusting.root}",
+        ),
+        "circleci": (
+            {"CIRCLECI": "true", "PATH": programs},
+            f'run oidc get --claims {{"aud": "{trusting.root}"}}',
+        ),
+        "circleci without its command": ({"CIRCLECI": "true", "CIRCLE_OIDC_TOKEN_V2": file.read_text()}, ""),
+    }[system]
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    created = run_tms("execution", "create", "--url", trusting.url, "--environment", "staging")
+    assert created.returncode == 0, created.stderr
+    written = tmp_path / "arguments"
+    assert (written.read_text().strip() if written.exists() else "") == arguments
