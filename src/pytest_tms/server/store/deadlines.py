@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, Select, func, or_, select, update
+from sqlalchemy import Connection, Select, Update, bindparam, func, or_, select, update
 
 from pytest_tms.server.store import tables
 
@@ -48,13 +50,28 @@ def record_report(
     Without ``shard_ids`` this applies to the shards with live reports. With a ``runner`` it leaves out shards
     that another runner runs now. ``now`` and ``until`` are milliseconds since 1970.
     """
-    is_selected = _SHARD.shard_id.in_(shard_ids) if shard_ids else _SHARD.silence_deadline_at.is_not(None)
-    query = update(tables.shards).where(
-        _SHARD.execution_id == execution_id, _SHARD.status == "running", is_selected
-    )
+    values: dict[str, Any] = {"its_execution": execution_id, "until": until, "now": now}
+    if shard_ids:
+        values["its_shards"] = list(shard_ids)
     if runner is not None:
-        query = query.where(or_(_SHARD.runner.is_(None), _SHARD.runner == runner))
-    connection.execute(query.values(silence_deadline_at=until, last_reported_at=now))
+        values["its_runner"] = runner
+    query = _record_report(has_shards=bool(shard_ids), has_runner=runner is not None)
+    connection.execute(query, values)
+
+
+@cache  # SQLAlchemy takes longer to make the statement than to run it, and each live message needs it
+def _record_report(*, has_shards: bool, has_runner: bool) -> Update:
+    is_selected = (
+        _SHARD.shard_id.in_(bindparam("its_shards", expanding=True))
+        if has_shards
+        else _SHARD.silence_deadline_at.is_not(None)
+    )
+    query = update(tables.shards).where(
+        _SHARD.execution_id == bindparam("its_execution"), _SHARD.status == "running", is_selected
+    )
+    if has_runner:
+        query = query.where(or_(_SHARD.runner.is_(None), _SHARD.runner == bindparam("its_runner")))
+    return query.values(silence_deadline_at=bindparam("until"), last_reported_at=bindparam("now"))
 
 
 def progress_due(connection: Connection, before: int) -> list[str]:

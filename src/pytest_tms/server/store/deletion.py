@@ -80,7 +80,7 @@ def mark(connection: Connection, execution_ids: Collection[str], now: int) -> li
         _EXECUTION.status.in_(states.ENDED),
     )
     query = query.values(**values).returning(_EXECUTION.id)
-    found = connection.scalars(versions.with_next_version(connection, query)).all()
+    found = connection.scalars(versions.with_next_version(connection.dialect.name, query)).all()
     is_own = tables.shards.c.execution_id.in_(found)  # nobody looks for its silent shards any more
     connection.execute(update(tables.shards).where(is_own).values(silence_deadline_at=None))
     return list(found)

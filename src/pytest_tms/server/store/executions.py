@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, Update, bindparam, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pytest_tms import wire
@@ -71,7 +72,7 @@ def get(connection: Connection, execution_id: str) -> Execution:
     Raises:
         NotFound: There is none.
     """
-    return _one(connection, select(tables.executions), execution_id)
+    return _one(connection, _GET, execution_id)
 
 
 def lock(connection: Connection, execution_id: str) -> Execution:
@@ -80,14 +81,14 @@ def lock(connection: Connection, execution_id: str) -> Execution:
     Raises:
         NotFound: There is none.
     """
-    return _one(connection, select(tables.executions).with_for_update(), execution_id)
+    return _one(connection, _LOCK, execution_id)
 
 
 def save(connection: Connection, execution: Execution, *, is_shown: bool = True) -> None:
     """Update a locked execution; ``is_shown`` is whether pages show anything of what has changed."""
-    query = update(tables.executions).where(tables.executions.c.id == execution.id)
-    query = query.values(**_execution_row(execution))
-    connection.execute(versions.with_next_version(connection, query) if is_shown else query)
+    values = _execution_row(execution)
+    query = _next_version(connection.dialect.name) if is_shown else _SAVE
+    connection.execute(query, {**values, "its_id": execution.id})
 
 
 def shards(
@@ -114,7 +115,8 @@ def save_shard(connection: Connection, execution_id: str, before: Shard | None, 
             insert(tables.shards).values(execution_id=execution_id, shard_id=after.shard_id, **values)
         )
     elif before != after:
-        connection.execute(update(tables.shards).where(*_is(execution_id, after.shard_id)).values(**values))
+        keys = {"its_execution": execution_id, "its_shard": after.shard_id}
+        connection.execute(_SAVE_SHARD, {**values, **keys})
 
 
 def shard_states(connection: Connection, execution_id: str) -> set[str]:
@@ -125,7 +127,8 @@ def shard_states(connection: Connection, execution_id: str) -> set[str]:
 
 def get_shard(connection: Connection, execution_id: str, shard_id: str) -> Shard | None:
     """Return a shard, None if it has not reported."""
-    row = connection.execute(select(tables.shards).where(*_is(execution_id, shard_id))).one_or_none()
+    keys = {"its_execution": execution_id, "its_shard": shard_id}
+    row = connection.execute(_GET_SHARD, keys).one_or_none()
     return None if row is None else _shard(row)
 
 
@@ -133,11 +136,8 @@ def lost(
     connection: Connection, execution_id: str, shard_ids: Collection[str], runner: str | None
 ) -> list[Shard]:
     """Return the lost ones of these shards; with ``runner``, not those that another runner runs now."""
-    table = tables.shards.c
-    query = select(tables.shards).where(
-        table.execution_id == execution_id, table.shard_id.in_(shard_ids), table.status == "lost"
-    )
-    found = [_shard(row) for row in connection.execute(query)]
+    keys = {"its_execution": execution_id, "its_shards": list(shard_ids)}
+    found = [_shard(row) for row in connection.execute(_LOST, keys)]
     return [shard for shard in found if runner is None or shard.runner in (None, runner)]
 
 
@@ -204,16 +204,43 @@ def has_event(connection: Connection, execution_id: str, event: str, document: s
 def add_event(connection: Connection, execution_id: str, event: str, document: str, now: int) -> None:
     """Store an inbound event as it was sent."""
     (text,), encrypted = sealed.seal(connection, sealed.EVENTS, (execution_id,), (document,))
-    connection.execute(
-        insert(tables.events).values(
-            execution_id=execution_id,
-            event=event,
-            received_at=now,
-            document=text,
-            sealed=encrypted,
-            digest=None if encrypted is None else sealed.digest(document),
-        )
-    )
+    values = {
+        "execution_id": execution_id,
+        "event": event,
+        "received_at": now,
+        "document": text,
+        "sealed": encrypted,
+        "digest": None if encrypted is None else sealed.digest(document),
+    }
+    connection.execute(_ADD_EVENT, values)
+
+
+# Statements of each live message, made once: SQLAlchemy takes ten times as long to make one as to run it.
+_ITS_SHARD = (
+    tables.shards.c.execution_id == bindparam("its_execution"),
+    tables.shards.c.shard_id == bindparam("its_shard"),
+)
+_GET_SHARD = select(tables.shards).where(*_ITS_SHARD)
+_LOST = select(tables.shards).where(
+    tables.shards.c.execution_id == bindparam("its_execution"),
+    tables.shards.c.shard_id.in_(bindparam("its_shards", expanding=True)),
+    tables.shards.c.status == "lost",
+)
+_ADD_EVENT = insert(tables.events)
+_GET = select(tables.executions).where(
+    tables.executions.c.id == bindparam("its_id"), tables.executions.c.deleted_at.is_(None)
+)
+_LOCK = _GET.with_for_update()
+
+
+_SAVE = update(tables.executions).where(tables.executions.c.id == bindparam("its_id"))
+_SAVE_SHARD = update(tables.shards).where(*_ITS_SHARD)
+
+
+@cache
+def _next_version(dialect: str) -> Update:
+    """Return the statement that updates an execution, and increases its version."""
+    return versions.with_next_version(dialect, _SAVE)
 
 
 def _next_number(connection: Connection) -> int:
@@ -235,8 +262,7 @@ def _is(execution_id: str, shard_id: str) -> Sequence[Any]:
 
 def _one(connection: Connection, query: Select[Any], execution_id: str) -> Execution:
     known = "\x00" not in execution_id  # PostgreSQL takes no NUL, not even to look for
-    query = query.where(tables.executions.c.id == execution_id, tables.executions.c.deleted_at.is_(None))
-    row = connection.execute(query).one_or_none() if known else None
+    row = connection.execute(query, {"its_id": execution_id}).one_or_none() if known else None
     if row is None:
         raise NotFound(f"There is no execution {execution_id[:100]}.")
     return _execution(row)

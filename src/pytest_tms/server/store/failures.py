@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, exists, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Insert, exists, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pytest_tms.server.domain import flakiness
@@ -96,15 +97,7 @@ def count(
         if change > 0
     ]
     if more:
-        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        inserting = insert(table)
-        connection.execute(
-            inserting.on_conflict_do_update(
-                index_elements=[table.c.execution, table.c.fingerprint],
-                set_={"failures": table.c.failures + inserting.excluded.failures},
-            ),
-            more,
-        )
+        connection.execute(_add(connection.dialect.name), more)
     fewer = [(number, -change) for number, change in sorted(changes.items()) if change < 0]
     for number, change in fewer:
         is_it = (table.c.execution == execution, table.c.fingerprint == number)
@@ -112,6 +105,17 @@ def count(
     if fewer:
         statement = "DELETE FROM failure_causes WHERE execution = {} AND failures <= 0 AND fingerprint IN {}"
         bulk.execute(connection, statement, (execution,), [number for number, _ in fewer])
+
+
+@cache  # made once: SQLAlchemy takes longer to make it than to run it
+def _add(dialect: str) -> Insert:
+    """Return the statement that adds failures to causes of executions, which it inserts if they are new."""
+    table = tables.failure_causes
+    inserting = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    return inserting.on_conflict_do_update(
+        index_elements=[table.c.execution, table.c.fingerprint],
+        set_={"failures": table.c.failures + inserting.excluded.failures},
+    )
 
 
 def _new_cause(

@@ -348,18 +348,21 @@ def _detail(
     return (execution, sequence, *texts, *cause, encrypted)
 
 
+_RESERVE = (  # made once: see ``executions``
+    update(tables.executions)
+    .where(tables.executions.c.id == bindparam("its_id"))
+    .values(results_stored=tables.executions.c.results_stored + bindparam("more"))
+    .returning(tables.executions.c.results_stored, tables.executions.c.previous)
+)
+
+
 def _reserve(connection: Connection, execution: Execution, number: int) -> tuple[int, int]:
     """Return the first of so many free numbers for results of an execution, which is locked.
 
     The second value is the number of the run that it is compared with, 0 if there is none.
     """
     table = tables.executions.c
-    row = connection.execute(
-        update(tables.executions)
-        .where(table.id == execution.id)
-        .values(results_stored=table.results_stored + number)
-        .returning(table.results_stored, table.previous)
-    ).one()
+    row = connection.execute(_RESERVE, {"its_id": execution.id, "more": number}).one()
     previous = row.previous
     if previous is None:
         previous = series.find_previous(connection, execution)

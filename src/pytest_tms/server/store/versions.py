@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Update, func, select, update
+from sqlalchemy import Connection, Update, bindparam, func, select, update
 
 from pytest_tms.server.store import tables
 
@@ -35,10 +36,10 @@ class Subject(NamedTuple):
     environments: tuple[str, ...] = ()
 
 
-def with_next_version(connection: Connection, query: _Query) -> _Query:
+def with_next_version(dialect: str, query: _Query) -> _Query:
     """Return an UPDATE of executions that also increases their versions and notifies all server processes."""
     changed: Any = query.values(version=_EXECUTION.version + 1)
-    if connection.dialect.name == "postgresql":  # in the same statement, to save a round trip
+    if dialect == "postgresql":  # in the same statement, to save a round trip
         changed = changed.returning(func.pg_notify(CHANNEL, _EXECUTION.id))
     found: _Query = changed
     return found
@@ -46,8 +47,13 @@ def with_next_version(connection: Connection, query: _Query) -> _Query:
 
 def increase(connection: Connection, execution_id: str) -> None:
     """Increase the version of an execution, because something that belongs to it has changed."""
-    query = update(tables.executions).where(_EXECUTION.id == execution_id)
-    connection.execute(with_next_version(connection, query))
+    connection.execute(_increase(connection.dialect.name), {"its_id": execution_id})
+
+
+@cache
+def _increase(dialect: str) -> Update:
+    query = update(tables.executions).where(_EXECUTION.id == bindparam("its_id"))
+    return with_next_version(dialect, query)
 
 
 def notify(connection: Connection, execution_id: str) -> None:
