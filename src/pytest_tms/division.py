@@ -154,7 +154,10 @@ def order_by_duration(
 
 
 class _Block(NamedTuple):
-    """Tests that stay together: milliseconds of each and of all, and the setups that they need."""
+    """Tests that stay together: milliseconds of each and of all, and the setups that they need.
+
+    Milliseconds are whole or half numbers, so that their order in a sum does not matter.
+    """
 
     tests: Mapping[str, float]
     weight: float
@@ -164,7 +167,7 @@ class _Block(NamedTuple):
     @classmethod
     def of(cls, tests: Mapping[str, float], needs: Mapping[str, frozenset[Setup]]) -> _Block:
         setups = frozenset[Setup]().union(*(needs[nodeid] for nodeid in tests))
-        return cls(tests, sum(map(tests.__getitem__, sorted(tests))), setups, min(tests))
+        return cls(tests, sum(tests.values()), setups, min(tests))
 
 
 class _Packing:
@@ -305,8 +308,12 @@ def _cut(
     """
     taken: dict[str, float] = {}
     left: dict[str, float] = {}
-    for nodeid in sorted(block.tests, key=lambda nodeid: (-block.tests[nodeid], nodeid)):
-        weight = block.tests[nodeid]
+    ordered = sorted(block.tests.items(), key=lambda test: (-test[1], test[0]))
+    shortest = ordered[-1][1]
+    for position, (nodeid, weight) in enumerate(ordered):
+        if room < shortest:
+            left.update(ordered[position:])
+            break
         time = weight + _total(needs[nodeid] - held)
         if time <= room:
             taken[nodeid] = weight

@@ -6,8 +6,13 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import pytest
+from sqlalchemy import insert
 
+from pytest_tms.server.store import plans, tables
+from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.result_documents import zstd
 from tests.helpers.api import Api, expect_error, expect_success, invalid_fields, result
 
 
@@ -197,3 +202,12 @@ def test_settled_tests_are_those_that_passed_or_were_skipped_in_a_shard(runs: Ru
     assert expect_success(runs.api.request("GET", f"{path}?shardId=none"), 200)["nodeIds"] == []
     assert invalid_fields(runs.api.request("GET", path)) == {"shardId"}
     expect_error(runs.api.request("GET", "/executions/exec_none/settled?shardId=1"), 404)
+
+
+def test_a_plan_of_an_earlier_version_has_no_setups(empty_database: Database) -> None:
+    document = zstd.compress(msgspec.json.encode(({"t.py::a": 7}, ["exec_1"])))
+    with empty_database.write() as connection:
+        connection.execute(insert(tables.plans).values(execution=1, created_at=5, document=document))
+    with empty_database.read() as connection:
+        found = plans.get(connection, 1)
+    assert found == plans.Plan(5, plans.Durations({"t.py::a": 7}, ["exec_1"]))
