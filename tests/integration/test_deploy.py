@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -226,6 +227,46 @@ def test_the_image_installs_the_version_of_the_project_and_starts_what_exists() 
     assert ("CMD", '["serve"]') in found
     variables = dict(each.split("=") for name, text in found if name == "ENV" for each in text.split())
     assert {name for name in variables if name.startswith("TMS_")} <= VARIABLES
+
+
+@pytest.mark.plugins
+@pytest.mark.nightly
+def test_the_instructions_of_the_dockerfile_install_and_start_a_healthy_server(tmp_path: Path) -> None:
+    if os.name != "posix" or os.geteuid() != 0:
+        pytest.skip("the instructions run as root")
+    wheels, environment, data = tmp_path / "wheels", tmp_path / "venv", tmp_path / "data"
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", wheels, ROOT], check=True)
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    found = dict(each for each in instructions() if each[0] != "FROM")
+    port = free_port()
+    environ = {
+        **environ_outside_pytest(os.environ),
+        "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PIP_FIND_LINKS": f"{wheels} {os.environ.get('PIP_FIND_LINKS', '')}",
+        "TMS_SERVER_PORT": str(port),
+        **dict(each.split("=") for each in (found["ARG"], *found["ENV"].split())),
+        "TMS_SERVER_DATA_DIR": str(data),
+        "TMS_SERVER_HOST": "127.0.0.1",
+    }
+    script = found["RUN"].replace("/data", str(data)).replace("-o 10001 -g 10001", "")
+    installed = subprocess.run(
+        ["sh", "-e", "-c", script], env=environ, capture_output=True, text=True, check=False
+    )
+    assert installed.returncode == 0, installed.stderr
+    command = [*json.loads(found["ENTRYPOINT"]), *json.loads(found["CMD"])]
+    check = json.loads(found["HEALTHCHECK"].partition("CMD ")[2].replace(":8765/", f":{port}/"))
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
+        try:
+            wait_for(
+                lambda: subprocess.run(check, env=environ, capture_output=True, check=False).returncode == 0,
+                seconds=90,
+            )
+        finally:
+            server.terminate()
+            status = server.wait(timeout=30)
+    assert status in (0, -signal.SIGTERM), (tmp_path / "log").read_text()
 
 
 def compose() -> dict[str, Any]:
