@@ -379,8 +379,12 @@ class ReportingSession:
 
     # End ----------------------------------------------------------------------------------------
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """End at once if the run was cancelled: CI kills soon, and xdist may wait long for its workers."""
+        """End at once if the run was cancelled: CI kills soon, and xdist may wait long for its workers.
+
+        The terminal comes later: it reads the source of every frame, which may take a second.
+        """
         if not self._has_started:
             return
         self._shutdown.record_interrupt(excinfo.value)
