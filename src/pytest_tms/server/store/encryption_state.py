@@ -67,6 +67,8 @@ def progress(connection: Connection) -> dict[str, Progress]:
 
 
 def save(connection: Connection, found: Progress) -> None:
-    """Store how far a kind of data is rewritten."""
-    connection.execute(delete(_PROGRESS).where(_PROGRESS.c.name == found.name))
-    connection.execute(insert(_PROGRESS).values(**found._asdict()))
+    """Store how far a kind of data is rewritten; a command and a server may do so at once."""
+    upsert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    values = found._asdict()
+    query = upsert(_PROGRESS).values(**values)
+    connection.execute(query.on_conflict_do_update(index_elements=[_PROGRESS.c.name], set_=values))
