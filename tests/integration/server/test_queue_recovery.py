@@ -432,3 +432,36 @@ def test_the_tests_of_a_cancelled_execution_are_given_to_nobody(tms: SimulatedTm
     runner.take()
     tms.request("DELETE", f"/executions/{build.execution['executionId']}")
     assert (runner.claim()["state"], build.runner("2").claim()["tests"]) == ("finished", [])
+
+
+def test_a_shard_that_reports_late_which_test_ended_it_counts(tms: SimulatedTms) -> None:
+    build = Build(tms, shards=3)
+    late, second, third = (build.runner(shard) for shard in "123")
+    poison = late.take()[0]
+    tms.wait(LEASE + 1_000)
+    assert build.shard("1")["status"] == "lost"
+    assert poison in second.take()
+    second.send("execution.progress", running=[poison])
+    second.end("error")
+    for _ in range(2):  # the second time changes nothing
+        late.end("error", notRunTests=[poison])
+    assert build.verdicts()[poison]["outcome"] == "crashed"
+    assert poison not in third.run()
+    assert build.status["status"] == "completed"
+
+
+def test_results_that_arrive_after_an_execution_failed_complete_it(tms: SimulatedTms) -> None:
+    build = Build(tms, shards=1)
+    runner = build.runner("1")
+    taken = runner.take_all()
+    tms.wait(LEASE + 1_000)
+    assert build.status["reason"].startswith(f"{len(NAMES)} tests did not run: ")
+    runner.report(taken[:-1])
+    runner.end("error")
+    assert build.status["reason"] == f"1 test did not run: {taken[-1]}"
+    assert build.status["progress"]["testsNotRun"] == 1
+    runner.report(taken)
+    runner.end("error")
+    status = build.status
+    assert (status["status"], status["reason"]) == ("completed", None)
+    assert status["progress"]["testsNotRun"] == 0

@@ -375,7 +375,14 @@ class Execution:
         return after
 
     def with_ended_queue(self, state: wire.ExecutionState, reason: str | None, now: int) -> Execution:
-        """Return this execution after the last of the shards that took tests from its queue finished."""
+        """Return this execution after the last of the shards that took tests from its queue finished.
+
+        If it had failed, results that arrive later may complete its queue, or change the reason.
+        """
+        if self.status == "failed":
+            if state == "failed":
+                return replace(self, reason=reason or self.reason, not_run=0)
+            return replace(self, status=state, ended_at=now, reason=reason, not_run=0)
         if self.status in states.ENDED:
             return self
         return replace(self.with_status(state, now), reason=self.reason or reason)

@@ -35,9 +35,12 @@ def save_shard(
     Return the execution with the shard's results, ended if this was the last shard to finish and no others
     may begin. The caller stores it with ``save_execution``.
     """
-    is_end = after.is_finished and (before is None or not before.is_finished)
+    is_known = before is not None and before.is_finished and before.status != "lost"
+    is_end = after.is_finished and not is_known  # how a lost one ended may be reported later
     if execution.queue_state is not None and is_end:
         execution, after = queue_ends.end_shard(connection, execution, after, now)
+    elif execution.queue_state == "open" and after.is_finished:
+        execution = queue_ends.with_late_results(connection, execution)
     executions.save_shard(connection, execution.id, before, after)
     execution = execution.with_shard(before, after)
     if after.is_finished and execution.has_all_shards:

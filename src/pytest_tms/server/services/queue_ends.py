@@ -44,7 +44,7 @@ def end_shard(
     returned, crashed = found.end(shard.runner, shard.shard_id, names)
     if crashed:
         execution, shard = _with_crashes(connection, execution, shard, crashed, now)
-    if returned and shard.status in states.ABRUPT:
+    if returned > 0 and shard.status in states.ABRUPT:
         tests = "1 unfinished test was" if returned == 1 else f"{returned:,} unfinished tests were"
         why = f"{shard.reason or 'It ended early'}; {tests} given to other shards"
         shard = replace(shard, reason=why[:MAX_REASON])
@@ -52,6 +52,16 @@ def end_shard(
         found.forget_finished()
     found.save()
     return replace(execution, queue_state="complete" if found.is_complete() else "open"), shard
+
+
+def with_late_results(connection: Connection, execution: Execution) -> Execution:
+    """Return an execution after results of a shard that had ended: its queue may be complete now."""
+    found = LockedQueue.find(connection, execution)
+    if found is None:
+        return execution
+    found.forget_finished()
+    found.save()
+    return replace(execution, queue_state="complete" if found.is_complete() else "open")
 
 
 def end_silent(connection: Connection, execution: Execution, runners: Collection[str]) -> None:

@@ -185,14 +185,29 @@ class LockedQueue:
         returned = self.release([runner])
         crashes = dict(self.queue.crashes)
         crashed = []
-        for test in returned:
-            if test.node_id in running:
-                shards = crashes[test.number] = [*crashes.get(test.number, ()), shard_id]
-                if len(shards) >= MAX_CRASHES:
-                    crashed.append((test, shards))
+        for test in self._unfinished_named(running, returned):
+            known = crashes.get(test.number, ())
+            if runner in (name for name, _ in known):  # its end is reported again
+                continue
+            crashes[test.number] = [*known, (runner, shard_id)]
+            is_free = queue.size(queue.subtract([(test.number, test.number + 1)], self.queue.free)) == 0
+            if is_free and len(crashes[test.number]) >= MAX_CRASHES:
+                crashed.append((test, [shard for _, shard in crashes[test.number]]))
         self.queue = replace(self.queue, crashes=crashes)
         self._remove([test for test, _ in crashed])
         return len(returned) - len(crashed), crashed
+
+    def _unfinished_named(self, names: Collection[str], returned: Sequence[QueuedTest]) -> list[QueuedTest]:
+        """Return the unfinished tests with these node ids, which are likely among the ``returned`` ones.
+
+        A runner may report late which test it ran, when its tests have been given to others.
+        """
+        found = [test for test in returned if test.node_id in names]
+        if late := {*names} - {test.node_id for test in found}:
+            every = queues.node_ids(self._connection, self._execution.number)
+            numbers = [number for number, name in enumerate(every) if name in late]
+            found += self._unfinished(list(self._tests(queue.from_numbers(numbers))))
+        return found
 
     def forget_finished(self) -> None:
         """Remove free tests that have a result: shards ran them without the server."""

@@ -41,8 +41,8 @@ class Queue:
 
     ``since`` is the sequence of the latest result before the CI attempt ``ci_attempt``, which made the queue.
     ``weight`` is the expected milliseconds of all ``tests``, ``free_weight`` of those that no shard has.
-    ``left_out`` is the number of collected tests that need not run again. ``crashes`` has the shards that
-    ended while they ran a test, by its number.
+    ``left_out`` is the number of collected tests that need not run again. ``crashes`` has the runners that
+    ended while they ran a test, and their shards, by its number.
     """
 
     created_at: int
@@ -53,7 +53,7 @@ class Queue:
     weight: int = 0
     free: tuple[Range, ...] = ()
     free_weight: int = 0
-    crashes: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    crashes: Mapping[int, Sequence[tuple[str, str]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,5 +318,5 @@ def _text(value: object) -> str:
 
 _PLAIN = ("created_at", "ci_attempt", "since", "tests", "left_out", "weight", "free_weight")
 _RANGES = msgspec.json.Decoder(tuple[Range, ...])  # made at import: see calls.decoder
-_CRASHES = msgspec.json.Decoder(dict[int, list[str]])
+_CRASHES = msgspec.json.Decoder(dict[int, list[tuple[str, str]]])
 _TEST_LIST = msgspec.json.Decoder(list[tuple[str, str, int]])
