@@ -344,6 +344,9 @@ def test_it(n): assert n != 4 or os.environ["GITHUB_RUN_ATTEMPT"] == "2"
     assert queue_lines(again) == [
         "1 of 10 tests here in 1 batch; 9 not run again: passed or skipped before (--tms-rerun all runs all)"
     ]
+    assert again.status is not None
+    assert again.status.results is not None
+    assert (again.status.results.total, again.status.results.failed) == (10, 0)
 
 
 @pytest.mark.plugins
