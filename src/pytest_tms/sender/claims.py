@@ -93,7 +93,7 @@ class ClaimRequests(threading.Thread):
             try:
                 claim = self._claim(request)
             except (*RETRYABLE, NotTms) as error:
-                wait = max(backoff, min(getattr(error, "retry_after", None) or 0.0, MAX_BACKOFF))
+                wait = max(backoff, getattr(error, "retry_after", None) or 0.0)
                 backoff = min(2 * backoff, MAX_BACKOFF)
                 # What has finished meanwhile must not be given to other shards.
                 while not self._stopped.wait(wait) and not self._upload():
