@@ -8,12 +8,13 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bench.server import serving
 from bench.table import table
 from tests.helpers.api import KEY
 from tests.helpers.faults import RESULTS, THREADS, Load, postgres
-from tests.helpers.replicas import balanced, free_port
+from tests.helpers.replicas import balanced
 
 SECONDS = 10.0
 """Seconds of one measurement."""
@@ -25,13 +26,12 @@ def measure(rounds: int) -> str:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         database = stack.enter_context(postgres())
-        ports = (free_port(), free_port())
-        token = ""
-        for number, port in enumerate(ports):
-            options = ("--database-url", database.url, "--port", str(port))
+        ports, token = [], ""
+        for number in found:
             environ = {"TMS_SERVER_KEYS": KEY, "TMS_SERVER_ACCESS_LOG": "0"}
-            server = serving(folder / str(number), *options, environ=environ)
-            _, token = stack.enter_context(server)
+            server = serving(folder / str(number), "--database-url", database.url, environ=environ)
+            url, token = stack.enter_context(server)
+            ports.append(urlsplit(url).port or 0)
         roots = {
             number: stack.enter_context(balanced(folder / f"proxy{number}", ports[:number]))
             for number in found
