@@ -93,7 +93,8 @@ class ClaimRequests(threading.Thread):
             try:
                 claim = self._claim(request)
             except (*RETRYABLE, NotTms) as error:
-                wait = max(backoff, getattr(error, "retry_after", None) or 0.0)
+                asked = getattr(error, "retry_after", None) or 0.0
+                wait = min(max(backoff, asked), threading.TIMEOUT_MAX)
                 backoff = min(2 * backoff, MAX_BACKOFF)
                 # What has finished meanwhile must not be given to other shards.
                 while not self._stopped.wait(wait) and not self._upload():
