@@ -61,6 +61,14 @@ def test_every_schema_has_a_type() -> None:
     assert seen > 300
 
 
+def test_every_array_has_one_schema_for_its_items() -> None:
+    arrays = [(path, schema) for path, schema in schemas() if schema.get("type") == "array"]
+    assert len(arrays) > 30
+    for path, schema in arrays:
+        assert isinstance(schema["items"], dict), path
+        assert "prefixItems" not in schema, path
+
+
 def test_every_object_is_a_named_message_and_a_free_one_says_so() -> None:
     for path, schema in schemas():
         if schema.get("type") == "object":

@@ -176,6 +176,8 @@ def _refined(value: Any) -> Any:
     made = {key: _refined(each) for key, each in value.items() if key not in DROPPED}
     if "$ref" in made and "/" not in made["$ref"]:
         made["$ref"] = REFERENCE.format(name=made["$ref"])
+    if kinds := made.pop("prefixItems", None):  # a tuple; generators do not know "items": false
+        made["items"] = kinds[0] if all(kind == kinds[0] for kind in kinds) else {"anyOf": kinds}
     if "enum" in made:
         return _enumeration(made["enum"])
     if made == {"type": "object"}:
