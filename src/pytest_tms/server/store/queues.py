@@ -230,12 +230,15 @@ def renew(connection: Connection, execution: int, runner: str, now: int) -> None
 
 def expired(connection: Connection, now: int) -> list[str]:
     """Return the executions, by id, with runners of a queue that have not reported in time."""
-    query = (
-        select(tables.executions.c.id)
-        .join(tables.queue_runners, tables.executions.c.number == _RUNNER.execution)
-        .where(text("NOT queue_runners.has_ended"), _RUNNER.lease_until <= now)  # as in its index
+    query = select(_RUNNER.execution).where(
+        text("NOT queue_runners.has_ended"),  # as in its index
+        _RUNNER.lease_until <= now,
     )
-    return list(dict.fromkeys(connection.scalars(query.limit(MAX_FOUND))))
+    numbers = set(connection.scalars(query.order_by(_RUNNER.lease_until).limit(MAX_FOUND)))
+    if not numbers:
+        return []
+    executions = tables.executions.c
+    return list(connection.scalars(select(executions.id).where(executions.number.in_(numbers))))
 
 
 def batch(connection: Connection, execution: int, runner: str, number: int) -> Batch | None:
