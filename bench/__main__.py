@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--against", metavar="COMMIT", default="", help="also measure the project at COMMIT")
     measures: dict[str, Callable[[argparse.Namespace], list[Callable[[], str]]]] = {
         "overhead": lambda given: [
-            lambda kind=kind, workers=workers: overhead.measure(  # type: ignore[misc]
+            lambda kind=kind, workers=workers: overhead.measure(  # type: ignore[misc]  # defaults of a lambda
                 given.tests,
                 given.rounds,
                 workers,
@@ -80,7 +80,7 @@ def main() -> None:
         ],
         "start": lambda given: [lambda: overhead.measure_start(given.rounds, given.against)],
         "instructions": lambda given: [
-            lambda kind=kind: instructions.measure(given.tests, kind)  # type: ignore[misc]
+            lambda kind=kind: instructions.measure(given.tests, kind)  # type: ignore[misc]  # the same
             for kind in given.kinds
         ],
         "distance": lambda given: [lambda: distance.measure(given.tests, given.rounds)],

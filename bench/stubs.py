@@ -40,7 +40,7 @@ def swallowing(kept: list[tuple[str, str, bytes]] | None = None) -> Iterator[str
         do_GET = do_POST = do_PUT = response  # noqa: N815  # the names that http.server calls
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Write no log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Swallow)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -24,7 +24,7 @@ def newest_tag() -> str:
         Failed: There is none.
     """
     command = ["git", "describe", "--tags", "--abbrev=0", "--match", "v*", "HEAD^"]
-    found = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)  # noqa: S603
+    found = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)  # noqa: S603  # our own command
     if found.returncode:
         raise Failed("there is no release before this one: name a commit, make compatibility BEFORE=COMMIT")
     return found.stdout.strip()
@@ -36,8 +36,8 @@ def build_commit(commit: str, folder: Path) -> Path:
     Raises:
         Failed: There is no such commit here, for example in a shallow clone, or it cannot be built.
     """
-    archive = subprocess.run(  # noqa: S603
-        ["git", "archive", "--format=tar", commit],  # noqa: S607
+    archive = subprocess.run(  # noqa: S603  # git
+        ["git", "archive", "--format=tar", commit],  # noqa: S607  # found in PATH
         cwd=REPOSITORY,
         capture_output=True,
         check=False,

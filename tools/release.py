@@ -45,7 +45,7 @@ def run(*command: str | Path, cwd: Path = REPOSITORY, **environ: str) -> str:
     Raises:
         Failed: Its status is not 0.
     """
-    completed = subprocess.run(  # noqa: S603
+    completed = subprocess.run(  # noqa: S603  # our own command
         command, cwd=cwd, env={**clean_environ(), **environ}, capture_output=True, text=True, check=False
     )
     output = completed.stdout + completed.stderr
@@ -91,8 +91,8 @@ def interpreter(version: str) -> Path | None:
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     found = shutil.which(f"python{version}")
     for path in [*([Path(found)] if found else []), *sorted(pyenv.glob(f"{version}.*/bin/python"))]:
-        answer = subprocess.run([path, "-V"], capture_output=True, check=False)  # noqa: S603
-        if answer.returncode == 0:
+        shown = subprocess.run([path, "-V"], capture_output=True, check=False)  # noqa: S603  # found in PATH
+        if shown.returncode == 0:
             return path
     return None
 
@@ -144,7 +144,7 @@ def serving(environment: Environment, data: Path) -> Iterator[Server]:
         data,
     ]
     with log.open("w") as output:
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603  # our own command
             command, cwd=data, env=clean_environ(), stdout=output, stderr=output, stdin=subprocess.DEVNULL
         )
     try:
@@ -165,7 +165,7 @@ def serving(environment: Environment, data: Path) -> Iterator[Server]:
 def index() -> dict[str, str]:
     """Return the package index of pip's configuration, which uv does not read, as uv's setting."""
     command = [sys.executable, "-m", "pip", "config", "--quiet", "get", "global.index-url"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603  # pip
     return {"UV_DEFAULT_INDEX": found} if found and "UV_DEFAULT_INDEX" not in os.environ else {}
 
 

@@ -51,7 +51,7 @@ def works(what: str) -> None:
 
 def command(*arguments: str, expected: tuple[int, ...] = (0,)) -> str:
     """Run a module of the environment; return its output, or end this program if its status is another."""
-    completed = subprocess.run(  # noqa: S603
+    completed = subprocess.run(  # noqa: S603  # our own command
         [sys.executable, "-I", "-m", *arguments], capture_output=True, text=True, check=False, timeout=300
     )
     output = completed.stdout + completed.stderr
@@ -126,7 +126,7 @@ def local() -> None:
         link = re.search(r"http://127\.0\.0\.1:\d+/reports/exec_\w+", output)
         if link is None:
             sys.exit(f"no link to a report in:\n{output}")
-        with urllib.request.urlopen(link[0], timeout=30) as page:  # noqa: S310
+        with urllib.request.urlopen(link[0], timeout=30) as page:  # noqa: S310  # of the local server
             text = page.read().decode()
         if "test_fails" not in text:
             sys.exit(f"the page {link[0]} does not name the failed test")

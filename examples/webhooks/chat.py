@@ -60,7 +60,7 @@ class Chat(receiver.Receiver):
     posted: ClassVar[set[str]] = set()
     """Deliveries that are in the chat. It is lost when this program ends: then a message may appear twice."""
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:  # noqa: N802  # the name that http.server calls
         length = self.headers.get("Content-Length", "")
         if not length.isdigit() or int(length) > receiver.MAX_BODY:
             return self.respond(413)

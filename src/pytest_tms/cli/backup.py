@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--include-key",
     is_flag=True,
-    help="Include the key file. Whoever has the backup can then read all secrets.",
+    help="Include the key file. All secrets can then be read with the backup alone.",
 )
 @database_options
 @json_option

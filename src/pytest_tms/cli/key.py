@@ -54,7 +54,7 @@ def reset(data_dir: Path | None, database_url: str | None) -> None:
         SecretEncryption(settings.keys, settings.data_dir).register(connection)
         audit.add(connection, operator(), "key.reset", "", clock.now())
     for each in lost:
-        click.echo(f"data that is encrypted with the key {each} can no longer be read")
+        click.echo(f"data that is encrypted with the key {each} cannot be read")
     click.echo("servers with the key of this server can start now")
     show_database(database)
 
@@ -80,7 +80,7 @@ def rotate(data_dir: Path | None, database_url: str | None) -> None:
     ring = KeyRing(settings.keys, settings.data_dir)
     keys.check(database)
     if not ring.is_configured:
-        # The former keys stay for as long as any data is encrypted with them.
+        # The previous keys are kept for as long as any data is encrypted with them.
         ring.add(kept=1 if encryption.state(database).is_complete else None)
     with database.write() as connection:
         found = webhooks.lock_all(connection)
@@ -119,7 +119,7 @@ def status(data_dir: Path | None, database_url: str | None, as_json: bool) -> No
             f"new data is {f'encrypted with the key {found.target}' if found.is_on else 'not encrypted'}"
         )
         if found.is_complete:
-            click.echo("so is all other data")
+            click.echo("all other data is encrypted with it too")
         else:
             click.echo(f"other data may be encrypted with {', '.join(found.keys)}, and is being rewritten:")
             print_rows(

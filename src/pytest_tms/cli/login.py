@@ -27,7 +27,7 @@ def login() -> None:
 @database_options
 @json_option
 def list_logins(data_dir: Path | None, database_url: str | None, as_json: bool) -> None:
-    """List who is logged in."""
+    """List the people who are logged in."""
     from pytest_tms.server.domain import clock
     from pytest_tms.server.store import page_sessions
 
@@ -58,7 +58,7 @@ def list_logins(data_dir: Path | None, database_url: str | None, as_json: bool) 
 @click.argument("user_id")
 @database_options
 def end(user_id: str, data_dir: Path | None, database_url: str | None) -> None:
-    """End all logins of a person on every server. The provider decides whether she can log in again."""
+    """End all logins of a person on every server. The provider decides whether they can log in again."""
     from pytest_tms.server.services.page_sessions import end_logins
 
     database = open_database(data_dir, database_url)

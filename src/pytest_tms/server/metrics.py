@@ -41,7 +41,7 @@ class Metrics:
     """The metrics of one process. Threads may share it."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client has no types for it
         self._folder = os.environ.get(FOLDER, "")
         self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -166,7 +166,7 @@ class Metrics:
         registry = CollectorRegistry()
         if self._folder:
             _forget_ended(Path(self._folder))
-            MultiProcessCollector(registry, path=self._folder)  # type: ignore[no-untyped-call]
+            MultiProcessCollector(registry, path=self._folder)  # type: ignore[no-untyped-call]  # the same
         else:
             registry.register(_Fixed(self._registry.collect()))
         registry.register(_Fixed(database))
@@ -195,6 +195,6 @@ def _forget_ended(folder: Path) -> None:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
-            mark_process_dead(pid, path=str(folder))  # type: ignore[no-untyped-call]
+            mark_process_dead(pid, path=str(folder))  # type: ignore[no-untyped-call]  # the same
         except PermissionError:
             pass

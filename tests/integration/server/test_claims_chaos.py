@@ -144,7 +144,7 @@ class SimulatedShard:
         while self.outbox and self.is_heard():
             event, data = self.outbox[0]
             try:
-                self.exchange(lambda: self.run.tms.send(self.run.execution, event, **data))  # noqa: B023
+                self.exchange(lambda: self.run.tms.send(self.run.execution, event, **data))  # noqa: B023  # called at once
             except Unavailable:
                 return
             self.outbox.pop(0)

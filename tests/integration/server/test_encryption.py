@@ -169,7 +169,7 @@ def test_data_of_before_is_encrypted_by_a_running_server_and_decrypted_by_a_comm
         wait_for(has_passed)
         check_reads(api, execution)
     found = stored(data_dir, place)
-    for file in (data_dir / "artifacts").rglob("*"):  # the former object stays while it may still be read
+    for file in (data_dir / "artifacts").rglob("*"):  # the previous object is kept while it may still be read
         if file.is_file():
             found = found.replace(file.read_bytes(), b"")
     at = found.find(SECRET.encode())
@@ -223,7 +223,7 @@ def test_rotation_rewrites_everything_while_it_is_read(tmp_path: Path, place: tu
         with database.read() as connection:
             for name in reencryption.KINDS[:-1]:
                 assert not reencryption.find(connection, name, state.target, (), 1000).rows, name
-        # Without the former key, all is read: nothing depends on it any more.
+        # Everything is read without the previous key.
         database.close()
         newest = KeyRing("", data_dir).read()[0]
     with running(data_dir, *place, TMS_SERVER_KEYS=newest, **ON) as api:
@@ -262,7 +262,7 @@ def test_a_server_without_the_key_is_refused_in_one_sentence(tmp_path: Path, pla
     malformed = run_tms(*command, TMS_SERVER_KEYS="nonsense", **ON)
     assert (malformed.returncode, "malformed" in malformed.stderr) == (1, True)
     done = run_tms("key", "reset", "--data-dir", str(data_dir), *place)
-    assert (done.returncode, "can no longer be read" in done.stdout) == (0, True)
+    assert (done.returncode, "cannot be read" in done.stdout) == (0, True)
     with running(data_dir, *place, **ON) as api:  # what is lost is unavailable, the rest works
         runs = expect_success(api.request("GET", "/executions"), 200)["executions"]
         lost = api.request("GET", f"/executions/{runs[0]['executionId']}/tests")

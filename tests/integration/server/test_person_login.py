@@ -1,4 +1,4 @@
-"""Logins of people at an OpenID provider: what each role may do, and every answer that is refused."""
+"""Logins of people at an OpenID provider: what each role may do, and every response of the provider that is refused."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ def test_a_person_without_a_mapped_role_is_refused(
 
 
 def forged(provider: Provider, kind: str) -> None:
-    """Make the provider answer with something that is not valid."""
+    """Make the provider return an invalid response."""
     now, key = int(time.time()), provider.issuer.keys[-1]
     claims = provider.issuer.claims(CLIENT, **provider.person)
     changes: dict[str, dict[str, Any]] = {
@@ -319,9 +319,9 @@ def test_a_forged_id_token_logs_nobody_in(
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ({"state": "x"}, "answer to another login"),
-        ({"state": "LEFT OUT"}, "answer to another login"),
-        ({"iss": "https://other.example.com"}, "answer of another provider"),
+        ({"state": "x"}, "response belongs to another login"),
+        ({"state": "LEFT OUT"}, "response belongs to another login"),
+        ({"iss": "https://other.example.com"}, "response is from another provider"),
         ({"code": "x"}, "does not accept the code"),
         ({"code": "LEFT OUT"}, "sent no code"),
         ({"code": "x" * 5000}, "sent no code"),

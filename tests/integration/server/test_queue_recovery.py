@@ -78,8 +78,8 @@ def test_the_tests_of_a_runner_that_is_silent_run_elsewhere(tms: SimulatedTms) -
     tms.wait(1_000)
     assert build.shard("1")["status"] == "lost"
     number = len(taken) - 1
-    told = "1 unfinished test was" if number == 1 else f"{number} unfinished tests were"
-    assert build.shard("1")["reason"] == f"Its runner stopped reporting; {told} given to other shards"
+    unfinished = "1 unfinished test was" if number == 1 else f"{number} unfinished tests were"
+    assert build.shard("1")["reason"] == f"Its runner stopped reporting; {unfinished} given to other shards"
     assert sorted(living.take_all()) == sorted(taken[1:])
 
 

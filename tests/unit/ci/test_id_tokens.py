@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -79,8 +80,8 @@ def test_a_file_is_read_each_time(tmp_path: Path) -> None:
 
 
 def test_github_gives_one_for_the_audience(github: Issuer) -> None:
-    def respond(handler: object, query: dict[str, str]) -> tuple[int, object]:
-        assert handler.headers["Authorization"] == "Bearer request-secret"  # type: ignore[attr-defined]
+    def respond(handler: BaseHTTPRequestHandler, query: dict[str, str]) -> tuple[int, object]:
+        assert handler.headers["Authorization"] == "Bearer request-secret"
         return 200, {"value": f"for {query['audience']} {query['api-version']}"}
 
     assert fetch(of_github(github, respond)) == ("GitHub Actions", f"for {AUDIENCE} 2.0")

@@ -1,4 +1,4 @@
-"""The pace of a delivery: what the TMS refuses for good is not sent again and again."""
+"""The pace of a delivery: requests that the TMS refuses permanently are repeated rarely."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from xdist.scheduler import LoadScheduling  # type: ignore[import-untyped]
+from xdist.scheduler import LoadScheduling  # type: ignore[import-untyped]  # xdist has no types
 
 from pytest_tms.plugin.session.queue import TestQueue
 from pytest_tms.plugin.xdist.sharding import is_grouped, test_id

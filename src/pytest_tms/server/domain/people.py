@@ -49,7 +49,7 @@ class RoleMapping:
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """Somebody who logged in. ``subject`` identifies the person at ``issuer``."""
+    """A person who logged in. ``subject`` identifies the person at ``issuer``."""
 
     issuer: str
     subject: str

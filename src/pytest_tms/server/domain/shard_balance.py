@@ -1,4 +1,4 @@
-"""How evenly the shards of a run shared its work: their times beside the plan and the ideal."""
+"""How evenly the shards of a run shared its work: their times, compared with the plan and the ideal."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class KeyRing:
     def add(self, *, kept: int | None = 1) -> None:
         """Write a new key to the file, before the newest one, which still decrypts.
 
-        ``kept`` is how many of the former keys stay; None for all.
+        ``kept`` is the number of previous keys that the file keeps; None for all.
         """
         with self._lock():
             self._write([new_key(), *self._read()[:kept]])

@@ -26,25 +26,25 @@ class DelayedShutdown:
     @contextlib.asynccontextmanager
     async def running(self, _: object = None) -> AsyncIterator[None]:
         """Handle SIGTERM before uvicorn does, which restores the handler that was set before its own."""
-        former: Any = signal.getsignal(signal.SIGTERM)
-        is_handled = callable(former) and threading.current_thread() is threading.main_thread()
+        previous: Any = signal.getsignal(signal.SIGTERM)
+        is_handled = callable(previous) and threading.current_thread() is threading.main_thread()
         if is_handled:
-            self._handle(former)
+            self._handle(previous)
         try:
             yield
         finally:
             self._readiness.is_stopping = True
             if is_handled:
-                signal.signal(signal.SIGTERM, former)
+                signal.signal(signal.SIGTERM, previous)
 
-    def _handle(self, former: Callable[[int, FrameType | None], None]) -> None:
+    def _handle(self, previous: Callable[[int, FrameType | None], None]) -> None:
         loop = asyncio.get_running_loop()
 
         def stop(number: int, frame: FrameType | None) -> None:
             if self._seconds and not self._readiness.is_stopping:
-                loop.call_soon_threadsafe(loop.call_later, self._seconds, former, number, None)
+                loop.call_soon_threadsafe(loop.call_later, self._seconds, previous, number, None)
             else:
-                former(number, frame)
+                previous(number, frame)
             self._readiness.is_stopping = True
 
         signal.signal(signal.SIGTERM, stop)

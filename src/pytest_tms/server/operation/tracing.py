@@ -87,7 +87,7 @@ class _NamedSpans:
 
 
 def _without_query(span: Any, scope: Mapping[str, Any]) -> None:
-    """Remove the query of a request from its span: it may contain what somebody searched for, or a secret."""
+    """Remove the query of a request from its span: it may contain a search term or a secret."""
     if not span.is_recording():
         return
     for name in ("http.url", "url.full", "http.target", "url.query"):

@@ -23,7 +23,7 @@ from pytest_tms.server.store.database import Database
 
 @get("/login/provider", opt={"scope": None})
 async def start_login(page_session: PageSession, person_logins: PersonLogins, to: str = "/") -> Response[Any]:
-    """Redirect to the provider. Its answer must come back to the same browser.
+    """Redirect to the provider, whose response must arrive in the same browser.
 
     If the provider cannot be reached, return the login page with the reason.
 

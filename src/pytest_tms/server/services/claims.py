@@ -27,7 +27,7 @@ from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 LEASE = 15_000
 """Milliseconds without a report after which the tests of a runner are given to others."""
 RETRY_AFTER = 1_000
-"""Milliseconds after which a waiting runner asks again."""
+"""Milliseconds after which a waiting runner sends its next request."""
 
 
 def claim_tests(

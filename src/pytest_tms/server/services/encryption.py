@@ -32,8 +32,12 @@ PASSES = 2
 """Passes over each kind of data."""
 BETWEEN_PASSES = HOUR
 """Milliseconds between two passes: by then, all servers have been restarted with the new key."""
-READ, WRITTEN, FILES = 2_000, 50, 100
-"""Rows that are read, and rewritten, in one transaction; files that are read."""
+READ = 2_000
+"""Rows that are read in one transaction."""
+WRITTEN = 50
+"""Rows that are rewritten in one transaction."""
+FILES = 100
+"""Files that are read from the database in one transaction."""
 
 
 class KindState(NamedTuple):
@@ -231,7 +235,7 @@ def _rewrite_files(
 
 
 def _rewrite_file(database: Database, objects: ObjectStore, file: StoredFile) -> bool:
-    """Store a file as another object; the former one is deleted when nobody can still be reading it."""
+    """Store a file as another object; the previous one is deleted when no request can still be reading it."""
     key = f"{file.sha256[:2]}/{file.sha256}-{new_id('obj')}"
     with database.write() as connection:
         artifacts.note_stray(connection, [key], clock.now() + WRITE_TIMEOUT)

@@ -33,9 +33,9 @@ def log_in(database: Database, text: str, old_key: str, new_key: str) -> ApiToke
 
 
 def log_in_person(database: Database, actor: Actor, person: Person, old_key: str, new_key: str) -> ApiToken:
-    """Replace the page session of ``old_key`` by one of ``new_key`` for a person; return what she may do.
+    """Replace the page session of ``old_key`` by one of ``new_key`` for a person; return the person's permissions.
 
-    ``actor`` has the request and its address.
+    ``actor`` is the unauthenticated caller, for the audit log.
     """
     now = clock.now()
     until = now + 1000 * PERSON_DURATION
@@ -72,8 +72,8 @@ def end_logins(database: Database, actor: Actor, user_id: str) -> int:
 def session_token(database: Database, key: str, issuer: str) -> ApiToken | None:
     """Return the token of a page session, or None if the session or the token is not valid.
 
-    That of a person is what her role permits. It is valid only if she logged in at ``issuer``, the present
-    provider.
+    For a person it has the scopes of the person's role, and is valid only if the login was at ``issuer``, the
+    provider of the present settings.
     """
     now = clock.now()
     with database.read() as connection:

@@ -33,7 +33,7 @@ AGAIN = "Log in again."
 
 
 class _Started(msgspec.Struct, frozen=True):
-    """A login that has started, until a time in milliseconds; ``kind`` tells it from other secrets."""
+    """A started login, valid until a time in milliseconds; ``kind`` distinguishes it from other secrets."""
 
     kind: str
     state: str
@@ -103,9 +103,9 @@ class PersonLogins:
         """
         started = self._started(cookie)
         if not hmac.compare_digest(parameters.get("state", "").encode(), started.state.encode()):
-            raise Unauthorized(f"This is the answer to another login. {AGAIN}")
+            raise Unauthorized(f"This response belongs to another login. {AGAIN}")
         if parameters.get("iss", self._settings.oidc_issuer) != self._settings.oidc_issuer:
-            raise Unauthorized(f"This is the answer of another provider. {AGAIN}")
+            raise Unauthorized(f"This response is from another provider. {AGAIN}")
         if error := parameters.get("error", ""):
             raise Unauthorized(f"The provider refused the login ({_shown(error)}). {AGAIN}")
         code = parameters.get("code", "")

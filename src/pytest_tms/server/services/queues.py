@@ -20,7 +20,7 @@ from pytest_tms.server.store.queues import Batch, CollectedTests, Queue, QueueRu
 MAX_CRASHES = 2
 """Shards that may end while they run a test; it is not run again after that."""
 STANDBY_SILENCE = 5_000
-"""Milliseconds without a request after which a runner that waits does not count as one any more."""
+"""Milliseconds without a request after which a runner that waits does not count as waiting."""
 MAX_WEIGHT = 2**40
 """Milliseconds of a test that are counted at most."""
 

@@ -1,4 +1,4 @@
-"""The plan of an execution beside what its shards ran."""
+"""How long the tests that shards ran should have taken by the plan of the execution."""
 
 from __future__ import annotations
 

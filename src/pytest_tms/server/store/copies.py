@@ -92,7 +92,7 @@ def _without_nul(row: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _set_sequences(connection: Connection) -> None:
-    """Let the sequences of PostgreSQL go on after the largest number of each table."""
+    """Set the sequences of PostgreSQL so that the next numbers follow the largest one of each table."""
     for table in tables.metadata.sorted_tables:
         column = table.autoincrement_column
         if column is None or not isinstance(column.type.dialect_impl(connection.dialect), Integer):

@@ -46,7 +46,7 @@ def keys(connection: Connection) -> list[str]:
 
 
 def add_key(connection: Connection, key_id: str, now: int) -> None:
-    """Store that data is encrypted with a key from now on, in milliseconds since 1970."""
+    """Store that data is encrypted with a key from ``now`` on, in milliseconds since 1970."""
     upsert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     connection.execute(
         upsert(tables.encryption_keys).values(key_id=key_id, used_since=now).on_conflict_do_nothing()
@@ -54,7 +54,7 @@ def add_key(connection: Connection, key_id: str, now: int) -> None:
 
 
 def forget_keys(connection: Connection, key_ids: Collection[str]) -> None:
-    """Remove keys with which no data is encrypted any more."""
+    """Remove keys with which no data is encrypted."""
     connection.execute(
         delete(tables.encryption_keys).where(tables.encryption_keys.c.key_id.in_(list(key_ids)))
     )

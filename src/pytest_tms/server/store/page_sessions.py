@@ -1,4 +1,4 @@
-"""Sessions of the pages: what each cookie stands for. Only hashes of cookies and tokens are stored."""
+"""Sessions of the pages: the token or person of each cookie. Only hashes of cookies and tokens are stored."""
 
 from __future__ import annotations
 

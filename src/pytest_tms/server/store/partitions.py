@@ -105,7 +105,7 @@ def add_next(connection: Connection, now: int) -> str | None:
 
 
 def cover(connection: Connection, number: int) -> None:
-    """Let the last partitions have all executions up to ``number``; the table has no rows yet."""
+    """Create the partition that is missing for executions up to ``number``. The table must be empty."""
     end = partitions(connection)[-1].end
     if number >= end:
         _create(connection, end, number + MARGIN)

@@ -109,7 +109,7 @@ def files(connection: Connection, key_id: str, after: str, limit: int) -> tuple[
 
 
 def replace_object(connection: Connection, file: StoredFile, key: str, encryption: bytes | None) -> bool:
-    """Let a blob have another object; return False if it has been replaced or deleted meanwhile."""
+    """Assign another object to a blob; return False if it has been replaced or deleted meanwhile."""
     blob = tables.blobs.c
     query = update(tables.blobs).where(blob.sha256 == file.sha256, blob.object == file.object)
     return connection.execute(query.values(object=key, encryption=encryption)).rowcount == 1

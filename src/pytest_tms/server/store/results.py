@@ -212,7 +212,7 @@ _DETAILS = tuple(column.name for column in tables.result_details.c)
 _SETUPS = tuple(column.name for column in tables.shared_setups.c)
 _OF_STORED = "test_id, sequence, attempt, is_superseded, digest, status, retries, failed_before, shard_id"
 _STORED = f"SELECT {_OF_STORED} FROM results WHERE execution = {{}} AND shard_id = {{}} AND test_id IN {{}}"  # noqa: S608  # names of our own columns
-_STORED_OF_ALL = f"SELECT {_OF_STORED} FROM results WHERE execution = {{}} AND test_id IN {{}}"  # noqa: S608
+_STORED_OF_ALL = f"SELECT {_OF_STORED} FROM results WHERE execution = {{}} AND test_id IN {{}}"  # noqa: S608  # the same
 
 
 def _digest(document: str) -> int:

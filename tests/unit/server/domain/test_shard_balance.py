@@ -1,4 +1,4 @@
-"""The shards of a run beside its plan and the ideal."""
+"""The shards of a run compared with its plan and the ideal."""
 
 from __future__ import annotations
 
