@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
-from tests.e2e.test_browser import FLAGS
 from tests.helpers.api import Api, expect_success, running
+from tests.helpers.chromium import FLAGS
 
 SIZE = (1120, 700)
 """Width and height of a picture, in pixels."""

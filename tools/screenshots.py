@@ -10,8 +10,8 @@ from typing import Literal
 
 from playwright.sync_api import sync_playwright
 
-from tests.e2e.test_browser import FLAGS
 from tests.helpers.api import running
+from tests.helpers.chromium import FLAGS
 from tests.helpers.filled_site import fill, pages
 
 WIDTHS = (360, 1280, 1920)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from tests.e2e.test_browser import browser  # noqa: F401  # a fixture
 from tests.helpers import npm
 from tests.helpers.api import Api, running
 from tests.helpers.filled_site import fill, pages
@@ -43,7 +42,7 @@ def axe() -> str:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_violates_a_rule_of_axe_or_is_wider_than_the_screen(
     site: tuple[Api, dict[str, str]],
-    browser: Browser,  # noqa: F811
+    browser: Browser,
     axe: str,
     scheme: Literal["light", "dark"],
 ) -> None:

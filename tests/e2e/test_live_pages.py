@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ import pytest
 
 import pytest_tms.server.pages
 from pytest_tms.server.asgi.headers import SECURITY_HEADERS
-from tests.e2e.test_browser import FLAGS
 from tests.helpers.api import Api, result
 from tests.helpers.processes import environ_outside_pytest, wait_for
 
@@ -33,19 +31,6 @@ LONG = "".join(f"<p>line {number}</p>" for number in range(200))
 ROWS = """<ul>{rows}</ul>
 <details id="trace"><summary>Trace</summary><pre>trace</pre></details>
 <div id="scroller">{long}</div>"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium, where it is installed."""
-    executable = shutil.which("chromium")
-    if executable is None:
-        pytest.skip("chromium is not installed")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=executable, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

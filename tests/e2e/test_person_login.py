@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from tests.e2e.test_accessibility import AXE, WIDER
-from tests.e2e.test_browser import FLAGS
 from tests.helpers.api import Api
 from tests.helpers.npm import folder
 from tests.helpers.oidc_login import free_port, logging_in
@@ -22,19 +20,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.node, pytest.mark.slow]
 PROVIDER = Path(__file__).parents[1] / "helpers" / "openid_provider.mjs"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium, where it is installed."""
-    executable = shutil.which("chromium")
-    if executable is None:
-        pytest.skip("chromium is not installed")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=executable, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

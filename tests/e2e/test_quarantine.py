@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.test_browser import browser  # noqa: F401  # a fixture
 from tests.helpers.api import Api, result
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ UNTIL = str(date.today() + timedelta(days=9))
 @pytest.mark.parametrize("has_scripts", [True, False])
 def test_a_test_is_put_into_quarantine_on_the_page_and_removed_on_that_of_the_test(
     sqlite_api: Api,
-    browser: Browser,  # noqa: F811
+    browser: Browser,
     has_scripts: bool,
 ) -> None:
     name = uuid.uuid4().hex[:8]

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.e2e.test_browser import PAGES, browser  # noqa: F401  # a fixture
+from tests.e2e.test_browser import PAGES
 from tests.helpers.api import Api, expect_success, running
 from tests.helpers.processes import wait_for
 from tests.helpers.subscribers import ReceivedRequest, subscribing
@@ -124,7 +124,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("vector", VECTORS, ids=range(len(VECTORS)))
-def test_no_field_of_anybody_runs_on_any_page(api: Api, browser: Browser, vector: str) -> None:  # noqa: F811
+def test_no_field_of_anybody_runs_on_any_page(api: Api, browser: Browser, vector: str) -> None:
     text = texts(vector)
 
     async def respond(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:

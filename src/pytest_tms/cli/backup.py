@@ -41,12 +41,7 @@ def backup(
     if not database.exists():
         raise ValueError(f"there is no TMS database at {database.describe()}")
     manifest = backups.create(settings, database, file.absolute(), include_key=include_key)
-    if as_json:
-        click.echo(json.dumps(asdict(manifest)))
-    else:
-        click.echo(f"{file} has {_summary(manifest)}")
-    for line in _missing(settings, manifest):
-        click.echo(f"note  {line}", err=True)
+    _show(settings, manifest, f"{file} has", as_json=as_json)
     show_database(database)
     database.close()
 
@@ -64,21 +59,22 @@ def restore(file: Path, data_dir: Path | None, database_url: str | None, as_json
     settings = ServerSettings.read(data_dir=data_dir, database_url=database_url)
     database = Database(settings.database)
     manifest = backups.restore(settings, database, file)
-    if as_json:
-        click.echo(json.dumps(asdict(manifest)))
-    else:
-        click.echo(f"restored {_summary(manifest)}")
-    for line in _missing(settings, manifest):
-        click.echo(f"note  {line}", err=True)
+    _show(settings, manifest, "restored", as_json=as_json)
     show_database(database)
     database.close()
 
 
-def _summary(manifest: Manifest) -> str:
-    return (
-        f"{manifest.executions:,} executions, {manifest.tests:,} tests, {manifest.results:,} results and "
-        f"{manifest.files:,} files ({manifest.bytes / 1e6:,.1f} MB) of {manifest.created_at}"
-    )
+def _show(settings: ServerSettings, manifest: Manifest, action: str, *, as_json: bool) -> None:
+    """Print what a backup has, and on standard error what it does not have."""
+    if as_json:
+        click.echo(json.dumps(asdict(manifest)))
+    else:
+        click.echo(
+            f"{action} {manifest.executions:,} executions, {manifest.tests:,} tests, {manifest.results:,} "
+            f"results and {manifest.files:,} files ({manifest.bytes / 1e6:,.1f} MB) of {manifest.created_at}"
+        )
+    for line in _missing(settings, manifest):
+        click.echo(f"note  {line}", err=True)
 
 
 def _missing(settings: ServerSettings, manifest: Manifest) -> list[str]:

@@ -31,9 +31,8 @@ class ClaimRequests(threading.Thread):
     """Sends the requests that pytest's process writes beside its ``journal``, and writes the responses.
 
     A request is repeated until the TMS responds: its number makes that safe. ``template`` has what all
-    requests have in common. ``describe`` returns an error as a sentence.
-
-    ``lease`` are the seconds within which the shard must report, so that its tests are not given to others.
+    requests have in common. ``describe`` returns an error as a sentence. ``lease`` is the number of seconds
+    within which the shard must report, so that its tests are not given to others.
 
     Results are delivered by another thread. It delivers them at once while ``is_upload_wanted``, reports its
     state to pytest's process, and then calls ``confirm_upload``.
@@ -76,16 +75,16 @@ class ClaimRequests(threading.Thread):
         self._stopped.set()
 
     def run(self) -> None:
-        """Answer the requests of pytest's process until the session ends."""
+        """Respond to the requests of pytest's process until the session ends."""
         with self._client:
             while not self._stopped.wait(POLL_INTERVAL):
                 try:
                     for request in self._requests.read()[-1:]:
-                        self._answer(request)
-                except (OSError, msgspec.MsgspecError):  # pytest's process waits in vain, and goes on alone
+                        self._respond(request)
+                except (OSError, msgspec.MsgspecError):  # pytest's process continues without the TMS
                     return
 
-    def _answer(self, request: BatchRequest) -> None:
+    def _respond(self, request: BatchRequest) -> None:
         backoff = FIRST_BACKOFF
         if request.is_idle:
             self._upload()
@@ -93,8 +92,8 @@ class ClaimRequests(threading.Thread):
             try:
                 claim = self._claim(request)
             except (*RETRYABLE, NotTms) as error:
-                asked = getattr(error, "retry_after", None) or 0.0
-                wait = min(max(backoff, asked), threading.TIMEOUT_MAX)
+                requested = getattr(error, "retry_after", None) or 0.0
+                wait = min(max(backoff, requested), threading.TIMEOUT_MAX)
                 backoff = min(2 * backoff, MAX_BACKOFF)
                 # What has finished meanwhile must not be given to other shards.
                 while not self._stopped.wait(wait) and not self._upload():
@@ -104,7 +103,7 @@ class ClaimRequests(threading.Thread):
                 return
             else:
                 self.lease = max(1.0, claim.lease / 1000)
-                if claim.state == "finished":  # maybe the execution was cancelled: its state shows it
+                if claim.state == "finished":  # if the execution was cancelled, its state shows it
                     self._upload()
                 self._responses.append(BatchResponse(number=request.number, claim=claim))
                 return

@@ -283,12 +283,12 @@ def test_one_process_at_a_time_has_the_job(database: Database, tmp_path: Path) -
     mark_deleted(database, ADMIN, EXECUTION)
     settings = ServerSettings.read({}, data_dir=tmp_path)
     first, second = RetentionJob(settings, database), RetentionJob(settings, database)
-    assert first._take()
+    assert first.take()
     second.run()
     assert count(database, "results") == ROWS
     first.run()
     assert count(database, "results") == 0
-    assert second._take()
+    assert second.take()
 
 
 def test_a_server_deletes_what_is_marked(database: Database, tmp_path: Path) -> None:

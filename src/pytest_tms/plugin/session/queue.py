@@ -24,8 +24,8 @@ from pytest_tms.text import counted
 from pytest_tms.wire.claims import Claim, QueuedTest
 
 RESPONSE_TIMEOUT = 10.0
-"""Seconds after a request within which its response is waited for; then the shard goes on without the TMS."""
-AHEAD = 0.5
+"""Seconds after a request within which its response must arrive; then the shard continues without the TMS."""
+MIN_WORK_LEFT = 0.5
 """Seconds of work below which the shard requests more."""
 POLL_INTERVAL = 0.01
 """Seconds between two checks for a response while no test runs."""
@@ -38,7 +38,7 @@ EMPTY_BATCH_WAIT = 1.0
 
 
 class QueueSession(NamedTuple):
-    """What the queue needs of its session.
+    """What a queue needs of its session.
 
     ``mask`` returns a node id as the journal has it. ``check`` stops the run if that is due, and returns
     whether it stops. ``notify`` receives sentences for the terminal.
@@ -87,7 +87,7 @@ class TestQueue:
         self._working_since = 0.0
         self._waited = 0.0
         self._has_notified_of_standby = False
-        self._is_alone = False
+        self._is_without_tms = False
         self._clock: Callable[[], float] = time.monotonic
         self._sleep: Callable[[float], None] = time.sleep
 
@@ -115,9 +115,9 @@ class TestQueue:
         return sum(map(len, self._positions.values()))
 
     @property
-    def is_alone(self) -> bool:
+    def is_without_tms(self) -> bool:
         """Whether the TMS did not assign the latest tests."""
-        return self._is_alone
+        return self._is_without_tms
 
     @property
     def is_started(self) -> bool:
@@ -132,7 +132,7 @@ class TestQueue:
         if is_over:  # not 0: pytest would end with the status for an empty collection
             return len(self.taken) or self.collected
         more = 0
-        if self._claim is not None and not self._is_alone:
+        if self._claim is not None and not self._is_without_tms:
             free = sum(end - start for start, end in self._claim.unclaimed)
             more = math.ceil(free / max(1, len(self._claim.shards)))
         return len(self.taken) + max(len(self._ready) + more, 1)
@@ -156,44 +156,44 @@ class TestQueue:
         ``unfinished`` is how many of the taken tests have not ended.
         """
         self._read()
-        if self._is_requested or self._is_alone or self.is_over or self._is_waiting:
+        if self._is_requested or self._is_without_tms or self.is_over or self._is_waiting:
             return
         worked = self._clock() - self._working_since - self._waited
         ended = len(self.taken) - unfinished
-        if len(self._ready) <= ahead or (ended > 0 and len(self._ready) * worked / ended < AHEAD):
+        if len(self._ready) <= ahead or (ended > 0 and len(self._ready) * worked / ended < MIN_WORK_LEFT):
             self._request()
 
-    def wait(self, *, stands_by: bool) -> bool:
+    def wait(self, *, for_others: bool) -> bool:
         """Wait until a test has arrived; return False if the queue is over or the run has to stop.
 
-        Without ``stands_by``, do not wait for the tests of other shards.
+        ``for_others`` is whether to wait also for tests that other shards have and may not finish.
         """
         self._read()
         if self._ready:
             return True
         begun = self._clock()
         try:
-            return self._wait(begun, stands_by=stands_by)
+            return self._wait(begun, for_others=for_others)
         finally:
             self._waited += self._clock() - begun
 
-    def _wait(self, begun: float, *, stands_by: bool) -> bool:
+    def _wait(self, begun: float, *, for_others: bool) -> bool:
         checked = begun
         is_idle = has_notified = False
         while not self._ready and not self.is_over:
             now = self._clock()
-            if self._is_alone:
+            if self._is_without_tms:
                 self.is_over = True  # its own part is done
             elif self._is_requested:
                 has_ended = self._session.delivery.has_ended
                 if has_ended or now - self._requested_at > RESPONSE_TIMEOUT:
-                    self._go_on_alone("its sender has ended" if has_ended else "")
+                    self._continue_without_tms("its sender has ended" if has_ended else "")
                 elif not has_notified and now - max(begun, self._requested_at) > NOTICE_AFTER:
                     has_notified = True
                     self._session.notify(
                         f"waiting for the TMS to assign tests, at most {RESPONSE_TIMEOUT:g} s"
                     )
-            elif self._is_waiting and not stands_by:
+            elif self._is_waiting and not for_others:
                 return False
             elif not is_idle or now >= self._next_request:
                 if now - begun > STANDBY_NOTICE_AFTER:
@@ -230,7 +230,7 @@ class TestQueue:
         try:
             self._requests.append(BatchRequest(number=self._number, is_idle=is_idle, **first))
         except OSError as error:
-            self._go_on_alone(f"{error.strerror}: {self._files[0]}")
+            self._continue_without_tms(f"{error.strerror}: {self._files[0]}")
 
     def _read(self) -> None:
         """Read the response that has arrived."""
@@ -240,19 +240,19 @@ class TestQueue:
             responses = self._responses.read()
         except (OSError, msgspec.MsgspecError) as error:
             self._responded = self._number
-            self._go_on_alone(f"its response cannot be read: {error}")
+            self._continue_without_tms(f"its response cannot be read: {error}")
             return
         for response in responses:
             if response.number == self._number:
                 self._responded = response.number
                 if response.claim is None:
-                    self._go_on_alone(response.problem)
+                    self._continue_without_tms(response.problem)
                 else:
                     self._accept(response.claim)
 
     def _accept(self, claim: Claim) -> None:
-        if self._is_alone:  # what is left of its own part may be that of other shards by now
-            self._is_alone = False
+        if self._is_without_tms:  # what is left of its own part may be that of other shards by now
+            self._is_without_tms = False
             self._ready = deque(each for each in self._ready if each[1] not in self._own_part)
             self._session.notify("the TMS responds again, and assigns tests")
         if self._claim is None:
@@ -267,7 +267,7 @@ class TestQueue:
         ]
         self._add(names)
         self.is_over = claim.state == "finished" and not self._ready
-        if self.is_over:  # maybe because the execution was cancelled
+        if self.is_over:  # possibly because the execution was cancelled
             self._session.check()
         wait = EMPTY_BATCH_WAIT if claim.state == "running" and not names else claim.retry_after / 1000
         self._next_request = self._clock() + wait
@@ -278,11 +278,11 @@ class TestQueue:
 
     # Without the TMS ----------------------------------------------------------------------------
 
-    def _go_on_alone(self, problem: str) -> None:
+    def _continue_without_tms(self, problem: str) -> None:
         """Take the part of this shard in the tests that no shard has."""
-        if self._is_alone:
+        if self._is_without_tms:
             return
-        self._is_alone = True
+        self._is_without_tms = True
         shard = self._session.shard
         if self._claim is None and shard.total:
             parts = divide_by_number(self._groups.items(), shard.total)

@@ -13,7 +13,7 @@ from pytest_tms.plugin.xdist.sharding import group_of, is_grouped, test_id
 
 
 class NextTest(pytest.Item):
-    """Stands for a next test that is not known yet.
+    """A placeholder for the next test while it is not known.
 
     Its parents are those of the test that has arrived when a fixture's scope is about to end. If none has
     arrived, only the session continues: fixtures of modules and classes are torn down, and set up again if
@@ -62,16 +62,16 @@ class QueueLoop:
         upcoming: NextTest = NextTest.from_parent(session, name="the next test")
         upcoming.find = self._finder(items)
         upcoming.is_over = lambda: queue.is_over
-        promised: pytest.Item | None = None
-        while queue.wait(stands_by=True):
+        announced: pytest.Item | None = None
+        while queue.wait(for_others=True):
             item = items[queue.take()]
             queue.request_ahead(0, 1)
-            if self._ran and promised is not item:
+            if self._ran and announced is not item:
                 self._tear_down(self._ran[-1], item)
             self._ran.append(item)
             session.testscollected = queue.progress_total()
-            promised = upcoming.find()
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=promised or upcoming)
+            announced = upcoming.find()
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=announced or upcoming)
             _raise_if_stopped(session)
         if session.shouldstop or session.shouldfail:
             _raise_if_stopped(session)

@@ -93,10 +93,10 @@ class ShardTests:
         """Return those of the collected ``names`` that are the shard's own."""
         return names if self.queue is None else [names[position] for position in self.queue.taken]
 
-    def warnings(self, lone_shard: str) -> list[str]:
+    def warnings(self, unshared: str) -> list[str]:
         """Return sentences about tests that were not selected as they were to.
 
-        ``lone_shard`` is a sentence about a shard that shares no execution with others.
+        ``unshared`` is the warning that the shard shares no execution with others, empty if it does.
         """
         plan, shard, reason = self.plan, self._shard, self._no_queue
         if shard is None:
@@ -105,7 +105,7 @@ class ShardTests:
             reason = "this TMS has none (no capability claims)"
         if reason:
             return [no_queue_warning(shard, reason, self.division)]
-        found = [lone_shard] if lone_shard else []
+        found = [unshared] if unshared else []
         if plan.has_failed:
             name = f"{shard.id}/{shard.total}" if shard.total else shard.id
             found.append(plan_warning(name, is_by_duration=plan.is_by_duration, is_by_queue=plan.is_by_queue))

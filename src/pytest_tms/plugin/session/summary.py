@@ -136,9 +136,8 @@ def queue_sentence(queue: TestQueue, *, is_stopped: bool) -> str:
     """Return how many tests a session took from a queue, and which it did not."""
     taken, others = len(queue.taken), queue.collected - queue.left_out - len(queue.taken)
     batches = ("", " in 1 batch")[taken > 0] if queue.batches < 2 else f" in {queue.batches:,} batches"
-    rest = ""
-    if others:
-        rest = f"; {others:,} {'are left to' if is_stopped or queue.is_alone else 'ran in'} other shards"
+    did = "are left to" if is_stopped or queue.is_without_tms else "ran in"
+    rest = f"; {others:,} {did} other shards" if others else ""
     left_out = ""
     if queue.left_out:
         left_out = f"; {queue.left_out:,} not run again: passed or skipped before (--tms-rerun all runs all)"

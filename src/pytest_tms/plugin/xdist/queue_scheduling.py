@@ -66,27 +66,28 @@ class QueueScheduling(LoadScheduling):  # type: ignore[misc]  # xdist has no typ
         return crashed
 
     def _supply(self) -> None:
+        """Send tests until every worker has ``MIN_PENDING``; shut workers down if no more arrive."""
         while True:
             nodes = [node for node in self.nodes if not node.shutting_down]
-            hungry = [node for node in nodes if len(self.node2pending[node]) < MIN_PENDING]
-            for node in sorted(hungry, key=lambda node: len(self.node2pending[node])):
+            undersupplied = [node for node in nodes if len(self.node2pending[node]) < MIN_PENDING]
+            for node in sorted(undersupplied, key=lambda node: len(self.node2pending[node])):
                 self._send(node, len(nodes))
-            hungry = [node for node in hungry if len(self.node2pending[node]) < MIN_PENDING]
+            undersupplied = [node for node in undersupplied if len(self.node2pending[node]) < MIN_PENDING]
             if not self._is_ending:
                 sent = sum(map(len, self.node2pending.values()))
                 self._queue.request_ahead(len(nodes), sent + len(self.pending))
             self._session.testscollected = self._queue.progress_total(is_over=self._is_ending)
-            if not hungry:
+            if not undersupplied:
                 return
             if self._is_ending:
-                for node in hungry:
+                for node in undersupplied:
                     node.shutdown()
                 return
-            if len(hungry) < len(nodes):  # the next event of a worker leads here again
+            if len(undersupplied) < len(nodes):  # this is called again at the next event of a worker
                 return
             if self.pending:  # tests of scopes that are bound to workers that end
                 self._bound.clear()
-            elif self._dsession.shouldstop or not self._queue.wait(stands_by=False):
+            elif self._dsession.shouldstop or not self._queue.wait(for_others=False):
                 self._is_ending = True
 
     def _send(self, node: Any, nodes: int) -> None:
@@ -117,7 +118,7 @@ def _group(nodeid: str) -> str:
     return nodeid[len(name) :] or nodeid.partition("::")[0]
 
 
-def _no_scope(nodeid: str) -> str:
+def _no_scope(_: str) -> str:
     return ""
 
 

@@ -112,7 +112,7 @@ class Shard:
     def is_reporting(self, now: int, silence: int) -> bool:
         """Return whether its runner still reports.
 
-        The latest report must be within the time that the runner promised, else within ``silence`` ms.
+        The latest report must be within the time that the runner announced, else within ``silence`` ms.
         """
         if self.has_known_end:
             return False
@@ -298,7 +298,7 @@ class Execution:
         """Return this execution with its deadline after a report at ``now``.
 
         A requested timeout counts from the first report; without one, each report moves the deadline.
-        ``until`` is when the next report is due at the latest, 0 if a runner promised none.
+        ``until`` is when the next report is due at the latest, 0 if a runner announced none.
         """
         if self.status == "created":
             return replace(self, deadline_at=self.created_at + self.timeout)

@@ -33,9 +33,9 @@ def log_in(database: Database, text: str, old_key: str, new_key: str) -> ApiToke
 
 
 def log_in_person(database: Database, actor: Actor, person: Person, old_key: str, new_key: str) -> ApiToken:
-    """Replace the page session of ``old_key`` by one of ``new_key`` for a person; return the person's permissions.
+    """Replace the page session of ``old_key`` by one of ``new_key`` for a person.
 
-    ``actor`` is the unauthenticated caller, for the audit log.
+    ``actor`` is the unauthenticated caller, for the audit log. Return the permissions of the person.
     """
     now = clock.now()
     until = now + 1000 * PERSON_DURATION

@@ -57,10 +57,10 @@ class Session:
 
     def _sleep(self, seconds: float) -> None:
         self.now += seconds
-        self.answer()
+        self.respond()
 
-    def answer(self) -> None:
-        """Answer the requests so far by the next responses."""
+    def respond(self) -> None:
+        """Respond to the requests so far with the next responses."""
         self.requests += self._requests.read()
         while self.responses and self.requests:
             response = self.responses.pop(0)
@@ -77,7 +77,7 @@ class Session:
             taken.append(NAMES[self.queue.take()])
             self.queue.request_ahead(0, 1)
             self.now += seconds
-            self.answer()
+            self.respond()
         return taken
 
 
@@ -93,7 +93,7 @@ def claim(*names: str, **fields: Any) -> Claim:
 def test_the_first_request_has_the_tests(make: Callable[..., Session]) -> None:
     session = make()
     session.responses = [claim(NAMES[3], NAMES[0])]
-    assert session.queue.wait(stands_by=True)
+    assert session.queue.wait(for_others=True)
     first = session.requests[0]
     assert (first.number, first.workers) == (1, 1)
     assert [(test.node_id, test.group) for test in first.tests or ()] == TESTS
@@ -103,7 +103,7 @@ def test_the_first_request_has_the_tests(make: Callable[..., Session]) -> None:
 def test_slow_tests_request_more_with_the_last_of_a_batch(make: Callable[..., Session]) -> None:
     session = make()
     session.responses = [claim(*NAMES[:4])]
-    assert session.queue.wait(stands_by=True)
+    assert session.queue.wait(for_others=True)
     session.run(1, 2.0)
     session.run(2, 2.0)
     assert len(session.requests) == 1
@@ -114,7 +114,7 @@ def test_slow_tests_request_more_with_the_last_of_a_batch(make: Callable[..., Se
 def test_quick_tests_request_more_before(make: Callable[..., Session]) -> None:
     session = make()
     session.responses = [claim(*NAMES[:10])]
-    assert session.queue.wait(stands_by=True)
+    assert session.queue.wait(for_others=True)
     session.run(2, 0.01)
     assert len(session.requests) == 2
 
@@ -123,20 +123,20 @@ def test_an_idle_shard_asks_again_until_the_queue_is_over(make: Callable[..., Se
     session = make()
     waiting = claim(state="waiting", retry_after=5000)
     session.responses = [claim(NAMES[0])]
-    assert session.queue.wait(stands_by=True)
+    assert session.queue.wait(for_others=True)
     session.run(1)
     session.responses = [waiting]
-    session.answer()
+    session.respond()
     session.responses = []
     assert session.queue.peek() is None
 
     def sleep(seconds: float) -> None:
         session.now += seconds
         session.responses = [waiting] if session.now < 8 else [claim(state="finished")]
-        session.answer()
+        session.respond()
 
     session.queue._sleep = sleep
-    assert not session.queue.wait(stands_by=True)
+    assert not session.queue.wait(for_others=True)
     assert session.queue.is_over
     idle = [request for request in session.requests if request.is_idle]
     assert len(idle) >= 2
@@ -146,13 +146,13 @@ def test_an_idle_shard_asks_again_until_the_queue_is_over(make: Callable[..., Se
 def test_a_shard_with_workers_does_not_wait_for_others(make: Callable[..., Session]) -> None:
     session = make()
     session.responses = [claim(state="waiting", retry_after=1000)]
-    assert not session.queue.wait(stands_by=False)
+    assert not session.queue.wait(for_others=False)
 
 
 def test_a_run_that_has_to_stop_waits_no_longer(make: Callable[..., Session]) -> None:
     session = make()
     session.must_stop = True
-    assert not session.queue.wait(stands_by=True)
+    assert not session.queue.wait(for_others=True)
     assert session.now < 1
 
 
@@ -162,10 +162,10 @@ def test_without_a_first_response_tests_are_divided_by_number(
 ) -> None:
     session = make("2")
     session.delivery.has_ended = has_ended
-    assert session.queue.wait(stands_by=True)
+    assert session.queue.wait(for_others=True)
     assert session.now <= (0.1 if has_ended else 10.1)
     assert set(session.run(10)) == divide_by_number(TESTS, 2)[1]
-    assert not session.queue.wait(stands_by=True)
+    assert not session.queue.wait(for_others=True)
     [warning] = session.queue.warnings
     assert "tests are divided by number over 2 shards; 10 tests more run here" in warning
 
@@ -173,7 +173,7 @@ def test_without_a_first_response_tests_are_divided_by_number(
 def test_a_named_shard_without_a_response_runs_all_tests(make: Callable[..., Session]) -> None:
     session = make("linux", 0)
     session.responses = ["the token is not valid"]
-    assert session.queue.wait(stands_by=True)
+    assert session.queue.wait(for_others=True)
     assert session.run(20) == NAMES
     assert "(the token is not valid): tests are divided not at all" in session.queue.warnings[0]
 
@@ -182,27 +182,27 @@ def test_the_free_rest_is_divided_by_name_if_the_tms_goes_away(make: Callable[..
     session = make()
     order = list(reversed(range(20)))
     session.responses = [claim(NAMES[19], order=order, unclaimed=[(2, 20)], shards=["1-2", "2"])]
-    assert session.queue.wait(stands_by=True)
+    assert session.queue.wait(for_others=True)
     session.run(1)
-    assert session.queue.wait(stands_by=True)
+    assert session.queue.wait(for_others=True)
     free = [NAMES[number] for number in order[2:]]
     own = divide_by_hash(free, ["1-2", "2"])["1-2"]
     assert session.run(len(own)) == own
-    assert not session.queue.wait(stands_by=True)
-    assert session.queue.is_alone
+    assert not session.queue.wait(for_others=True)
+    assert session.queue.is_without_tms
 
 
 def test_a_tms_that_responds_again_decides_what_is_left(make: Callable[..., Session]) -> None:
     session = make()
     session.responses = [claim(NAMES[0], order=list(range(20)), unclaimed=[(1, 20)], shards=["1-2"])]
-    assert session.queue.wait(stands_by=True)
+    assert session.queue.wait(for_others=True)
     session.run(1)
-    assert session.queue.wait(stands_by=True)
+    assert session.queue.wait(for_others=True)
     assert session.queue.left == 19
     own = session.run(2)
     session.responses = [claim(own[0], NAMES[15])]
-    session.answer()
+    session.respond()
     session.run(1)
     assert session.queue.left == 1
     assert session.run(1) == [NAMES[15]]
-    assert not session.queue.is_alone
+    assert not session.queue.is_without_tms
