@@ -59,7 +59,7 @@ def log_in(page: Page, site: Api, login: str, path: str = "/") -> None:
     page.wait_for_url(f"{site.root}/**")
 
 
-def test_an_admin_logs_in_opens_the_page_that_was_asked_for_and_logs_out(page: Page, site: Api) -> None:
+def test_an_admin_logs_in_opens_the_requested_page_and_logs_out(page: Page, site: Api) -> None:
     log_in(page, site, "ada", "/audit?x=1")
     assert page.url == f"{site.root}/audit?x=1"
     assert page.get_by_text("Ada Lovelace <ada@example.com>").first.is_visible()
@@ -108,7 +108,7 @@ def test_a_viewer_sees_runs_and_no_form_that_changes_them(page: Page, site: Api)
     assert page.get_by_text("Your role does not permit this").is_visible()
 
 
-def test_a_person_without_a_role_is_told_whom_to_ask(page: Page, site: Api) -> None:
+def test_a_person_without_a_role_reads_whom_to_contact(page: Page, site: Api) -> None:
     log_in(page, site, "mallory")
     text = page.get_by_role("alert").inner_text()
     assert re.fullmatch(r"Mallory <mallory@example.com> has no role here: .* Ask the operator of .*", text)

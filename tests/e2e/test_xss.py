@@ -124,7 +124,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("vector", VECTORS, ids=range(len(VECTORS)))
-def test_no_field_of_anybody_runs_on_any_page(api: Api, browser: Browser, vector: str) -> None:
+def test_no_field_of_a_user_runs_on_any_page(api: Api, browser: Browser, vector: str) -> None:
     text = texts(vector)
 
     async def respond(_: ReceivedRequest, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""The two files by which pytest's process and its sender exchange the batches of a queue, next to the journal.
+"""The two files next to the journal by which pytest's process and its sender exchange batches of a queue.
 
 Each file has one writer and one reader. A line is one message as JSON.
 """

@@ -148,7 +148,7 @@ def test_a_backup_with_a_file_of_another_name_is_refused(tmp_path: Path, name: s
     assert not (tmp_path / "new" / "tms.sqlite3").exists()
 
 
-def test_what_is_no_backup_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_backup_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.tar"
     with tarfile.open(other, "w") as archive:
         archive.add(__file__, "manifest.txt")
@@ -157,6 +157,18 @@ def test_what_is_no_backup_is_refused(tmp_path: Path) -> None:
     assert "is not a backup of tms backup" in completed.stderr
     missing = run_tms("backup", str(tmp_path / "x"), "--data-dir", str(tmp_path / "none"))
     assert (missing.returncode, (tmp_path / "x").exists()) == (1, False)
+
+
+@pytest.mark.parametrize(
+    "manifest", ["", "[]", "null", '{"format": 1}', '{"format": 2}', '{"format": 1, "files": "x"}']
+)
+def test_a_backup_whose_manifest_is_not_valid_is_refused(tmp_path: Path, manifest: str) -> None:
+    (tmp_path / "manifest").write_text(manifest)
+    with tarfile.open(tmp_path / "file", "w") as archive:
+        archive.add(tmp_path / "manifest", "manifest.json")
+    completed = run_tms("restore", str(tmp_path / "file"), "--data-dir", str(tmp_path / "new"))
+    assert (completed.returncode, completed.stderr.count("\n")) == (1, 1)
+    assert completed.stderr.startswith("tms: the backup has ")
 
 
 def test_a_missing_program_of_postgresql_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +196,7 @@ def rows(database: Database) -> dict[str, list[tuple[Any, ...]]]:
     ("source", "target"),
     [("sqlite", "postgresql"), ("postgresql", "sqlite"), ("postgresql", "postgresql"), ("sqlite", "sqlite")],
 )
-def test_a_copy_has_the_same_rows_and_a_server_goes_on_with_it(
+def test_a_copy_has_the_same_rows_and_a_server_continues_with_it(
     source: str, target: str, tmp_path: Path
 ) -> None:
     with database_url(source, tmp_path / "a") as first, database_url(target, tmp_path / "b") as second:

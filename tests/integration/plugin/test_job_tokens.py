@@ -105,7 +105,7 @@ def test_a_run_that_no_rule_matches_names_the_claim(pytester: pytest.Pytester, j
     assert "TMS_SERVER_TRUSTED_ISSUERS" in line
 
 
-def test_a_run_without_permission_is_told_about_it(
+def test_a_run_without_permission_names_it(
     pytester: pytest.Pytester, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ACTIONS_ID_TOKEN_REQUEST_URL")
@@ -115,7 +115,7 @@ def test_a_run_without_permission_is_told_about_it(
     assert "or give the job ID tokens (permissions: id-token: write)" in result.stdout.str()
 
 
-def test_a_run_whose_token_is_revoked_goes_on_with_another(
+def test_a_run_whose_token_is_revoked_continues_with_another(
     pytester: pytest.Pytester, job: Job, trusting: Api
 ) -> None:
     pytester.makepyfile(
@@ -151,7 +151,7 @@ def test_commands_use_it(job: Job, trusting: Api) -> None:
     assert "Traceback" not in refused.stderr
 
 
-def test_doctor_says_what_it_found_and_used(pytester: pytest.Pytester, job: Job) -> None:
+def test_doctor_prints_what_it_found_and_used(pytester: pytest.Pytester, job: Job) -> None:
     done = run_tms("doctor")
     assert done.returncode == 0, done.stdout
     assert "there is no API token: the ID token of GitHub Actions is exchanged for one" in done.stdout

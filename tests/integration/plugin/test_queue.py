@@ -132,7 +132,7 @@ def test_each_test_runs_once_and_session_fixtures_once_in_each_shard(job: Job) -
 
 
 @pytest.mark.slow
-def test_workers_are_fed_from_the_queue(job: Job) -> None:
+def test_workers_run_the_tests_of_the_queue(job: Job) -> None:
     finished = job.run_all(["1/2", "2/2"], "-n", "2")
     assert [ran.exit for ran in finished] == [0, 0]
     assert [ran.warnings for ran in finished] == [[], []]
@@ -315,7 +315,7 @@ def test_{name}(n): note("ran x")
         assert set(ups.values()) == {1}
 
 
-def test_each_worker_runs_all_tests_if_asked_to(job: Job) -> None:
+def test_each_worker_runs_all_tests_with_dist_each(job: Job) -> None:
     ran = job.run("linux", "-n", "2", "--dist", "each", files=plain("def test_it(): pass"))
     assert "2 passed" in ran.output
     assert ran.warnings == [

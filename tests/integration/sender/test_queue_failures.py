@@ -159,7 +159,7 @@ def test_tests_of_a_lost_machine_run_in_another_shard(job: Job) -> None:
 
 
 @pytest.mark.slow
-def test_a_tms_that_goes_away_has_the_rest_divided_by_name(tmp_path: Path) -> None:
+def test_the_remaining_tests_are_divided_by_name_if_the_tms_stops_responding(tmp_path: Path) -> None:
     process, url = serve(tmp_path / "data")
     job = Job(tmp_path, url, first_token(tmp_path / "data"))
     try:
@@ -179,7 +179,7 @@ def test_a_tms_that_goes_away_has_the_rest_divided_by_name(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_tms_that_comes_back_assigns_the_rest(tmp_path: Path, start: Serve) -> None:
+def test_a_tms_that_responds_again_assigns_the_remaining_tests(tmp_path: Path, start: Serve) -> None:
     data = tmp_path / "data"
     process, url = start(data)
     port = re.findall(r":(\d+)/", url)[0]

@@ -350,7 +350,7 @@ def play(tms: SimulatedTms, seeds: range) -> None:
 
 
 @pytest.mark.parametrize("first", range(0, 20, 4))
-def test_every_test_has_one_verdict_whatever_happens(tms: SimulatedTms, first: int) -> None:
+def test_every_test_has_one_verdict_after_any_sequence_of_faults(tms: SimulatedTms, first: int) -> None:
     play(tms, range(first, first + 4))
 
 

@@ -149,7 +149,7 @@ def test_nothing_is_stored_in_plain_text_and_all_is_read(
 
 
 @pytest.mark.slow
-def test_data_of_before_is_encrypted_by_a_running_server_and_decrypted_by_a_command(
+def test_existing_data_is_encrypted_by_a_running_server_and_decrypted_by_a_command(
     tmp_path: Path, place: tuple[str, ...]
 ) -> None:
     data_dir = tmp_path / "data"

@@ -282,7 +282,7 @@ def unready(session: requests.Session, root: str) -> dict[str, Any] | None:
     return found if response.status_code == 503 else None
 
 
-def test_a_server_that_was_told_to_stop_is_not_ready_and_serves_until_a_second_signal(
+def test_a_server_that_stops_is_not_ready_and_serves_until_a_second_signal(
     start: Serve, tmp_path: Path
 ) -> None:
     process, url = start(tmp_path, TMS_SERVER_SHUTDOWN_DELAY="3600")

@@ -328,7 +328,7 @@ def test_a_forged_id_token_logs_nobody_in(
         ({"error": "access_denied<b>"}, "refused the login (access_deniedb)"),
     ],
 )
-def test_another_answer_of_the_provider_is_refused(
+def test_another_response_of_the_provider_is_refused(
     site: Api, provider: Provider, browser: requests.Session, answer: dict[str, str], message: str
 ) -> None:
     provider.answer = answer
@@ -337,7 +337,7 @@ def test_another_answer_of_the_provider_is_refused(
     assert message in response.text
 
 
-def test_the_answer_counts_once_and_in_the_browser_that_asked_for_it(
+def test_a_response_of_the_provider_counts_once_and_in_the_browser_that_began_the_login(
     site: Api, provider: Provider, browser: requests.Session
 ) -> None:
     response = log_in(site, browser)

@@ -193,7 +193,7 @@ def test_one_idle_shard_waits_for_the_tests_of_others(tms: SimulatedTms) -> None
     assert idle.claim()["state"] == "finished"
 
 
-def test_a_shard_that_still_runs_tests_is_not_sent_away_while_others_do(tms: SimulatedTms) -> None:
+def test_a_shard_that_still_runs_tests_remains_while_others_do(tms: SimulatedTms) -> None:
     build = Build(tms)
     first, second = build.runner("1"), build.runner("2")
     first.take()
@@ -273,7 +273,7 @@ def test_an_error_that_pytest_reports_fails_the_execution(tms: SimulatedTms) -> 
     assert (build.status["status"], build.status["reason"]) == ("failed", "A shard ended in error")
 
 
-def test_an_execution_fails_and_names_the_tests_that_nobody_ran(tms: SimulatedTms) -> None:
+def test_an_execution_fails_and_names_the_tests_that_no_shard_ran(tms: SimulatedTms) -> None:
     build = Build(tms, shards=1)
     runner = build.runner("1")
     runner.report(runner.take())
@@ -426,7 +426,7 @@ def test_two_runners_of_one_shard_share_its_tests(tms: SimulatedTms) -> None:
     assert not set(double.take_all()) & {*taken}
 
 
-def test_the_tests_of_a_cancelled_execution_are_given_to_nobody(tms: SimulatedTms) -> None:
+def test_the_tests_of_a_cancelled_execution_are_given_to_no_shard(tms: SimulatedTms) -> None:
     build = Build(tms)
     runner = build.runner("1")
     runner.take()

@@ -97,7 +97,7 @@ def _is_ready(root: str) -> bool:
 
 
 @pytest.mark.slow
-def test_what_one_replica_does_the_other_knows_at_once(replicas: Replicas) -> None:
+def test_changes_by_one_replica_are_visible_in_the_other_at_once(replicas: Replicas) -> None:
     one, two, proxy = replicas.one, replicas.two, replicas.proxy
     execution = one.create()
     # A live page of one replica is notified of a result, and of a cancellation, by the other.
@@ -188,7 +188,7 @@ def _submission(execution_id: str) -> Any:
 
 
 @pytest.mark.slow
-def test_a_replica_that_is_to_stop_finishes_what_it_began(replicas: Replicas) -> None:
+def test_a_replica_that_stops_finishes_its_requests(replicas: Replicas) -> None:
     one, two = replicas.one, replicas.two
     execution = one.create()
     content = b"x" * 200_000
@@ -226,7 +226,7 @@ def earlier(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_an_earlier_version_goes_on_while_a_newer_one_has_upgraded_the_database(
+def test_an_earlier_version_continues_after_a_newer_one_has_upgraded_the_database(
     start: Serve, tmp_path: Path
 ) -> None:
     source, port = earlier(tmp_path), free_port()

@@ -58,7 +58,7 @@ def rows(html: str) -> list[list[str]]:
     return [[text_of(cell) for cell in re.findall(r"(?s)<td.*?</td>", row)] for row in found if "<td" in row]
 
 
-def test_the_plan_is_shown_beside_what_happened(api: Api) -> None:
+def test_the_page_compares_the_plan_with_the_run(api: Api) -> None:
     project = uuid.uuid4().hex[:8]
     first = [
         timed("slow", 5, 60),
@@ -128,7 +128,7 @@ def test_one_shard_and_none(api: Api) -> None:
     assert "No shard has started yet." in text_of(api.page(path_of(api.create(), "/shards")).text)
 
 
-def test_a_run_that_is_going_on_has_no_advice_yet(api: Api) -> None:
+def test_a_running_execution_has_no_advice(api: Api) -> None:
     execution = api.create(configuration={"shards": 2})
     api.send(execution, "shard.started", shardId="<b>1</b>")
     shown = api.page(path_of(execution, "/shards")).text

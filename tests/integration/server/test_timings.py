@@ -72,7 +72,7 @@ def setup(node: str, fixture: str, duration: float, scope: str = "module") -> di
     return {"scope": scope, "node": node, "fixture": fixture, "duration": duration}
 
 
-def test_setups_of_shared_fixtures_are_apart_from_the_tests_that_paid_them(runs: Runs) -> None:
+def test_setups_of_shared_fixtures_are_not_part_of_the_durations_of_tests(runs: Runs) -> None:
     site, rows = setup("", "site", 700, "session"), setup("t.py", "rows", 200)
     for worker, more in (("gw0", 0), ("gw1", 100), ("gw2", 2_000)):
         runs.report(

@@ -99,7 +99,7 @@ def test_a_second_rule_applies_if_the_first_does_not(trusting: Api, issuer: Issu
         ({**JOB, "ref": None}, "ref"),
     ],
 )
-def test_a_job_that_no_rule_names_is_told_which_claims_differ(
+def test_a_job_that_no_rule_matches_reads_which_claims_differ(
     trusting: Api, issuer: Issuer, job: dict[str, Any], names: str
 ) -> None:
     error = expect_error(exchange(trusting, issuer.token(AUDIENCE, **job)), 403)

@@ -96,7 +96,7 @@ def test_a_refusal_of_github_names_the_permission(github: Issuer, status: int, b
     assert "request-secret" not in str(caught.value)
 
 
-def test_github_is_asked_again_after_a_failure(github: Issuer) -> None:
+def test_a_request_to_github_is_repeated_after_a_failure(github: Issuer) -> None:
     replies = [(503, {}), (200, {"value": "late"})]
     assert fetch(of_github(github, lambda _handler, _query: replies.pop(0)))[1] == "late"
 
@@ -147,7 +147,7 @@ def test_circleci_runs_its_command_and_falls_back_to_its_variable(tmp_path: Path
         fetch({"CIRCLECI": "true", **program(tmp_path, "circleci", "exit 1")})
 
 
-def test_only_a_job_of_github_without_the_permission_is_told_about_it() -> None:
+def test_only_a_job_of_github_without_the_permission_reads_about_it() -> None:
     assert missing_permission({}) == ""
     assert "id-token: write" in missing_permission({"GITHUB_ACTIONS": "true"})
     assert missing_permission({"GITHUB_ACTIONS": "true", "TMS_ID_TOKEN": "x"}) == ""

@@ -35,7 +35,7 @@ class Session:
         self.now += max(seconds, 0.001)
 
 
-def test_a_refused_token_is_tried_seldom(
+def test_a_refused_token_is_tried_rarely(
     tmp_path: Path, mocked_tms: ForeignTms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mocked_tms.add_response(401, {"error": {"code": "UNAUTHORIZED", "message": "no such token"}})

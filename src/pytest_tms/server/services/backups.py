@@ -23,6 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 from sqlalchemy import URL, Connection, func, inspect, select
 
 from pytest_tms.server.domain import clock
@@ -31,6 +32,8 @@ from pytest_tms.server.store import revisions, tables
 from pytest_tms.server.store.database import Database
 
 FORMAT = 1
+MAX_MANIFEST = 1 << 20
+"""Bytes of a manifest that are read."""
 MANIFEST, SQLITE, DUMP, KEY, FILES = "manifest.json", "tms.sqlite3", "tms.dump", "secrets.key", "artifacts"
 _FILE = re.compile(r"artifacts/[\w.-]+(/[\w.-]+)*", re.ASCII)
 _COUNTED = {"executions": tables.executions, "results": tables.results, "tests": tables.tests}
@@ -156,14 +159,25 @@ def _restore_member(
 
 
 def _read_manifest(archive: tarfile.TarFile) -> Manifest:
+    """Return the manifest, which is the first file of a backup.
+
+    Raises:
+        ValueError: There is none, it is not valid, or a newer version wrote it.
+    """
     member = archive.next()
     content = archive.extractfile(member) if member and member.name == MANIFEST and member.isfile() else None
     if content is None:
         raise ValueError(f"{archive.name!s} is not a backup of tms backup")
-    document = json.loads(content.read(1 << 20))
-    if document.get("format") != FORMAT:
-        raise ValueError(f"the backup has the format {document.get('format')}, this version reads {FORMAT}")
-    return Manifest(**{name: document[name] for name in Manifest.__dataclass_fields__})
+    try:
+        document = msgspec.json.decode(content.read(MAX_MANIFEST))
+        if isinstance(document, dict) and document.get("format") not in (None, FORMAT):
+            raise ValueError(
+                f"the backup has the format {document['format']!r}, and this version reads {FORMAT}: upgrade "
+                "pytest-tms here"
+            )
+        return msgspec.convert(document, Manifest)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"the backup has an invalid {MANIFEST} ({error}): use another backup") from None
 
 
 def _check_target(settings: ServerSettings, database: Database, manifest: Manifest) -> None:

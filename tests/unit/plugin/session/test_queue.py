@@ -119,7 +119,7 @@ def test_quick_tests_request_more_before(make: Callable[..., Session]) -> None:
     assert len(session.requests) == 2
 
 
-def test_an_idle_shard_asks_again_until_the_queue_is_over(make: Callable[..., Session]) -> None:
+def test_an_idle_shard_repeats_its_request_until_the_queue_is_over(make: Callable[..., Session]) -> None:
     session = make()
     waiting = claim(state="waiting", retry_after=5000)
     session.responses = [claim(NAMES[0])]
@@ -149,7 +149,7 @@ def test_a_shard_with_workers_does_not_wait_for_others(make: Callable[..., Sessi
     assert not session.queue.wait(for_others=False)
 
 
-def test_a_run_that_has_to_stop_waits_no_longer(make: Callable[..., Session]) -> None:
+def test_a_run_that_has_to_stop_does_not_wait(make: Callable[..., Session]) -> None:
     session = make()
     session.must_stop = True
     assert not session.queue.wait(for_others=True)
@@ -178,7 +178,7 @@ def test_a_named_shard_without_a_response_runs_all_tests(make: Callable[..., Ses
     assert "(the token is not valid): tests are divided not at all" in session.queue.warnings[0]
 
 
-def test_the_free_rest_is_divided_by_name_if_the_tms_goes_away(make: Callable[..., Session]) -> None:
+def test_the_free_tests_are_divided_by_name_if_the_tms_stops_responding(make: Callable[..., Session]) -> None:
     session = make()
     order = list(reversed(range(20)))
     session.responses = [claim(NAMES[19], order=order, unclaimed=[(2, 20)], shards=["1-2", "2"])]

@@ -37,7 +37,7 @@ def test_only_a_verified_address_gives_a_role(verified: object) -> None:
     assert role == ("admin" if verified is True else None)
 
 
-def test_without_a_mapping_nobody_has_a_role() -> None:
+def test_without_a_mapping_no_person_has_a_role() -> None:
     assert type(ROLES)().role({"roles": "admin"}, "roles") is None
 
 

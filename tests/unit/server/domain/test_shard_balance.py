@@ -68,7 +68,7 @@ def test_fewer_shards_are_advised_if_they_take_no_longer() -> None:
     assert (found.advised.shards, found.advised.saved) == (2, 0)
 
 
-def test_nothing_is_advised_where_little_is_saved() -> None:
+def test_nothing_is_advised_if_little_is_saved() -> None:
     shards = [shard("1", 0, 100), shard("2", 0, 100)]
     assert made(balance(shards, {"1": ran(30, 70), "2": ran(30, 70)}, {}, now=START)).advised is None
 
