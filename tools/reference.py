@@ -51,7 +51,7 @@ def endpoints() -> Iterator[str]:
             scope = f"Scope: `{call.scope}`." if call.scope else "Needs no API token."
             limit = (
                 f" Counts towards the [rate limit](limits.md#rate-limits) `{call.limit}`."
-                if call.limit
+                if call.limit and method not in ("GET", "HEAD")
                 else ""
             )
             yield from (f"{scope}{limit}", "")
@@ -132,9 +132,9 @@ def _group(group: click.Group, context: click.Context) -> Iterator[str]:
             continue
         usage = " ".join([own.command_path, *command.collect_usage_pieces(own)])
         yield from (f"## `{own.command_path}`", "", "```", usage, "```", "")
-        help_text = re.sub(r"\b\n", "", click.style(command.help or "", reset=False)).strip()
+        help_text = (command.help or "").replace("\b\n", "").strip()  # a mark of click
         for paragraph in re.split(r"\n\s*\n", help_text):
-            yield from (re.sub(r"\s+", " ", paragraph), "")
+            yield from (re.sub(r"\s+", " ", paragraph).strip(), "")
         options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
         if options:
             yield from ("| option | effect |", "| --- | --- |")

@@ -93,7 +93,7 @@ def _filter(name: str, description: str, *, is_required: bool = False, **schema:
 
 DESCRIBE_SERVICE = Call(
     name="describe_service",
-    summary="What this server is and which additions it speaks",
+    summary="Get the version and the capabilities of the server",
     method="GET",
     path="/",
     takes=type(None),
@@ -646,7 +646,7 @@ DELETE_WEBHOOK = Call(
 )
 ROTATE_WEBHOOK_SECRET = Call(
     name="rotate_webhook_secret",
-    summary="Give a webhook a new secret; the old one signs beside it for 24 hours",
+    summary="Replace the secret of a webhook; the former one is valid for another 24 hours",
     method="POST",
     path="/webhooks/{webhook_id}/rotate",
     takes=wire.SecretRotation,

@@ -88,7 +88,7 @@ ENTRY_ID = {
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "The same key and body have one effect and one answer for 24 hours.",
+    "description": "For 24 hours, repeating the request has no further effect and returns the same response.",
     "schema": {"type": "string", "maxLength": MAX_KEY},
 }
 WEBHOOK_HEADERS = {

@@ -28,7 +28,7 @@ CALLS = {
     "describe_service": "Returns the version and the capabilities of the server. With a valid API token, also what the "
     "token may do.",
     "exchange_id_token": "The rules of the operator decide by the claims of the ID token which scopes and environments the API "
-    "token has. Its value is in this response only, so an idempotency key has no effect. Needs no API token.",
+    "token has. Its value is in this response only, so an idempotency key has no effect.",
     "create_execution": "Creates an execution. The response has the URL and the token to which its events are sent; "
     "the token is shown only once. Requests with the same `runKey`, suite and environment get the same execution and "
     "token, however many arrive at once: the first one creates it.",
@@ -285,7 +285,7 @@ FIELDS = {
     "attempts": "Every attempt, if there were several.",
     "browsers": "The browsers of the run.",
     "cancelledAt": "When it was cancelled.",
-    "capabilities": "The additions to the documented API that the server speaks.",
+    "capabilities": "The additions to the documented API that the server supports.",
     "code": "What kind of error it is.",
     "collected": "The number of tests that the shard will run.",
     "completedAt": "When it ended; null before.",
