@@ -127,6 +127,21 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
     assert missing == []
 
 
+def test_links_and_pictures_of_the_readme_lead_to_the_repository_on_pypi() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
+    root = DOCS.parent
+    built = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    text = (root / "README.md").read_text(encoding="utf-8")
+    for each in built["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(each["pattern"], each["replacement"], text)
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    pictures = re.findall(r'src(?:set)?="([^"]+)"', text)
+    assert [link for link in links + pictures if not link.startswith("https://")] == []
+    owner_and_name = built["project"]["urls"]["Repository"].removeprefix("https://github.com/")
+    assert f"https://github.com/{owner_and_name}/blob/v$HFPR_VERSION/docs/tutorial.md" in links
+    assert all(link.startswith(f"https://raw.githubusercontent.com/{owner_and_name}/v") for link in pictures)
+
+
 def test_the_hooks_of_the_docs_run(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tms: TmsServer
 ) -> None:
