@@ -97,9 +97,10 @@ def run_tms(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
             patched.setenv(name, value)
         with pytest.raises(SystemExit) as left:
             main()
+        code = left.value.code
+        del left  # its traceback holds what the command did not close
         gc.collect()
     texts = {name: written.getvalue().decode().replace("\r\n", "\n") for name, written in output.items()}
-    code = left.value.code
     return subprocess.CompletedProcess(
         [*TMS, *arguments], code if isinstance(code, int) else int(code is not None), **texts
     )
