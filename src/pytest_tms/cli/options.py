@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pytest_tms.server.domain.durations import parse_duration
-from pytest_tms.server.settings import WholeNumber, table
+from pytest_tms.server.setting_parsers import WholeNumber
+from pytest_tms.server.settings import table
 
 if TYPE_CHECKING:
     from pytest_tms import wire

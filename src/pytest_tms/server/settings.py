@@ -7,171 +7,42 @@ from the table, so this module imports nothing that needs the extra ``server``.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pytest_tms import wire
-from pytest_tms.server.domain import rates
 from pytest_tms.server.domain.hosts import is_loopback
 from pytest_tms.server.domain.link_patterns import LinkPatterns
-from pytest_tms.server.domain.people import RoleMapping, parse_roles
-from pytest_tms.server.domain.retention import Retention, parse_retention
+from pytest_tms.server.domain.people import RoleMapping
+from pytest_tms.server.domain.retention import Retention
 from pytest_tms.server.domain.stored_files import StorageLimits
-from pytest_tms.server.domain.trusted_issuers import TrustedIssuers, check_issuer, read_trusted_issuers
+from pytest_tms.server.domain.trusted_issuers import TrustedIssuers
+from pytest_tms.server.setting_parsers import (
+    WholeNumber,
+    as_is,
+    parse_flag,
+    parse_issuer,
+    parse_link_patterns,
+    parse_log_format,
+    parse_metrics_token,
+    parse_object_store_url,
+    parse_path,
+    parse_rate_limits,
+    parse_redis_url,
+    parse_retention,
+    parse_roles,
+    parse_subnets,
+    parse_trusted_issuers,
+    parse_words,
+    read_secret,
+)
 
-REDIS_SCHEMES = ("redis", "rediss", "redis+unix")
-OBJECT_STORE_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "file")
-LOG_FORMATS = ("auto", "text", "json")
-MIN_METRICS_TOKEN = 16
-"""Characters of the shortest token for metrics."""
 Parse = Callable[[str, str], Any]
-"""Return the value of a variable, given its name and its text. Raises ValueError with the whole message."""
-
-
-def _as_is(_: str, text: str) -> str:
-    return text
-
-
-@dataclass(frozen=True)
-class WholeNumber:
-    """Parser of a whole number from ``least`` to ``most``."""
-
-    least: int
-    most: int
-
-    def __call__(self, variable: str, text: str) -> int:
-        """Return the number.
-
-        Raises:
-            ValueError: The text is not a whole number in the range.
-        """
-        if not (text.isdecimal() and len(text) < 10 and self.least <= int(text) <= self.most):
-            raise ValueError(f"{variable} is {text!r}: use a whole number from {self.least} to {self.most}")
-        return int(text)
-
-
-def _flag(variable: str, text: str) -> bool:
-    if text not in ("0", "1"):
-        raise ValueError(f"{variable} is {text!r}: use 1 for yes or 0 for no")
-    return text == "1"
-
-
-def _path(_: str, text: str) -> Path:
-    return Path(text)
-
-
-def _words(_: str, text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _subnets(variable: str, text: str) -> tuple[str, ...]:
-    subnets = _words(variable, text)
-    for subnet in subnets:
-        try:
-            ipaddress.ip_network(subnet)
-        except ValueError as error:
-            raise ValueError(
-                f"{variable} is {text!r}: {error}; use subnets separated by commas, such as 10.1.0.0/16"
-            ) from None
-    return subnets
-
-
-def _rate_limits(_: str, text: str) -> str:
-    rates.parse(text)
-    return text
-
-
-def _redis_url(variable: str, text: str) -> str:
-    if find_spec("redis") is None:
-        raise ValueError(f'{variable} needs a package: pip install "pytest-tms[redis]"')
-    try:
-        is_valid = urlsplit(text).scheme in REDIS_SCHEMES and urlsplit(text).port != 0
-    except ValueError:
-        is_valid = False
-    if not is_valid:  # the value may contain a password, so the message does not
-        raise ValueError(f"{variable} is not a Redis URL: use redis://HOST:6379/0")
-    return text
-
-
-def _log_format(variable: str, text: str) -> str:
-    if text not in LOG_FORMATS:
-        raise ValueError(f"{variable} is {text!r}: use {', '.join(LOG_FORMATS[:-1])} or {LOG_FORMATS[-1]}")
-    return text
-
-
-def _metrics_token(variable: str, text: str) -> str:
-    if not (len(text) >= MIN_METRICS_TOKEN and text.isascii() and text.isprintable() and " " not in text):
-        raise ValueError(
-            f"{variable} cannot be used: use at least {MIN_METRICS_TOKEN} ASCII characters without spaces, "
-            "for example the output of `openssl rand -hex 32`"
-        )
-    return text
-
-
-def _retention(variable: str, text: str) -> Retention:
-    try:
-        return parse_retention(text)
-    except ValueError as error:
-        raise ValueError(f"{variable} is {text!r}: {error}") from None
-
-
-def _link_patterns(variable: str, text: str) -> LinkPatterns:
-    try:
-        return LinkPatterns(text)
-    except ValueError as error:
-        raise ValueError(f"{variable}: {error}") from None
-
-
-def _trusted_issuers(variable: str, text: str) -> TrustedIssuers:
-    try:
-        return read_trusted_issuers(text)
-    except ValueError as error:
-        raise ValueError(f"{variable}: {error}") from None
-
-
-def _issuer(variable: str, text: str) -> str:
-    try:
-        check_issuer(text)
-    except ValueError as error:
-        raise ValueError(f"{variable} {error}") from None
-    return text
-
-
-def _roles(variable: str, text: str) -> RoleMapping:
-    try:
-        return parse_roles(text)
-    except ValueError as error:
-        raise ValueError(f"{variable}: {error}") from None
-
-
-def _read_secret(path: str) -> str:
-    """Return the secret in a file.
-
-    Raises:
-        ValueError: It cannot be read, or is empty.
-    """
-    try:
-        secret = Path(path).read_text(encoding="utf-8-sig").strip()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ValueError(f"{path} cannot be read ({reason}): name a file with the secret alone") from None
-    if not secret:
-        raise ValueError(f"{path} is empty: write the secret to it")
-    return secret
-
-
-def _object_store_url(variable: str, text: str) -> str:
-    if (
-        urlsplit(text).scheme not in OBJECT_STORE_SCHEMES
-    ):  # the value may contain a secret, as in an az:// URL
-        raise ValueError(f"{variable} is not the URL of an object store: use s3://, gs:// or az://")
-    return text
+"""A parser: see ``setting_parsers``."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +79,7 @@ class Setting:
 def _setting(
     default: Any,
     text: str,
-    parse: Parse = _as_is,
+    parse: Parse = as_is,
     *,
     metavar: str = "",
     shown_default: str = "",
@@ -229,7 +100,7 @@ class ServerSettings:
         Path(),
         "the folder of the server's files: the encryption key and, without `TMS_SERVER_DATABASE_URL`, "
         "the database",
-        _path,
+        parse_path,
         metavar="DIRECTORY",
         shown_default="the user's data folder",
     )
@@ -244,7 +115,7 @@ class ServerSettings:
         "",
         "where files of tests are stored: `s3://BUCKET/PREFIX`, `gs://…` or `az://…`. Credentials come from "
         "the variables of the provider, such as `AWS_ACCESS_KEY_ID`",
-        _object_store_url,
+        parse_object_store_url,
         metavar="URL",
         shown_default="the folder `artifacts` in the data dir",
         is_secret=True,
@@ -275,18 +146,20 @@ class ServerSettings:
         "auto",
         "the format of [logs](operating.md#logs): `text`, `json`, or `auto` for text on a terminal and JSON "
         "otherwise",
-        _log_format,
+        parse_log_format,
     )
-    access_log: bool = _setting(True, "`0` leaves requests out of the log", _flag)
+    access_log: bool = _setting(True, "`0` leaves requests out of the log", parse_flag)
     metrics_token: str = _setting(
         "",
         "the Bearer token that [`/metrics`](operating.md#metrics) requires. Without it, only the user of the "
         "server can read them, on the same machine",
-        _metrics_token,
+        parse_metrics_token,
         is_secret=True,
     )
-    suites: tuple[str, ...] = _setting(wire.SUITES, "the allowed values of `testSuite`", _words)
-    environments: tuple[str, ...] = _setting(wire.ENVIRONMENTS, "the allowed values of `environment`", _words)
+    suites: tuple[str, ...] = _setting(wire.SUITES, "the allowed values of `testSuite`", parse_words)
+    environments: tuple[str, ...] = _setting(
+        wire.ENVIRONMENTS, "the allowed values of `environment`", parse_words
+    )
     keys: str = _setting(
         "",
         "the keys that encrypt stored secrets: Fernet keys separated by commas, the newest first. "
@@ -298,7 +171,7 @@ class ServerSettings:
         False,
         "`1` [encrypts](encryption.md) the results, events, deliveries and files that are stored, with the "
         "newest key of `TMS_SERVER_KEYS`",
-        _flag,
+        parse_flag,
     )
     artifact_limit: int = _setting(1000, "MB of the largest file of a test", WholeNumber(1, 5_000_000))
     artifact_execution_limit: int = _setting(
@@ -310,10 +183,10 @@ class ServerSettings:
     trusted_issuers: TrustedIssuers = _setting(  # noqa: RUF009  # it is immutable
         TrustedIssuers(),
         "a TOML file with the [CI jobs that need no API token](ci-without-secrets.md)",
-        _trusted_issuers,
+        parse_trusted_issuers,
     )
     oidc_issuer: str = _setting(
-        "", "the OpenID provider at which people [log in](login.md), as an https URL", _issuer
+        "", "the OpenID provider at which people [log in](login.md), as an https URL", parse_issuer
     )
     oidc_client_id: str = _setting("", "the client ID that the provider gave to this server")
     oidc_client_secret: str = _setting("", "the client secret, if the provider gave one", is_secret=True)
@@ -325,7 +198,7 @@ class ServerSettings:
         RoleMapping(),
         "values of this claim and the [roles](login.md#roles) that they give, for example "
         "`viewer=staff, member=developers, admin=tms-admins`",
-        _roles,
+        parse_roles,
     )
     oidc_scopes: str = _setting(
         "openid profile email", "the scopes that are requested from the provider, separated by spaces"
@@ -335,11 +208,11 @@ class ServerSettings:
         "seconds for which the token of an execution is valid after the execution has ended",
         WholeNumber(0, 366 * 86_400),
     )
-    rate_limits: str = _setting("documented", "the [rate limits](limits.md#rate-limits)", _rate_limits)
+    rate_limits: str = _setting("documented", "the [rate limits](limits.md#rate-limits)", parse_rate_limits)
     redis_url: str = _setting(
         "",
         "a Redis in which several server processes count their rate limits together",
-        _redis_url,
+        parse_redis_url,
         is_secret=True,
     )
     shard_silence: int = _setting(
@@ -369,26 +242,26 @@ class ServerSettings:
         Retention(),
         "[how long results are kept](retention.md), for example `results=90d, events=7d, "
         "keep-branch=main:365d`",
-        _retention,
+        parse_retention,
         shown_default="for ever",
     )
     link_patterns: LinkPatterns = _setting(  # noqa: RUF009  # it is immutable
         LinkPatterns(),
         "regular expressions of ids that pages link, with their URLs, separated by spaces, for example "
         "`TC-\\d+=https://tests.example.com/{0}`",
-        _link_patterns,
+        parse_link_patterns,
     )
     allow_insecure_webhooks: bool = _setting(
-        False, "`1` allows webhooks to plain http URLs and to the machine of the server", _flag
+        False, "`1` allows webhooks to plain http URLs and to the machine of the server", parse_flag
     )
     public_badges: bool = _setting(
         False,
         "`1` shows [badges](ci.md#show-a-badge) with the counts of the latest run of a suite to everybody, "
         "without a login",
-        _flag,
+        parse_flag,
     )
     webhook_subnets: tuple[str, ...] = _setting(
-        (), "private subnets to which webhooks may be sent, separated by commas", _subnets
+        (), "private subnets to which webhooks may be sent, separated by commas", parse_subnets
     )
 
     @classmethod
@@ -462,7 +335,7 @@ class ServerSettings:
             ValueError: The file cannot be read.
         """
         path = self.oidc_client_secret_file
-        return _read_secret(path) if path else self.oidc_client_secret
+        return read_secret(path) if path else self.oidc_client_secret
 
     @property
     def database(self) -> str:
