@@ -110,8 +110,8 @@ NOT_DELIVERED = "Any other response, or none in 15 seconds: the delivery is retr
 
 ENUMERATIONS = {
     "TriggerSource": "What started a run.",
-    "ExecutionState": "The state of an execution. Failing tests leave it `completed`; `failed` means that the run broke.",
-    "ShardState": "The state of a shard: `failed` if a test failed, `error` if the run broke, `lost` if its runner "
+    "ExecutionState": "The state of an execution. Failing tests leave it `completed`; `failed` means that the run itself failed.",
+    "ShardState": "The state of a shard: `failed` if a test failed, `error` if the run itself failed, `lost` if its runner "
     "stopped reporting.",
     "SubmittedStatus": "How a shard ended.",
     "TestStatus": "How a test ended.",
