@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pytest_tms.server.services.backups import Manifest
     from pytest_tms.server.settings import ServerSettings
 
+KEEP_KEY = "keep a copy of {place} in another place, what it encrypts is lost without it"
+RESTORE_KEY = "restore {place} from your copy before the server starts"
+"""What to do about a key that is not in a backup."""
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
@@ -41,7 +45,7 @@ def backup(
     if not database.exists():
         raise ValueError(f"there is no TMS database at {database.describe()}")
     manifest = backups.create(settings, database, file.absolute(), include_key=include_key)
-    _show(settings, manifest, f"{file} has", as_json=as_json)
+    _show(settings, manifest, f"{file} has", KEEP_KEY, as_json=as_json)
     show_database(database)
     database.close()
 
@@ -59,13 +63,13 @@ def restore(file: Path, data_dir: Path | None, database_url: str | None, as_json
     settings = ServerSettings.read(data_dir=data_dir, database_url=database_url)
     database = Database(settings.database)
     manifest = backups.restore(settings, database, file)
-    _show(settings, manifest, "restored", as_json=as_json)
+    _show(settings, manifest, "restored", RESTORE_KEY, as_json=as_json)
     show_database(database)
     database.close()
 
 
-def _show(settings: ServerSettings, manifest: Manifest, action: str, *, as_json: bool) -> None:
-    """Print what a backup has, and on standard error what it does not have."""
+def _show(settings: ServerSettings, manifest: Manifest, action: str, advice: str, *, as_json: bool) -> None:
+    """Print what a backup has, and on standard error what it does not have, with advice about the key."""
     if as_json:
         click.echo(json.dumps(asdict(manifest)))
     else:
@@ -73,19 +77,16 @@ def _show(settings: ServerSettings, manifest: Manifest, action: str, *, as_json:
             f"{action} {manifest.executions:,} executions, {manifest.tests:,} tests, {manifest.results:,} "
             f"results and {manifest.files:,} files ({manifest.bytes / 1e6:,.1f} MB) of {manifest.created_at}"
         )
-    for line in _missing(settings, manifest):
+    for line in _missing(settings, manifest, advice):
         click.echo(f"note  {line}", err=True)
 
 
-def _missing(settings: ServerSettings, manifest: Manifest) -> list[str]:
+def _missing(settings: ServerSettings, manifest: Manifest, advice: str) -> list[str]:
     """Return what is not in a backup, one line each."""
     found = []
     if not manifest.has_key:
-        found.append(
-            "the encryption key is not in the backup: keep a copy of "
-            + ("TMS_SERVER_KEYS" if settings.keys else f"{settings.data_dir / 'secrets.key'}")
-            + " in another place, what it encrypts is lost without it"
-        )
+        place = "TMS_SERVER_KEYS" if settings.keys else f"{settings.data_dir / 'secrets.key'}"
+        found.append(f"the encryption key is not in the backup: {advice.format(place=place)}")
     if settings.artifacts_url:
         found.append("files of tests are in the object store, and not in the backup")
     return found

@@ -100,7 +100,7 @@ def test_a_backup_leaves_the_key_out_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "data" / "secrets.key").write_text(KEY)
     made = run_tms("backup", str(file), "--data-dir", data)
     assert made.returncode == 0, made.stderr
-    assert "the encryption key is not in the backup" in made.stderr
+    assert "the encryption key is not in the backup: keep a copy of" in made.stderr
     assert made.stdout.startswith(f"{file} has 0 executions")
     with tarfile.open(file) as archive:
         assert archive.getnames() == ["manifest.json", "tms.sqlite3"]
@@ -108,6 +108,7 @@ def test_a_backup_leaves_the_key_out_and_says_so(tmp_path: Path) -> None:
     assert (again.returncode, again.stderr) == (1, f"tms: {file} exists: choose another name\n")
     restored = run_tms("restore", str(file), "--data-dir", str(tmp_path / "new"))
     assert restored.returncode == 0, restored.stderr
+    assert f"restore {tmp_path / 'new' / 'secrets.key'} from your copy" in restored.stderr
     assert stat.S_IMODE((tmp_path / "new" / "tms.sqlite3").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
     assert [each.name for each in (tmp_path / "new").glob("*.restoring")] == []
