@@ -17,17 +17,28 @@ MAX_NAMES = 10
 Colours = dict[str, bool]
 
 
-def write_wait_notice(terminal: pytest.TerminalReporter, url: str, seconds: float, purpose: str) -> None:
-    """Write that the session waits for the TMS at ``url``, for at most ``seconds``."""
-    write_notice(terminal, f"waiting for {url} {purpose}, at most {seconds:g} s; Ctrl-C skips this")
+class Notices:
+    """Writes sentences to the terminal while the session runs, if it has a terminal."""
 
+    def __init__(self, config: pytest.Config, url: str) -> None:
+        """``url`` is that of the TMS, without credentials."""
+        self._config = config
+        self._url = url
 
-def write_notice(terminal: pytest.TerminalReporter, sentence: str) -> None:
-    """Write a sentence on a line of its own, while tests run."""
-    terminal.ensure_newline()
-    if terminal.config.get_terminal_writer().width_of_current_line:  # over xdist, pytest does not know of it
-        terminal.write_line("")
-    terminal.write_line(f"tms: {sentence}")
+    def write(self, sentence: str) -> None:
+        """Write a sentence on a line of its own."""
+        terminal = self._config.pluginmanager.getplugin("terminalreporter")
+        if terminal is None:
+            return
+        terminal.ensure_newline()
+        # Over xdist, pytest does not know of the dots on the line.
+        if self._config.get_terminal_writer().width_of_current_line:
+            terminal.write_line("")
+        terminal.write_line(f"tms: {sentence}")
+
+    def write_wait(self, seconds: float, purpose: str) -> None:
+        """Write that the session waits for the TMS, for at most ``seconds``, and for what."""
+        self.write(f"waiting for {self._url} {purpose}, at most {seconds:g} s; Ctrl-C skips this")
 
 
 def write_summary(

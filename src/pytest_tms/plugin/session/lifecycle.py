@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_tms.ci.metadata import build_metadata
-from pytest_tms.journal.lines import Collected, ShardEnded, ShardStarted
+from pytest_tms.journal.lines import Collected, ShardStarted
 from pytest_tms.journal.writer import JournalWriter
 from pytest_tms.masking.masker import Masker
 from pytest_tms.masking.urls import without_credentials
@@ -22,8 +22,10 @@ from pytest_tms.plugin.results.attachments import REPORTING, STORE
 from pytest_tms.plugin.results.outcomes import not_collected
 from pytest_tms.plugin.results.recorded_properties import suite_properties
 from pytest_tms.plugin.results.recorder import Recorder
-from pytest_tms.plugin.session.delivery import NOTICE_AFTER, STOPPED_DEADLINE, ResultDelivery
+from pytest_tms.plugin.session.delivery import STOPPED_DEADLINE, ResultDelivery
 from pytest_tms.plugin.session.ending import NotRun, closing_line, not_started, shard_ends
+from pytest_tms.plugin.session.further_files import further_files
+from pytest_tms.plugin.session.job_summary import JobSummary
 from pytest_tms.plugin.session.opening import (
     ci_attempt,
     execution_request,
@@ -40,7 +42,7 @@ from pytest_tms.plugin.session.shard_tests import ShardTests
 from pytest_tms.plugin.session.shards import SessionShards
 from pytest_tms.plugin.session.summary import Summary, queue_sentence, summarise
 from pytest_tms.plugin.shutdown import Shutdown
-from pytest_tms.plugin.terminal import write_notice, write_summary, write_wait_notice
+from pytest_tms.plugin.terminal import Notices, write_summary
 from pytest_tms.plugin.time_limits import TimeLimits
 from pytest_tms.plugin.user_hooks import UserHooks
 from pytest_tms.plugin.xdist.sharding import ShardName, is_grouped, test_id
@@ -55,8 +57,6 @@ if TYPE_CHECKING:
     from pytest_tms.plugin.results.enrichment import Enricher
     from pytest_tms.plugin.session.repeated_tests import RepeatedTests
 
-MAX_FURTHER_FILES = 1000
-"""Files of ``tms_artifacts`` that are uploaded."""
 REORDERED = ("load", "worksteal")
 """Ways in which xdist distributes tests one by one: those that take the longest begin first."""
 CANCEL_CHECK_INTERVAL = 0.5
@@ -96,7 +96,8 @@ class ReportingSession:
         self._errors = errors
         self._enricher = enricher
         self._problem = problem
-        self._github = github
+        self._job_summary = JobSummary(github, settings, errors)
+        self._notices = Notices(config, without_credentials(settings.url))
         self._user_hooks = UserHooks(config, errors)
         self._changes_results = True
         self._workers: Workers | None = None
@@ -185,8 +186,8 @@ class ReportingSession:
             self._delivery,
             mask=lambda nodeid: self._masker.node_id(clean(nodeid)),
             check=self._must_stop,
-            notify=self._write_notice,
-            notify_of_wait=lambda seconds: self._write_wait_notice(
+            notify=self._notices.write,
+            notify_of_wait=lambda seconds: self._notices.write_wait(
                 seconds, "to select the tests of this shard"
             ),
         )
@@ -220,17 +221,6 @@ class ReportingSession:
         """Stop the run if that is due, while no test runs; return whether it stops."""
         self._check_cancelled(self._clock())
         return bool(self._shutdown.reason)
-
-    def _write_notice(self, sentence: str) -> None:
-        terminal = self._config.pluginmanager.getplugin("terminalreporter")
-        if terminal is not None:
-            write_notice(terminal, sentence)
-
-    def _write_wait_notice(self, seconds: float, purpose: str) -> None:
-        """Write that the session waits for the TMS, for at most ``seconds``, and for what."""
-        terminal = self._config.pluginmanager.getplugin("terminalreporter")
-        if terminal is not None:
-            write_wait_notice(terminal, without_credentials(self._settings.url), seconds, purpose)
 
     def _register_observers(self) -> None:
         """Register what observes other plugins of the run: the workers of xdist, and pytest-timeout."""
@@ -308,9 +298,9 @@ class ReportingSession:
             self._write_collected(0)
 
     def _write_collected(self, by_workers: int) -> None:
-        """Report how many tests there are; over xdist the first shard stands for all until they have run.
+        """Report how many tests there are; over xdist, all count for the first shard until they have run.
 
-        A queue has not assigned them yet.
+        Nothing is reported if the shard takes its tests from a queue, which has not assigned them yet.
         """
         if self._tests.plan.is_queued():
             return
@@ -397,7 +387,12 @@ class ReportingSession:
             return
         self._write_unfinished()
         if self._quarantine.is_due:
-            self._wait_for_quarantine()
+            if not self._shutdown.cancel_reason:
+                self._quarantine.wait_for_list(
+                    self._delivery,
+                    min(LIST_TIMEOUT, self._settings.deadline),
+                    lambda seconds: self._notices.write_wait(seconds, "to name the tests in quarantine"),
+                )
             self._quarantine.load()
         if names := self._quarantine.take_unmarked():
             self._journal.mark_quarantined(names)
@@ -409,26 +404,6 @@ class ReportingSession:
         )
         if self._is_passed_by_quarantine:
             session.exitstatus = pytest.ExitCode.OK
-
-    def _wait_for_quarantine(self) -> None:
-        """Wait for the list of the TMS, unless the run was cancelled or a kept list replaces it."""
-        seconds = min(LIST_TIMEOUT, self._settings.deadline)
-        if self._shutdown.cancel_reason:
-            return
-
-        def is_known(state: SenderState) -> bool:
-            return bool(state.quarantine or (state.problem and self._quarantine.has_kept_list()))
-
-        try:
-            notice = min(NOTICE_AFTER, seconds)
-            if self._delivery.wait_until(is_known, notice) or not self._delivery.is_waiting:
-                return
-            if self._delivery.read().problem:
-                return
-            self._write_wait_notice(seconds, "to name the tests in quarantine")
-            self._delivery.wait_until(lambda state: is_known(state) or bool(state.problem), seconds - notice)
-        except KeyboardInterrupt:  # the list is skipped, not the delivery
-            return
 
     def _write_unfinished(self) -> None:
         """Write the results of tests whose last report is missing."""
@@ -475,7 +450,7 @@ class ReportingSession:
             exit_status=exit_status,
             cancel_reason=cancel_reason,
             metadata={**suite_properties(self._config), **self._metadata},
-            files=self._further_files(),
+            files=further_files(settings, self._config.rootpath, self._config.stash[STORE].warn),
             division=self._tests.division,
         )
         for end in ends:
@@ -486,7 +461,7 @@ class ReportingSession:
         journal.writer.close()
         if settings.offline or self._problem:
             self._keep_copies()
-        self._read_failures(ends)
+        self._job_summary.read_failures(ends, journal.writer.lines)
         state = self._deliver(
             min(STOPPED_DEADLINE, settings.deadline) if cancel_reason else settings.deadline
         )
@@ -512,49 +487,8 @@ class ReportingSession:
             queue=queue_sentence(queue, is_stopped=bool(self._shutdown.reason)) if queue is not None else "",
         )
         self._shutdown.close()
-        self._write_job_summary(self._summary)
+        self._job_summary.write(self._summary)
         self._user_hooks.notify_finished(self._summary)
-
-    def _read_failures(self, ends: Sequence[ShardEnded]) -> None:
-        """Keep the failed tests for GitHub Actions, before the journal is delivered and deleted."""
-        if self._github is None or not any(end.results.failed or end.results.flaky for end in ends):
-            return
-        try:
-            self._github.read_failures(self._journal.writer.lines())
-        except Exception as error:  # a defect here must not cost the delivery
-            self._errors.record("the job summary", error)
-
-    def _write_job_summary(self, summary: Summary) -> None:
-        """Append the session to the job summary, in GitHub Actions."""
-        if self._github is None:
-            return
-        settings = self._settings
-        try:
-            problem = self._github.write_summary(
-                summary, suite=settings.suite, environment=settings.environment
-            )
-        except Exception as error:
-            self._errors.record("the job summary", error)
-        else:
-            self._errors.extend([problem] if problem else [])
-
-    def _further_files(self) -> list[str]:
-        """Return the paths of the files that match ``tms_artifacts``."""
-        found: list[str] = []
-        if self._settings.upload == "none":
-            return found
-        for pattern in self._settings.artifacts:
-            try:
-                matches = sorted(self._config.rootpath.glob(pattern))
-            except (OSError, ValueError, NotImplementedError) as error:
-                self._config.stash[STORE].warn(f"tms_artifacts: {pattern!r} cannot be used: {error}")
-                continue
-            found += [str(path) for path in matches if path.is_file()]
-        if len(found) > MAX_FURTHER_FILES:
-            self._config.stash[STORE].warn(
-                f"tms_artifacts matches {len(found)} files: only the first {MAX_FURTHER_FILES} are uploaded"
-            )
-        return found[:MAX_FURTHER_FILES]
 
     def _keep_copies(self) -> None:
         """Keep the files that are to be uploaded beside the journal, which may be sent from elsewhere."""
@@ -586,10 +520,10 @@ class ReportingSession:
         return clean(test_id(nodeid) if self._is_grouped else nodeid)
 
     def _deliver(self, seconds: float) -> SenderState:
-        """Have the rest delivered within ``seconds``; a line shows what a longer wait is for."""
+        """Have the remaining results delivered within ``seconds``; a line shows what a longer wait is for."""
         try:
             if self._delivery.wait_briefly(seconds):
-                self._write_wait_notice(self._settings.deadline, "to accept the last results")
+                self._notices.write_wait(self._settings.deadline, "to accept the last results")
             return self._delivery.finish(seconds)
         except KeyboardInterrupt:
             return self._delivery.abort()
@@ -603,12 +537,12 @@ class ReportingSession:
         self.after_pytest_terminal_summary(terminalreporter)
 
     def after_pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Show it, if the session came to its end."""
+        """Show the summary, if the session came to its end."""
         if self._summary is not None:
             self._is_summary_shown = True
             verbosity = self._config.getoption("verbose")
             write_summary(terminalreporter, self._summary, self._errors.take(), verbosity=verbosity)
-            for command in self._github.annotations() if self._github is not None else ():
+            for command in self._job_summary.annotations():
                 terminalreporter.write_line(command)
 
     def _clip(self, text: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pytest_tms.plugin.session.delivery import NOTICE_AFTER, ResultDelivery
 from pytest_tms.sender.launch import SenderState
 from pytest_tms.sender.quarantine import QuarantinedTest, read_list
 from pytest_tms.wire.results import TestResult
@@ -81,13 +82,33 @@ class SessionQuarantine:
             return msgspec.structs.replace(result, quarantined=True)
         return result
 
+    def wait_for_list(
+        self, delivery: ResultDelivery, seconds: float, notify_of_wait: Callable[[float], None]
+    ) -> None:
+        """Wait at most ``seconds`` for the list of the TMS, unless a list of an earlier run replaces it.
+
+        ``notify_of_wait`` is called with ``seconds`` when the wait takes longer than usual.
+        """
+
+        def is_known(state: SenderState) -> bool:
+            return bool(state.quarantine or (state.problem and self._has_kept_list()))
+
+        try:
+            notice = min(NOTICE_AFTER, seconds)
+            if delivery.wait_until(is_known, notice) or not delivery.is_waiting or delivery.read().problem:
+                return
+            notify_of_wait(seconds)
+            delivery.wait_until(lambda state: is_known(state) or bool(state.problem), seconds - notice)
+        except KeyboardInterrupt:  # the list is skipped, not the delivery
+            return
+
     def load(self) -> None:
         """Read the list that the sender has fetched, else the one that is kept of an earlier run."""
         if self._path is not None and self._tests is None:
             is_refused = self._read_state().quarantine == "refused"
             self._tests = (None if is_refused else read_list(self._path, self._clock())) or {}
 
-    def has_kept_list(self) -> bool:
+    def _has_kept_list(self) -> bool:
         """Return whether an earlier run left a list that can be used."""
         return self._path is not None and read_list(self._path, self._clock()) is not None
 

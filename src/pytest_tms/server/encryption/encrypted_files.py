@@ -6,7 +6,7 @@ that was changed, moved, repeated, left out or taken from another file does not 
 shortened has no last chunk. Any range can be read by decrypting its chunks alone.
 
     header   magic "TMSE", version 1, id of the key (8 bytes), salt (16 bytes)
-    nonce    7 zero bytes, number of the chunk (4 bytes), 1 for the last chunk, else 0
+    nonce    7 zero bytes, number of the chunk (4 bytes: 256 TiB), 1 for the last chunk, else 0
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ TAG = 16
 """Bytes that encryption adds to a chunk."""
 SEALED = CHUNK + TAG
 """Bytes of an encrypted chunk, except the last one."""
-MAX_CHUNKS = 2**32
-"""Chunks of one file: 256 TiB."""
 
 
 class Header(NamedTuple):

@@ -48,8 +48,6 @@ MAX_TABS = 30
 """Attempts that have a tab."""
 MAX_FILES = 40
 """Files of one attempt."""
-MAX_IMAGES = 12
-"""Files of one attempt that are shown and not only linked."""
 MAX_TEXT_FILES = 5
 """Text files that are shown and not only linked."""
 MAX_TEXT_FILE = 16 << 10
