@@ -27,13 +27,13 @@ TAGS = {
 CALLS = {
     "describe_service": "Returns the version and the capabilities of the server. With a valid API token, also what the "
     "token may do.",
-    "exchange_id_token": "The rules of the operator decide by the claims of the ID token which scopes and environments the API "
-    "token has. Its value is in this response only, so an idempotency key has no effect.",
+    "exchange_id_token": "Verifies the ID token and returns an API token. The rules of the operator decide, by the claims of the ID "
+    "token, which scopes and environments it has. An idempotency key has no effect: each request creates another API token.",
     "create_execution": "Creates an execution. The response has the URL and the token to which its events are sent; "
     "the token is shown only once. Requests with the same `runKey`, suite and environment get the same execution and "
     "token, however many arrive at once: the first one creates it.",
-    "list_executions": "Returns executions without their shards. A page may have fewer than `limit`, even none, and still "
-    "a `cursor`: there are more until it is null.",
+    "list_executions": "Returns executions without their shards. A page may have fewer than `limit` entries, or "
+    "none. There are more pages until `cursor` is null.",
     "list_failures": "Returns the causes of failures: those with the same exception, normalised message and last frame of "
     "the user's code. The first of each cause's tests are listed.",
     "get_changes": "Returns new and known failures, fixed and flaky tests, compared with the previous execution of the "
@@ -41,31 +41,30 @@ CALLS = {
     "compare_executions": "Returns the tests that changed from an earlier execution to this one. Each list has at most "
     "`limit` tests; `counts` has their numbers.",
     "list_registered_tests": "Returns the tests that have run, with the rates of their latest 50 results. A page may have "
-    "fewer than `limit`, even none, and still a `cursor`: there are more until it is null.",
+    "fewer than `limit` entries, or none. There are more pages until `cursor` is null.",
     "get_test_history": "Returns the results of a test over all executions, the newest first. All results of one execution "
     "are on one page, which may have more than `limit`.",
     "list_known_tests": "Returns the tests that the project of the execution had run before it was created, so that a runner "
     "can find out which of its tests are new.",
-    "decide_rename": "Joined tests have one history: rates and results of the earlier test are those of this one, too. With "
-    "`isSame` false, the pair is not suggested again. The token must not be bound to environments.",
+    "decide_rename": "Joins the histories of two tests, or with `isSame` false keeps them apart: then the pair is not suggested again. The token must not be bound to environments.",
     "list_cases": "Returns the cases of plans and those that tests name, in the order in which they were added. A page may "
-    "have fewer than `limit`, even none, and still a `cursor`: there are more until it is null.",
+    "have fewer than `limit` entries, or none. There are more pages until `cursor` is null.",
     "import_cases": "Replaces the plan of a project. Cases that it leaves out stay, without a title, if a test carries "
     "their id. The token must not be bound to environments.",
     "export_cases": "Returns a row for each suite and environment in which a case has a result; one row for a case without.",
     "get_timings": "Returns the median duration of each test over the latest five executions, of the branch and then of the "
     "default branches. Tests whose node id was not sent are left out.",
-    "fix_plan": "Every request of an execution gets the same durations, so that all shards divide the tests in the same way. The "
+    "fix_plan": "Returns the same durations to every shard of an execution, so that all divide the tests in the same way. The "
     "first request takes them from the latest five executions of the branch, and then of its base branch.",
-    "claim_tests": "The first request of an execution makes its queue, and each gets the next tests of it, which no other runner "
-    "gets as long as this one is alive. A request with the number of an earlier one of its runner returns the same tests. The "
-    "token may be the one of the execution.",
-    "list_settled": "A runner that repeats a shard leaves these tests out: their results stay as they are.",
+    "claim_tests": "Returns the next tests of the queue, which the first request of an execution creates. No other runner receives "
+    "these tests unless this runner ends or stops reporting. A request that repeats a `number` of its runner returns the same "
+    "tests. The token may be the one of the execution.",
+    "list_settled": "Returns the tests that a runner leaves out if it repeats a shard: their results stay as they are.",
     "list_quarantine": "Returns the tests in quarantine and those that were, the newest entry first. A token that is bound to "
     "environments sees the tests that ran in them.",
-    "add_to_quarantine": "A runner that knows the list reports a failure of the test as `quarantined`, and it does not fail the "
-    "run. An entry that the test has already is replaced. The token must not be bound to environments.",
-    "remove_from_quarantine": "Failures of the test count again. The entry is kept with the state `removed`.",
+    "add_to_quarantine": "Adds an entry, or replaces the entry of the test. Runners that read the list report failures of the test as "
+    "`quarantined`, and do not fail the run because of them. The token must not be bound to environments.",
+    "remove_from_quarantine": "Ends an entry: failures of the test count again. The entry is kept with the state `removed`.",
     "delete_execution": "Deletes an execution that has ended, with its results, events, files and deliveries. Nothing shows "
     "it from then on. This cannot be undone.",
     "get_execution": "Returns the state, the counts and the shards of an execution.",
@@ -97,7 +96,7 @@ EVENTS = {
     "execution.started": "The first report of an execution arrived.",
     "execution.progress": "An execution is running; sent every 30 seconds.",
     "execution.completed": "All shards of an execution ended, or its runner ended it. Failing tests do not change this.",
-    "execution.failed": "The run itself broke: a shard ended in an error or was lost, or the timeout passed.",
+    "execution.failed": "The run itself failed: a shard ended in an error or was lost, or the timeout passed.",
     "execution.cancelled": "An execution was cancelled.",
     "shard.started": "A shard began.",
     "shard.completed": "A shard ended, whatever its status.",
