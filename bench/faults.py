@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.table import table
-from tests.helpers.faults import SCENARIOS, suffer
+from tests.helpers.faults import SCENARIOS, run_scenario
 
 HEADER = ["fault", "confirmed", "lost", "refused", "without Retry-After", "recovery (s)", "tracebacks"]
 
@@ -20,7 +20,7 @@ def measure() -> str:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 with scenario(Path(folder)) as found:
-                    outcome = suffer(found)
+                    outcome = run_scenario(found)
             except pytest.skip.Exception as skipped:
                 rows.append([name, str(skipped.msg), *[""] * 5])
                 continue

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import statistics
 import tempfile
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bench.load import accepted_rate
 from bench.server import serving
 from bench.table import table
 from tests.helpers.api import KEY
-from tests.helpers.faults import RESULTS, THREADS, Load, postgres
+from tests.helpers.faults import RESULTS, THREADS, postgres
 from tests.helpers.replicas import balanced
 
 SECONDS = 10.0
@@ -38,7 +38,7 @@ def measure(rounds: int) -> str:
         }
         for _ in range(rounds):
             for number, root in roots.items():
-                found[number].append(_rate(f"{root}/api", token))
+                found[number].append(accepted_rate(f"{root}/api", token, warm_up=2, seconds=SECONDS))
     one, two = (statistics.median(found[number]) for number in (1, 2))
     rows = [["one", f"{one:.1f}", "1.00"], ["two", f"{two:.1f}", f"{two / one:.2f}"]]
     shown = table(["servers", "a second", "ratio"], rows)
@@ -47,14 +47,3 @@ def measure(rounds: int) -> str:
         f"executions of {RESULTS} results by {THREADS} runners, PostgreSQL, nginx and the runners on the "
         f"same {cores} cores, load average {busy:.1f}\n{shown}"
     )
-
-
-def _rate(url: str, token: str) -> float:
-    load = Load(url, token)
-    load.start()
-    time.sleep(2)
-    begun, before = time.monotonic(), len(load.accepted)
-    time.sleep(SECONDS)
-    rate = (len(load.accepted) - before) / (time.monotonic() - begun)
-    load.stop()
-    return rate

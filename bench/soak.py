@@ -10,6 +10,7 @@ from pathlib import Path
 
 import requests
 
+from bench.load import accepted_rate
 from bench.server import serving
 from bench.table import table
 from tests.helpers.faults import RESULTS, THREADS, Load
@@ -34,7 +35,7 @@ def measure(minutes: float) -> str:
         hook = {"url": subscribers.url("soak"), "events": ["execution.completed"]}
         headers = {"Authorization": f"Bearer {token}"}
         assert requests.post(f"{url}/webhooks", json=hook, headers=headers, timeout=60).status_code == 201
-        rate = _peak(url, token)
+        rate = accepted_rate(url, token, warm_up=PEAK / 4, seconds=PEAK)  # the caches are filled first
         load = Load(url, token, interval=THREADS / (rate / 2))
         load.start()
         samples = []
@@ -62,18 +63,6 @@ def measure(minutes: float) -> str:
         f"a second): {sent:,} results, {delivered:,} deliveries, refused: {refused or 'none'}\n"
         f"{table(['part', *COLUMNS], rows)}"
     )
-
-
-def _peak(url: str, token: str) -> float:
-    """Executions a second without a pause."""
-    load = Load(url, token)
-    load.start()
-    time.sleep(PEAK / 4)  # until caches are filled
-    begun, before = time.monotonic(), len(load.accepted)
-    time.sleep(PEAK)
-    rate = (len(load.accepted) - before) / (time.monotonic() - begun)
-    load.stop()
-    return rate
 
 
 def _sample(pid: int, url: str) -> tuple[float, ...]:

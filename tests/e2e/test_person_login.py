@@ -13,7 +13,8 @@ import pytest
 from tests.e2e.test_accessibility import AXE, WIDER
 from tests.helpers.api import Api
 from tests.helpers.npm import folder
-from tests.helpers.oidc_login import free_port, logging_in
+from tests.helpers.oidc_login import logging_in
+from tests.helpers.ports import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -52,7 +52,7 @@ class Proxy:
             do_GET = do_POST = do_DELETE = forward  # noqa: N815  # the names that http.server calls
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Write no log."""
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True

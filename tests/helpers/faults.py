@@ -24,10 +24,13 @@ import pytest
 import requests
 
 from tests.helpers.api import KEY, Api, result, running
+from tests.helpers.ports import accepts, free_port
 from tests.helpers.processes import serve, wait_for
-from tests.helpers.replicas import accepts, balanced, free_port
+from tests.helpers.replicas import balanced
 
 THREADS = 6
+EXECUTIONS = 60
+"""Executions that are confirmed before a fault, and after it."""
 RESULTS = 20
 """Results of one execution of the load."""
 GIVE_UP = 90.0
@@ -122,7 +125,7 @@ class Load:
             thread.start()
 
     def stop(self) -> None:
-        """Finish what was begun."""
+        """Send the executions that were begun, and end."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()
@@ -213,24 +216,23 @@ class Scenario:
     others: Sequence[Api] = ()
     """Further servers, whose logs are read."""
     checked: Api | None = None
-    """The server that is asked what was stored, if not the one that receives the load."""
+    """The server from which stored results are read, if not the one that receives the load."""
 
 
-def suffer(scenario: Scenario, before: float = 2.0, after: float = 3.0) -> Outcome:
-    """Break a scenario under load, repair it, and count. The waits are seconds of load, not of a test."""
+def run_scenario(scenario: Scenario) -> Outcome:
+    """Break a scenario under load, repair it, and count what was accepted and lost."""
     load = Load(scenario.api.url, scenario.api.token, scenario.uploads)
     load.start()
     try:
         started = time.monotonic()
-        wait_for(lambda: load.confirmed_since(started) > THREADS, 60)
-        time.sleep(before)
+        wait_for(lambda: load.confirmed_since(started) > EXECUTIONS, 60)
         scenario.break_it()
         time.sleep(scenario.duration)
         scenario.repair()
         repaired = time.monotonic()
         wait_for(lambda: load.confirmed_since(repaired), GIVE_UP)
         recovery = min(at for at in list(load.confirmed_at) if at > repaired) - repaired
-        time.sleep(after)
+        wait_for(lambda: load.confirmed_since(repaired) > EXECUTIONS, GIVE_UP)
     finally:
         load.stop()
     api = scenario.checked or scenario.api

@@ -74,7 +74,7 @@ class Issuer:
         return jwt.encode(claims, key.private, key.algorithm, headers={"kid": key.key_id})
 
     def rotate(self, key: SigningKey) -> None:
-        """Sign with another key from now on."""
+        """Replace the keys by one that signs the next tokens."""
         self.keys[:] = [key]
 
     def respond(self, handler: BaseHTTPRequestHandler) -> tuple[int, object]:

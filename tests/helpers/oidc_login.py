@@ -1,11 +1,10 @@
-"""A provider at which people log in without a form, whose answers a test can change, and a TMS that uses it."""
+"""A provider at which people log in without a form, whose responses a test can change, and a TMS that uses it."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import secrets
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlencode
 
 from tests.helpers.api import Api, running
 from tests.helpers.issuer import Issuer, SigningKey
+from tests.helpers.ports import free_port
 
 CLIENT = "tms"
 SECRET = "s3cret:of/the+client"
@@ -24,16 +24,16 @@ ROLES = "viewer=staff, member=developers, admin=tms-admins"
 
 @dataclass
 class Provider:
-    """Endpoints of an ``issuer``: it logs in whoever comes, as ``person``.
+    """Endpoints of an ``issuer``: it logs in every browser as ``person``.
 
-    ``claims`` replace those of the ID token, and ``answer`` the parameters of the callback; ``key`` signs.
+    ``claims`` replace those of the ID token, and ``response`` the parameters of the callback; ``key`` signs.
     ``problems`` are rules of the protocol that the TMS broke.
     """
 
     issuer: Issuer
     person: dict[str, Any] = field(default_factory=dict)
     claims: dict[str, Any] = field(default_factory=dict)
-    answer: dict[str, str] = field(default_factory=dict)
+    response: dict[str, str] = field(default_factory=dict)
     key: SigningKey | None = None
     raw_token: str = ""
     token_status: int = 200
@@ -58,9 +58,9 @@ class Provider:
                 self.problems.append(f"{name} is {query.get(name)}")
         code = secrets.token_hex(8)
         self.codes[code] = query
-        answer = {"code": code, "state": query["state"], "iss": self.issuer.url, **self.answer}
-        answer = {name: value for name, value in answer.items() if value != "LEFT OUT"}
-        return 303, f"{query['redirect_uri']}?{urlencode(answer)}"
+        response = {"code": code, "state": query["state"], "iss": self.issuer.url, **self.response}
+        response = {name: value for name, value in response.items() if value != "LEFT OUT"}
+        return 303, f"{query['redirect_uri']}?{urlencode(response)}"
 
     def token(self, handler: BaseHTTPRequestHandler, _: dict[str, str]) -> tuple[int, object]:
         body = handler.rfile.read(int(handler.headers["Content-Length"])).decode()
@@ -79,13 +79,6 @@ class Provider:
         claims = {"sub": "1", "nonce": started["nonce"], **self.person, **self.claims}
         signed = self.raw_token or self.issuer.token(claims.pop("aud", CLIENT), key=self.key, **claims)
         return self.token_status, {"id_token": signed, "access_token": "x", "token_type": "Bearer"}
-
-
-def free_port() -> int:
-    """A port that nobody listens on: the provider has to know the URL of the TMS before that starts."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-    return port
 
 
 @contextmanager

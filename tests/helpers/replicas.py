@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.ports import accepts, free_port
 from tests.helpers.processes import wait_for
 
 CONFIG = """
@@ -47,13 +47,6 @@ http {{
 """
 
 
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
-
-
 @contextmanager
 def balanced(folder: Path, ports: Sequence[int]) -> Iterator[str]:
     """The address of an nginx that sends requests to each of the ports in turn; skips the test without nginx."""
@@ -77,9 +70,3 @@ def balanced(folder: Path, ports: Sequence[int]) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(timeout=20)
-
-
-def accepts(port: int) -> bool:
-    """Whether something listens on a port."""
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0

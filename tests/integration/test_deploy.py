@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,19 +23,13 @@ from tests.helpers import npm
 from tests.helpers.api import Api, result, running
 from tests.helpers.certificates import self_signed
 from tests.helpers.event_streams import event_stream
+from tests.helpers.ports import free_port
 from tests.helpers.processes import TmsServer, environ_outside_pytest, wait_for
 from tests.integration.server.test_authentication import LOGIN, Visit
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 VARIABLES = {entry.variable for entry in table()}
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Shards that share a queue while they are killed, lose responses, are late or doubled, and the server restarts.
 
-Whatever happens, each test has one counted verdict, the execution ends, and a test runs as long as a shard lives.
+Whatever happens, each test has one counted verdict, the execution ends, and every test runs if any shard remains.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class SimulatedShard:
         self.killed_at: int | None = None
         self.leaves_at: int | None = None
         self.is_machine_killed = False
-        self.muted = (0, 0)
+        self.disconnected = (0, 0)
         self.state = "waiting"
         self.ended_at = 0
         self.has_started = False
@@ -57,10 +57,10 @@ class SimulatedShard:
         self.left = 0.0
         self.outbox: list[tuple[str, dict[str, Any]]] = []
         self.number = 1
-        self.has_asked = False
+        self.has_claimed = False
         self.retry_at = 0
         self.heard_at = start
-        self.said_at = start
+        self.reported_at = start
         self.is_finished = False
         self.is_leaving = False
         self.order: list[str] = []
@@ -81,26 +81,26 @@ class SimulatedShard:
     def act(self, now: int) -> None:
         if not self.has_started:
             self.has_started = True
-            self.say("shard.started", attempt=self.attempt)
+            self.report("shard.started", attempt=self.attempt)
         if self.state == "closing":
             self.deliver()
             return
         self.work()
         if self.state == "waiting" and self.killed_at is not None and now >= self.killed_at:
-            self.die()
+            self.end_killed()
         if self.state == "dead":
             return
         if self.leaves_at is not None and now >= self.leaves_at and not self.is_leaving:
             self.is_leaving = True
             self.local = self.local[:0]
-        if self.state == "waiting" and not self.outbox and now - self.said_at >= 5_000:
-            self.say("execution.progress", running=self.local[:1])
+        if self.state == "waiting" and not self.outbox and now - self.reported_at >= 5_000:
+            self.report("execution.progress", running=self.local[:1])
         self.deliver()
         if not self.outbox and self.state == "waiting":
-            self.ask(now)
+            self.claim_tests(now)
         if self.is_finished and not self.local and not self.outbox and self.state == "waiting":
             self.state = "closing"
-            self.say("shard.completed", status="cancelled" if self.is_leaving else "completed")
+            self.report("shard.completed", status="cancelled" if self.is_leaving else "completed")
 
     def work(self) -> None:
         budget = STEP * self.speed
@@ -110,7 +110,7 @@ class SimulatedShard:
                 self.left = self.run.durations[name]
                 self.run.starts[name] += 1
                 if name == self.run.poison:
-                    self.die()
+                    self.end_killed()
                     return
             used = min(budget, self.left)
             budget -= used
@@ -122,26 +122,28 @@ class SimulatedShard:
                 self.run.results[name] += 1
                 status = "failed" if self.run.chance.random() < 0.1 else "passed"
                 test = {"title": name, "nodeId": name, "status": status, "duration": 1000}
-                self.say("execution.progress", tests=[test | ({"error": "E"} if status == "failed" else {})])
+                self.report(
+                    "execution.progress", tests=[test | ({"error": "E"} if status == "failed" else {})]
+                )
 
-    def die(self) -> None:
+    def end_killed(self) -> None:
         if self.is_machine_killed:
             self.state = "dead"
             return
         self.state = "closing"  # its sender closes the shard
         in_flight = self.local[:1] if self.left else []
-        self.say("execution.progress", running=in_flight)
-        self.say("shard.completed", status="error", reason="pytest was killed", running=in_flight)
+        self.report("execution.progress", running=in_flight)
+        self.report("shard.completed", status="error", reason="pytest was killed", running=in_flight)
 
-    def say(self, event: str, **data: Any) -> None:
-        self.said_at = self.run.elapsed
+    def report(self, event: str, **data: Any) -> None:
+        self.reported_at = self.run.elapsed
         self.outbox.append((event, {"runner": self.runner, "shardId": self.id, **data}))
 
-    def is_heard(self) -> bool:
-        return not self.muted[0] <= self.run.elapsed < self.muted[1]
+    def is_connected(self) -> bool:
+        return not self.disconnected[0] <= self.run.elapsed < self.disconnected[1]
 
     def deliver(self) -> None:
-        while self.outbox and self.is_heard():
+        while self.outbox and self.is_connected():
             event, data = self.outbox[0]
             try:
                 self.exchange(lambda: self.run.tms.send(self.run.execution, event, **data))  # noqa: B023  # called at once
@@ -151,7 +153,7 @@ class SimulatedShard:
         if self.state == "closing" and not self.outbox:
             self.state = "ended"
 
-    def ask(self, now: int) -> None:
+    def claim_tests(self, now: int) -> None:
         if self.is_finished or now < self.retry_at or len(self.local) > 1:
             return
         body: dict[str, Any] = {
@@ -185,7 +187,7 @@ class SimulatedShard:
     def request(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Send a request of which the server takes note, whether or not its response arrives."""
         response = self.run.tms.request("POST", path, body, self.run.execution["webhookToken"])
-        self.has_asked = True
+        self.has_claimed = True
         return response
 
     def exchange(self, send: Any) -> dict[str, Any]:
@@ -194,7 +196,7 @@ class SimulatedShard:
         Raises:
             Unavailable: It was lost, or the server does not run.
         """
-        if not self.is_heard():
+        if not self.is_connected():
             raise Unavailable("the network is down")
         fate = self.run.chance.random()
         if fate < self.run.loss:
@@ -259,7 +261,7 @@ class SimulatedRun:
             shard.leaves_at = begin + chance.randint(1_000, 30_000)
         if chance.random() < 0.2:
             start = begin + chance.randint(0, 20_000)
-            shard.muted = (start, start + chance.randint(5_000, 40_000))
+            shard.disconnected = (start, start + chance.randint(5_000, 40_000))
         self.shards.append(shard)
 
     def play(self) -> None:
@@ -283,7 +285,7 @@ class SimulatedRun:
 
     def collected(self) -> set[str]:
         """The tests that shards collected which made a request."""
-        return {name for shard in self.shards if shard.has_asked for name in shard.tests}
+        return {name for shard in self.shards if shard.has_claimed for name in shard.tests}
 
     def check(self) -> None:
         status = self.status()
@@ -305,7 +307,7 @@ class SimulatedRun:
         elif self.collected():
             assert status["status"] == "completed", (status["status"], status["reason"])
         if self.poison is not None:  # shards that cannot report which test ended them are not counted
-            unknown = sum(shard.is_machine_killed or shard.muted[1] > 0 for shard in self.shards)
+            unknown = sum(shard.is_machine_killed or shard.disconnected[1] > 0 for shard in self.shards)
             assert self.starts[self.poison] <= 2 + unknown
 
     def rerun(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.faults import SCENARIOS, suffer
+from tests.helpers.faults import SCENARIOS, run_scenario
 
 UNAVAILABLE = {"PostgreSQL restarted", "storage refusing", "disk full"}
 """Faults during which requests are refused."""
@@ -16,7 +16,7 @@ UNAVAILABLE = {"PostgreSQL restarted", "storage refusing", "disk full"}
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_no_confirmed_result_is_lost_and_the_server_recovers(name: str, tmp_path: Path) -> None:
     with SCENARIOS[name](tmp_path) as scenario:
-        outcome = suffer(scenario)
+        outcome = run_scenario(scenario)
     assert outcome.confirmed > 0
     assert outcome.lost == 0
     assert outcome.given_up == 0

@@ -9,7 +9,6 @@ import queue
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.object_store import ObjectStore
 from pytest_tms.server.webhooks.encryption import SecretEncryption
 from tests.helpers.api import Api, Serve, result, running, scratch_database
+from tests.helpers.ports import free_port
 from tests.helpers.processes import first_token, wait_for
 from tests.helpers.trace_collector import collecting
 
@@ -193,12 +193,6 @@ def test_metrics_of_a_server_behind_a_proxy_need_the_token_of_the_setting(
     assert scrape(root).status_code == 401
     assert scrape(root, Authorization="Bearer wrong").status_code == 401
     assert scrape(root, Authorization=f"Bearer {TOKEN}").status_code == 200
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
 
 
 def test_metrics_of_a_database_that_does_not_respond_say_so(tmp_path: Path) -> None:

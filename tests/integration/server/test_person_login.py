@@ -20,7 +20,8 @@ from pytest_tms.server.store import audit
 from pytest_tms.server.store.database import Database
 from tests.helpers.api import KEY, Api, expect_success, scratch_database
 from tests.helpers.issuer import Issuer, SigningKey, issuing
-from tests.helpers.oidc_login import CLIENT, ROLES, SECRET, Provider, free_port, logging_in
+from tests.helpers.oidc_login import CLIENT, ROLES, SECRET, Provider, logging_in
+from tests.helpers.ports import free_port
 from tests.helpers.processes import run_tms
 
 PEOPLE: dict[str, dict[str, Any]] = {
@@ -74,10 +75,10 @@ def entries(site: Api) -> list[audit.AuditEntry]:
 def test_the_login_page_leads_to_the_provider_and_back(
     site: Api, provider: Provider, browser: requests.Session
 ) -> None:
-    asked = browser.get(f"{site.root}/tests?q=x", timeout=60)
-    assert asked.status_code == 401
+    opened = browser.get(f"{site.root}/tests?q=x", timeout=60)
+    assert opened.status_code == 401
     link = f'href="/login/provider?to=/tests%3Fq%3Dx">Log in with {urlsplit(provider.issuer.url).netloc}<'
-    assert link in asked.text
+    assert link in opened.text
     response = log_in(site, browser, "/tests?q=x")
     assert (response.status_code, urlsplit(response.url).path) == (200, "/tests")
     assert "Eve &lt;b&gt; &lt;eve@example.com&gt;" in response.text
@@ -317,7 +318,7 @@ def test_a_forged_id_token_logs_nobody_in(
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("parameters", "message"),
     [
         ({"state": "x"}, "response belongs to another login"),
         ({"state": "LEFT OUT"}, "response belongs to another login"),
@@ -329,9 +330,9 @@ def test_a_forged_id_token_logs_nobody_in(
     ],
 )
 def test_another_response_of_the_provider_is_refused(
-    site: Api, provider: Provider, browser: requests.Session, answer: dict[str, str], message: str
+    site: Api, provider: Provider, browser: requests.Session, parameters: dict[str, str], message: str
 ) -> None:
-    provider.answer = answer
+    provider.response = parameters
     response = log_in(site, browser)
     assert response.status_code == 401
     assert message in response.text

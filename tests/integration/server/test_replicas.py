@@ -29,8 +29,9 @@ from pytest_tms.server.store import revisions
 from pytest_tms.server.store.database import Database
 from tests.helpers.api import KEY, Api, Serve, expect_success, result, running, scratch_database
 from tests.helpers.event_streams import event_stream
+from tests.helpers.ports import accepts, free_port
 from tests.helpers.processes import run_tms, wait_for
-from tests.helpers.replicas import accepts, balanced, free_port
+from tests.helpers.replicas import balanced
 from tests.helpers.server_processes import ServerProcess
 from tests.helpers.subscribers import Subscribers, subscribing
 

@@ -79,7 +79,7 @@ def tunnels(asked: list[tuple[str, str | None]]) -> Iterator[str]:
                 back.join()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Write no log."""
 
     def copy(source: socket.socket, target: socket.socket) -> None:
         while piece := source.recv(65536):

@@ -90,10 +90,7 @@ def _claim(
         found = LockedQueue.create(connection, execution, attempt, now)
         execution = replace(execution, queue_state="open")
     order: list[int] = []
-    if request.tests is None:
-        assert runner is not None  # noqa: S101  # for the type checker
-        collected = found.collection_of(runner)
-    else:
+    if request.tests is not None:
         collected, order = found.register(request.tests, request.rerun)
         [shard_id] = runners.assigned(connection, execution.id, name, [without_nul(request.shard_id)])
         runner = QueueRunner(
@@ -104,15 +101,11 @@ def _claim(
             lease=lease,
             lease_until=now + lease,
         )
-    found.save_runner(
-        replace(
-            runner,
-            workers=request.workers,
-            lease_until=now + lease,
-            has_ended=request.is_leaving,
-            is_standby=False,
-        )
-    )
+    else:
+        assert runner is not None  # noqa: S101  # for the type checker
+        collected = found.collection_of(runner)
+        runner = replace(runner, workers=request.workers, lease_until=now + lease, is_standby=False)
+    found.save_runner(replace(runner, has_ended=request.is_leaving))
     if request.is_leaving:
         found.release([name])
         found.save()

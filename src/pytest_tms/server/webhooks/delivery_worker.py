@@ -76,12 +76,12 @@ class ReadPosition:
     after: int = 0
     from_start_at: float = 0.0
 
-    def next(self, now: float) -> int:
+    def start(self, now: float) -> int:
         """Return the number after which to read at ``now``."""
         return 0 if now >= self.from_start_at else self.after
 
-    def read(self, rows: list[DueDelivery], seconds: float, now: float, milliseconds: int) -> None:
-        """Note a read that began at ``now``, which is ``milliseconds`` since 1970, and how long it took."""
+    def record(self, rows: list[DueDelivery], seconds: float, now: float, milliseconds: int) -> None:
+        """Record a read that began at ``now``, which is ``milliseconds`` since 1970, and how long it took."""
         if now >= self.from_start_at:
             self.after = 0
             if seconds < SLOW_READ:
@@ -104,8 +104,8 @@ class Endpoint:
     """A leased webhook: its connections, credentials, rate and the deliveries in progress by execution.
 
     ``starts`` are the times of the latest attempts, as many as the rate allows per second. ``waiting`` are
-    deliveries by execution that were read and are sent next; ``low`` is the number of executions in it from
-    which on more are read. ``reads`` says where they are read. Times but ``suspended_until`` are those of
+    deliveries by execution that were read and are sent next; more are read once at most ``refill_at`` of
+    these executions are left. ``reads`` is where they are read. Times but ``suspended_until`` are those of
     ``time.monotonic``.
     """
 
@@ -120,13 +120,13 @@ class Endpoint:
     suspended_until: int = 0
     waiting: dict[str, list[DueDelivery]] = field(default_factory=dict)
     waiting_since: float = 0.0
-    low: int = 0
+    refill_at: int = 0
     reads: ReadPosition = field(default_factory=ReadPosition)
 
     @property
     def wanted(self) -> int:
         """The number of deliveries to read now."""
-        if self.free_slots <= 0 or len(self.waiting) > self.low:
+        if self.free_slots <= 0 or len(self.waiting) > self.refill_at:
             return 0
         return max(0, BATCH - sum(map(len, self.waiting.values())))
 
@@ -270,9 +270,9 @@ class DeliveryWorker:
                 read = reads.get(webhook.id) or Read(BATCH, [], ReadPosition())
                 if webhook.status == "active" and webhook.suspended_until <= now and read.limit:
                     begun = time.monotonic()
-                    after = read.position.next(begun)
+                    after = read.position.start(begun)
                     rows = deliveries.due(connection, webhook.id, read.busy, now, read.limit, after=after)
-                    read.position.read(rows, time.monotonic() - begun, begun, now)
+                    read.position.record(rows, time.monotonic() - begun, begun, now)
                 credentials = Credentials([], {})
                 try:
                     if rows:
@@ -288,16 +288,16 @@ class DeliveryWorker:
         return found
 
     def _add(self, endpoint: Endpoint, rows: list[DueDelivery], limit: int) -> None:
-        """Let deliveries wait that were read."""
+        """Add deliveries that were read to those that wait."""
         if not rows:
-            endpoint.low = min(endpoint.low, len(endpoint.waiting) - 1) if endpoint.waiting else 0
+            endpoint.refill_at = min(endpoint.refill_at, len(endpoint.waiting) - 1) if endpoint.waiting else 0
             return
         if not endpoint.waiting:
             endpoint.waiting_since = time.monotonic()
         for row in rows:
             endpoint.waiting.setdefault(row.execution_id, []).append(row)
         # There are more if as many were found as were wanted: they are read before the last ones are sent.
-        endpoint.low = len(endpoint.waiting) // 2 if len(rows) == limit else 0
+        endpoint.refill_at = len(endpoint.waiting) // 2 if len(rows) == limit else 0
 
     def _start(self, endpoint: Endpoint) -> None:
         """Send waiting deliveries: those of each execution in order, different executions in parallel."""
@@ -340,7 +340,7 @@ class DeliveryWorker:
             del endpoint.busy[execution_id]
             if time.monotonic() < endpoint.leased_until:
                 self._start(endpoint)
-            if len(endpoint.waiting) <= endpoint.low or len(self._outcomes) >= BATCH:
+            if len(endpoint.waiting) <= endpoint.refill_at or len(self._outcomes) >= BATCH:
                 self._woken.set()
 
     async def _release(self, now: float) -> None:
