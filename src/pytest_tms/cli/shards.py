@@ -32,7 +32,7 @@ class Time(IntegerType):
         return int(found[1]) * UNITS[found[2]]
 
 
-class Division(NamedTuple):
+class DivisionTimes(NamedTuple):
     """Tests divided over so many shards: milliseconds of the longest shard and of all together."""
 
     shards: int
@@ -123,16 +123,16 @@ def advise(
 
 def _divisions(
     durations: dict[str, int], setups: dict[str, frozenset[Setup]], work: Work, target: int
-) -> list[Division]:
+) -> list[DivisionTimes]:
     """Return the division over one shard, and those over the least number that may be enough and more.
 
     The last one is enough, or over as many shards as are useful.
     """
     tests = [(node_id, node_id.partition("::")[0]) for node_id in durations]
 
-    def divided(number: int) -> Division:
+    def divided(number: int) -> DivisionTimes:
         loads = divide_by_duration(tests, number, durations, setups).loads
-        return Division(number, round(max(loads)), round(sum(loads)))
+        return DivisionTimes(number, round(max(loads)), round(sum(loads)))
 
     found = [divided(1)]
     most = min(MAX_SHARDS, most_shards(work))

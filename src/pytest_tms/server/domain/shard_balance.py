@@ -27,7 +27,7 @@ class RanTests(NamedTuple):
     longest: int = 0
 
 
-class Lane(NamedTuple):
+class ShardLane(NamedTuple):
     """A shard with its times in milliseconds since the start of the run.
 
     It begins at ``start``, its first test at ``ready``, and it ends at ``end``; ``idle`` is from then to the
@@ -67,7 +67,7 @@ class Balance(NamedTuple):
     took: int
     ideal: int
     idle: int
-    lanes: list[Lane]
+    lanes: list[ShardLane]
     left_out: int
     ticks: list[Tick]
     scale: float
@@ -113,7 +113,7 @@ def balance(
         times.append((shard, own, start - origin, ready - origin, end - origin))
     took = max(1, *(end for *_, end in times))
     lanes = [
-        Lane(
+        ShardLane(
             shard.shard_id,
             shard.status,
             own.tests,

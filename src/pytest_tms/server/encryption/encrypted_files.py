@@ -90,7 +90,7 @@ class FileDecryption:
         return self._cipher.decrypt(sealed, number, is_last=is_last)
 
 
-class Part(NamedTuple):
+class FileRange(NamedTuple):
     """The chunks of a range of a file.
 
     ``start`` and ``end`` are the bytes of the encrypted file to read. ``first`` is the number of the first
@@ -105,7 +105,7 @@ class Part(NamedTuple):
     length: int
 
 
-def part(start: int, end: int, size: int) -> Part:
+def part(start: int, end: int, size: int) -> FileRange:
     """Return the part of an encrypted file to read for the bytes from ``start`` to before ``end``.
 
     ``size`` is the size of the file before its encryption; the range is not empty unless the file is.
@@ -113,7 +113,7 @@ def part(start: int, end: int, size: int) -> Part:
     last = max(0, (size - 1) // CHUNK)
     first, final = min(start // CHUNK, last), min(max(0, end - 1) // CHUNK, last)
     length = final * SEALED + (size - last * CHUNK + TAG if final == last else SEALED)
-    return Part(
+    return FileRange(
         HEADER_SIZE + first * SEALED,
         HEADER_SIZE + length,
         first,
@@ -126,7 +126,7 @@ def part(start: int, end: int, size: int) -> Part:
 class PartDecryption:
     """The decryption of a part, whose bytes arrive in pieces of any length."""
 
-    def __init__(self, decryption: FileDecryption, wanted: Part) -> None:
+    def __init__(self, decryption: FileDecryption, wanted: FileRange) -> None:
         self._decryption = decryption
         self._number = wanted.first
         self._last = wanted.last

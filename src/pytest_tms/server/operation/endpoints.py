@@ -44,7 +44,8 @@ async def metrics_text(
     """Return the metrics in the text format of Prometheus.
 
     Raises:
-        Unauthorized: The request has not the token of the setting, and pages require a login.
+        Unauthorized: The request does not have the token of the setting or, if none is set, is not from the
+            user of the server on its machine.
         ServiceUnavailable: The metrics could not be read in time.
     """
     expected = settings.metrics_token

@@ -21,7 +21,7 @@ from pytest_tms.server.services.queues import LockedQueue
 from pytest_tms.server.services.rate_limits import RateLimits
 from pytest_tms.server.store import executions, runners
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.store.queues import Batch, CollectedTests, QueueRunner
+from pytest_tms.server.store.queues import ClaimedBatch, CollectedTests, QueueRunner
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 
 LEASE = 15_000
@@ -133,7 +133,7 @@ def _claim(
 
 def _next_batch(
     found: LockedQueue, execution: Execution, request: wire.ClaimRequest, collected: CollectedTests, now: int
-) -> tuple[Batch | None, wire.QueueState]:
+) -> tuple[ClaimedBatch | None, wire.QueueState]:
     """Return the batch of a request, None if it gets no tests, and whether its runner continues."""
     runner = found.runners[without_nul(request.runner)]
     batch = found.batch(runner.runner, request.number)

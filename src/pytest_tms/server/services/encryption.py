@@ -24,7 +24,7 @@ from pytest_tms.server.services.deletion import PAUSE, Wait
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import artifacts, encryption_state, reencryption
 from pytest_tms.server.store.database import Database
-from pytest_tms.server.store.encryption_state import Progress
+from pytest_tms.server.store.encryption_state import RewriteProgress
 from pytest_tms.server.store.object_store import ObjectStore
 
 LOG = logging.getLogger("pytest_tms.server")
@@ -119,8 +119,9 @@ def state(database: Database) -> State:
         is_on, keys = encryption_state.is_on(connection), encryption_state.keys(connection)
         target = database.cipher.newest() if is_on else ""
         kinds = []
+        progress = encryption_state.progress(connection)
         for name in reencryption.KINDS:
-            found = encryption_state.progress(connection).get(name)
+            found = progress.get(name)
             if found is None or found.key_id != target:
                 kinds.append(KindState(name, 0, 0, 0.0))
                 continue
@@ -156,7 +157,7 @@ def rewrite(
     for name in reencryption.KINDS:
         with database.read() as connection:
             found = encryption_state.progress(connection).get(name)
-        progress = found if found is not None and found.key_id == target else Progress(name, target)
+        progress = found if found is not None and found.key_id == target else RewriteProgress(name, target)
         while progress.passes < PASSES:
             if progress.passes and clock.now() < progress.passed_at + between_passes:
                 break
@@ -188,7 +189,9 @@ def _target(database: Database) -> str | None:
     return target if is_on or keys else None
 
 
-def _pass(database: Database, objects: ObjectStore, progress: Progress, wait: Wait) -> tuple[Progress, bool]:
+def _pass(
+    database: Database, objects: ObjectStore, progress: RewriteProgress, wait: Wait
+) -> tuple[RewriteProgress, bool]:
     """Continue a pass to its end, or until ``wait`` stops it; return whether it did."""
     while True:
         after = msgspec.json.decode(progress.position or "[]")
@@ -212,7 +215,7 @@ def _pass(database: Database, objects: ObjectStore, progress: Progress, wait: Wa
 
 
 def _rewrite_rows(
-    database: Database, progress: Progress, after: list[object], wait: Wait
+    database: Database, progress: RewriteProgress, after: list[object], wait: Wait
 ) -> tuple[int, reencryption.Key | None]:
     with database.read() as connection:
         found = reencryption.find(connection, progress.name, progress.key_id, after, READ)

@@ -15,7 +15,7 @@ from pytest_tms.server.domain.column_values import without_nul
 from pytest_tms.server.domain.executions import Execution
 from pytest_tms.server.domain.queue import QueuedTest
 from pytest_tms.server.store import executions, plans, queues
-from pytest_tms.server.store.queues import Batch, CollectedTests, Queue, QueueRunner
+from pytest_tms.server.store.queues import ClaimedBatch, CollectedTests, Queue, QueueRunner
 
 MAX_CRASHES = 2
 """Shards that may end while they run a test; it is not run again after that."""
@@ -126,7 +126,7 @@ class LockedQueue:
 
     def take(
         self, runner: QueueRunner, number: int, collected: CollectedTests, workers: float
-    ) -> Batch | None:
+    ) -> ClaimedBatch | None:
         """Give a runner its next tests; None if it can run none of those that are free.
 
         ``workers`` is the number of all workers that take tests.
@@ -141,16 +141,16 @@ class LockedQueue:
             self._remove(chosen)
             if unfinished:
                 ranges = tuple(queue.from_numbers(test.number for test in unfinished))
-                batch = Batch(runner.runner, number, ranges)
+                batch = ClaimedBatch(runner.runner, number, ranges)
                 queues.add_batch(self._connection, self._execution.number, batch)
                 return batch
         return None
 
-    def names(self, batch: Batch) -> list[str]:
+    def names(self, batch: ClaimedBatch) -> list[str]:
         """Return the node ids of a batch, in its order."""
         return [test.node_id for test in self._tests(batch.ranges)]
 
-    def batch(self, runner: str, number: int) -> Batch | None:
+    def batch(self, runner: str, number: int) -> ClaimedBatch | None:
         """Return the batch that a runner got by a request."""
         return queues.batch(self._connection, self._execution.number, runner, number)
 
@@ -249,7 +249,7 @@ class LockedQueue:
         queues.close_batches(self._connection, self._execution.number, closed)
         return found
 
-    def _open_batches(self) -> list[Batch]:
+    def _open_batches(self) -> list[ClaimedBatch]:
         return queues.open_batches(self._connection, self._execution.number)
 
     def _first(self, free: Sequence[queue.Range], weight: float, minimum: int) -> list[QueuedTest]:

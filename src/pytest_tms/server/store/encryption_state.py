@@ -13,7 +13,7 @@ from pytest_tms.server.store import tables
 _PROGRESS = tables.encryption_progress
 
 
-class Progress(NamedTuple):
+class RewriteProgress(NamedTuple):
     """How far data of one kind is rewritten with a key, whose id is empty to store it unencrypted.
 
     ``position`` is the JSON list of the key of the latest row, empty at the start of a pass. ``rows`` were
@@ -60,13 +60,13 @@ def forget_keys(connection: Connection, key_ids: Collection[str]) -> None:
     )
 
 
-def progress(connection: Connection) -> dict[str, Progress]:
+def progress(connection: Connection) -> dict[str, RewriteProgress]:
     """Return how far each kind of data is rewritten, by its name."""
-    rows = connection.execute(select(*(_PROGRESS.c[name] for name in Progress._fields)))
-    return {row.name: Progress(*row) for row in rows}
+    rows = connection.execute(select(*(_PROGRESS.c[name] for name in RewriteProgress._fields)))
+    return {row.name: RewriteProgress(*row) for row in rows}
 
 
-def save(connection: Connection, found: Progress) -> None:
+def save(connection: Connection, found: RewriteProgress) -> None:
     """Store how far a kind of data is rewritten; a command and a server may do so at once."""
     upsert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     values = found._asdict()

@@ -9,6 +9,9 @@ from sqlalchemy import Connection, Row, delete, insert, select
 from pytest_tms.server.domain.people import Person
 from pytest_tms.server.store import tables
 
+MAX_LISTED = 10_000
+"""Sessions of people that are listed."""
+
 _ROW = tables.sessions.c
 
 
@@ -64,9 +67,10 @@ def find(connection: Connection, hashed: str, now: int) -> StoredSession | None:
 
 
 def of_people(connection: Connection, now: int) -> list[StoredSession]:
-    """Return the sessions of people that have not expired, the newest first."""
+    """Return the sessions of people that have not expired, the newest first, at most ``MAX_LISTED``."""
     query = select(tables.sessions).where(_ROW.user_id.is_not(None), _ROW.expires_at > now)
-    return [_session(row) for row in connection.execute(query.order_by(_ROW.created_at.desc()))]
+    query = query.order_by(_ROW.created_at.desc()).limit(MAX_LISTED)
+    return [_session(row) for row in connection.execute(query)]
 
 
 def end_of_person(connection: Connection, user_id: str) -> int:

@@ -88,7 +88,7 @@ class CollectedTests(NamedTuple):
     lacks: tuple[Range, ...]
 
 
-class Batch(NamedTuple):
+class ClaimedBatch(NamedTuple):
     """Tests that a runner has taken by its request ``number``."""
 
     runner: str
@@ -241,31 +241,33 @@ def expired(connection: Connection, now: int) -> list[str]:
     return list(connection.scalars(select(executions.id).where(executions.number.in_(numbers))))
 
 
-def batch(connection: Connection, execution: int, runner: str, number: int) -> Batch | None:
+def batch(connection: Connection, execution: int, runner: str, number: int) -> ClaimedBatch | None:
     """Return the batch that a runner got by a request, None if it got no tests."""
     query = select(_BATCH.runner, _BATCH.number, _BATCH.ranges).where(
         _BATCH.execution == execution, _BATCH.runner == runner, _BATCH.number == number
     )
     row = connection.execute(query).one_or_none()
-    return None if row is None else Batch(row.runner, row.number, _RANGES.decode(row.ranges))
+    return None if row is None else ClaimedBatch(row.runner, row.number, _RANGES.decode(row.ranges))
 
 
-def open_batches(connection: Connection, execution: int) -> list[Batch]:
+def open_batches(connection: Connection, execution: int) -> list[ClaimedBatch]:
     """Return the batches that may have unfinished tests which no other runner has."""
     query = select(_BATCH.runner, _BATCH.number, _BATCH.ranges).where(
         _BATCH.execution == execution,
         text("queue_batches.is_open"),  # as in its index
     )
-    return [Batch(row.runner, row.number, _RANGES.decode(row.ranges)) for row in connection.execute(query)]
+    return [
+        ClaimedBatch(row.runner, row.number, _RANGES.decode(row.ranges)) for row in connection.execute(query)
+    ]
 
 
-def add_batch(connection: Connection, execution: int, added: Batch) -> None:
+def add_batch(connection: Connection, execution: int, added: ClaimedBatch) -> None:
     """Store a batch that a runner has taken."""
     values = added._asdict() | {"ranges": _text(added.ranges), "is_open": True}
     connection.execute(insert(tables.queue_batches).values(execution=execution, **values))
 
 
-def close_batches(connection: Connection, execution: int, closed: Collection[Batch]) -> None:
+def close_batches(connection: Connection, execution: int, closed: Collection[ClaimedBatch]) -> None:
     """Store that all tests of some batches are finished, or have been given back."""
     for each in closed:
         connection.execute(
