@@ -119,3 +119,24 @@ def test_the_first_tests_that_need_shared_fixtures_carry_their_setups(
         assert setups["session", "", "site"]["duration"] >= 20
         assert setups["module", "test_j.py", "rows"]["duration"] >= 10
         assert test["duration"] >= sum(each["duration"] for each in setups.values()) - 2  # rounded
+
+
+def test_the_traceback_of_a_failing_fixture_has_no_function_of_the_plugin(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.fixture
+        def own():
+            raise RuntimeError("own breaks")
+
+        @pytest.fixture(scope="module")
+        def shared():
+            raise RuntimeError("shared breaks")
+        """
+    )
+    pytester.makepyfile("def test_own(own): pass\ndef test_shared(shared): pass")
+    result = pytester.runpytest_subprocess("--tms-offline")
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(["*own breaks", "*shared breaks"])
+    assert "pytest_tms" not in result.stdout.str()

@@ -33,26 +33,26 @@ class SharedSetupTimes:
         self.finished: list[dict[str, Any]] = []
         self._clock: Callable[[], float] = time.perf_counter  # bound here: tests replace those of the module
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
-    ) -> Generator[None, object, object]:
+    ) -> Generator[None]:
         """Measure a fixture, unless each test has its own."""
+        # With ``wrapper=True``, the traceback of a failing fixture would contain this function.
         # The node of a fixture of one test is this test, also for the scope of classes outside of them.
         # Reading the scope takes longer.
         if isinstance(request.node, pytest.Item):
-            return (yield)
+            yield
+            return
         self._nested.append(0.0)
         begun = self._clock()
-        try:
-            return (yield)
-        finally:
-            seconds = self._clock() - begun
-            own = seconds - self._nested.pop()
-            if self._nested:
-                self._nested[-1] += seconds
-            if own >= MIN_SECONDS:
-                self.after_pytest_fixture_setup(fixturedef, request, own)
+        yield
+        seconds = self._clock() - begun
+        own = seconds - self._nested.pop()
+        if self._nested:
+            self._nested[-1] += seconds
+        if own >= MIN_SECONDS:
+            self.after_pytest_fixture_setup(fixturedef, request, own)
 
     def after_pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest, seconds: float
