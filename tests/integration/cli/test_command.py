@@ -82,6 +82,7 @@ def test_a_database_of_a_newer_version_is_one_line(tmp_path: Path, command: list
     assert run_tms("db", "upgrade", "--data-dir", str(tmp_path)).returncode == 0
     with sqlite3.connect(tmp_path / "tms.sqlite3") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE schema_compatibility SET since = '9999'")
     connection.close()
     completed = run_tms(*command, "--data-dir", str(tmp_path))
     assert completed.returncode == 1

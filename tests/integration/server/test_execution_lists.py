@@ -79,7 +79,7 @@ def test_the_newest_is_first_and_has_the_fields_of_its_status(project: Project) 
         ("&q=LOGIN", ["second"]),
         ("&q=smok", ["second"]),
         ("&q=linus", ["first"]),
-        ("&q=999", ["second"]),
+        ("&q=bc999", ["second"]),
         ("&q=%25", []),
         ("&branch=main&provider=jenkins&q=0123", ["third"]),
         ("&branch=main&testSuite=smoke", []),

@@ -72,7 +72,7 @@ def test_an_execution_past_its_timeout_fails_and_says_why(
     hooks.send(execution, "shard.started", shardId="2")
     wait_for(lambda: hooks.status(execution)["status"] == "failed")
     status = hooks.status(execution)
-    reason = "It ran longer than its timeout of 3 s"
+    reason = "Shard 3 of 3 never reported. It ran longer than its timeout of 3 s"
     assert status["reason"] == reason
     assert [each["status"] for each in status["shardResults"]] == ["completed", "lost"]
     assert reason in hooks.page(f"/reports/{execution['executionId']}").text
