@@ -299,7 +299,7 @@ class SimulatedRun:
                 (shard for shard in self.shards if name in shard.tests), key=lambda each: each.ended_at
             )
             is_killed = last.state == "dead" or not last.is_finished or last.is_leaving
-            assert is_killed, f"{last.runner} lived, and nobody ran {name}"
+            assert is_killed, f"{last.runner} remained, and no shard ran {name}"
         if missing:
             assert status["status"] in ("failed", "cancelled"), status["reason"]
             assert f"{len(missing)} test" in (status["reason"] or ""), (status["reason"], missing)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ShardTests:
-    """Selects the tests of ``shard``, None if the session is no shard.
+    """Selects the tests of ``shard``, None if the session is not a shard.
 
     ``request`` is what the selection needs from the TMS, None if nothing; ``connect`` sets ``plan``.
     """

@@ -18,7 +18,7 @@ SHARE = 4
 SMALLEST = 200
 """The smallest batch has this part of an even share of the time of all tests."""
 UNKNOWN_SHARDS = 16
-"""Shards that are expected to begin if nobody declared their number."""
+"""Shards that are expected if no job declared their number."""
 
 
 class QueuedTest(NamedTuple):

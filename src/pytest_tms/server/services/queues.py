@@ -1,4 +1,4 @@
-"""The queue of a locked execution: makes it, gives tests to runners, and takes unfinished ones back."""
+"""The queue of a locked execution: creates it, assigns tests to runners, and frees unfinished ones."""
 
 from __future__ import annotations
 

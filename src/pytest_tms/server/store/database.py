@@ -320,7 +320,7 @@ def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
 
 
 def _erase_deleted(connection: Any, _: ConnectionPoolEntry) -> None:
-    """Let SQLite overwrite what it deletes, so that no text stays in the file after it was encrypted."""
+    """Make SQLite overwrite what it deletes, so that no text remains in the file after it was encrypted."""
     connection.execute("PRAGMA secure_delete = ON").close()
 
 
