@@ -250,6 +250,18 @@ def test_a_late_joiner_with_other_tests_runs_them_and_the_execution_ends_again(t
     assert len(build.verdicts()) == len(NAMES) + 1
 
 
+def test_tests_of_a_shard_that_leaves_in_its_first_request_are_known(tms: SimulatedTms) -> None:
+    build = Build(tms)
+    build.runner("1").run()
+    stopped = build.runner("2", [*NAMES, "tests/test_new.py::test"])
+    collected = [{"nodeId": each, "group": "tests"} for each in stopped.tests]
+    assert stopped.claim(isLeaving=True, tests=collected)["state"] == "finished"
+    stopped.end("cancelled")
+    status = build.status
+    assert status["status"] == "cancelled"
+    assert "1 test did not run: tests/test_new.py::test" in status["reason"]
+
+
 def test_a_lost_shard_does_not_fail_an_execution_whose_tests_all_ran(tms: SimulatedTms) -> None:
     build = Build(tms, shards=8)
     lost, other = build.runner("1"), build.runner("2")

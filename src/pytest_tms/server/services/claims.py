@@ -82,7 +82,7 @@ def _claim(
     if is_newer:
         found = None
     runner = None if found is None else found.runners.get(name)
-    if runner is None and request.is_leaving:
+    if runner is None and request.tests is None and request.is_leaving:
         return execution, over
     if runner is None and request.tests is None:
         refuse([Problem("tests", "Is required in the first request of a runner")])
@@ -106,14 +106,14 @@ def _claim(
         collected = found.collection_of(runner)
         runner = replace(runner, workers=request.workers, lease_until=now + lease, is_standby=False)
     found.save_runner(replace(runner, has_ended=request.is_leaving))
+    batch, state = None, over.state
     if request.is_leaving:
         found.release([name])
-        found.save()
-        return execution, over
-    batch, state = _next_batch(found, execution, request, collected, now)
+    else:
+        batch, state = _next_batch(found, execution, request, collected, now)
     if found.is_complete():
         execution = replace(execution, queue_state="complete")
-    elif batch is not None:
+    elif batch is not None or (request.is_leaving and request.tests is not None):
         execution = replace(execution, queue_state="open")
         if execution.status in states.ENDED:
             execution = execution.reopened()
