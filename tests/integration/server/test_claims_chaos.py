@@ -63,6 +63,7 @@ class SimulatedShard:
         self.reported_at = start
         self.is_finished = False
         self.is_leaving = False
+        self.was_killed = False
         self.order: list[str] = []
         self.unclaimed: list[list[int]] = []
         self.shards: list[str] = []
@@ -127,6 +128,7 @@ class SimulatedShard:
                 )
 
     def end_killed(self) -> None:
+        self.was_killed = True
         if self.is_machine_killed:
             self.state = "dead"
             return
@@ -298,8 +300,8 @@ class SimulatedRun:
             last = max(
                 (shard for shard in self.shards if name in shard.tests), key=lambda each: each.ended_at
             )
-            is_killed = last.state == "dead" or not last.is_finished or last.is_leaving
-            assert is_killed, f"{last.runner} remained, and no shard ran {name}"
+            has_left = last.was_killed or not last.is_finished or last.is_leaving
+            assert has_left, f"{last.runner} remained, and no shard ran {name}"
         if missing:
             assert status["status"] in ("failed", "cancelled"), status["reason"]
             assert f"{len(missing)} test" in (status["reason"] or ""), (status["reason"], missing)
