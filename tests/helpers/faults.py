@@ -227,7 +227,7 @@ def run_scenario(scenario: Scenario) -> Outcome:
         started = time.monotonic()
         wait_for(lambda: load.confirmed_since(started) > EXECUTIONS, 60)
         scenario.break_it()
-        time.sleep(scenario.duration)
+        time.sleep(scenario.duration)  # the fault itself: the load goes on meanwhile
         scenario.repair()
         repaired = time.monotonic()
         wait_for(lambda: load.confirmed_since(repaired), GIVE_UP)
@@ -272,7 +272,7 @@ def connections_are_cut(folder: Path) -> Iterator[Scenario]:
     def cut() -> None:
         for _ in range(5):
             server.terminate_connections()
-            time.sleep(0.2)
+            time.sleep(0.2)  # the load opens connections that the next round cuts
 
     with postgres() as server, running(folder / "data", "--database-url", server.url) as api:
         yield Scenario(api, cut, lambda: None, duration=0)

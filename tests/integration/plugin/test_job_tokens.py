@@ -127,7 +127,7 @@ def test_a_run_whose_token_is_revoked_continues_with_another(
         def test_second():
             with sqlite3.connect({str(trusting.data_dir / "tms.sqlite3")!r}, timeout=30) as database:
                 while not database.execute("SELECT 1 FROM tokens WHERE job_until > 0 AND revoked_at IS NULL").fetchall():
-                    time.sleep(0.01)
+                    time.sleep(0.01)  # between two queries for the token that the sender gets
                 database.execute("UPDATE tokens SET revoked_at = 1 WHERE job_until > 0")
         """
     )

@@ -158,7 +158,7 @@ def test_an_operator_lists_and_ends_the_logins_of_a_person(
     assert (entries(site)[0].action, entries(site)[0].target) == ("login.ended", user_id)
     again = run_tms("login", "end", user_id, *options)
     assert again.returncode == 1
-    assert f"There is no login of {user_id}" in again.stderr
+    assert f"{user_id} is not logged in" in again.stderr
     log_in(site, browser)
     assert browser.get(f"{site.root}/", timeout=60).status_code == 200
     other.close()

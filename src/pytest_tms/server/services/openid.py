@@ -213,7 +213,7 @@ def exchange(
     ``options`` are those of ``requests``. Proxies and certificates come from the environment.
 
     Raises:
-        ServiceUnavailable: There is no complete response in time; ``unavailable`` makes it from the reason.
+        ServiceUnavailable: The provider did not respond in full in time; see ``unavailable``.
     """
     import requests
 

@@ -64,7 +64,7 @@ def end_logins(database: Database, actor: Actor, user_id: str) -> int:
     with database.write() as connection:
         ended = page_sessions.end_of_person(connection, user_id)
         if not ended:
-            raise NotFound(f"There is no login of {user_id[:100]}: `tms login list` shows them.")
+            raise NotFound(f"{user_id[:100]} is not logged in: `tms login list` shows who is.")
         audit.add(connection, actor, "login.ended", user_id, clock.now(), logins=ended)
     return ended
 

@@ -158,7 +158,7 @@ class PersonLogins:
 
         Raises:
             Unauthorized: The provider does not accept the code.
-            ServiceUnavailable: There is no valid response, or the provider does not accept this server.
+            ServiceUnavailable: The response is not valid, or the provider refuses this server.
         """
         client_id, secret = self._settings.oidc_client_id, self._secret()
         form = {
