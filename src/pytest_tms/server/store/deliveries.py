@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 
 from pytest_tms.errors import NotFound
 from pytest_tms.server.domain.delivery_policy import RETENTION, Decision, Subscription, after_attempts
@@ -74,7 +86,7 @@ def enqueue(connection: Connection, rows: Sequence[NewDelivery]) -> None:
     if not rows:
         return
     # One look-up in the index for each webhook: a paused one may have any number of events.
-    latest = _latest_due(_HOOK.id, rows[0].execution_id)
+    latest = _latest_due(connection, rows[0].execution_id)
     query = select(_HOOK.id, latest).where(_HOOK.id.in_({row.webhook_id for row in rows}))
     pending = {row[0]: row[1] or 0 for row in connection.execute(query)}
     values = []
@@ -151,7 +163,7 @@ def due(
     query = (
         select(*(_ROW[name] for name in DueDelivery._fields), _ROW.sealed)
         .where(_ROW.webhook_id == webhook_id, _ROW.status == PENDING, is_due)
-        .where(_latest_due(webhook_id, _ROW.execution_id) <= now)
+        .where(_later_due(connection, webhook_id, now).is_(None))
         .order_by(_ROW.number)
         .limit(limit)
     )
@@ -284,12 +296,36 @@ def _has_status(status: str) -> Any:
     )
 
 
-def _latest_due(webhook_id: Any, execution_id: Any) -> Any:
-    """Return a subquery for the latest ``due_at`` of the pending deliveries of an execution; NULL if none."""
-    pending = tables.deliveries.alias("waiting")
-    query = select(func.max(pending.c.due_at)).where(
-        pending.c.webhook_id == webhook_id,
-        pending.c.execution_id == execution_id,
-        pending.c.status == PENDING,
+_WAITING = tables.deliveries.alias("waiting")
+_WAITING_ORDER = (_WAITING.c.execution_id, _WAITING.c.webhook_id, _WAITING.c.due_at)
+"""The columns of ``ix_deliveries_waiting``."""
+
+
+def _latest_due(connection: Connection, execution_id: str) -> Any:
+    """Return a subquery for the latest ``due_at`` of the pending deliveries of an execution to a webhook.
+
+    It is NULL if there are none.
+    """
+    waiting = _waiting(connection, bindparam(None, execution_id), _HOOK.id, -1)
+    query = waiting.order_by(*(column.desc() for column in _WAITING_ORDER)).limit(1)
+    return query.correlate(tables.webhooks).scalar_subquery()
+
+
+def _later_due(connection: Connection, webhook_id: str, now: int) -> Any:
+    """Return a subquery for a pending delivery of the same execution that is due later; NULL if none is."""
+    waiting = _waiting(connection, _ROW.execution_id, bindparam(None, webhook_id), now)
+    return waiting.order_by(*_WAITING_ORDER).limit(1).correlate(tables.deliveries).scalar_subquery()
+
+
+def _waiting(connection: Connection, execution_id: Any, webhook_id: Any, after: int) -> Select[Any]:
+    """Return a query for the pending deliveries of an execution to a webhook that are due after a time."""
+    query = select(_WAITING.c.due_at).where(_WAITING.c.status == PENDING)
+    execution, webhook, due_at = _WAITING_ORDER
+    if connection.dialect.name == "sqlite":
+        return query.where(execution == execution_id, webhook == webhook_id, due_at > after)
+    # PostgreSQL compares rows by no index but that of these columns. For equal columns it may choose the one
+    # by time, and read all pending deliveries of the webhook for each of them.
+    return query.where(
+        tuple_(execution, webhook, due_at) > tuple_(execution_id, webhook_id, bindparam(None, after)),
+        tuple_(execution, webhook) <= tuple_(execution_id, webhook_id),
     )
-    return query.correlate(tables.webhooks, tables.deliveries).scalar_subquery()
