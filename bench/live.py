@@ -42,7 +42,7 @@ def measure(shards: int, seconds: int) -> str:
         for name, database in databases(Path(folder)):
             for executions in (1, max(1, shards // 10)):
                 pids: list[int] = []
-                place = Path(folder) / f"{name} {executions}"
+                place = Path(folder) / name
                 with serving(place, "--database-url", database, pids=pids) as (url, token):
                     cpu = cpu_seconds(pids[0])
                     begun = time.perf_counter()
