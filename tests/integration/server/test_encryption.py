@@ -270,6 +270,34 @@ def test_a_server_without_the_key_is_refused_in_one_sentence(tmp_path: Path, pla
         assert SECRET in str(api.tests(fill(api)))
 
 
+def test_a_server_that_lacks_the_key_of_stored_data_is_not_ready(
+    tmp_path: Path, place: tuple[str, ...]
+) -> None:
+    def keys_of(api: Api) -> str:
+        response = api.session.get(f"{api.root}/readyz", timeout=20)
+        return str(response.json()["checks"]["keys"])
+
+    with running(tmp_path, *place, TMS_SERVER_ENCRYPT="1") as api:
+        fill(api)
+        assert keys_of(api) == "ok"
+        database = opened(tmp_path, place)
+        with database.write() as connection:  # as another server does that has a newer key
+            encryption_state.add_key(connection, "0123456789abcdef", 1)
+        message = wait_for(lambda: found if (found := keys_of(api)) != "ok" else "")
+        assert message.startswith("stored data is encrypted with the key 0123456789abcdef, which this server")
+        with database.write() as connection:
+            encryption_state.forget_keys(connection, ["0123456789abcdef"])
+        wait_for(lambda: keys_of(api) == "ok")
+        file = tmp_path / "secrets.key"
+        kept = file.read_text()
+        file.write_text(f"{new_key()}\n")  # another key in place of the right one
+        wait_for(lambda: keys_of(api) != "ok")
+        file.write_text(kept)
+        wait_for(lambda: keys_of(api) == "ok")
+        database.close()
+
+
+@pytest.mark.slow
 def test_a_changed_file_and_a_changed_row_are_not_shown(tmp_path: Path, place: tuple[str, ...]) -> None:
     data_dir = tmp_path / "data"
     with running(data_dir, *place, **ON) as api:

@@ -21,6 +21,9 @@ from tests.helpers.filled_databases import serving
 
 
 def run_job(database: Database, folder: Path, percent: str = "20") -> None:
+    """Run the job as if the latest run of the policy were long ago."""
+    with database.write() as connection:
+        connection.execute(update(tables.leases).values(done_at=0))
     settings = ServerSettings.read({"TMS_SERVER_AUTO_QUARANTINE": percent}, data_dir=folder)
     QuarantineJob(settings, database).run()
 
@@ -124,6 +127,18 @@ def test_expired_entries_are_ended_and_flaky_tests_added_again(
         assert (ended["state"], ended["endedBy"]) == ("expired", None)
         run_job(database, tmp_path)
         assert len(entries(api)) == len(entries(api, "ended")) == 1
+
+
+def test_the_policy_runs_once_in_its_period_over_all_processes(
+    empty_database: Database, tmp_path: Path
+) -> None:
+    database = empty_database
+    settings = ServerSettings.read({"TMS_SERVER_AUTO_QUARANTINE": "20"}, data_dir=tmp_path)
+    with serving(database, tmp_path / "server") as api:
+        QuarantineJob(settings, database).run()
+        report(api, retries=1, times=6)
+        QuarantineJob(settings, database).run()
+        assert entries(api) == []
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,11 @@ from typing import Any
 
 import pytest
 import requests
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
 from pytest_tms.client import TmsClient
-from pytest_tms.server.store import revisions
+from pytest_tms.server.domain import clock
+from pytest_tms.server.store import pending_work, revisions, tables
 from pytest_tms.server.store.database import Database
 from tests.helpers.api import KEY, Api, Serve, expect_success, result, running, scratch_database
 from tests.helpers.event_streams import event_stream
@@ -186,6 +187,52 @@ def _submission(execution_id: str) -> Any:
 
     tests = [wire.TestResult(title=name, status="passed") for name in "abc"]
     return wire.ResultsSubmission(execution_id=execution_id, shard_id="1", tests=tests)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_replica_takes_over_the_job_of_one_that_is_killed_or_suspended_in_a_transaction(
+    replicas: Replicas, end: signal.Signals
+) -> None:
+    one, two = replicas.one, replicas.two
+    first, second = replicas.processes
+    execution = one.create()
+    one.submit(execution, tests=[result(f"test {number}") for number in range(3)])
+    database = Database(replicas.place[3])
+
+    def is_held() -> bool:
+        lease = tables.leases.c
+        query = select(lease.leased_until).where(lease.name == "retention")
+        with database.read() as connection:
+            return (connection.scalar(query) or 0) > clock.now()
+
+    def is_deleted() -> bool:
+        with database.read() as connection:
+            return connection.scalar(select(func.count()).select_from(tables.executions)) == 0
+
+    second.send_signal(signal.SIGSTOP)  # so that the first one takes the job
+    with database.write() as connection:
+        # The rows are locked, so that the first one ends in the midst of a transaction.
+        connection.execute(select(tables.results).with_for_update())
+        deleted = one.request("POST", f"/executions/{execution['executionId']}/delete")
+        assert deleted.status_code == 200
+        wait_for(is_held)
+        wait_for(lambda: _waits_for_a_lock(database))
+        first.send_signal(end)
+    second.send_signal(signal.SIGCONT)
+    wait_for(is_deleted, 90)
+    assert "Traceback" not in two.output()
+    if end == signal.SIGSTOP:
+        first.send_signal(signal.SIGCONT)
+        wait_for(partial(_is_ready, one.root))
+        one.submit(one.create(), tests=[result("later")])
+        assert "Traceback" not in one.output()
+    database.close()
+
+
+def _waits_for_a_lock(database: Database) -> bool:
+    with database.read() as connection:
+        return pending_work.lock_waiters(connection) > 0
 
 
 @pytest.mark.slow

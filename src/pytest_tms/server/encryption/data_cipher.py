@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from base64 import urlsafe_b64decode
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tms.errors import ServiceUnavailable
@@ -81,6 +82,16 @@ class DataCipher:
             ServiceUnavailable: A key is malformed.
         """
         return [] if self._ring is None else list(self._current())
+
+    def lacks(self, key_ids: Collection[str]) -> list[str]:
+        """Return those of some keys that this server does not have, by their ids. Creates no key.
+
+        Raises:
+            ServiceUnavailable: A key is malformed.
+        """
+        if self._ring is None or not (self._keys or self._ring.exists):
+            return sorted(key_ids)
+        return sorted(set(key_ids) - set(self._current()))
 
     def encrypt(self, content: bytes, place: str) -> bytes:
         """Return a value encrypted for a place.

@@ -11,7 +11,6 @@ from pytest_tms.server.store.object_store import ObjectStore
 class EncryptionJob(LeasedJob):
     """Rewrites data that is not as it should be, in one process at a time."""
 
-    interval = 30.0
     failure = "Existing data was not encrypted"
     name = "encryption"
 
@@ -19,11 +18,10 @@ class EncryptionJob(LeasedJob):
         super().__init__(database)
         self._objects = objects
 
-    def run(self) -> None:
-        """Rewrite what is due, unless another process does."""
-        if not encryption.is_due(self._database) or not self.take():
-            return
-        try:
-            encryption.rewrite(self._database, self._objects, self.wait)
-        finally:
-            self.release(None)
+    def is_due(self, last_run: int) -> bool:
+        """Return whether there is data to rewrite."""
+        return encryption.is_due(self._database)
+
+    def work(self) -> bool:
+        """Rewrite what is due."""
+        return encryption.rewrite(self._database, self._objects, self.wait)

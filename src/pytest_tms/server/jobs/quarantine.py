@@ -3,42 +3,34 @@
 from __future__ import annotations
 
 from pytest_tms.server.domain import clock
-from pytest_tms.server.domain.ids import new_id
-from pytest_tms.server.jobs.periodic import PeriodicJob
-from pytest_tms.server.services.quarantine_policy import apply_policy, end_expired
+from pytest_tms.server.jobs.leased import LeasedJob
+from pytest_tms.server.services.quarantine_policy import apply_policy, end_expired, has_expired
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import leases
 from pytest_tms.server.store.database import Database
 
-LEASE = 3_600_000
-"""Milliseconds for which a process reserves the policy."""
-NAME = "quarantine"
+PERIOD = 600_000
+"""Milliseconds between two runs of the policy, over all processes."""
 
 
-class QuarantineJob(PeriodicJob):
-    """Ends expired entries. The policy, if it is switched on, runs in one process at a time."""
+class QuarantineJob(LeasedJob):
+    """Ends expired entries, and applies the policy if it is switched on, in one process at a time."""
 
-    interval = 600.0
     failure = "The quarantine was not brought up to date"
+    name = "quarantine"
 
     def __init__(self, settings: ServerSettings, database: Database) -> None:
-        super().__init__()
+        super().__init__(database)
         self._percent = settings.auto_quarantine
-        self._database = database
-        self._owner = new_id("job")
+        self._is_policy_due = False
 
-    def run(self) -> None:
-        """End what has expired, and apply the policy unless another process does."""
-        while not self.is_stopping and end_expired(self._database):
-            pass
-        if not self._percent:
-            return
-        now = clock.now()
-        with self._database.write() as connection:
-            if not leases.take(connection, NAME, self._owner, now, now + LEASE):
-                return
-        try:
-            apply_policy(self._database, self._percent)
-        finally:
-            with self._database.write() as connection:
-                leases.finish(connection, NAME, self._owner, now)
+    def is_due(self, last_run: int) -> bool:
+        """Return whether entries have expired, or the latest run of the policy is too long ago."""
+        self._is_policy_due = bool(self._percent) and last_run <= clock.now() - PERIOD
+        return self._is_policy_due or has_expired(self._database)
+
+    def work(self) -> bool:
+        """End what has expired, and apply the policy."""
+        while end_expired(self._database):
+            if self.wait(0):
+                return False
+        return self._is_policy_due and apply_policy(self._database, self._percent, self.wait)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from pytest_tms.server.services.encryption import missing_keys
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import revisions
 from pytest_tms.server.store.database import Database
@@ -91,6 +92,11 @@ class Readiness:
     def _check_keys(self) -> None:
         if not self._encryption.is_usable(self._database):
             raise NotReady("no key of this server decrypts the stored secrets: set TMS_SERVER_KEYS")
+        if missing := missing_keys(self._database):
+            raise NotReady(
+                f"stored data is encrypted with the key {missing[0]}, which this server does not have: "
+                "add it to TMS_SERVER_KEYS, or to secrets.key of the data dir"
+            )
 
     def _check_storage(self) -> None:
         disk = os.statvfs(self._settings.data_dir)

@@ -84,7 +84,7 @@ def check(database: Database) -> None:
     if not used and not cipher.encrypts:
         return
     try:
-        missing = sorted(set(used) - set(cipher.key_ids()))
+        missing = cipher.lacks(used)
     except ServiceUnavailable as error:
         raise ValueError(error.message) from error
     if missing:
@@ -104,11 +104,22 @@ def check(database: Database) -> None:
             encryption_state.add_key(connection, cipher.newest(), clock.now())
 
 
+def missing_keys(database: Database) -> list[str]:
+    """Return the ids of the keys of stored data that this server does not have.
+
+    Raises:
+        ServiceUnavailable: A key is malformed.
+    """
+    with database.read() as connection:
+        used = encryption_state.keys(connection)
+    return database.cipher.lacks(used) if used else []
+
+
 def forget_lost_keys(database: Database) -> list[str]:
     """Forget the keys that this server does not have, and return their ids."""
     with database.write() as connection:
         used = encryption_state.keys(connection)
-        lost = sorted(set(used) - set(database.cipher.key_ids())) if used else []
+        lost = database.cipher.lacks(used)
         encryption_state.forget_keys(connection, lost)
     return lost
 

@@ -14,6 +14,7 @@ from pytest_tms.server.domain.durations import DAY
 from pytest_tms.server.domain.flakiness import Rate
 from pytest_tms.server.domain.quarantine import parse_until
 from pytest_tms.server.services import flaky_tests
+from pytest_tms.server.services.deletion import Wait
 from pytest_tms.server.store import audit, execution_lists, quarantine, test_catalogue, test_history
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.execution_lists import ExecutionFilter
@@ -39,29 +40,34 @@ class _Candidate(NamedTuple):
     flaky: Rate
 
 
+def has_expired(database: Database) -> bool:
+    """Return whether ``end_expired`` would end an entry."""
+    with database.read() as connection:
+        return quarantine.has_expired(connection, clock.now())
+
+
 def end_expired(database: Database) -> bool:
     """End a batch of entries whose end has passed, and return whether there may be more."""
-    now = clock.now()
-    with database.read() as connection:  # so that a server with nothing to end writes nothing
-        if not quarantine.has_expired(connection, now):
-            return False
+    if not has_expired(database):  # a server with nothing to end writes nothing
+        return False
     with database.write() as connection:
-        return quarantine.end_expired(connection, now, BATCH) == BATCH
+        return quarantine.end_expired(connection, clock.now(), BATCH) == BATCH
 
 
-def apply_policy(database: Database, percent: int) -> None:
+def apply_policy(database: Database, percent: int, wait: Wait) -> bool:
     """Put tests into quarantine that are flaky in at least ``percent`` of their results, and remove others.
 
     The lower bound of the 95 % confidence interval counts. Tests that the policy added are removed once it is
-    below half of that. A test that a person removed is not added for ``AUTOMATIC_DAYS``.
+    below half of that. A test that a person removed is not added for ``AUTOMATIC_DAYS``. Return whether the
+    tests of all projects were examined: a true value of ``wait``, which is called between changes, stops it.
     """
     with database.read() as connection:
         projects = execution_lists.projects(connection, PROJECTS)
-    for project in projects:
-        _apply_to_project(database, project, percent / 100)
+    return all(_apply_to_project(database, project, percent / 100, wait) for project in projects)
 
 
-def _apply_to_project(database: Database, project: str, bound: float) -> None:
+def _apply_to_project(database: Database, project: str, bound: float, wait: Wait) -> bool:
+    """Apply the policy to the tests of a project; return False if ``wait`` stopped it."""
     now = clock.now()
     with database.read() as connection:
         runs = test_catalogue.runs(connection, ExecutionFilter(project=project))
@@ -81,12 +87,17 @@ def _apply_to_project(database: Database, project: str, bound: float) -> None:
             entry for entry in entries if rates[entry.test_id].of and rates[entry.test_id].low < bound / 2
         ]
     for entry in calm:
+        if wait(0):
+            return False
         with database.write() as connection:
             if quarantine.end(connection, entry.id, now, ""):
                 details = {"project": project, "test": entry.key, "reason": "not flaky any more"}
                 audit.add(connection, SERVER, "quarantine.removed", str(entry.id), now, **details)
     for candidate in candidates:
+        if wait(0):
+            return False
         _add(database, project, candidate, now)
+    return not wait(0)
 
 
 def _candidates(connection: Connection, rates: dict[int, Rate]) -> list[_Candidate]:
@@ -101,7 +112,7 @@ def _add(database: Database, project: str, candidate: _Candidate, now: int) -> N
     key = candidate.key
     with database.read() as connection:
         found = quarantine.find_test(connection, project, key)
-        if found is None or quarantine.is_decided(connection, found[0], key, now, AUTOMATIC_DAYS * DAY):
+        if found is None or _is_decided(connection, found[0], key):
             return
     rate = candidate.flaky
     day = (wire.moment(now) + timedelta(days=AUTOMATIC_DAYS)).date()
@@ -112,9 +123,9 @@ def _add(database: Database, project: str, candidate: _Candidate, now: int) -> N
     )
     with database.write() as connection:
         project_id = found[0]
+        if _is_decided(connection, project_id, key):  # by another process or a person, meanwhile
+            return
         if (expired := quarantine.find_open(connection, project_id, key)) is not None:
-            if expired.until >= now:  # another process or a person added it meanwhile
-                return
             quarantine.end(connection, expired.id, expired.until, None)
         entry_id = quarantine.add(
             connection,
@@ -131,3 +142,8 @@ def _add(database: Database, project: str, candidate: _Candidate, now: int) -> N
             return
         details = {"project": project, "test": key, "reason": reason, "until": clock.timestamp(until)}
         audit.add(connection, SERVER, "quarantine.added", str(entry_id), now, **details)
+
+
+def _is_decided(connection: Connection, project_id: int, key: str) -> bool:
+    """Return whether a test is in quarantine, or a person has removed it lately."""
+    return quarantine.is_decided(connection, project_id, key, clock.now(), AUTOMATIC_DAYS * DAY)

@@ -25,6 +25,18 @@ WRITES = "tms_writes"
 """Execution option of connections whose transactions write: SQLite locks the database at their start."""
 LOCK_TIMEOUT = 30
 """Seconds that a transaction waits for a lock; ``?timeout=`` in an SQLite URL sets another value."""
+IDLE_TIMEOUT = 15
+"""Seconds after which PostgreSQL ends a transaction whose process sends nothing, such as a suspended one.
+
+Its locks are free before another transaction has waited for ``LOCK_TIMEOUT``.
+"""
+KEEPALIVE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""After 25 seconds without a sign of the machine of PostgreSQL, a connection has failed."""
 WRITE_CACHE, READ_CACHE = 32_000, 2_000
 """KiB of SQLite's page cache in a transaction that writes, and in one that reads."""
 PROBE_TIMEOUT = 2
@@ -99,6 +111,7 @@ class Database:
         if not self.is_sqlite:
             engine = engine.execution_options(isolation_level="REPEATABLE READ")
         with self._transaction(engine) as connection:
+            _allow_pauses(connection)
             yield connection
 
     @contextmanager
@@ -135,7 +148,7 @@ class Database:
 
         It opens a connection for each transaction, and waits for ``PROBE_TIMEOUT`` at most.
         """
-        return Database(self.engine.url, is_probe=True)
+        return Database(self.engine.url, self.cipher, is_probe=True)
 
     @property
     def is_sqlite(self) -> bool:
@@ -171,6 +184,7 @@ class Database:
         config = revisions.config()
         try:
             with filelock.FileLock(data_dir / "upgrade.lock"), self._writing.begin() as connection:
+                _allow_pauses(connection)
                 lock_exclusively(connection, timeout=False)
                 if self._is_newer(connection):
                     return
@@ -250,6 +264,12 @@ def lock_exclusively(connection: Connection, *, timeout: bool = True) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
 
 
+def _allow_pauses(connection: Connection) -> None:
+    """Exempt a transaction from ``IDLE_TIMEOUT``."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+
+
 @contextmanager
 def _translated_errors(observer: Observer | None) -> Iterator[None]:
     try:
@@ -295,9 +315,12 @@ def _timeouts(url: URL, is_probe: bool) -> dict[str, Any]:
     options = (
         f"-c lock_timeout={limit} -c statement_timeout={limit}"
         if is_probe
-        else f"-c lock_timeout={LOCK_TIMEOUT * 1000}"
+        else f"-c lock_timeout={LOCK_TIMEOUT * 1000} "
+        f"-c idle_in_transaction_session_timeout={IDLE_TIMEOUT * 1000}"
     )
-    found: dict[str, Any] = {} if "options" in url.query else {"options": options}
+    found: dict[str, Any] = {name: value for name, value in KEEPALIVE.items() if name not in url.query}
+    if "options" not in url.query:
+        found["options"] = options
     if is_probe and "connect_timeout" not in url.query:
         found["connect_timeout"] = PROBE_TIMEOUT
     return found

@@ -131,9 +131,9 @@ def deleted(connection: Connection) -> list[Partition]:
 
 
 def drop(connection: Connection, partition: Partition) -> None:
-    """Delete a partition with its rows."""
+    """Delete a partition with its rows, unless another process has."""
     connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-    connection.execute(text(f"DROP TABLE {partition.name}"))
+    connection.execute(text(f"DROP TABLE IF EXISTS {partition.name}"))
 
 
 def _create(connection: Connection, first: int, end: int) -> str:
