@@ -36,7 +36,7 @@ class Test:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class StartsWith:
     """Compares equal to every text with this beginning; the end of such a text varies."""
 
@@ -44,8 +44,6 @@ class StartsWith:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, str) and other.startswith(self.start)
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 def passed(node_id: str, retries: int = 0, **more: Any) -> Test:

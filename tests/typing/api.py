@@ -164,7 +164,7 @@ assert_type(pytest_tms.TmsClient, type[TmsClient])
 # A name that does not exist is an error, not Any: mypy reports an ignore that is not needed.
 pytest_tms.TmsClinet  # type: ignore[attr-defined]  # noqa: B018
 wire.TestResults  # type: ignore[attr-defined]  # noqa: B018
-wire.TestResult(title="test_login", status="pased")  # type: ignore[arg-type]
+wire.TestResult(title="test_login", status="pased")  # type: ignore[arg-type]  # not a status
 
 # ---- the plugin: a test and a conftest.py
 
@@ -174,7 +174,7 @@ def test_login(tms: Tms, tmp_path: Path) -> None:
     """Attach what the test leaves."""
     assert_type(tms.attach(tmp_path / "page.png"), Path | None)
     tms.attach(b"...", name="page.png", kind="screenshot")
-    tms.attach(b"...", kind="picture")  # type: ignore[arg-type]
+    tms.attach(b"...", kind="picture")  # type: ignore[arg-type]  # not a kind
     assert_type(tms.execution_id, str | None)
     assert_type(tms.shard_id, str | None)
     tms.property("browser", "chromium")

@@ -66,7 +66,7 @@ def _acquire_on_windows(file: int) -> bool:
         import msvcrt
 
         os.lseek(file, _LOCKED_BYTE, os.SEEK_SET)
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # on Windows only
     except ImportError:
         return True
     except OSError:

@@ -54,7 +54,7 @@ def _is_unread(pipe: int) -> bool:
 def _has_ended_on_windows(pid: int) -> bool:
     import ctypes
 
-    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined]
+    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined]  # on Windows only
     synchronize = 0x00100000
     handle = kernel.OpenProcess(synchronize, False, pid)
     if not handle:

@@ -91,10 +91,17 @@ def report(node_id: str, when: str, outcome: str, worker: str) -> pytest.TestRep
         else f"{when} broke"
     )
     location = ("it.py", 1, node_id) if worker else location_of(node_id)
-    # "rerun" is rerunfailures' own word, which pytest's type of an outcome does not have.
-    made = pytest.TestReport(node_id, location, {}, outcome, longrepr, when, duration=0.001)  # type: ignore[arg-type]
+    made = pytest.TestReport(
+        node_id,
+        location,
+        {},
+        outcome,  # type: ignore[arg-type]  # pytest-rerunfailures also sets "rerun"
+        longrepr,
+        when,  # type: ignore[arg-type]  # plugins set other phases, too
+        duration=0.001,
+    )
     if worker:
-        made.worker_id = worker  # type: ignore[attr-defined]
+        made.worker_id = worker  # type: ignore[attr-defined]  # pytest-xdist adds the attribute
     return made
 
 

@@ -484,7 +484,7 @@ def test_only_a_browser_of_this_machine_that_asks_directly_needs_no_login(
 ) -> None:
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "client": client, "headers": raw, "http_version": "1.1"}
-    assert is_direct(ASGIConnection(scope)) is is_ours  # type: ignore[arg-type]
+    assert is_direct(ASGIConnection(scope)) is is_ours  # type: ignore[arg-type]  # parts of a scope
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -328,7 +329,8 @@ def test_failing_endpoints_have_a_reason_and_delay_no_other_deliveries(
     assert not deliveries(hooks, made["hangs"], "failed")  # the others did not wait for it
     wait_for(lambda: len(deliveries(hooks, flooded, "delivered")) == 3)
     for kind, (_, reason) in bad.items():
-        assert wait_for(lambda kind=kind: deliveries(hooks, made[kind], "failed"))[-1]["reason"] == reason  # type: ignore[misc]
+        failed = wait_for(partial(deliveries, hooks, made[kind], "failed"))
+        assert failed[-1]["reason"] == reason
     assert (
         wait_for(lambda: deliveries(hooks, refusing, "failed"))[-1]["reason"] == "the connection was refused"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -45,8 +46,8 @@ def test_every_event_arrives_although_servers_are_killed(
     names = [f"{database}-{workers}-{kind}" for kind in ("steady", "shaky")]
     luck = random.Random(7)
 
-    async def shaky(got: ReceivedRequest, writer: object) -> None:
-        await responds_with(500 if luck.random() < 0.1 else 200)(got, writer)  # type: ignore[arg-type]
+    async def shaky(got: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
+        await responds_with(500 if luck.random() < 0.1 else 200)(got, writer)
 
     subscribers.behave[names[1]] = shaky
     with ExitStack() as stack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import pytest
 from pytest_tms import signing
 from tests.helpers.api import Api, expect_error, expect_success, invalid_fields, result, running
 from tests.helpers.processes import TMS, run_tms, wait_for
-from tests.helpers.subscribers import Subscribers, responds_with
+from tests.helpers.subscribers import ReceivedRequest, Subscribers, responds_with
 from tests.integration.webhooks.conftest import EVENTS, SECRET, deliveries, subscribe
 
 DEAD_NAME_SERVERS = """
@@ -52,9 +54,9 @@ def change(api: Api, statement: str) -> None:
 def test_at_most_ten_deliveries_are_sent_in_any_second(local: Api, subscribers: Subscribers) -> None:
     times: list[float] = []
 
-    async def note(got: object, writer: object) -> None:
+    async def note(got: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         times.append(time.monotonic())
-        await responds_with(200)(got, writer)  # type: ignore[arg-type]
+        await responds_with(200)(got, writer)
 
     subscribers.behave["paced"] = note
     subscribe(local, subscribers.url("paced"), events=["shard.started"])
@@ -103,9 +105,8 @@ def test_unresponsive_name_servers_delay_no_other_webhook(
         wait_for(lambda: len(deliveries(api, alive, "delivered")) == 8)
         assert not any(deliveries(api, each, "failed") for each in dead)
         for each in dead:
-            assert wait_for(lambda each=each: deliveries(api, each, "failed"))[-1]["reason"] == (  # type: ignore[misc]
-                "its host name cannot be resolved"
-            )
+            failed = wait_for(partial(deliveries, api, each, "failed"))
+            assert failed[-1]["reason"] == "its host name cannot be resolved"
 
 
 @pytest.mark.slow

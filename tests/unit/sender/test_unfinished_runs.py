@@ -5,6 +5,7 @@ from __future__ import annotations
 from pytest_tms.journal import lines
 from pytest_tms.journal.lines import (
     VERSION,
+    AnyLine,
     Begun,
     Closed,
     Collected,
@@ -27,10 +28,10 @@ AT_START = "2023-11-14T22:13:20.000Z"
 AFTER_10_S = "2023-11-14T22:13:30.000Z"
 
 
-def run_of(*following: object) -> RunProgress:
+def run_of(*following: AnyLine) -> RunProgress:
     run = RunProgress()
     for line in (ShardStarted(shard="1", at=AT_START), *following):
-        run.note(line)  # type: ignore[arg-type]
+        run.note(line)
     return run
 
 

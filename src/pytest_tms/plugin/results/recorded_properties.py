@@ -103,6 +103,6 @@ def split_properties(user_properties: Any) -> tuple[list[dict[str, Any]], dict[s
             properties[clean(key)] = json_value(value)
             continue
         for path in value if isinstance(value, (list, tuple)) else [value]:
-            text = clean(os.path.abspath(text_of(path)))  # noqa: PTH100
+            text = clean(os.path.abspath(text_of(path)))  # noqa: PTH100  # Path.absolute keeps '..'
             artifacts.append({"name": re.split(r"[/\\]", text)[-1], "kind": kind, "path": text})
     return artifacts, properties

@@ -29,7 +29,7 @@ class Workers:
         errors: HookErrors,
         on_collected: Callable[[int], None],
     ) -> None:
-        from xdist import workermanage  # type: ignore[import-untyped]
+        from xdist import workermanage  # type: ignore[import-untyped]  # xdist has no types
 
         # Renamed in 3.7.
         names = ("parse_tx_spec_config", "parse_spec_config")

@@ -7,17 +7,18 @@ import pytest
 from pytest_tms.plugin.session.ending import NotRun, closing_line, not_started, shard_ends
 from pytest_tms.plugin.session.shards import SessionShards
 from pytest_tms.plugin.xdist.sharding import ShardName
+from pytest_tms.wire.base import TestStatus
 from pytest_tms.wire.results import TestResult
 
 ALL_RAN = NotRun(0, "the session ended before", [], [])
 
 
-def shards_with(*statuses: str) -> SessionShards:
+def shards_with(*statuses: TestStatus) -> SessionShards:
     """The shard "1", with a test of each status, that started at 100 seconds."""
     shards = SessionShards(None, None, 100)
     for number, status in enumerate(statuses):
         name = f"a.py::test_{number}"
-        result = TestResult(title=name, status=status, node_id=name)  # type: ignore[arg-type]
+        result = TestResult(title=name, status=status, node_id=name)
         shards.first.count(name, result)
     return shards
 
@@ -33,7 +34,9 @@ def shards_with(*statuses: str) -> SessionShards:
         (["failed"], 2, "Ctrl-C", "cancelled"),
     ],
 )
-def test_status_of_a_shard(statuses: list[str], exit_status: int, cancel_reason: str, status: str) -> None:
+def test_status_of_a_shard(
+    statuses: list[TestStatus], exit_status: int, cancel_reason: str, status: str
+) -> None:
     (end,) = shard_ends(
         shards_with(*statuses),
         ALL_RAN,
@@ -74,7 +77,7 @@ def test_tests_that_did_not_run_are_counted_and_named() -> None:
     ],
 )
 def test_the_last_line_ends_the_execution(
-    statuses: list[str], exit_status: int, cancel_reason: str, event: str
+    statuses: list[TestStatus], exit_status: int, cancel_reason: str, event: str
 ) -> None:
     ends = shard_ends(
         shards_with(*statuses),

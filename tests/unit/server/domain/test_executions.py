@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pytest_tms import wire
 from pytest_tms.server.domain.executions import Execution
 
 
-def running(**values: object) -> Execution:
-    known: dict[str, object] = {
+def running(**values: Any) -> Execution:
+    known: dict[str, Any] = {
         "id": "exec_1",
         "status": "running",
         "test_suite": "smoke",
@@ -26,7 +28,7 @@ def running(**values: object) -> Execution:
         "shards_seen": 2,
         "shards_finished": 2,
     }
-    return Execution(**{**known, **values})  # type: ignore[arg-type]
+    return Execution(**{**known, **values})
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_the_configuration_names_suite_and_environment() -> None:
     }
 
 
-def shared(*declared: int, **values: object) -> Execution:
+def shared(*declared: int, **values: Any) -> Execution:
     return running(run_key="run 7", declared_shards=declared, **values)
 
 

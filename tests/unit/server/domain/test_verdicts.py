@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_tms import wire
-from pytest_tms.server.domain.verdicts import Verdict, verdict
+from pytest_tms.server.domain.verdicts import verdict
 
 
 def counts(passed: int = 0, failed: int = 0, skipped: int = 0, flaky: int = 0) -> wire.Counts:
@@ -40,4 +40,4 @@ def counts(passed: int = 0, failed: int = 0, skipped: int = 0, flaky: int = 0) -
 def test_states_are_named_as_a_user_names_them(
     status: wire.ExecutionState, results: wire.Counts, more: dict[str, Any], expected: tuple[str, str]
 ) -> None:
-    assert verdict(status, results, **more) == Verdict(*expected)  # type: ignore[arg-type]
+    assert verdict(status, results, **more) == expected
