@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from tests.helpers.api import Api, Serve, running, scratch_database
+from tests.helpers.api import Api, Serve, running, upgraded_database, write_sqlite_database
 from tests.helpers.foreign_tms import ForeignTms, mocked, served
 from tests.helpers.processes import WITHOUT_UNNEEDED_PLUGINS, TmsServer, run_tms, serve
 from tests.helpers.server_processes import ServerProcess
@@ -93,19 +93,14 @@ def sqlite_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 def postgres_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A server on PostgreSQL."""
     folder = tmp_path_factory.mktemp("postgres") / "data"
-    with scratch_database() as url, running(folder, "--database-url", url) as api:
+    with upgraded_database() as url, running(folder, "--database-url", url) as api:
         yield api
 
 
 @pytest.fixture(scope="session")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_url() -> Iterator[str]:
     """A PostgreSQL database with empty tables; a test that fills them empties them."""
-    from pytest_tms.server.store.database import Database  # here: few tests load the server
-
-    with scratch_database() as url:
-        database = Database(url)
-        database.upgrade(tmp_path_factory.mktemp("schema"))
-        database.close()
+    with upgraded_database() as url:
         yield url
 
 
@@ -117,9 +112,9 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[D
 
     is_sqlite = request.param == "sqlite"
     url = f"sqlite:///{tmp_path}/tms.sqlite3" if is_sqlite else request.getfixturevalue("postgresql_url")
-    database = Database(url)
     if is_sqlite:
-        database.upgrade(tmp_path)
+        write_sqlite_database(tmp_path)
+    database = Database(url)
     yield database
     if not is_sqlite:
         empty_tables(database)

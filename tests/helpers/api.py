@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import secrets
+import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -124,8 +128,11 @@ def result(title: str = "t", status: str = "passed", **more: Any) -> dict[str, A
 
 
 @contextmanager
-def scratch_database() -> Iterator[str]:
-    """The URL of an empty PostgreSQL database; skips the test if there is no PostgreSQL."""
+def scratch_database(template: str = "template1") -> Iterator[str]:
+    """The URL of a new PostgreSQL database; skips the test if there is no PostgreSQL.
+
+    It is empty, unless ``template`` names a database to copy.
+    """
     psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
     try:
         with socket.create_connection(("127.0.0.1", 5432), timeout=1):
@@ -134,7 +141,7 @@ def scratch_database() -> Iterator[str]:
         pytest.skip("no PostgreSQL responds on 127.0.0.1:5432")
     name = f"tms_test_{secrets.token_hex(6)}"
     with psycopg.connect(f"{POSTGRES.replace('+psycopg', '')}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             yield f"{POSTGRES}/{name}"
         finally:
@@ -142,7 +149,55 @@ def scratch_database() -> Iterator[str]:
 
 
 @contextmanager
+def upgraded_database() -> Iterator[str]:
+    """The URL of a PostgreSQL database with empty tables: a copy, which takes a fifth of the time of an upgrade."""
+    with scratch_database(_postgresql_template()) as url:
+        yield url
+
+
+def write_sqlite_database(data_dir: Path) -> None:
+    """Write a database with empty tables to a data directory, unless it has a database."""
+    file = data_dir / "tms.sqlite3"
+    if not file.exists():
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shutil.copy(_sqlite_template(), file)
+
+
+_templates = ExitStack()
+"""What the copied databases need; it is closed at the end of this process."""
+atexit.register(_templates.close)
+
+
+@cache
+def _postgresql_template() -> str:
+    """Return the name of a PostgreSQL database with empty tables."""
+    url = _templates.enter_context(scratch_database())
+    _upgrade(url)
+    return url.rpartition("/")[2]
+
+
+@cache
+def _sqlite_template() -> Path:
+    """Return a SQLite database with empty tables."""
+    folder = Path(_templates.enter_context(TemporaryDirectory()))
+    _upgrade(f"sqlite:///{folder}/tms.sqlite3")
+    return folder / "tms.sqlite3"
+
+
+def _upgrade(url: str) -> None:
+    from pytest_tms.server.store.database import Database  # here: few tests load the server
+
+    database = Database(url)
+    with TemporaryDirectory() as folder:
+        database.upgrade(Path(folder))
+    database.close()
+
+
+@contextmanager
 def running(data_dir: Path, *database: str, options: Sequence[str] = (), **environ: str) -> Iterator[Api]:
+    """Start a server, on SQLite without a ``database``, and stop it at the end."""
+    if not database:
+        write_sqlite_database(data_dir)
     process, url = serve(data_dir, *database, *options, **environ)
     url = url.replace("//0.0.0.0:", "//127.0.0.1:")
     try:

@@ -18,7 +18,7 @@ from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import partitions, tables, tokens
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.result_documents import zstd
-from tests.helpers.api import Api, scratch_database
+from tests.helpers.api import Api, upgraded_database, write_sqlite_database
 
 BIG = (
     "executions",
@@ -149,10 +149,11 @@ def empty_tables(database: Database) -> None:
 def filled_database(kind: str, folder: Path, rows: int, *, webhooks: int) -> Iterator[Database]:
     """A database of this kind (``sqlite`` or ``postgresql``), with ``rows`` rows of each kind."""
     with ExitStack() as stack:
-        postgresql = stack.enter_context(scratch_database()) if kind == "postgresql" else ""
+        postgresql = stack.enter_context(upgraded_database()) if kind == "postgresql" else ""
+        if not postgresql:
+            write_sqlite_database(folder)
         database = Database(postgresql or f"sqlite:///{folder}/tms.sqlite3")
         stack.callback(database.close)
-        database.upgrade(folder)
         fill(database, rows, webhooks=webhooks)
         yield database
 

@@ -18,7 +18,7 @@ from pytest_tms.server.encryption.data_cipher import DataCipher
 from pytest_tms.server.encryption.key_ring import KeyRing
 from pytest_tms.server.store import executions, results
 from pytest_tms.server.store.database import Database
-from tests.helpers.api import scratch_database
+from tests.helpers.api import upgraded_database, write_sqlite_database
 
 Outcome = str | wire.TestResult
 """A status, a status and an error as ``failed: ValueError: 3``, or a whole result."""
@@ -84,14 +84,13 @@ def databases(kind: str, folder: Path) -> Iterator[Database]:
     """An empty database: ``sqlite`` or ``postgresql``, or one of them with ``encrypted``."""
     cipher = DataCipher(KeyRing("", folder), encrypts="encrypted" in kind)
     if kind.startswith("sqlite"):
+        write_sqlite_database(folder)
         database = Database(f"sqlite:///{folder}/tms.sqlite3", cipher)
-        database.upgrade(folder)
         yield database
         database.close()
         return
-    with scratch_database() as url:
+    with upgraded_database() as url:
         database = Database(url, cipher)
-        database.upgrade(folder)
         yield database
         database.close()
 

@@ -32,7 +32,7 @@ from tests.helpers.api import (
     invalid_fields,
     result,
     running,
-    scratch_database,
+    upgraded_database,
 )
 from tests.helpers.environments import python
 from tests.helpers.processes import peak_memory, run_tms, wait_for
@@ -221,7 +221,7 @@ def small(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Api]:
         with running(tmp_path / "data", **limits) as api:
             yield api
         return
-    with scratch_database() as url, running(tmp_path / "data", "--database-url", url, **limits) as api:
+    with upgraded_database() as url, running(tmp_path / "data", "--database-url", url, **limits) as api:
         yield api
 
 

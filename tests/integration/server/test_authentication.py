@@ -20,7 +20,7 @@ from pytest_tms.server.pages.assets import assets
 from pytest_tms.server.pages.direct_requests import is_direct
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, tokens
-from tests.helpers.api import Api, Serve, expect_success, running, scratch_database
+from tests.helpers.api import Api, Serve, expect_success, running, upgraded_database
 from tests.helpers.processes import first_token, wait_for
 from tests.integration.server.test_serve import responds
 from tests.integration.server.test_tokens import stored, written
@@ -79,7 +79,7 @@ def closed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         with running(folder, options=BEYOND) as api:
             yield api
     else:
-        with scratch_database() as url, running(folder, "--database-url", url, options=BEYOND) as api:
+        with upgraded_database() as url, running(folder, "--database-url", url, options=BEYOND) as api:
             yield api
 
 

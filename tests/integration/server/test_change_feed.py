@@ -15,7 +15,7 @@ from pytest_tms.server.services.change_feed import ChangeFeed
 from pytest_tms.server.store import versions
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.versions import Subject
-from tests.helpers.api import scratch_database
+from tests.helpers.api import upgraded_database, write_sqlite_database
 from tests.helpers.filled_databases import EXECUTION, fill
 
 
@@ -25,10 +25,11 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     with ExitStack() as stack:
         url = f"sqlite:///{tmp_path}/tms.sqlite3"
         if request.param == "postgresql":
-            url = stack.enter_context(scratch_database())
+            url = stack.enter_context(upgraded_database())
+        else:
+            write_sqlite_database(tmp_path)
         database = Database(url)
         stack.callback(database.close)
-        database.upgrade(tmp_path)
         fill(database, 20)
         yield database
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pytest_tms.division import divide_by_hash
-from pytest_tms.server.store.database import Database
+from tests.helpers.api import write_sqlite_database
 from tests.helpers.simulated_tms import STEP, SimulatedTms, Unavailable
 
 pytestmark = pytest.mark.filterwarnings(  # of Litestar 3
@@ -331,11 +331,8 @@ class SimulatedRun:
 
 @pytest.fixture
 def tms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedTms]:
-    url = f"sqlite:///{tmp_path}/tms.sqlite3"
-    database = Database(url)
-    database.upgrade(tmp_path)
-    database.close()
-    made = SimulatedTms(url, tmp_path, monkeypatch)
+    write_sqlite_database(tmp_path)
+    made = SimulatedTms(f"sqlite:///{tmp_path}/tms.sqlite3", tmp_path, monkeypatch)
     yield made
     made.start()
     made.close()

@@ -22,7 +22,7 @@ from pytest_tms.server.services import encryption
 from pytest_tms.server.store import encryption_state, failures, reencryption, tables
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.object_store import ObjectStore
-from tests.helpers.api import Api, expect_success, result, running, scratch_database
+from tests.helpers.api import Api, expect_success, result, running, upgraded_database
 from tests.helpers.processes import run_tms, wait_for
 from tests.helpers.subscribers import Subscribers, subscribing
 
@@ -38,7 +38,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[tuple[str, ...]]:
     if request.param == "sqlite":
         yield ()
     else:
-        with scratch_database() as url:
+        with upgraded_database() as url:
             yield ("--database-url", url)
 
 

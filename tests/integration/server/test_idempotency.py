@@ -28,7 +28,7 @@ from tests.helpers.api import (
     expect_success,
     invalid_fields,
     running,
-    scratch_database,
+    upgraded_database,
 )
 from tests.helpers.processes import TmsServer
 from tests.integration.server.test_tokens import stored
@@ -154,7 +154,7 @@ def replicas(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     with ExitStack() as stack:
         url = f"sqlite:///{folder / 'shared.sqlite3'}"
         if request.param == "postgresql":
-            url = stack.enter_context(scratch_database())
+            url = stack.enter_context(upgraded_database())
         one, other = (
             stack.enter_context(running(folder / name, "--database-url", url, TMS_SERVER_KEYS=KEY))
             for name in ("one", "other")
@@ -188,7 +188,7 @@ def test_many_at_once_over_two_processes_make_one_thing(replicas: list[Api], cal
 def test_one_whose_first_goes_on_too_long_is_409_and_may_ask_again(tmp_path: Path) -> None:
     psycopg = pytest.importorskip("psycopg")
     with (
-        scratch_database() as url,
+        upgraded_database() as url,
         running(tmp_path / "data", "--database-url", f"{url}?options=-c%20lock_timeout%3D200") as api,
         psycopg.connect(url.replace("+psycopg", "")) as elsewhere,
     ):

@@ -24,7 +24,7 @@ from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.object_store import ObjectStore
 from pytest_tms.server.webhooks.encryption import SecretEncryption
-from tests.helpers.api import Api, Serve, result, running, scratch_database
+from tests.helpers.api import Api, Serve, result, running, upgraded_database
 from tests.helpers.ports import free_port
 from tests.helpers.processes import first_token, wait_for
 from tests.helpers.trace_collector import collecting
@@ -61,7 +61,7 @@ def test_a_server_is_alive_and_ready_without_a_token(api: Api) -> None:
 
 def test_a_server_whose_database_accepts_no_connections_is_not_ready_until_it_does(tmp_path: Path) -> None:
     psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
-    with scratch_database() as url, running(tmp_path / "data", "--database-url", url) as api:
+    with upgraded_database() as url, running(tmp_path / "data", "--database-url", url) as api:
         assert ready(api)[0] == 200
         name, other = url.rpartition("/")[2], f"{url.rpartition('/')[0]}/postgres".replace("+psycopg", "")
         with psycopg.connect(other, autocommit=True) as connection:
@@ -78,7 +78,7 @@ def test_a_server_whose_database_accepts_no_connections_is_not_ready_until_it_do
 
 def test_each_cause_that_a_server_is_not_ready_is_named(tmp_path: Path) -> None:
     psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
-    with scratch_database() as url, running(tmp_path / "data", "--database-url", url) as api:
+    with upgraded_database() as url, running(tmp_path / "data", "--database-url", url) as api:
         folder = api.data_dir / "uploads"
         shutil.rmtree(folder)
         folder.write_text("a file in place of the folder")
@@ -197,7 +197,7 @@ def test_metrics_of_a_server_behind_a_proxy_need_the_token_of_the_setting(
 
 def test_metrics_of_a_database_that_does_not_respond_say_so(tmp_path: Path) -> None:
     psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
-    with scratch_database() as url, running(tmp_path / "data", "--database-url", url) as api:
+    with upgraded_database() as url, running(tmp_path / "data", "--database-url", url) as api:
         name, other = url.rpartition("/")[2], f"{url.rpartition('/')[0]}/postgres".replace("+psycopg", "")
         with psycopg.connect(other, autocommit=True) as connection:
             connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")

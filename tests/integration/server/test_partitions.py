@@ -17,16 +17,15 @@ from pytest_tms.server.services.deletion import delete_marked
 from pytest_tms.server.store import deletion, partitions, result_documents, tables
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.partitions import DEFAULT, FIRST, MARGIN, SMALLEST, TABLE
-from tests.helpers.api import scratch_database
+from tests.helpers.api import upgraded_database
 from tests.helpers.stored_runs import StoredRuns
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
+def database() -> Iterator[Database]:
     """A PostgreSQL database of this version."""
-    with scratch_database() as url:
+    with upgraded_database() as url:
         found = Database(url)
-        found.upgrade(tmp_path)
         yield found
         found.close()
 

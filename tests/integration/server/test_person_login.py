@@ -18,7 +18,7 @@ from pytest_tms.server.domain.api_tokens import hash_token
 from pytest_tms.server.services.page_sessions import PERSON_DURATION
 from pytest_tms.server.store import audit
 from pytest_tms.server.store.database import Database
-from tests.helpers.api import KEY, Api, expect_success, scratch_database
+from tests.helpers.api import KEY, Api, expect_success, upgraded_database
 from tests.helpers.issuer import Issuer, SigningKey, issuing
 from tests.helpers.oidc_login import CLIENT, ROLES, SECRET, Provider, logging_in
 from tests.helpers.ports import free_port
@@ -171,7 +171,7 @@ def test_people_and_ci_jobs_log_in_with_postgresql(
     rules.write_text(
         f'[[rule]]\nissuer = "{issuer.url}"\naudience = "tms"\nclaims = {{ repository = "acme/shop" }}\n'
     )
-    with scratch_database() as url:
+    with upgraded_database() as url:
         database = ("--database-url", url)
         settings: Any = {"TMS_SERVER_TRUSTED_ISSUERS": str(rules), "TMS_SERVER_KEYS": KEY}
         with logging_in(tmp_path / "data", issuer.url, database=database, **settings) as api:

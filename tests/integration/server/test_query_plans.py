@@ -23,7 +23,7 @@ from pytest_tms.server.store import deliveries, pending_work, webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.object_store import ObjectStore
 from pytest_tms.server.store.partitions import FIRST
-from tests.helpers.api import Api, expect_success, result, scratch_database
+from tests.helpers.api import Api, expect_success, result, upgraded_database, write_sqlite_database
 from tests.helpers.filled_databases import BIG, EXECUTION, IDLE, PAUSED, fill, serving
 from tests.helpers.queue_runners import QueueRunner
 from tests.helpers.subscribers import Subscribers, subscribing
@@ -134,15 +134,14 @@ def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """A database with ROWS rows of each kind."""
     folder = tmp_path_factory.mktemp("plans")
     if request.param == "sqlite":
+        write_sqlite_database(folder)
         database = Database(f"sqlite:///{folder}/tms.sqlite3")
-        database.upgrade(folder)
         fill(database, ROWS)
         yield database
         database.close()
         return
-    with scratch_database() as url:
+    with upgraded_database() as url:
         database = Database(url)
-        database.upgrade(folder)
         fill(database, ROWS)
         yield database
         database.close()

@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from pytest_tms.client import calls
-from tests.helpers.api import Api, expect_error, expect_success, running, scratch_database
+from tests.helpers.api import Api, expect_error, expect_success, running, upgraded_database
 from tests.helpers.processes import TmsServer, run_tms, wait_for
 
 HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-RateLimit-Window")
@@ -42,7 +42,7 @@ def strict(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         with running(folder, **rates) as api:
             yield api
     else:
-        with scratch_database() as url, running(folder, "--database-url", url, **rates) as api:
+        with upgraded_database() as url, running(folder, "--database-url", url, **rates) as api:
             yield api
 
 

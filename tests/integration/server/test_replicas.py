@@ -28,7 +28,16 @@ from pytest_tms.client import TmsClient
 from pytest_tms.server.domain import clock
 from pytest_tms.server.store import pending_work, revisions, tables
 from pytest_tms.server.store.database import Database
-from tests.helpers.api import KEY, Api, Serve, expect_success, result, running, scratch_database
+from tests.helpers.api import (
+    KEY,
+    Api,
+    Serve,
+    expect_success,
+    result,
+    running,
+    scratch_database,
+    upgraded_database,
+)
 from tests.helpers.event_streams import event_stream
 from tests.helpers.ports import accepts, free_port
 from tests.helpers.processes import run_tms, wait_for
@@ -56,7 +65,7 @@ class Replicas:
 @pytest.fixture
 def replicas(start: Serve, tmp_path: Path) -> Iterator[Replicas]:
     """Two servers, on one machine with one folder of files."""
-    with scratch_database() as url, replicas_of(start, tmp_path, url) as found:
+    with upgraded_database() as url, replicas_of(start, tmp_path, url) as found:
         yield found
 
 

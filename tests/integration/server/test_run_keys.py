@@ -26,7 +26,7 @@ from tests.helpers.api import (
     expect_success,
     invalid_fields,
     result,
-    scratch_database,
+    upgraded_database,
 )
 from tests.helpers.processes import run_tms
 from tests.integration.server.test_attempts import finish
@@ -194,7 +194,7 @@ def test_50_jobs_in_the_same_second_get_one_execution(api: Api) -> None:
 
 
 def test_50_jobs_of_two_replicas_get_one_execution(tmp_path: Path, start: Serve) -> None:
-    with scratch_database() as database:
+    with upgraded_database() as database:
         options = ("--database-url", database)
         urls = [start(tmp_path / name, *options, TMS_SERVER_KEYS=KEY)[1] for name in ("one", "two")]
         made = run_tms(

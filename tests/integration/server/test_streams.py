@@ -14,7 +14,7 @@ import requests
 from pytest_tms.server.pages import streams
 from pytest_tms.server.store import versions
 from pytest_tms.server.store.database import Database
-from tests.helpers.api import KEY, Api, Serve, result, running, scratch_database
+from tests.helpers.api import KEY, Api, Serve, result, running, upgraded_database
 from tests.helpers.event_streams import event_stream
 from tests.helpers.processes import TOKEN, run_tms, wait_for
 from tests.integration.server.test_authentication import BEYOND, Visit
@@ -170,7 +170,7 @@ def test_a_stream_requires_the_login_of_its_page(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_servers_of_one_database_notify_each_others_pages(tmp_path: Path) -> None:
-    with scratch_database() as url, ExitStack() as stack:
+    with upgraded_database() as url, ExitStack() as stack:
         place = ("--database-url", url)
         one, two = (
             stack.enter_context(running(tmp_path / name, *place, TMS_SERVER_KEYS=KEY)) for name in ("a", "b")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.api import Api, expect_success, running, scratch_database
+from tests.helpers.api import Api, expect_success, running, upgraded_database
 from tests.helpers.subscribers import Subscribers, subscribing
 
 SECRET = "webhook_secret_key"
@@ -42,7 +42,7 @@ def hooks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             with running(folder) as api:
                 yield api
         else:
-            with scratch_database() as url, running(folder, "--database-url", url) as api:
+            with upgraded_database() as url, running(folder, "--database-url", url) as api:
                 yield api
 
 

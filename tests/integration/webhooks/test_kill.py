@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from pytest_tms import signing
-from tests.helpers.api import Api, result, scratch_database
+from tests.helpers.api import Api, result, upgraded_database
 from tests.helpers.processes import first_token, serve, wait_for
 from tests.helpers.server_processes import ServerProcess
 from tests.helpers.subscribers import ReceivedRequest, Subscribers, responds_with
@@ -53,7 +53,7 @@ def test_every_event_arrives_although_servers_are_killed(
     with ExitStack() as stack:
         options = ["--workers", workers]
         if database == "postgresql":
-            options += ["--database-url", stack.enter_context(scratch_database())]
+            options += ["--database-url", stack.enter_context(upgraded_database())]
         process, url = serve(tmp_path, *options)
         token = first_token(tmp_path)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from pytest_tms.server.domain.delivery_policy import Decision, Subscription
 from pytest_tms.server.store import deliveries, tables, webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.deliveries import NewDelivery, Outcome
-from tests.helpers.api import scratch_database
+from tests.helpers.api import upgraded_database
 from tests.helpers.processes import wait_for
 
 ROW = NewDelivery("msg_1", "wh_1", "exec_1", "execution.started", "{}", "pending", 1, 1)
@@ -23,11 +22,10 @@ OUTCOME = Outcome("wh_1", "exec_1", 1, 1, Decision(status="failed", due_at=2), 5
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
+def database() -> Iterator[Database]:
     """A database with one execution and one webhook that subscribes to its start."""
-    with scratch_database() as url:
+    with upgraded_database() as url:
         database = Database(url)
-        database.upgrade(tmp_path)
         execution = {
             column.name: {"id": "exec_1", "status": "running"}.get(
                 column.name, _filler(column.type.python_type)

@@ -15,7 +15,7 @@ from sqlalchemy import event, text, update
 from pytest_tms import wire
 from pytest_tms.server.domain import clock
 from pytest_tms.server.store import deadlines, tables
-from tests.helpers.api import Api, result, running, scratch_database
+from tests.helpers.api import Api, result, running, upgraded_database
 from tests.helpers.processes import serve, wait_for
 from tests.helpers.subscribers import Subscribers
 from tests.integration.server.test_tokens import written
@@ -313,7 +313,7 @@ def test_several_servers_deliver_each_event_once_and_replace_a_killed_one(
 ) -> None:
     for variable, value in {**ENVIRON, **PROGRESS, "TMS_SERVER_KEYS": KEY}.items():
         monkeypatch.setenv(variable, value)
-    with scratch_database() as url, running(tmp_path / "one", "--database-url", url) as one:
+    with upgraded_database() as url, running(tmp_path / "one", "--database-url", url) as one:
         process, second = serve(tmp_path / "two", "--database-url", url)
         try:
             two = Api(second, one.token, tmp_path / "two")
