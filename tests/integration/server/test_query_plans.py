@@ -23,7 +23,14 @@ from pytest_tms.server.store import deliveries, pending_work, webhooks
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.object_store import ObjectStore
 from pytest_tms.server.store.partitions import FIRST
-from tests.helpers.api import Api, expect_success, result, upgraded_database, write_sqlite_database
+from tests.helpers.api import (
+    Api,
+    expect_success,
+    result,
+    scratch_database,
+    upgraded_database,
+    write_sqlite_database,
+)
 from tests.helpers.filled_databases import BIG, EXECUTION, IDLE, PAUSED, fill, serving
 from tests.helpers.queue_runners import QueueRunner
 from tests.helpers.subscribers import Subscribers, subscribing
