@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,10 +45,11 @@ def serving(
 
     Its process id is added to ``pids``.
     """
+    errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed at the end; a line for each request
     server = subprocess.Popen(
         [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir), *options],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # a line for each request
+        stderr=errors,
         text=True,
         env={
             "TMS_SERVER_RATE_LIMITS": "off",
@@ -61,11 +63,12 @@ def serving(
         pids.append(server.pid)
     try:
         assert server.stdout is not None
-        url = next(
-            found.group()
-            for line in server.stdout
-            if (found := re.search(r"http://127\.0\.0\.1:\d+/api", line))
-        )
+        printed = (re.search(r"http://127\.0\.0\.1:\d+/api", line) for line in server.stdout)
+        address = next((found for found in printed if found), None)
+        if address is None:
+            errors.seek(0)
+            raise RuntimeError(f"the server did not start: {errors.read()[-2000:]}")
+        url = address.group()
         made = subprocess.run(
             [*TMS, "token", "create", "--name", "bench", "--json", "--data-dir", str(data_dir), *options],
             check=True,
@@ -76,6 +79,7 @@ def serving(
     finally:
         server.terminate()
         server.communicate()
+        errors.close()
 
 
 def cpu_seconds(pid: int) -> float:

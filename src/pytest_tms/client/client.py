@@ -11,7 +11,8 @@ from __future__ import annotations
 import gzip
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeVar
 from urllib.parse import quote, urlencode
@@ -27,7 +28,7 @@ from pytest_tms.client.calls import Call
 from pytest_tms.client.job_token import JobToken
 from pytest_tms.client.responses import decode, describe_failure, error_of, origin_of
 from pytest_tms.client.retry_policy import new_retry
-from pytest_tms.errors import NotFound, Unreachable
+from pytest_tms.errors import NotFound, Unauthorized, Unreachable
 
 Takes = TypeVar("Takes")
 Gives = TypeVar("Gives")
@@ -537,7 +538,7 @@ class TmsClient:
     def has_artifact(self, execution_id: str, sha256: str) -> bool:
         """Return whether a file was uploaded; needs the capability ``artifacts``."""
         url = self._url(calls.GET_ARTIFACT, {"execution_id": execution_id, "sha256": sha256})
-        response = self.last_response = self._send("HEAD", url, self._authorization(), None)
+        response = self._send_authorized("HEAD", url, self._authorization(), None)
         if response.status_code == NotFound.status:
             return False
         if response.status_code != calls.GET_ARTIFACT.status:
@@ -553,7 +554,7 @@ class TmsClient:
         url = self._url(calls.READ_ARTIFACT, {"execution_id": execution_id, "sha256": sha256})
         if limit is not None:
             url += f"?limit={limit}"
-        response = self.last_response = self._send("GET", url, self._authorization(), None)
+        response = self._send_authorized("GET", url, self._authorization(), None)
         if response.status_code != calls.READ_ARTIFACT.status:
             raise error_of(response, origin_of(url))
         return response.content
@@ -576,7 +577,7 @@ class TmsClient:
         if name:
             url += "?" + urlencode({"name": name}, errors="replace")
         headers = {**self._authorization(), "Content-Type": "application/octet-stream"}
-        response = self.last_response = self._send("PUT", url, headers, content)
+        response = self._send_authorized("PUT", url, headers, content)
         return decode(response, origin_of(url), wire.StoredArtifact)
 
     def create_webhook(self, request: wire.WebhookRequest, *, key: str = "") -> wire.Webhook:
@@ -690,11 +691,10 @@ class TmsClient:
             if self.compress and len(content) >= MIN_COMPRESSED:
                 content = gzip.compress(content, compresslevel=1)
                 headers["Content-Encoding"] = "gzip"
-        response = self.last_response = self._send(call.method, url, headers, content)
-        if response.status_code == 401 and not token and isinstance(self._token, JobToken):
-            refused = headers["Authorization"].removeprefix("Bearer ")
-            headers["Authorization"] = f"Bearer {self._token.text(refused)}"
+        if token:
             response = self.last_response = self._send(call.method, url, headers, content)
+        else:
+            response = self._send_authorized(call.method, url, headers, content)
         return decode(response, origin_of(url), call.gives)
 
     def _url(self, call: Call[Any, Any], path: Mapping[str, str]) -> str:
@@ -704,6 +704,22 @@ class TmsClient:
         own = self._token
         text = token or (own if isinstance(own, str) else own.text())
         return {"Authorization": f"Bearer {text}"} if text else {}
+
+    def _send_authorized(
+        self, method: str, url: str, headers: dict[str, str], content: bytes | UploadBody | None
+    ) -> requests.Response:
+        """Send a request with the client's own token; once more if that of a CI job is refused.
+
+        A body that cannot be read again is sent once.
+        """
+        rewind = _rewinding(content)
+        response = self.last_response = self._send(method, url, headers, content)
+        if response.status_code == Unauthorized.status and isinstance(self._token, JobToken) and rewind:
+            refused = headers["Authorization"].removeprefix("Bearer ")
+            renewed = {**headers, "Authorization": f"Bearer {self._token.text(refused)}"}
+            rewind()
+            response = self.last_response = self._send(method, url, renewed, content)
+        return response
 
     def _send(
         self, method: str, url: str, headers: Mapping[str, str], content: bytes | UploadBody | None
@@ -749,6 +765,19 @@ class UploadBody(Protocol):
         """Return the next bytes."""
 
     def __iter__(self) -> Iterator[bytes]: ...
+
+
+def _rewinding(content: bytes | UploadBody | None) -> Callable[[], object] | None:
+    """Return a function after which a body can be sent again; None if it can be read only once."""
+    if content is None or isinstance(content, bytes):
+        return lambda: None
+    seek, tell = getattr(content, "seek", None), getattr(content, "tell", None)
+    if seek is None:
+        return None
+    try:
+        return partial(seek, tell() if tell else 0)
+    except OSError:  # a pipe
+        return None
 
 
 class _Session(requests.Session):

@@ -198,6 +198,10 @@ class _StoppableFile:
             raise UploadStopped
         return self._file.read(size)
 
+    def seek(self, position: int) -> None:
+        """Read from this position on, so that the client can send the file again."""
+        self._file.seek(position)
+
 
 def open_regular(path: str, limit: int | None = None) -> IO[bytes]:
     """Open a file to read it.

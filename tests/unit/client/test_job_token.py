@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 
 import pytest
+import requests
 import responses
 
 from pytest_tms import JobToken, TmsClient, wire
@@ -106,6 +110,64 @@ def test_a_call_that_is_refused_twice_raises(mock: responses.RequestsMock) -> No
     with TmsClient(URL, JobToken(URL, lambda _: "id")) as client, pytest.raises(Unauthorized):
         client.get_execution("x")
     assert len(tokens_of(mock)) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "call"),
+    [
+        ("HEAD", lambda client, sha256: client.has_artifact("x", sha256)),
+        ("GET", lambda client, sha256: client.read_artifact("x", sha256)),
+        ("PUT", lambda client, sha256: client.upload_artifact("x", sha256, b"the content")),
+    ],
+    ids=["has", "read", "upload"],
+)
+def test_calls_of_files_are_sent_again_with_another_token(
+    mock: responses.RequestsMock, method: str, call: Callable[[TmsClient, str], object]
+) -> None:
+    sha256 = hashlib.sha256(b"the content").hexdigest()
+    issue(mock, "tms_a", "tms_b")
+    url = f"{URL}/executions/x/artifacts/{sha256}" + ("/content" if method == "GET" else "")
+    stored = json.dumps({"sha256": sha256, "size": 11})
+    mock.add(method, url, status=401)
+    mock.add(method, url, body="" if method == "HEAD" else stored, status=201 if method == "PUT" else 200)
+    with TmsClient(URL, JobToken(URL, lambda _: "id")) as client:
+        call(client, sha256)
+    sent = [each.request.headers["Authorization"] for each in mock.calls if each.request.method == method]
+    assert sent == ["Bearer tms_a", "Bearer tms_b"]
+
+
+def test_a_refused_file_is_sent_again_from_where_it_was(mock: responses.RequestsMock) -> None:
+    sha256 = hashlib.sha256(b"content").hexdigest()
+    read: list[bytes] = []
+
+    def accept(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        assert isinstance(request.body, bytes)  # ``responses`` has read the file
+        read.append(request.body)
+        message = {"error": {"message": "expired"}} if len(read) == 1 else {"sha256": sha256, "size": 7}
+        return (401 if len(read) == 1 else 201), {}, json.dumps(message)
+
+    issue(mock, "tms_a", "tms_b")
+    mock.add_callback("PUT", f"{URL}/executions/x/artifacts/{sha256}", callback=accept)
+    file = io.BytesIO(b"the content")
+    file.seek(4)
+    with TmsClient(URL, JobToken(URL, lambda _: "id")) as client:
+        client.upload_artifact("x", sha256, file)
+    assert read == [b"content", b"content"]
+
+
+def test_a_refused_pipe_is_sent_once(mock: responses.RequestsMock) -> None:
+    issue(mock, "tms_a")
+    url = f"{URL}/executions/x/artifacts/{'0' * 64}"
+    mock.put(url, json={"error": {"message": "expired"}}, status=401)
+    reading, writing = os.pipe()
+    os.close(writing)
+    with (
+        os.fdopen(reading, "rb") as pipe,
+        TmsClient(URL, JobToken(URL, lambda _: "id")) as client,
+        pytest.raises(Unauthorized),
+    ):
+        client.upload_artifact("x", "0" * 64, pipe)
+    assert len(mock.calls) == 2
 
 
 def test_a_token_of_an_execution_needs_no_exchange(mock: responses.RequestsMock) -> None:
