@@ -49,6 +49,30 @@ def opens(url: str, token: str) -> bool:
     return requests.post(f"{url}/executions", json=body, headers=headers, timeout=20).status_code == 201
 
 
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("no URL", "the database URL cannot be parsed: write sqlite:///FILE or postgresql+psycopg://"),
+        ("postgresql://tms@db:hiddenword/tms", "the database URL has a port that is not a number: "),
+        ("mysql://tms:hiddenword@db/tms", "the database URL begins with mysql://: write sqlite:///FILE or "),
+        ("sqlite:///:memory:", "the database URL names no file: write sqlite:///FILE"),
+    ],
+)
+def test_a_database_url_that_cannot_be_used_is_one_line_without_its_password(
+    tmp_path: Path, url: str, message: str
+) -> None:
+    completed = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path), TMS_SERVER_DATABASE_URL=url)
+    assert completed.returncode != 0
+    assert one_line(completed.stderr).startswith(f"tms: {message}")
+    assert "word" not in completed.stderr.replace("a password", "").replace("PASSWORD", "")
+
+
+def test_a_postgresql_url_without_a_driver_is_used(start: Serve, tmp_path: Path) -> None:
+    with scratch_database() as url:
+        _, base_url = start(tmp_path, "--database-url", url.replace("+psycopg", "", 1))
+        assert opens(base_url, first_token(tmp_path))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "3"])
 def test_the_first_token_is_in_a_file_of_its_owner_and_not_in_what_a_collector_reads(

@@ -13,7 +13,7 @@ import filelock
 from alembic import command
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
@@ -39,6 +39,9 @@ KEEPALIVE = {
 """After 25 seconds without a sign of the machine of PostgreSQL, a connection has failed."""
 WRITE_CACHE, READ_CACHE = 32_000, 2_000
 """KiB of SQLite's page cache in a transaction that writes, and in one that reads."""
+DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
+"""Databases and drivers that a URL may name; PostgreSQL without a driver is used with psycopg."""
+URL_ADVICE = "write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 PROBE_TIMEOUT = 2
 """Seconds that a probe waits for a connection, a lock or a response."""
 ADVISORY_LOCK = 0x746D73
@@ -84,10 +87,8 @@ class Database:
         try:
             self.engine = _engine(url, self.cipher, is_probe=is_probe)
             self.engine.update_execution_options(**{sealed.CIPHER: self.cipher})
-        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-            raise ValueError(
-                f"the database URL cannot be used ({error}): write sqlite:///FILE or postgresql+psycopg://…"
-            ) from None
+        except ModuleNotFoundError:
+            raise ValueError('PostgreSQL needs a package: pip install "pytest-tms[postgres]"') from None
         self._writing = self.engine.execution_options(**{WRITES: True})
 
     @contextmanager
@@ -289,7 +290,7 @@ def _translated_errors(observer: Observer | None) -> Iterator[None]:
 
 
 def _engine(url: str | URL, cipher: DataCipher, *, is_probe: bool) -> Engine:
-    parsed = make_url(url)
+    parsed = _parse_url(url)
     pool: dict[str, Any] = {"poolclass": NullPool} if is_probe else {}
     if parsed.get_backend_name() != "sqlite":
         return create_engine(
@@ -307,6 +308,30 @@ def _engine(url: str | URL, cipher: DataCipher, *, is_probe: bool) -> Engine:
         event.listen(engine, "connect", _erase_deleted)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _parse_url(url: str | URL) -> URL:
+    """Return the parsed URL of a database.
+
+    Raises:
+        ValueError: The URL is not valid or names an unsupported database. The message has no password.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ValueError(f"the database URL cannot be parsed: {URL_ADVICE}") from None
+    except ValueError:  # the value of the error may be a part of the password
+        raise ValueError(
+            f"the database URL has a port that is not a number: {URL_ADVICE}, with %40 and %2F for @ and / "
+            "in a password"
+        ) from None
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in DRIVERS:
+        raise ValueError(f"the database URL begins with {parsed.drivername}://: {URL_ADVICE}")
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise ValueError("the database URL names no file: write sqlite:///FILE")
+    return parsed
 
 
 def _timeouts(url: URL, is_probe: bool) -> dict[str, Any]:
