@@ -75,12 +75,7 @@ def serve(
     SecretEncryption(settings.keys, settings.data_dir).check(database)
     encryption.check(database)
     ObjectStore(settings.artifacts_url, settings.data_dir)  # here, since a worker that cannot is restarted
-    try:
-        sock = listeners.listen(settings, any_port=local)
-    except OSError as error:
-        raise click.ClickException(
-            f"{settings.host}:{settings.port} cannot be used ({error.strerror}): choose another --port"
-        ) from None
+    sock = listeners.listen(settings, any_port=local)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     root = (
         settings.public_url or f"{'https' if settings.tls_cert else 'http'}://{host}:{sock.getsockname()[1]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 
@@ -17,8 +18,19 @@ def listen(settings: ServerSettings, *, any_port: bool = False) -> socket.socket
     With ``any_port`` it listens on a free port if that of the settings is in use.
 
     Raises:
-        OSError: The address cannot be listened on.
+        ValueError: The address cannot be listened on. The message is one sentence.
     """
+    try:
+        return _listen(settings, any_port=any_port)
+    except OSError as error:
+        is_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        raise ValueError(
+            f"{settings.host}:{settings.port} cannot be used ({error.strerror}): choose another "
+            f"{'--host' if is_host else '--port'}"
+        ) from None
+
+
+def _listen(settings: ServerSettings, *, any_port: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # With protocol 0 asyncio would not set TCP_NODELAY, and small responses would be delayed.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -67,6 +67,22 @@ def parse_words(_: str, text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def parse_public_url(variable: str, text: str) -> str:
+    """Return an http or https URL without user, query and fragment."""
+    try:
+        parsed = urlsplit(text)
+        is_valid = parsed.scheme in ("http", "https") and bool(parsed.hostname) and parsed.port != 0
+    except ValueError:
+        is_valid = False
+    has_others = any(each in text for each in "@?# ") or not text.isprintable()
+    if text and (not is_valid or has_others):
+        raise ValueError(
+            f"{variable} is {text!r}: use the http or https URL under which users reach the server, such as "
+            "https://tms.example.com"
+        )
+    return text
+
+
 def parse_subnets(variable: str, text: str) -> tuple[str, ...]:
     """Return the subnets of a list with commas."""
     subnets = parse_words(variable, text)

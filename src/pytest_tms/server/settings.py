@@ -31,6 +31,7 @@ from pytest_tms.server.setting_parsers import (
     parse_metrics_token,
     parse_object_store_url,
     parse_path,
+    parse_public_url,
     parse_rate_limits,
     parse_redis_url,
     parse_retention,
@@ -121,7 +122,10 @@ class ServerSettings:
         is_secret=True,
     )
     public_url: str = _setting(
-        "", "the URL under which users reach the server, used for links", metavar="URL"
+        "",
+        "the URL under which users reach the server, used for links",
+        parse_public_url,
+        metavar="URL",
     )
     workers: int = _setting(1, "the number of server processes", WholeNumber(1, 1000), metavar="NUMBER")
     keep_alive: int = _setting(

@@ -67,6 +67,15 @@ def test_a_database_url_that_cannot_be_used_is_one_line_without_its_password(
     assert "word" not in completed.stderr.replace("a password", "").replace("PASSWORD", "")
 
 
+@pytest.mark.parametrize("host", ["nonsense.invalid", "192.0.2.1"])
+def test_a_host_that_is_not_of_this_machine_asks_for_another_host(tmp_path: Path, host: str) -> None:
+    completed = run_tms("serve", "--port", "0", "--host", host, "--data-dir", str(tmp_path))
+    assert completed.returncode == 1
+    said_of_it = one_line(completed.stderr)
+    assert said_of_it.startswith(f"tms: {host}:0 cannot be used (")
+    assert said_of_it.endswith("): choose another --host\n")
+
+
 def test_a_postgresql_url_without_a_driver_is_used(start: Serve, tmp_path: Path) -> None:
     with scratch_database() as url:
         _, base_url = start(tmp_path, "--database-url", url.replace("+psycopg", "", 1))

@@ -94,6 +94,24 @@ def test_an_option_has_priority_and_an_empty_value_stands_for_the_default() -> N
         ("LOG_FORMAT", "xml", "is 'xml': use auto, text or json"),
         ("WORKERS", "0", "is '0': use a whole number from 1 to 1000"),
         ("ALLOW_INSECURE_WEBHOOKS", "yes", "is 'yes': use 1 for yes or 0 for no"),
+        *(
+            (
+                "PUBLIC_URL",
+                text,
+                f"is {text!r}: use the http or https URL under which users reach the server, such as "
+                "https://tms.example.com",
+            )
+            for text in (
+                "tms.example.com",
+                "ftp://x",
+                "http://",
+                "http://[",
+                "http://x:y",
+                "https://me@x",
+                "http://x?y",
+                "http://x y",
+            )
+        ),
         (
             "WEBHOOK_SUBNETS",
             "10.1.0.0/16,10.1.2.3/16",
