@@ -23,7 +23,7 @@ from pytest_tms.server.domain.api_tokens import ApiToken
 from pytest_tms.server.services.tokens import revoke_token, rotate_token
 from pytest_tms.server.store import tokens
 from pytest_tms.server.store.database import Database
-from tests.helpers.api import Api, Serve, expect_error, expect_success, upgraded_database
+from tests.helpers.api import Api, Serve, expect_error, expect_success, scratch_database
 from tests.helpers.processes import run_tms, wait_for
 
 OPERATOR = Actor(id="command", name="operator")
@@ -378,7 +378,7 @@ def test_a_command_refuses_a_database_that_no_server_made(
 
 @pytest.mark.slow
 def test_a_command_refuses_a_postgresql_database_that_no_server_made(tmp_path: Path) -> None:
-    with upgraded_database() as url:
+    with scratch_database() as url:
         place = ("--data-dir", str(tmp_path), "--database-url", url)
         completed = run_tms("token", "create", "--name", "x", *place)
         assert completed.returncode == 1
