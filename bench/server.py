@@ -45,41 +45,40 @@ def serving(
 
     Its process id is added to ``pids``.
     """
-    errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed at the end; a line for each request
-    server = subprocess.Popen(
-        [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir), *options],
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        text=True,
-        env={
-            "TMS_SERVER_RATE_LIMITS": "off",
-            "TMS_SERVER_LOG_FORMAT": "text",
-            **os.environ,
-            "PYTHONUNBUFFERED": "1",
-            **(environ or {}),
-        },
-    )
-    if pids is not None:
-        pids.append(server.pid)
-    try:
-        assert server.stdout is not None
-        printed = (re.search(r"http://127\.0\.0\.1:\d+/api", line) for line in server.stdout)
-        address = next((found for found in printed if found), None)
-        if address is None:
-            errors.seek(0)
-            raise RuntimeError(f"the server did not start: {errors.read()[-2000:]}")
-        url = address.group()
-        made = subprocess.run(
-            [*TMS, "token", "create", "--name", "bench", "--json", "--data-dir", str(data_dir), *options],
-            check=True,
-            capture_output=True,
+    with tempfile.TemporaryFile("w+") as errors:  # it has a line for each request
+        server = subprocess.Popen(
+            [*TMS, "serve", "--port", "0", "--data-dir", str(data_dir), *options],
+            stdout=subprocess.PIPE,
+            stderr=errors,
             text=True,
+            env={
+                "TMS_SERVER_RATE_LIMITS": "off",
+                "TMS_SERVER_LOG_FORMAT": "text",
+                **os.environ,
+                "PYTHONUNBUFFERED": "1",
+                **(environ or {}),
+            },
         )
-        yield url, json.loads(made.stdout)["token"]
-    finally:
-        server.terminate()
-        server.communicate()
-        errors.close()
+        if pids is not None:
+            pids.append(server.pid)
+        try:
+            assert server.stdout is not None
+            printed = (re.search(r"http://127\.0\.0\.1:\d+/api", line) for line in server.stdout)
+            address = next((found for found in printed if found), None)
+            if address is None:
+                errors.seek(0)
+                raise RuntimeError(f"the server did not start: {errors.read()[-2000:]}")
+            url = address.group()
+            made = subprocess.run(
+                [*TMS, "token", "create", "--name", "bench", "--json", "--data-dir", str(data_dir), *options],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            yield url, json.loads(made.stdout)["token"]
+        finally:
+            server.terminate()
+            server.communicate()
 
 
 def cpu_seconds(pid: int) -> float:

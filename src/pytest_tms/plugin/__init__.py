@@ -51,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         if entry.ini:
             # In native TOML a value of another type is accepted too: see ini_reader.
             kind = {"pairs": "linelist", "lines": "linelist", "words": "args"}.get(entry.kind, "string")
-            parser.addini(entry.ini, entry.help, type=kind, default=None)  # type: ignore[arg-type]  # a str
+            parser.addini(entry.ini, entry.help, type=kind, default=None)  # type: ignore[arg-type]  # mypy sees any str
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:

@@ -14,7 +14,7 @@ from pytest_tms.text import shorten, text_of, without_escapes
 try:
     from _pytest._io import TerminalWriter
 except ImportError:  # pragma: no cover  # pytest has no public name for it
-    TerminalWriter = None  # type: ignore[assignment,misc]  # a class otherwise
+    TerminalWriter = None  # type: ignore[assignment,misc]  # callers check for None
 
 _LINE = re.compile(r"\r\n|\r|\n")
 _TYPE_ALONE = re.compile(r"[\w.]+:")

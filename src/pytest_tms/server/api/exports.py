@@ -15,7 +15,7 @@ from pytest_tms.server.store.database import Database
 
 
 @route(calls.EXPORT_EXECUTION)
-def export_execution(database: Database, urls: Urls, execution_id: str, format: str = "") -> Stream:  # noqa: A002  # the query parameter
+def export_execution(database: Database, urls: Urls, execution_id: str, format: str = "") -> Stream:  # noqa: A002  # named as in the query
     """Return an execution in a format, as it is read from the database."""
     if format not in FORMATS:
         refuse([Problem("format", f"Must be one of: {', '.join(FORMATS)}")])
