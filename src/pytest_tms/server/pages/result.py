@@ -425,11 +425,6 @@ def _ids(patterns: LinkPatterns, document: wire.TestResult) -> list[TextPart]:
     return patterns.parts(str(value)[:MAX_NAME]) if isinstance(value, (str, int)) else []
 
 
-def _tags(patterns: LinkPatterns, document: wire.TestResult) -> list[tuple[str, str]]:
-    """Return tags with their URLs, which are empty for tags that are not ids."""
-    return [(tag[:MAX_NAME], patterns.url(tag.removeprefix("@"))) for tag in (document.tags or [])[:MAX_TAGS]]
-
-
 def _values(values: Mapping[str, Any], patterns: LinkPatterns) -> list[tuple[str, list[TextPart]]]:
     """Return names and values in parts, of which URLs and ids are links."""
     found = []
