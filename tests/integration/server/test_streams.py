@@ -213,7 +213,12 @@ def test_streams_beyond_the_limit_are_refused_and_others_are_served(start: Serve
         for _ in range(streams.MAX_STREAMS):
             client = stack.enter_context(socket.create_connection((address[0], int(address[1])), timeout=30))
             client.sendall(request)
-            assert client.recv(100).startswith(b"HTTP/1.1 200")
+            opened = b""
+            while b"event: opened" not in opened:  # a stream counts from its first event on
+                received = client.recv(1000)
+                assert received, opened
+                opened += received
+            assert opened.startswith(b"HTTP/1.1 200")
         refused = requests.get(f"{root}/stream", timeout=20)
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) == streams.RETRY_AFTER
