@@ -16,6 +16,7 @@ from sqlalchemy import select, text, update
 
 from pytest_tms.errors import ServiceUnavailable
 from pytest_tms.exports.formats import FORMATS
+from pytest_tms.server.domain.stored_files import StoredFile
 from pytest_tms.server.encryption.data_cipher import DataCipher
 from pytest_tms.server.encryption.key_ring import KeyRing, new_key
 from pytest_tms.server.services import encryption
@@ -228,6 +229,50 @@ def test_rotation_rewrites_everything_while_it_is_read(tmp_path: Path, place: tu
         newest = KeyRing("", data_dir).read()[0]
     with running(data_dir, *place, TMS_SERVER_KEYS=newest, **ON) as api:
         check_reads(api, execution)
+
+
+def test_a_file_is_not_rewritten_with_a_previous_key_that_a_server_still_knows_as_the_newest(
+    tmp_path: Path,
+) -> None:
+    ring = KeyRing("", tmp_path)
+    other = DataCipher(ring, encrypts=True)
+    previous = other.newest()
+    ring.add()
+    rotated = DataCipher(ring, encrypts=True)
+    encryption = rotated.file_encryption()
+    path = tmp_path / "object"
+    path.write_bytes(encryption.header + b"".join(encryption.update(FILE)) + encryption.finish())
+    ObjectStore("", tmp_path, rotated).put("a", path)
+    file = StoredFile("0" * 64, "", len(FILE), "", 0, object="a", encryption=encryption.header)
+
+    header = ObjectStore("", tmp_path, other).rewrite(file, "b")
+
+    assert reencryption.file_key(header) == rotated.newest() != previous
+
+
+def test_a_file_whose_object_was_changed_or_lost_is_refused_with_a_reason(
+    tmp_path: Path, place: tuple[str, ...]
+) -> None:
+    with running(tmp_path / "data", *place, **ON) as api:
+        name = fill(api)["executionId"]
+        sha256 = hashlib.sha256(FILE).hexdigest()
+        urls = (
+            f"{api.root}/files/{name}/{sha256}/x",
+            f"{api.root}/api/executions/{name}/artifacts/{sha256}/content",
+        )
+        (path,) = (each for each in (tmp_path / "data" / "artifacts").rglob("*") if each.is_file())
+        content = bytearray(path.read_bytes())
+        content[100] ^= 1
+        path.write_bytes(content)
+        for url in urls:
+            response = requests.get(url, timeout=60, headers={"Authorization": f"Bearer {api.token}"})
+            assert response.status_code == 503
+            assert f"{sha256} cannot be decrypted" in response.text
+        path.unlink()
+        for url in urls:
+            response = requests.get(url, timeout=60, headers={"Authorization": f"Bearer {api.token}"})
+            assert response.status_code == 404
+            assert f"{sha256} is no longer stored" in response.text
 
 
 def test_a_stopped_rewriting_continues_where_it_was(tmp_path: Path, place: tuple[str, ...]) -> None:

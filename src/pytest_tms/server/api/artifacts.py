@@ -45,7 +45,7 @@ async def read_artifact(
     found = await run_sync(artifacts.get_artifact, database, execution_id, sha256)
     end = found.size if limit is None else min(found.size, int(limit))
     return Stream(
-        objects.read(found, 0, end),
+        await objects.read(found, 0, end),
         media_type="application/octet-stream",
         headers={"Content-Length": str(end), "Content-Disposition": "attachment"},
     )

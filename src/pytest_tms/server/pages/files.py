@@ -52,7 +52,7 @@ async def file(
             (start, end), status = part, 206
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{found.size}"
     headers["Content-Length"] = str(end - start)
-    chunks = _nothing() if request_context(request.scope).is_head else objects.read(found, start, end)
+    chunks = _nothing() if request_context(request.scope).is_head else await objects.read(found, start, end)
     media_type = found.content_type.partition(";")[0]  # the framework adds the charset
     return Stream(chunks, status_code=status, headers=headers, media_type=media_type)
 

@@ -242,8 +242,8 @@ async def _texts(
     for file in [each for each in files if (each.size or 0) <= MAX_TEXT_FILE][:MAX_TEXT_FILES]:
         try:
             stored = await run_sync(get_artifact, database, execution_id, file.sha256)
-            chunks = [chunk async for chunk in objects.read(stored, 0, stored.size)]
-        except (FileNotFoundError, ApiError):  # deleted meanwhile, or the store does not respond: linked only
+            chunks = [chunk async for chunk in await objects.read(stored, 0, stored.size)]
+        except ApiError:  # deleted meanwhile, or the store does not respond: linked only
             continue
         found[file.sha256] = b"".join(chunks).decode("utf-8", "replace")
     return found

@@ -12,7 +12,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, from_url
 
-from pytest_tms.errors import QuotaExceeded, ServiceUnavailable
+from pytest_tms.errors import NotFound, QuotaExceeded, ServiceUnavailable
 from pytest_tms.server.domain.stored_files import StoredFile
 from pytest_tms.server.encryption.data_cipher import DamagedData, DataCipher
 from pytest_tms.server.encryption.encrypted_files import (
@@ -123,10 +123,12 @@ class ObjectStore:
             QuotaExceeded: The disk is full.
             ServiceUnavailable: The store does not respond, or the file cannot be decrypted.
         """
+        decryption = self._decryption(file, 0, file.size)
+        # After the decryption, which looks for keys that were added: a newer key is never replaced.
         encryption = self.encryption()
         try:
             with self.temporary_file() as copy:  # an iterator that reads one object cannot write another
-                copy.writelines(_content(encryption, self._read_parts(file)))
+                copy.writelines(_content(encryption, self._read_parts(file, decryption)))
                 copy.flush()
                 self.put(key, Path(copy.name))
         except FileNotFoundError:
@@ -136,12 +138,23 @@ class ObjectStore:
         return None if encryption is None else encryption.header
 
     async def read(self, file: StoredFile, start: int, end: int) -> AsyncIterator[bytes]:
-        """Yield the bytes of a file from ``start`` to before ``end``, in chunks.
+        """Return the bytes of a file from ``start`` to before ``end``, in chunks. The first one is read here.
 
         Raises:
-            FileNotFoundError: The object does not exist.
-            ServiceUnavailable: The store does not respond, or the object cannot be decrypted.
+            NotFound: The object does not exist.
+            ServiceUnavailable: The store does not respond, or the object cannot be decrypted. The iterator
+                raises it for later chunks.
         """
+        chunks = self._chunks(file, start, end)
+        try:
+            return _with_first(await anext(chunks, b""), chunks)
+        except FileNotFoundError:
+            raise NotFound(
+                f"The content of the file {file.sha256} is no longer stored: its execution was deleted "
+                f"meanwhile, or the store has lost it."
+            ) from None
+
+    async def _chunks(self, file: StoredFile, start: int, end: int) -> AsyncIterator[bytes]:
         if start == end:
             return
         decryption = self._decryption(file, start, end)
@@ -163,11 +176,10 @@ class ObjectStore:
         except (BaseError, OSError) as error:
             raise _failure(error) from error
 
-    def _read_parts(self, file: StoredFile) -> Iterator[bytes]:
+    def _read_parts(self, file: StoredFile, decryption: _Decryption | None) -> Iterator[bytes]:
         """Yield the content of a file."""
         if not file.size:
             return
-        decryption = self._decryption(file, 0, file.size)
         wanted = decryption.wanted if decryption else (0, file.size)
         try:
             for chunk in obstore.get(self._store, file.object, options={"range": wanted}).stream(CHUNK):
@@ -200,6 +212,13 @@ class _Decryption(NamedTuple):
 
     wanted: tuple[int, int]
     parts: PartDecryption
+
+
+async def _with_first(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if first:
+        yield first
+    async for chunk in chunks:
+        yield chunk
 
 
 def _content(encryption: FileEncryption | None, parts: Iterator[bytes]) -> Iterator[bytes]:
