@@ -11,7 +11,7 @@ import operator
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from itertools import count
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -63,6 +63,19 @@ class Change(NamedTuple):
     others: Mapping[str, wire.Counts] = {}
 
 
+class ReceivedResults(NamedTuple):
+    """Results of an attempt of a shard, whose execution is locked.
+
+    ``is_first`` says that the shard has no results yet.
+    """
+
+    execution: Execution
+    shard_id: str
+    attempt: int
+    rows: Sequence[ResultRow]
+    is_first: bool
+
+
 def put(
     connection: Connection,
     execution: Execution,
@@ -73,41 +86,39 @@ def put(
     *,
     is_first: bool,
 ) -> Change:
-    """Store results of an attempt of a shard, whose execution is locked; ``now`` is when they arrived.
+    """Store results of an attempt of one shard: see ``put_all``."""
+    received = ReceivedResults(execution, shard_id, attempt, rows, is_first)
+    return put_all(connection, [received], now)[0]
 
-    ``is_first`` says that the shard has no results yet. The newest attempt of a test is its verdict: one of
-    an earlier attempt that arrives late is stored as superseded. In an execution with a queue, a test has one
-    verdict over all shards, and the result that arrived last is of its newest attempt.
+
+def put_all(connection: Connection, received: Sequence[ReceivedResults], now: int) -> list[Change]:
+    """Store results of different shards, which arrived at ``now``; return what those of each changed.
+
+    The newest attempt of a test is its verdict: one of an earlier attempt that arrives late is stored as
+    superseded. In an execution with a queue, a test has one verdict over all shards, and the result that
+    arrived last is of its newest attempt; only one shard of such an execution may be given.
     """
-    if not rows:
-        return Change(counts.NONE, 0)
-    names = [
-        TestIdentity(row.test_key, row.title, row.file, row.node_id, row.owner, row.tags, row.cases)
-        for row in rows
-    ]
-    ids = test_registry.identify(connection, execution.project_id, names, now)
-    digests = [_digest(row.document) for row in rows]
-    if execution.queue_state is None:
-        earlier = {} if is_first else _stored(connection, execution.number, ids, shard_id)
-    else:
-        earlier = _stored(connection, execution.number, ids)
-    merged, holders = [], []
-    for row, test_id, digest in zip(rows, ids, digests, strict=True):
-        stored = earlier.get(test_id, ())
-        number = attempt
-        if execution.queue_state is not None:
-            number, stored = by_arrival(shard_id, attempt, stored)
-        merged.append(merge(ResultVerdict(row.status, row.retries), number, digest, stored))
-        holders.append(next((each.shard_id for each in stored if not each.is_superseded), shard_id))
-    removed = _rewrite(connection, execution.number, merged) if earlier else Counter[int]()
-    new = [
-        (row, test_id, digest, each)
-        for row, test_id, digest, each in zip(rows, ids, digests, merged, strict=True)
-        if each.is_stored
-    ]
-    added = _insert(connection, execution, shard_id, attempt, new)
-    failures.count(connection, execution.number, execution.project_id, added, removed)
-    return _change(shard_id, merged, holders)
+    changes = []
+    added: dict[int, tuple[Execution, list[_NewResult]]] = {}
+    removed: dict[int, Counter[int]] = {}
+    for each, ids in zip(received, _identify(connection, received, now), strict=True):
+        execution = each.execution
+        merged, holders, digests, has_earlier = _merge(connection, each, ids)
+        if has_earlier:
+            removed[execution.number] = removed.get(execution.number, Counter()) + _rewrite(
+                connection, execution.number, merged
+            )
+        added.setdefault(execution.number, (execution, []))[1].extend(
+            _NewResult(each.shard_id, each.attempt, *values)
+            for values in zip(each.rows, ids, digests, merged, strict=True)
+            if values[-1].is_stored
+        )
+        changes.append(_change(each.shard_id, merged, holders) if merged else Change(counts.NONE, 0))
+    causes = _insert(connection, list(added.values()))
+    for (execution, _), found in zip(added.values(), causes, strict=True):
+        without = removed.get(execution.number, Counter())
+        failures.count(connection, execution.number, execution.project_id, found, without)
+    return changes
 
 
 def insert_before(connection: Connection, execution: Execution, shard_id: str, attempt: int) -> None:
@@ -219,6 +230,59 @@ def _digest(document: str) -> int:
     return int.from_bytes(blake2b(document.encode(), digest_size=8).digest(), "big", signed=True)
 
 
+class _NewResult(NamedTuple):
+    """A result that is to be inserted; ``digest`` is that of its document."""
+
+    shard_id: str
+    attempt: int
+    row: ResultRow
+    test_id: int
+    digest: int
+    merged: Merged
+
+
+def _identify(connection: Connection, received: Sequence[ReceivedResults], now: int) -> list[list[int]]:
+    """Return the ids of the tests of all received results; those of a project are found at once."""
+    names: dict[int, list[TestIdentity]] = {}
+    for each in received:
+        names.setdefault(each.execution.project_id, []).extend(
+            TestIdentity(row.test_key, row.title, row.file, row.node_id, row.owner, row.tags, row.cases)
+            for row in each.rows
+        )
+    ids = {
+        project_id: iter(test_registry.identify(connection, project_id, names[project_id], now))
+        for project_id in sorted(names)
+        if names[project_id]
+    }
+    return [
+        list(islice(ids[each.execution.project_id], len(each.rows))) if each.rows else [] for each in received
+    ]
+
+
+def _merge(
+    connection: Connection, received: ReceivedResults, ids: Sequence[int]
+) -> tuple[list[Merged], list[str], list[int], bool]:
+    """Merge results with the stored ones.
+
+    Return how, the shards of the verdicts before, the digests of the documents, and whether any are stored.
+    """
+    execution, shard_id = received.execution, received.shard_id
+    if execution.queue_state is not None:
+        earlier = _stored(connection, execution.number, ids)
+    else:
+        earlier = {} if received.is_first else _stored(connection, execution.number, ids, shard_id)
+    merged, holders, digests = [], [], []
+    for row, test_id in zip(received.rows, ids, strict=True):
+        stored = earlier.get(test_id, ())
+        number = received.attempt
+        if execution.queue_state is not None:
+            number, stored = by_arrival(shard_id, number, stored)
+        digests.append(_digest(row.document))
+        merged.append(merge(ResultVerdict(row.status, row.retries), number, digests[-1], stored))
+        holders.append(next((each.shard_id for each in stored if not each.is_superseded), shard_id))
+    return merged, holders, digests, bool(earlier)
+
+
 def _stored(
     connection: Connection, execution: int, ids: Sequence[int], shard_id: str | None = None
 ) -> dict[int, list[StoredAttempt]]:
@@ -278,64 +342,84 @@ def _rewrite(connection: Connection, execution: int, merged: Sequence[Merged]) -
 
 
 def _insert(
-    connection: Connection,
-    execution: Execution,
-    shard_id: str,
-    attempt: int,
-    new: Sequence[tuple[ResultRow, int, int, Merged]],
-) -> list[FailureCause]:
-    """Insert results; return the causes of those that are failed verdicts."""
-    if not new:
-        return []
-    first, previous = _reserve(connection, execution, len(new))
-    number = execution.number
-    places = result_documents.put(connection, number, first, [row.document for row, *_ in new])
-    rows = [
-        (
-            number,
-            sequence,
-            test_id,
-            shard_id,
-            attempt,
-            merged.is_superseded,
-            _CODES[row.status],
-            row.outcome,
-            row.duration,
-            row.retries,
-            merged.verdict.failed_before,
-            merged.verdict.is_flaky,
-            row.started_at,
-            row.worker,
-            place,
-            digest,
-        )
-        for sequence, place, (row, test_id, digest, merged) in zip(count(first), places, new, strict=False)
-    ]
-    bulk.insert(connection, "results", _COLUMNS, rows)
-    setups = [
-        (number, sequence, position, *setup)
-        for sequence, (row, *_) in zip(count(first), new, strict=False)
-        for position, setup in enumerate(row.setups)
-    ]
-    bulk.insert(connection, "shared_setups", _SETUPS, setups)
-    failed = [
-        test_id for row, test_id, _, merged in new if row.cause is not None and not merged.is_superseded
-    ]
-    streaks = failures.streaks(connection, execution, previous, failed)
+    connection: Connection, new: Sequence[tuple[Execution, Sequence[_NewResult]]]
+) -> list[list[FailureCause]]:
+    """Insert results of each execution; return the causes of those that are failed verdicts."""
+    rows: list[tuple[Any, ...]] = []
+    setups: list[tuple[Any, ...]] = []
     details: list[tuple[Any, ...]] = []
-    added = []
-    for sequence, (row, test_id, _, merged) in zip(count(first), new, strict=False):
-        if row.status == "passed":
+    causes: list[list[FailureCause]] = []
+    for execution, of_execution in new:
+        if not of_execution:
+            causes.append([])
             continue
-        if row.cause is None or merged.is_superseded:
-            details.append(_detail(connection, number, sequence, row, (None, None, None, False)))
-            continue
-        added.append(row.cause)
-        streak = streaks[test_id]
-        cause = (row.cause.number, streak.since, streak.runs, row.is_quarantined)
-        details.append(_detail(connection, number, sequence, row, cause))
+        first, previous = _reserve(connection, execution, len(of_execution))
+        numbered = list(enumerate(of_execution, first))
+        documents = [each.row.document for each in of_execution]
+        places = result_documents.put(connection, execution.number, first, documents)
+        rows += [
+            _row(execution.number, sequence, each, place)
+            for (sequence, each), place in zip(numbered, places, strict=True)
+        ]
+        setups += [
+            (execution.number, sequence, position, *setup)
+            for sequence, each in numbered
+            for position, setup in enumerate(each.row.setups)
+        ]
+        details += _details(connection, execution, previous, numbered)
+        causes.append(
+            [each.row.cause for each in of_execution if each.row.cause is not None and _is_failure(each)]
+        )
+    bulk.insert(connection, "results", _COLUMNS, rows)
+    bulk.insert(connection, "shared_setups", _SETUPS, setups)
     bulk.insert(connection, "result_details", _DETAILS, details)
-    return added
+    return causes
+
+
+def _row(execution: int, sequence: int, new: _NewResult, place: int) -> tuple[Any, ...]:
+    """Return the row of ``results``, whose document is in the row ``place``."""
+    row, merged = new.row, new.merged
+    return (
+        execution,
+        sequence,
+        new.test_id,
+        new.shard_id,
+        new.attempt,
+        merged.is_superseded,
+        _CODES[row.status],
+        row.outcome,
+        row.duration,
+        row.retries,
+        merged.verdict.failed_before,
+        merged.verdict.is_flaky,
+        row.started_at,
+        row.worker,
+        place,
+        new.digest,
+    )
+
+
+def _is_failure(new: _NewResult) -> bool:
+    """Return whether a result is a failed verdict."""
+    return new.row.cause is not None and not new.merged.is_superseded
+
+
+def _details(
+    connection: Connection, execution: Execution, previous: int, numbered: Sequence[tuple[int, _NewResult]]
+) -> list[tuple[Any, ...]]:
+    """Return the rows of ``result_details`` of the results that did not pass."""
+    failed = [each.test_id for _, each in numbered if _is_failure(each)]
+    streaks = failures.streaks(connection, execution, previous, failed)
+    found = []
+    for sequence, each in numbered:
+        if each.row.status == "passed":
+            continue
+        cause: tuple[Any, ...] = (None, None, None, False)
+        if each.row.cause is not None and _is_failure(each):
+            streak = streaks[each.test_id]
+            cause = (each.row.cause.number, streak.since, streak.runs, each.row.is_quarantined)
+        found.append(_detail(connection, execution.number, sequence, each.row, cause))
+    return found
 
 
 def _detail(
