@@ -48,6 +48,7 @@ from pytest_tms.server.operation.readiness import Readiness
 from pytest_tms.server.operation.shutdown import DelayedShutdown
 from pytest_tms.server.pages.page_session import page_guard
 from pytest_tms.server.services.change_feed import ChangeFeed
+from pytest_tms.server.services.live_progress import LiveProgress
 from pytest_tms.server.services.person_logins import PersonLogins
 from pytest_tms.server.services.rate_limits import RateLimits
 from pytest_tms.server.services.token_exchange import TokenExchange
@@ -74,6 +75,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
     delivery_worker = DeliveryWorker(settings, database, encryption, egress_policy, metrics)
     test_payloads = TestPayloads(egress_policy)
     rate_limits = RateLimits(rates.parse(settings.rate_limits), settings.redis_url)
+    live_progress = LiveProgress(database, settings, rate_limits)
     token_usage = TokenUsage(database)
     token_exchange = TokenExchange(settings.trusted_issuers)
     person_logins = PersonLogins(settings, encryption)
@@ -121,6 +123,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             "idempotency": Provide(idempotent_request, sync_to_thread=False),
             "objects": Provide(lambda: objects, sync_to_thread=False),
             "rate_limits": Provide(lambda: rate_limits, sync_to_thread=False),
+            "live_progress": Provide(lambda: live_progress, sync_to_thread=False),
             "token_usage": Provide(lambda: token_usage, sync_to_thread=False),
             "token_exchange": Provide(lambda: token_exchange, sync_to_thread=False),
             "person_logins": Provide(lambda: person_logins, sync_to_thread=False),

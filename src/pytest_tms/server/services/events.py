@@ -2,94 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import Any
+from dataclasses import replace
+from functools import partial
 
 import msgspec
 from sqlalchemy import Connection
 
 from pytest_tms import wire
-from pytest_tms.server.domain import clock, counts, states
+from pytest_tms.server.domain import counts, states
 from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.column_values import without_nul
 from pytest_tms.server.domain.executions import Execution, Shard
-from pytest_tms.server.domain.result_rows import ResultRow, result_rows
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import shard_reports
 from pytest_tms.server.services.execution_changes import ShardChange, save_execution, save_shard
 from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.services.rate_limits import RateLimits
-from pytest_tms.server.services.shard_assignment import ReportSource
-from pytest_tms.server.services.shard_reports import ShardReport
+from pytest_tms.server.services.received_events import SHARD_EVENTS, ReceivedEvent, shard_report
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import audit, deadlines, executions, queues, runners
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.delivery_worker import DeliveryWorker
 
-SHARD_EVENTS = ("execution.started", "execution.progress", "shard.started", "shard.completed")
-"""Events by which a shard that they name is running, or has ended."""
-ASSIGNING_EVENTS = ("execution.progress", "shard.started", "shard.completed")
-"""Events after which the shard that they name is assigned to their runner."""
 END_EVENTS = ("execution.completed", "execution.failed", "execution.cancelled")
 """Events that end an execution whose tests are in no queue."""
 MAX_REASON = 1000
 """Characters that are stored of a reason."""
-
-
-_OF_HEARTBEATS = ("status", "running", "shards", "interval", "runner", "attempt", "shard_id", "tests")
-"""Fields of an event that says that its runner is alive."""
-_NO_NEWS = {name: None for name in wire.EventData.__struct_fields__ if name not in _OF_HEARTBEATS}
-_EVENT_FIELDS = frozenset(wire.Event.__struct_encode_fields__)
-_DATA_FIELDS = frozenset(wire.EventData.__struct_encode_fields__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Received:
-    """A received event.
-
-    ``document`` is the JSON text that is stored of it. ``now`` is when it was received and ``then`` when it
-    happened, in milliseconds since 1970.
-    """
-
-    name: str
-    data: wire.EventData
-    rows: list[ResultRow]
-    document: str
-    is_live: bool
-    has_unknown_fields: bool
-    now: int
-    then: int
-
-    @cached_property
-    def runner(self) -> str | None:
-        return None if self.data.runner is None else without_nul(self.data.runner)
-
-    @property
-    def is_heartbeat(self) -> bool:
-        """Whether it says only that its runner is alive, and which tests it runs: nothing for the log."""
-        return (
-            self.name == "execution.progress"
-            and not self.rows
-            and all(getattr(self.data, name) == default for name, default in _NO_NEWS.items())
-            and self.data.status in (None, "running")
-            and not self.has_unknown_fields
-        )
-
-    @cached_property
-    def shard_ids(self) -> list[str]:
-        """The shards that the event names, its own first."""
-        names = (
-            without_nul(each) for each in (self.data.shard_id, *(self.data.shards or ())) if each is not None
-        )
-        return list(dict.fromkeys(names))
-
-    @cached_property
-    def in_flight(self) -> dict[str, list[wire.RunningTest]]:
-        """The running tests by shard, empty if the event does not list any."""
-        return shard_reports.in_flight(
-            self.data.running or (), [] if self.data.running is None else self.shard_ids
-        )
 
 
 def accept_event(
@@ -97,8 +35,7 @@ def accept_event(
     settings: ServerSettings,
     rate_limits: RateLimits,
     execution_id: str,
-    event: wire.Event,
-    document: dict[str, Any],
+    received: ReceivedEvent,
     *,
     urls: Urls,
     delivery_worker: DeliveryWorker,
@@ -107,12 +44,11 @@ def accept_event(
 ) -> wire.EventAccepted:
     """Store an event, and apply it to its execution and shard.
 
-    Repeated and late events are stored, and do not change what has ended. ``document`` is the event as sent.
+    Repeated and late events are stored, and do not change what has ended.
 
     Raises:
         NotFound: The execution does not exist.
     """
-    received = _read(event, document)
     data, now, runner = received.data, received.now, received.runner
     silence = settings.shard_silence * 1000
     changed: list[ShardChange] = []
@@ -129,7 +65,11 @@ def accept_event(
         if runner is None or not runners.is_superseded(connection, execution_id, runner):
             execution = _applied(execution, received)
         if data.shard_id is not None and (received.name in SHARD_EVENTS or received.rows):
-            report = _report(connection, execution_id, data.shard_id, received)
+            report = shard_report(
+                received,
+                data.shard_id,
+                partial(_starts_new_attempt, connection, execution_id, received),
+            )
             stored = shard_reports.store(connection, execution, report, now, received.then, silence)
             execution = stored.execution
             changed.append((stored.before, stored.after))
@@ -150,7 +90,7 @@ def accept_event(
         if runner is not None and data.shard_id is not None:
             [assigned] = runners.assigned(connection, execution_id, runner, [without_nul(data.shard_id)])
         response = wire.EventAccepted(
-            event=event.event,
+            event=received.name,
             execution_id=execution_id,
             execution_status=execution.status,
             progress_interval=interval,
@@ -162,26 +102,7 @@ def accept_event(
     return response
 
 
-def _read(event: wire.Event, document: dict[str, Any]) -> _Received:
-    data = event.data or wire.EventData()
-    now = clock.now()
-    # Tests are stored as rows, so that the log of a long run stays small.
-    sent = (document.get("data") or {}).pop("tests", None) or []
-    return _Received(
-        name=event.event,
-        data=data,
-        rows=result_rows(data.tests or [], [msgspec.json.encode(test).decode() for test in sent]),
-        document=msgspec.json.encode(document).decode(),
-        has_unknown_fields=not (
-            set(document) <= _EVENT_FIELDS and set(document.get("data") or {}) <= _DATA_FIELDS
-        ),
-        is_live=event.event == "execution.progress" and event.happened_at is None,
-        now=now,
-        then=clock.reported_time(event.happened_at, now),
-    )
-
-
-def _applied(execution: Execution, received: _Received) -> Execution:
+def _applied(execution: Execution, received: ReceivedEvent) -> Execution:
     """Return an execution after an event."""
     if execution.queue_state is not None and received.runner is not None and received.name in END_EVENTS:
         return execution  # its shards and its queue decide when it ends
@@ -195,31 +116,8 @@ def _applied(execution: Execution, received: _Received) -> Execution:
     return execution.with_status(state, received.then)
 
 
-def _report(connection: Connection, execution_id: str, shard_id: str, received: _Received) -> ShardReport:
-    """Return the report of an event about its shard."""
-    data = received.data
-    return ShardReport(
-        source=ReportSource(
-            shard_id=without_nul(shard_id),
-            runner=received.runner,
-            ci_attempt=data.attempt,
-            takes_shard=received.name in ASSIGNING_EVENTS or bool(received.rows),
-            starts_new_attempt=partial(_starts_new_attempt, connection, execution_id, received),
-            may_reopen_execution=received.name in SHARD_EVENTS,
-        ),
-        message=data,
-        rows=received.rows,
-        is_start=received.name in SHARD_EVENTS,
-        is_end=received.name == "shard.completed",
-        status=data.status,
-        duration=None if data.duration is None else round(data.duration),
-        reason=data.reason,
-        running=received.in_flight.get(without_nul(shard_id)),
-    )
-
-
 def _record_heartbeat(
-    connection: Connection, execution: Execution, received: _Received, until: int
+    connection: Connection, execution: Execution, received: ReceivedEvent, until: int
 ) -> tuple[Execution, list[ShardChange]]:
     """Store that the shards of a progress event are alive, and that their next report is due ``until``.
 
@@ -240,7 +138,9 @@ def _record_heartbeat(
     return execution, revived
 
 
-def _starts_new_attempt(connection: Connection, execution_id: str, received: _Received, shard: Shard) -> bool:
+def _starts_new_attempt(
+    connection: Connection, execution_id: str, received: ReceivedEvent, shard: Shard
+) -> bool:
     """Return whether an event without a runner begins another attempt of a shard.
 
     It does if it starts a shard that ended early, and is not a repetition.

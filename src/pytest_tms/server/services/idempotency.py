@@ -6,8 +6,9 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection
@@ -52,10 +53,8 @@ class IdempotentRequest:
         if len(self.key) > MAX_KEY:
             problem = Problem("Idempotency-Key", f"Must be at most {MAX_KEY} characters")
             raise Unprocessable(details=[problem])
-        # Keyed with the token, so that the hash of a body with a secret cannot be searched for.
-        content = self.path.encode() + b"\0" + self.body
-        request = hashlib.blake2b(content, digest_size=16, key=self._derived("request")).hexdigest()
-        earlier = idempotency_keys.reserve(connection, self._owner, self.key, request, clock.now())
+        request = self.request_hash
+        earlier = idempotency_keys.reserve(connection, self.owner, self.key, request, clock.now())
         if earlier is None:
             return None
         if earlier[0] != request:
@@ -73,13 +72,13 @@ class IdempotentRequest:
     def keep(self, connection: Connection, response: T) -> T:
         """Store the response for later requests with this key, and return it."""
         if self.key:
-            idempotency_keys.keep(connection, self._owner, self.key, msgspec.json.encode(response).decode())
+            idempotency_keys.keep(connection, self.owner, self.key, msgspec.json.encode(response).decode())
         return response
 
     def release(self, connection: Connection) -> None:
         """Release the key, after a ``recall`` that was committed and whose request failed."""
         if self.key:
-            idempotency_keys.release(connection, self._owner, self.key)
+            idempotency_keys.release(connection, self.owner, self.key)
 
     def webhook_token(self, execution_id: str) -> str:
         """Return the token of a new execution: the same for the same key, so it need not be stored."""
@@ -94,8 +93,43 @@ class IdempotentRequest:
         return hmac.new(self.token.encode(), f"{text}\0{self.key}".encode(), hashlib.sha256).digest()
 
     @property
-    def _owner(self) -> str:
+    def owner(self) -> str:
+        """The hash of the token."""
         return hash_token(self.token)
+
+    @property
+    def request_hash(self) -> str:
+        """A hash of path and body, keyed with the token: nobody can search for a secret in a body by it."""
+        content = self.path.encode() + b"\0" + self.body
+        return hashlib.blake2b(content, digest_size=16, key=self._derived("request")).hexdigest()
+
+
+def are_new(connection: Connection, requests: Sequence[IdempotentRequest]) -> list[bool]:
+    """Return whether each request is known to be no repetition, of a stored one or of one before it."""
+    keys = [(each.owner, each.key) for each in requests]
+    known = idempotency_keys.known(connection, {each for each in keys if each[1]})
+    found = []
+    for each in keys:
+        found.append(not each[1] or (len(each[1]) <= MAX_KEY and each not in known))
+        known.add(each)
+    return found
+
+
+def keep_all(connection: Connection, responses: Sequence[tuple[IdempotentRequest, Any]]) -> None:
+    """Store the responses to new requests; those without a key need none.
+
+    Raises:
+        IntegrityError: Another request with one of the keys was stored meanwhile.
+    """
+    idempotency_keys.add(
+        connection,
+        [
+            (request.owner, request.key, request.request_hash, msgspec.json.encode(response).decode())
+            for request, response in responses
+            if request.key
+        ],
+        clock.now(),
+    )
 
 
 def is_replay(database: Database, token: str, key: str) -> bool:

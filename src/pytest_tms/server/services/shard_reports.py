@@ -19,6 +19,7 @@ from pytest_tms.server.services.execution_changes import save_shard
 from pytest_tms.server.services.queue_ends import change_counts
 from pytest_tms.server.services.shard_assignment import ReportSource, ShardAssignment, assign_shard
 from pytest_tms.server.store import results
+from pytest_tms.server.store.results import Change
 
 MAX_REASON = 1000
 """Characters that are stored of a reason."""
@@ -83,6 +84,16 @@ def store(
     return StoredReport(changed, assigned.shard if assigned.is_next else assigned.before, shard)
 
 
+def progressed(shard: Shard, report: ShardReport, change: Change, now: int, then: int) -> Shard:
+    """Return a running shard after a report of its current attempt that does not end it.
+
+    ``change`` is that of the report's results. Its execution has no queue. The times are as for ``store``.
+    """
+    shard = _counted(shard, change, is_first=bool(report.rows) and shard.derived.total == 0)
+    shard = replace(_updated(shard, report), last_reported_at=now).reported("running", then)
+    return replace(shard, status=states.settled(shard.status, shard.derived))
+
+
 def in_flight(
     running: Sequence[str | wire.RunningTest], shard_ids: Sequence[str]
 ) -> dict[str, list[wire.RunningTest]]:
@@ -114,15 +125,21 @@ def _with_tests(
         connection, assigned.execution, shard.shard_id, rows, assigned.attempt, now, is_first=is_first
     )
     execution = change_counts(connection, assigned.execution, change.others)
+    new = change.new if assigned.is_current else 0
+    return execution, _counted(shard, change._replace(new=new), is_first=bool(rows) and is_first)
+
+
+def _counted(shard: Shard, change: Change, *, is_first: bool) -> Shard:
+    """Return a shard with the counts of results; ``is_first`` says that they are the first that it has."""
     derived = counts.add([shard.derived, change.counts])
     if shard.attempt == 1:
-        return execution, replace(shard, derived=derived, tests_received=derived.total)
-    return execution, replace(
+        return replace(shard, derived=derived, tests_received=derived.total)
+    return replace(
         shard,
         derived=derived,
-        tests_received=shard.tests_received + (change.new if assigned.is_current else 0),
+        tests_received=shard.tests_received + change.new,
         # Counts that were reported of an attempt without tests.
-        reported_counts=None if rows and is_first else shard.reported_counts,
+        reported_counts=None if is_first else shard.reported_counts,
     )
 
 

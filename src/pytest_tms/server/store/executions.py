@@ -84,6 +84,16 @@ def lock(connection: Connection, execution_id: str) -> Execution:
     return _one(connection, _LOCK, execution_id)
 
 
+def lock_all(connection: Connection, execution_ids: Collection[str], *, waits: bool) -> dict[str, Execution]:
+    """Return executions by their ids, locked until the transaction ends, except those that do not exist.
+
+    Without ``waits``, those that another transaction has locked are left out.
+    """
+    known = sorted(each for each in execution_ids if "\x00" not in each)  # see ``_one``
+    query = _LOCK_ALL if waits else _LOCK_UNLOCKED
+    return {row.id: _execution(row) for row in connection.execute(query, {"its_ids": known})}
+
+
 def save(connection: Connection, execution: Execution, *, is_shown: bool = True) -> None:
     """Update a locked execution; ``is_shown`` is whether pages show anything of what has changed."""
     values = _execution_row(execution)
@@ -117,6 +127,28 @@ def save_shard(connection: Connection, execution_id: str, before: Shard | None, 
     elif before != after:
         keys = {"its_execution": execution_id, "its_shard": after.shard_id}
         connection.execute(_SAVE_SHARD, {**values, **keys})
+
+
+def save_shards(connection: Connection, shards: Sequence[tuple[str, Shard]]) -> None:
+    """Store known shards of locked executions, which are given by their ids."""
+    if shards:
+        connection.execute(
+            _SAVE_SHARD,
+            [
+                {**_shard_row(shard), "its_execution": execution_id, "its_shard": shard.shard_id}
+                for execution_id, shard in shards
+            ],
+        )
+
+
+def find_shards(connection: Connection, wanted: Collection[tuple[str, str]]) -> dict[tuple[str, str], Shard]:
+    """Return the shards with these pairs of an execution's id and a shard's, by the pairs."""
+    if not wanted:
+        return {}
+    ids, names = sorted({each[0] for each in wanted}), sorted({each[1] for each in wanted})
+    rows = connection.execute(_FIND_SHARDS, {"its_executions": ids, "its_shards": names}).all()
+    pairs = ((row, (row.execution_id, row.shard_id)) for row in rows)
+    return {pair: _shard(row) for row, pair in pairs if pair in wanted}
 
 
 def shard_states(connection: Connection, execution_id: str) -> set[str]:
@@ -203,16 +235,26 @@ def has_event(connection: Connection, execution_id: str, event: str, document: s
 
 def add_event(connection: Connection, execution_id: str, event: str, document: str, now: int) -> None:
     """Store an inbound event as it was sent."""
-    (text,), encrypted = sealed.seal(connection, sealed.EVENTS, (execution_id,), (document,))
-    values = {
-        "execution_id": execution_id,
-        "event": event,
-        "received_at": now,
-        "document": text,
-        "sealed": encrypted,
-        "digest": None if encrypted is None else sealed.digest(document),
-    }
-    connection.execute(_ADD_EVENT, values)
+    add_events(connection, [(execution_id, event, document, now)])
+
+
+def add_events(connection: Connection, events: Sequence[tuple[str, str, str, int]]) -> None:
+    """Store inbound events as they were sent: the id of the execution, the name, the document, the time."""
+    rows = []
+    for execution_id, event, document, now in events:
+        (text,), encrypted = sealed.seal(connection, sealed.EVENTS, (execution_id,), (document,))
+        rows.append(
+            {
+                "execution_id": execution_id,
+                "event": event,
+                "received_at": now,
+                "document": text,
+                "sealed": encrypted,
+                "digest": None if encrypted is None else sealed.digest(document),
+            }
+        )
+    if rows:
+        connection.execute(_ADD_EVENT, rows)
 
 
 # Statements of each live message, made once: SQLAlchemy takes ten times as long to make one as to run it.
@@ -231,6 +273,20 @@ _GET = select(tables.executions).where(
     tables.executions.c.id == bindparam("its_id"), tables.executions.c.deleted_at.is_(None)
 )
 _LOCK = _GET.with_for_update()
+_GET_ALL = (
+    select(tables.executions)
+    .where(
+        tables.executions.c.id.in_(bindparam("its_ids", expanding=True)),
+        tables.executions.c.deleted_at.is_(None),
+    )
+    .order_by(tables.executions.c.id)  # so that two transactions cannot wait for each other
+)
+_LOCK_ALL = _GET_ALL.with_for_update()
+_LOCK_UNLOCKED = _GET_ALL.with_for_update(skip_locked=True)
+_FIND_SHARDS = select(tables.shards).where(
+    tables.shards.c.execution_id.in_(bindparam("its_executions", expanding=True)),
+    tables.shards.c.shard_id.in_(bindparam("its_shards", expanding=True)),
+)
 
 
 _SAVE = update(tables.executions).where(tables.executions.c.id == bindparam("its_id"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, and_, delete, insert, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -16,6 +16,9 @@ RESERVATION_TIMEOUT = 60_000
 """Milliseconds after which a reservation without a response is considered that of a process that crashed."""
 LOCK_NOT_AVAILABLE = "55P03"
 """PostgreSQL's error code for a lock timeout."""
+
+
+_ADD = insert(tables.idempotent_responses)
 
 
 def reserve(
@@ -52,6 +55,27 @@ def reserve(
             raise
         raise InFlight(retry_after=1) from error
     return None
+
+
+def known(connection: Connection, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return those of some (token hash, key) that are stored, also if their responses have expired."""
+    table = tables.idempotent_responses.c
+    usable = [each for each in keys if "\x00" not in each[1]]
+    if not usable:
+        return set()
+    query = select(table.token_hash, table.key).where(tuple_(table.token_hash, table.key).in_(usable))
+    return {(row.token_hash, row.key) for row in connection.execute(query)}
+
+
+def add(connection: Connection, responses: Sequence[tuple[str, str, str, str]], now: int) -> None:
+    """Store (token hash, key, request hash, response) of requests that were carried out.
+
+    Raises:
+        IntegrityError: One of the keys is stored already.
+    """
+    columns = ("token_hash", "key", "request_hash", "response", "created_at")
+    if responses:
+        connection.execute(_ADD, [dict(zip(columns, (*each, now), strict=True)) for each in responses])
 
 
 def release(connection: Connection, token_hash: str, key: str) -> None:

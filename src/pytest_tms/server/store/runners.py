@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import Connection, exists, insert, or_, select
+from sqlalchemy import Connection, bindparam, exists, insert, or_, select
 
 from pytest_tms.server.store import tables
 
@@ -13,11 +13,38 @@ _RUNNER = tables.runners.c
 _SHARD = tables.shards.c
 
 
+_FIND_ALL = select(tables.runners).where(  # made once: see ``executions``
+    _RUNNER.execution_id.in_(bindparam("its_executions", expanding=True)),
+    _RUNNER.runner.in_(bindparam("its_runners", expanding=True)),
+)
+
+
 class Assignment(NamedTuple):
     """The shard that was assigned to a runner, and the number of the attempt."""
 
     shard_id: str
     attempt: int
+
+
+class StoredAssignment(NamedTuple):
+    """The shard that was assigned to a runner that requested the shard ``requested``."""
+
+    requested: str
+    shard_id: str
+    attempt: int
+
+
+def find_all(
+    connection: Connection, wanted: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], list[StoredAssignment]]:
+    """Return the assignments of (execution id, runner) pairs."""
+    found: dict[tuple[str, str], list[StoredAssignment]] = {}
+    ids, names = sorted({each[0] for each in wanted}), sorted({each[1] for each in wanted} - {""})
+    if names:
+        for row in connection.execute(_FIND_ALL, {"its_executions": ids, "its_runners": names}):
+            assignment = StoredAssignment(row.requested, row.shard_id, row.attempt)
+            found.setdefault((row.execution_id, row.runner), []).append(assignment)
+    return found
 
 
 def find(connection: Connection, execution_id: str, runner: str, shard_id: str) -> Assignment | None:

@@ -1,0 +1,289 @@
+"""Live progress: messages of many runners that report at the same time are stored in one transaction.
+
+Most messages of a run say that its shards still run, with the results since the last message. Those are
+``ordinary``: they change only results, counts and times. Each other message, and each whose repetition is
+stored already, is left to ``events.accept_event``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection
+
+from pytest_tms import wire
+from pytest_tms.errors import ApiError
+from pytest_tms.server.batcher import Batcher
+from pytest_tms.server.domain import states
+from pytest_tms.server.domain.column_values import without_nul
+from pytest_tms.server.domain.executions import Execution, Shard
+from pytest_tms.server.domain.urls import Urls
+from pytest_tms.server.services import idempotency, shard_reports
+from pytest_tms.server.services.execution_changes import ShardChange, save_execution
+from pytest_tms.server.services.idempotency import IdempotentRequest
+from pytest_tms.server.services.rate_limits import RateLimits
+from pytest_tms.server.services.received_events import ReceivedEvent, shard_report
+from pytest_tms.server.settings import ServerSettings
+from pytest_tms.server.store import executions, results, runners
+from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.results import Change, ReceivedResults
+from pytest_tms.server.store.runners import StoredAssignment
+
+LOG = logging.getLogger("pytest_tms.server")
+MAX_MESSAGES = 100
+"""Messages that one transaction stores."""
+
+
+class ProgressMessage(NamedTuple):
+    """An event ``execution.progress`` of an execution; ``urls`` and ``idempotency`` are of its request."""
+
+    execution_id: str
+    received: ReceivedEvent
+    urls: Urls
+    idempotency: IdempotentRequest
+
+
+class _Busy:
+    """The answer to a message whose execution another transaction has locked, or that does not exist."""
+
+
+_BUSY: Final = _Busy()
+_Answer = wire.EventAccepted | _Busy | None
+
+
+class LiveProgress:
+    """Stores the ordinary messages that arrive at one server process."""
+
+    def __init__(self, database: Database, settings: ServerSettings, rate_limits: RateLimits) -> None:
+        self._database = database
+        self._silence = settings.shard_silence * 1000
+        self._rate_limits = rate_limits
+        self._batches = Batcher(partial(self._store, waits=False), MAX_MESSAGES)
+        self._busy = Batcher(partial(self._store, waits=True), MAX_MESSAGES)
+
+    async def accept(self, message: ProgressMessage) -> wire.EventAccepted | None:
+        """Store a message; return None if it is not ordinary, and was not stored.
+
+        Raises:
+            ServiceUnavailable: The database does not respond.
+        """
+        if not _may_be_ordinary(message.received):
+            return None
+        answer = await self._batches(message)
+        if isinstance(answer, _Busy):  # others need not wait for the lock of this execution
+            answer = await self._busy(message)
+        return None if isinstance(answer, _Busy) else answer
+
+    def _store(self, messages: Sequence[ProgressMessage], *, waits: bool) -> Sequence[_Answer]:
+        try:
+            with self._database.write() as connection:
+                return self._stored(connection, messages, waits)
+        except ApiError:
+            raise
+        except Exception:
+            LOG.debug("messages that were received together are stored one by one", exc_info=True)
+            return [None] * len(messages)  # the one that cannot be stored fails alone
+
+    def _stored(
+        self, connection: Connection, messages: Sequence[ProgressMessage], waits: bool
+    ) -> list[_Answer]:
+        """Store the ordinary ones of some messages; return the answers to all."""
+        answers: list[_Answer] = [None] * len(messages)
+        is_new = idempotency.are_new(connection, [each.idempotency for each in messages])
+        new = [number for number, each in enumerate(is_new) if each]
+        ids = {messages[number].execution_id for number in new}
+        locked = executions.lock_all(connection, ids, waits=waits)
+        before = {name: each for name, each in locked.items() if _is_ordinary(each)}
+        for number in new:
+            if messages[number].execution_id not in locked:
+                answers[number] = _BUSY
+        ordinary = _ordinary(connection, {n: messages[n] for n in new if messages[n].execution_id in before})
+        after = dict(before)
+        changes = results.put_all(
+            connection,
+            [
+                ReceivedResults(
+                    before[each.message.execution_id],
+                    each.own.shard_id,
+                    each.own.attempt,
+                    each.message.received.rows,
+                    each.own.derived.total == 0,
+                )
+                for each in ordinary.values()
+                if each.own is not None
+            ],
+            max((each.message.received.now for each in ordinary.values()), default=0),
+        )
+        remaining = iter(changes)
+        shards: dict[str, list[ShardChange]] = {}
+        for number, each in ordinary.items():
+            name = each.message.execution_id
+            interval = self._rate_limits.progress_interval(after[name].expected_shards)
+            change = next(remaining) if each.own is not None else None
+            until, changed = self._changed(each, change, interval)
+            for old, new_shard in changed:
+                after[name] = after[name].with_shard(old, new_shard)
+            after[name] = after[name].timed(each.message.received.now, until)
+            shards.setdefault(name, []).extend(changed)
+            answers[number] = wire.EventAccepted(
+                event=each.message.received.name,
+                execution_id=name,
+                execution_status=after[name].status,
+                progress_interval=interval,
+                shard_id=each.assigned,
+            )
+        self._save(connection, ordinary, before, after, shards)
+        idempotency.keep_all(
+            connection, [(each.message.idempotency, answers[number]) for number, each in ordinary.items()]
+        )
+        return answers
+
+    def _changed(
+        self, ordinary: _Ordinary, change: Change | None, interval: int
+    ) -> tuple[int, list[ShardChange]]:
+        """Return when the next report is due, 0 if nobody waits for it, and the changes of the shards."""
+        received = ordinary.message.received
+        until = 0
+        if self._silence:
+            until = received.now + states.silence_timeout(self._silence, received.data.interval or interval)
+        changed: list[ShardChange] = []
+        if ordinary.own is not None and change is not None and received.data.shard_id is not None:
+            report = shard_report(received, received.data.shard_id)
+            own = ordinary.own
+            if report.source.runner is not None and report.source.ci_attempt:
+                own = replace(own, ci_attempt=report.source.ci_attempt)
+            own = shard_reports.progressed(own, report, change, received.now, received.then)
+            changed.append((ordinary.own, _heard(own, received.now, until)))
+        if self._silence:
+            for name, shard in ordinary.others.items():
+                tests = received.in_flight.get(name)
+                in_flight = shard.in_flight if tests is None else tuple(tests)
+                changed.append((shard, _heard(replace(shard, in_flight=in_flight), received.now, until)))
+        return until, changed
+
+    def _save(
+        self,
+        connection: Connection,
+        ordinary: Mapping[int, _Ordinary],
+        before: Mapping[str, Execution],
+        after: Mapping[str, Execution],
+        shards: Mapping[str, Sequence[ShardChange]],
+    ) -> None:
+        executions.save_shards(
+            connection, [(name, shard) for name, changed in shards.items() for _, shard in changed]
+        )
+        received = [(each.message.execution_id, each.message.received) for each in ordinary.values()]
+        executions.add_events(
+            connection,
+            [(name, each.name, each.document, each.now) for name, each in received if not each.is_heartbeat],
+        )
+        urls = {each.message.execution_id: each.message.urls for each in ordinary.values()}
+        now = max((each.now for _, each in received), default=0)
+        for name, changed in shards.items():
+            save_execution(connection, urls[name], before[name], after[name], changed, now)
+
+
+class _Ordinary(NamedTuple):
+    """An ordinary message, and the stored shards that it changes.
+
+    ``own`` is the shard whose results it has. ``others`` are by the names that the message gives them.
+    ``assigned`` is the shard that its runner was assigned for its own one.
+    """
+
+    message: ProgressMessage
+    own: Shard | None
+    others: Mapping[str, Shard]
+    assigned: str | None
+
+
+def _heard(shard: Shard, now: int, until: int) -> Shard:
+    """Return a shard that reported at ``now``; ``until`` is 0 or when its next report is due."""
+    return replace(shard, last_reported_at=now, silence_deadline_at=until or shard.silence_deadline_at)
+
+
+def _may_be_ordinary(received: ReceivedEvent) -> bool:
+    return received.is_live and bool(received.shard_ids)
+
+
+def _is_ordinary(execution: Execution) -> bool:
+    return execution.status == "running" and execution.queue_state is None
+
+
+def _ordinary(connection: Connection, messages: Mapping[int, ProgressMessage]) -> dict[int, _Ordinary]:
+    """Return the ordinary ones of some messages of locked executions; a shard occurs in one of them."""
+    assignments = runners.find_all(
+        connection, {(each.execution_id, each.received.runner or "") for each in messages.values()}
+    )
+    names = {
+        number: _assigned(assignments.get((each.execution_id, each.received.runner or ""), ()), each.received)
+        for number, each in messages.items()
+    }
+    shards = executions.find_shards(
+        connection,
+        {
+            (messages[number].execution_id, shard_id)
+            for number, of_message in names.items()
+            for shard_id in of_message.values()
+        },
+    )
+    found: dict[int, _Ordinary] = {}
+    taken: set[tuple[str, str]] = set()
+    for number, message in messages.items():
+        its_shards = {
+            name: shards[message.execution_id, shard_id]
+            for name, shard_id in names[number].items()
+            if (message.execution_id, shard_id) in shards
+        }
+        assigned = assignments.get((message.execution_id, message.received.runner or ""), ())
+        each = _ordinary_message(message, assigned, its_shards)
+        if each is None:
+            continue
+        changed = {
+            (message.execution_id, shard.shard_id)
+            for shard in (*each.others.values(), *((each.own,) if each.own else ()))
+        }
+        if not changed & taken:
+            found[number] = each
+            taken |= changed
+    return found
+
+
+def _assigned(assignments: Sequence[StoredAssignment], received: ReceivedEvent) -> dict[str, str]:
+    """Return the shards that were assigned to the sender, by the names that its message gives them."""
+    names = {each.requested: each.shard_id for each in assignments}
+    return {name: names.get(name, name) for name in received.shard_ids}
+
+
+def _ordinary_message(
+    message: ProgressMessage, assignments: Sequence[StoredAssignment], shards: Mapping[str, Shard]
+) -> _Ordinary | None:
+    """Return a message as an ordinary one, None if it is not.
+
+    ``shards`` are those that it names, as they are stored.
+    """
+    received = message.received
+    own_name = None if received.data.shard_id is None else without_nul(received.data.shard_id)
+    own = None
+    if own_name is not None:
+        own = shards.get(own_name)
+        if own is None or own.status != "running" or own.runner != received.runner:
+            return None
+        is_assigned = StoredAssignment(own_name, own.shard_id, own.attempt) in assignments
+        if received.runner is not None and not is_assigned:
+            return None
+    others = {
+        name: shard
+        for name, shard in shards.items()
+        if name != own_name and (received.runner is None or shard.runner in (None, received.runner))
+    }
+    if any(shard.status == "lost" for shard in others.values()):
+        return None
+    running = {name: shard for name, shard in others.items() if shard.status == "running"}
+    if len({shard.shard_id for shard in running.values()} - {own.shard_id if own else ""}) < len(running):
+        return None  # two names of one shard
+    assigned = own.shard_id if own is not None and received.runner is not None else None
+    return _Ordinary(message, own, running, assigned)
