@@ -292,9 +292,11 @@ def test_what_is_compared_in_memory_is_compared_in_constant_time(
 
     compare = hmac.compare_digest
     monkeypatch.setattr(hmac, "compare_digest", spy)
-    tokens_service.check_execution_token(database, execution["webhookToken"], execution["executionId"], 0)
-    with pytest.raises(Unauthorized):
-        tokens_service.check_execution_token(database, "wh_token_wrong", execution["executionId"], 0)
+    name = execution["executionId"]
+    tokens_of = [(execution["webhookToken"], name), ("wh_token_wrong", name)]
+    valid, refused = tokens_service.check_execution_tokens(database, tokens_of, 0)
+    assert valid is None
+    assert isinstance(refused, Unauthorized)
     own = api_tokens.hash_token(execution["webhookToken"])
     assert seen == [(own, own), (own, api_tokens.hash_token("wh_token_wrong"))]
     text = api_tokens.new_text()

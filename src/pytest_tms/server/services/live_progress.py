@@ -183,8 +183,15 @@ class LiveProgress:
         )
         urls = {each.message.execution_id: each.message.urls for each in ordinary.values()}
         now = max((each.now for _, each in received), default=0)
+        own = {(each.message.execution_id, each.own.shard_id) for each in ordinary.values() if each.own}
         for name, changed in shards.items():
-            save_execution(connection, urls[name], before[name], after[name], changed, now)
+            # Of other shards only the running tests are shown, not the times of reports.
+            shown = [
+                (old, new)
+                for old, new in changed
+                if old is None or (name, new.shard_id) in own or old.in_flight != new.in_flight
+            ]
+            save_execution(connection, urls[name], before[name], after[name], shown, now)
 
 
 class _Ordinary(NamedTuple):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hmac
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 
 from pytest_tms import wire
-from pytest_tms.errors import NotFound, Unauthorized
+from pytest_tms.errors import Unauthorized
 from pytest_tms.server.domain import api_tokens, clock
 from pytest_tms.server.domain.actors import Actor, Caller
 from pytest_tms.server.domain.api_tokens import DEFAULT_SCOPES, ApiToken
 from pytest_tms.server.store import audit, executions, tokens, webhooks
 from pytest_tms.server.store.database import Database
+from pytest_tms.server.store.executions import ExecutionToken
 
 
 def create_token(
@@ -78,37 +79,35 @@ def find_token(database: Database, text: str) -> ApiToken:
     Raises:
         Unauthorized: There is none; the message says why.
     """
-    if not text:
-        raise Unauthorized("The request has no token: send Authorization: Bearer and an API token.")
-    if not api_tokens.is_well_formed(text):
-        raise Unauthorized(
-            "The token is not a complete API token: its checksum does not match. Copy the whole token."
-        )
-    with database.read() as connection:
-        token = tokens.find(connection, api_tokens.hash_token(text))
-    state = "unknown" if token is None else token.state(clock.now())
-    if token is None or state != "valid":
-        name = "" if token is None else f" {token.id}"
-        raise Unauthorized(f"The token{name} is {state}: use another token.")
-    return token
+    [found] = find_tokens(database, [text])
+    if isinstance(found, Unauthorized):
+        raise found
+    return found
 
 
-def check_execution_token(database: Database, text: str, execution_id: str, grace: int) -> None:
-    """Check that ``text`` is the token of an execution that runs or ended at most ``grace`` seconds ago.
+def find_tokens(database: Database, texts: Sequence[str]) -> list[ApiToken | Unauthorized]:
+    """Return the valid token with each text, or the error to raise."""
+    hashes = {api_tokens.hash_token(each) for each in texts if api_tokens.is_well_formed(each)}
+    known: Mapping[str, ApiToken] = {}
+    if hashes:
+        with database.read() as connection:
+            known = tokens.find_all(connection, hashes)
+    now = clock.now()
+    return [_valid(each, known, now) for each in texts]
 
-    Raises:
-        Unauthorized: It is not; whether the execution exists is not revealed.
+
+def check_execution_tokens(
+    database: Database, tokens_of: Sequence[tuple[str, str]], grace: int
+) -> list[Unauthorized | None]:
+    """Check that texts are tokens of executions that run, or ended at most ``grace`` seconds ago.
+
+    ``tokens_of`` are (text, execution id). Return the error to raise for each, None if there is none. It does
+    not reveal whether the execution exists.
     """
-    execution = None
-    with database.read() as connection, suppress(NotFound):
-        execution = executions.get(connection, execution_id)
-    if not hmac.compare_digest(execution.token_hash if execution else "", api_tokens.hash_token(text)):
-        raise Unauthorized("The token is not that of this execution.")
-    if execution is not None and execution.ended_at is not None:
-        # A replayed run may have ended before its execution was created here, or before a job joined it.
-        ended = max(execution.ended_at, execution.created_at, execution.joined_at or 0)
-        if clock.now() > ended + 1000 * grace:
-            raise Unauthorized("The token ended with its execution: send late events with an API token.")
+    with database.read() as connection:
+        found = executions.tokens(connection, {execution_id for _, execution_id in tokens_of})
+    now = clock.now()
+    return [_refusal(text, found.get(execution_id), now - 1000 * grace) for text, execution_id in tokens_of]
 
 
 def check_access(
@@ -127,3 +126,27 @@ def check_access(
             caller.require_access([executions.get(connection, execution_id).environment])
         if webhook_id is not None:
             caller.require_access(webhooks.get(connection, webhook_id).filters.environments)
+
+
+def _valid(text: str, known: Mapping[str, ApiToken], now: int) -> ApiToken | Unauthorized:
+    if not text:
+        return Unauthorized("The request has no token: send Authorization: Bearer and an API token.")
+    if not api_tokens.is_well_formed(text):
+        return Unauthorized(
+            "The token is not a complete API token: its checksum does not match. Copy the whole token."
+        )
+    token = known.get(api_tokens.hash_token(text))
+    state = "unknown" if token is None else token.state(now)
+    if token is None or state != "valid":
+        name = "" if token is None else f" {token.id}"
+        return Unauthorized(f"The token{name} is {state}: use another token.")
+    return token
+
+
+def _refusal(text: str, token: ExecutionToken | None, since: int) -> Unauthorized | None:
+    """Return why a text is not the token of an execution that runs, or ended after ``since``."""
+    if not hmac.compare_digest(token.token_hash if token else "", api_tokens.hash_token(text)):
+        return Unauthorized("The token is not that of this execution.")
+    if token is not None and token.ended_at is not None and token.ended_at < since:
+        return Unauthorized("The token ended with its execution: send late events with an API token.")
+    return None

@@ -52,7 +52,7 @@ def select(
     if index and connection.dialect.name == "sqlite":
         statement = re.sub(r"FROM results( AS \w)?", rf"\g<0> INDEXED BY {index}", statement, count=1)
     for text, parameters in _batches(connection, statement, leading, values):
-        yield from connection.exec_driver_sql(text, parameters).all()
+        yield from _fetch(connection, text, parameters)
 
 
 def numbers(connection: Connection, statement: str, leading: Sequence[Any]) -> set[int]:
@@ -61,23 +61,59 @@ def numbers(connection: Connection, statement: str, leading: Sequence[Any]) -> s
 
 
 def rows(connection: Connection, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Return the rows of a statement, which has ``{}`` at each parameter.
-
-    The driver's own cursor is used: SQLAlchemy takes longer for a row than the database.
-    """
+    """Return the rows of a statement, which has ``{}`` at each parameter."""
     place = "%s" if connection.dialect.name == "postgresql" else "?"
-    cursor = connection.connection.cursor()
-    try:
-        cursor.execute(statement.replace("{}", place), tuple(parameters))
-        return list(cursor.fetchall())
-    finally:
-        cursor.close()
+    return _fetch(connection, statement.replace("{}", place), tuple(parameters))
 
 
 def execute(connection: Connection, statement: str, leading: Sequence[Any], values: Iterable[Any]) -> None:
     """Run a statement for many values, which is written as for ``select``."""
     for text, parameters in _batches(connection, statement, leading, values):
         connection.exec_driver_sql(text, parameters)
+
+
+def pairs(
+    connection: Connection,
+    statement: str,
+    leading: Sequence[Any],
+    values: Iterable[tuple[Any, Any]],
+    types: tuple[str, str],
+    *,
+    index: str = "",
+) -> Iterator[Any]:
+    """Yield the rows of a statement for many pairs of values, each of which an index finds.
+
+    ``statement`` selects ``FROM {pairs} CROSS JOIN`` a table, and then has ``{}`` at each of the parameters
+    ``leading``; the columns of ``pairs`` are ``one`` and ``other``. ``types`` are the names of their types
+    in PostgreSQL. ``index`` is as for ``select``, of ``JOIN results``.
+    """
+    is_postgresql = connection.dialect.name == "postgresql"
+    if index and not is_postgresql:
+        statement = statement.replace("JOIN results", f"JOIN results INDEXED BY {index}")
+    remaining = iter(values)
+    while some := list(islice(remaining, VALUES_PER_QUERY // 2)):
+        if is_postgresql:
+            table = f"unnest(%s::{types[0]}[], %s::{types[1]}[]) AS pairs(one, other)"
+            parameters: tuple[Any, ...] = tuple(list(column) for column in zip(*some, strict=True))
+            place = "%s"
+        else:
+            places = ", ".join(["(?, ?)"] * len(some))
+            table = f"(SELECT column1 AS one, column2 AS other FROM (VALUES {places})) AS pairs"  # noqa: S608  # only places
+            parameters = tuple(value for pair in some for value in pair)
+            place = "?"
+        text = statement.replace("{pairs}", table).replace("{}", place)
+        yield from _fetch(connection, text, (*parameters, *leading))
+
+
+def _fetch(connection: Connection, text: str, parameters: tuple[Any, ...]) -> list[Any]:
+    """Return the rows of a statement as tuples of the driver.
+
+    SQLAlchemy takes longer to make a row than the database to find it.
+    """
+    result = connection.exec_driver_sql(text, parameters)
+    found = list(result.cursor.fetchall())
+    result.close()
+    return found
 
 
 def _batches(

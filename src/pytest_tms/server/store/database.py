@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -90,6 +91,7 @@ class Database:
         except ModuleNotFoundError:
             raise ValueError('PostgreSQL needs a package: pip install "pytest-tms[postgres]"') from None
         self._writing = self.engine.execution_options(**{WRITES: True})
+        self._write_lock = _WriteLock(self.engine.url, is_probe) if self.is_sqlite else nullcontext(0.0)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -122,11 +124,12 @@ class Database:
         Raises:
             ServiceUnavailable: The database does not respond.
         """
-        with self._transaction(self._writing) as connection:
+        with self._write_lock as waited, self._transaction(self._writing, waited) as connection:
             yield connection
 
     @contextmanager
-    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+    def _transaction(self, engine: Engine, waited: float = 0.0) -> Iterator[Connection]:
+        """Run one transaction, which has ``waited`` so many seconds for the write lock of this process."""
         observer = self.observer
         started = time.perf_counter()
         with _translated_errors(observer), engine.connect() as connection:
@@ -135,7 +138,7 @@ class Database:
                 if observer is not None:
                     observer.waited_for_connection(connected - started)
                     if engine is self._writing and self.is_sqlite:
-                        observer.waited_for_write_lock(time.perf_counter() - connected)
+                        observer.waited_for_write_lock(waited + time.perf_counter() - connected)
                 yield connection
 
     @property
@@ -251,6 +254,31 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+class _WriteLock:
+    """The lock of SQLite's transactions that write, within one process. It returns the seconds of the wait.
+
+    SQLite itself lets a connection ask again and again, with pauses of up to 0.1 s, in no order.
+    """
+
+    def __init__(self, url: URL, is_probe: bool) -> None:
+        self._lock = threading.Lock()
+        self._timeout = float(str(url.query.get("timeout", PROBE_TIMEOUT if is_probe else LOCK_TIMEOUT)))
+
+    def __enter__(self) -> float:
+        """Wait for the lock.
+
+        Raises:
+            ServiceUnavailable: It was not released in time.
+        """
+        started = time.perf_counter()
+        if not self._lock.acquire(timeout=self._timeout):
+            raise ServiceUnavailable("The database does not respond; try again later.", retry_after=5)
+        return time.perf_counter() - started
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 def lock_exclusively(connection: Connection, *, timeout: bool = True) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Row, Select, Update, bindparam, func, insert, or_, select, update
@@ -92,6 +92,27 @@ def lock_all(connection: Connection, execution_ids: Collection[str], *, waits: b
     known = sorted(each for each in execution_ids if "\x00" not in each)  # see ``_one``
     query = _LOCK_ALL if waits else _LOCK_UNLOCKED
     return {row.id: _execution(row) for row in connection.execute(query, {"its_ids": known})}
+
+
+class ExecutionToken(NamedTuple):
+    """The hash of the token of an execution, and when the execution ended; None if it has not.
+
+    A replayed run may have ended before its execution was created here, or before a job joined it: the latest
+    of these times counts.
+    """
+
+    token_hash: str
+    ended_at: int | None
+
+
+def tokens(connection: Connection, execution_ids: Collection[str]) -> dict[str, ExecutionToken]:
+    """Return the tokens of executions that exist, by their ids."""
+    known = sorted(each for each in execution_ids if "\x00" not in each)  # see ``_one``
+    found = {}
+    for row in connection.execute(_TOKENS, {"its_ids": known}):
+        ended = None if row.ended_at is None else max(row.ended_at, row.created_at, row.joined_at or 0)
+        found[row.id] = ExecutionToken(row.token_hash, ended)
+    return found
 
 
 def save(connection: Connection, execution: Execution, *, is_shown: bool = True) -> None:
@@ -273,6 +294,12 @@ _GET = select(tables.executions).where(
     tables.executions.c.id == bindparam("its_id"), tables.executions.c.deleted_at.is_(None)
 )
 _LOCK = _GET.with_for_update()
+_TOKENS = select(
+    *(tables.executions.c[name] for name in ("id", "token_hash", "ended_at", "created_at", "joined_at"))
+).where(
+    tables.executions.c.id.in_(bindparam("its_ids", expanding=True)),
+    tables.executions.c.deleted_at.is_(None),
+)
 _GET_ALL = (
     select(tables.executions)
     .where(

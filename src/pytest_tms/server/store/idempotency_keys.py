@@ -8,7 +8,7 @@ from sqlalchemy import Connection, and_, delete, insert, or_, select, tuple_, up
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from pytest_tms.errors import InFlight
-from pytest_tms.server.store import tables
+from pytest_tms.server.store import bulk, tables
 
 RETENTION = 24 * 3_600_000
 """Milliseconds for which a response is stored (docs/protocol.md)."""
@@ -59,12 +59,12 @@ def reserve(
 
 def known(connection: Connection, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
     """Return those of some (token hash, key) that are stored, also if their responses have expired."""
-    table = tables.idempotent_responses.c
-    usable = [each for each in keys if "\x00" not in each[1]]
-    if not usable:
-        return set()
-    query = select(table.token_hash, table.key).where(tuple_(table.token_hash, table.key).in_(usable))
-    return {(row.token_hash, row.key) for row in connection.execute(query)}
+    statement = (
+        "SELECT token_hash, key FROM {pairs} CROSS JOIN idempotent_responses "
+        "WHERE token_hash = pairs.one AND key = pairs.other"
+    )
+    usable = [each for each in keys if "\x00" not in each[1]]  # PostgreSQL takes no NUL
+    return {(row[0], row[1]) for row in bulk.pairs(connection, statement, (), usable, ("text", "text"))}
 
 
 def add(connection: Connection, responses: Sequence[tuple[str, str, str, str]], now: int) -> None:

@@ -101,10 +101,13 @@ def put_all(connection: Connection, received: Sequence[ReceivedResults], now: in
     changes = []
     added: dict[int, tuple[Execution, list[_NewResult]]] = {}
     removed: dict[int, Counter[int]] = {}
-    for each, ids in zip(received, _identify(connection, received, now), strict=True):
+    identified = _identify(connection, received, now)
+    stored = _stored_of_shards(connection, received, identified)
+    for each, ids in zip(received, identified, strict=True):
         execution = each.execution
-        merged, holders, digests, has_earlier = _merge(connection, each, ids)
-        if has_earlier:
+        earlier = stored.get((execution.number, each.shard_id), {})
+        merged, holders, digests = _merge(each, ids, earlier)
+        if earlier:
             removed[execution.number] = removed.get(execution.number, Counter()) + _rewrite(
                 connection, execution.number, merged
             )
@@ -222,7 +225,11 @@ _COLUMNS = tuple(column.name for column in tables.results.c)
 _DETAILS = tuple(column.name for column in tables.result_details.c)
 _SETUPS = tuple(column.name for column in tables.shared_setups.c)
 _OF_STORED = "test_id, sequence, attempt, is_superseded, digest, status, retries, failed_before, shard_id"
-_STORED = f"SELECT {_OF_STORED} FROM results WHERE execution = {{}} AND shard_id = {{}} AND test_id IN {{}}"  # noqa: S608  # names of our own columns
+_BY_TEST = "ix_results_test_id"
+_STORED = (
+    f"SELECT {_OF_STORED} FROM {{pairs}} CROSS JOIN results "  # noqa: S608  # names of our own columns
+    "WHERE execution = {} AND shard_id = pairs.one AND test_id = pairs.other"
+)
 _STORED_OF_ALL = f"SELECT {_OF_STORED} FROM results WHERE execution = {{}} AND test_id IN {{}}"  # noqa: S608  # the same
 
 
@@ -260,43 +267,52 @@ def _identify(connection: Connection, received: Sequence[ReceivedResults], now: 
 
 
 def _merge(
-    connection: Connection, received: ReceivedResults, ids: Sequence[int]
-) -> tuple[list[Merged], list[str], list[int], bool]:
-    """Merge results with the stored ones.
+    received: ReceivedResults, ids: Sequence[int], earlier: Mapping[int, Sequence[StoredAttempt]]
+) -> tuple[list[Merged], list[str], list[int]]:
+    """Merge results with ``earlier`` ones of their tests.
 
-    Return how, the shards of the verdicts before, the digests of the documents, and whether any are stored.
+    Return how, the shards of the verdicts before, and the digests of the documents.
     """
-    execution, shard_id = received.execution, received.shard_id
-    if execution.queue_state is not None:
-        earlier = _stored(connection, execution.number, ids)
-    else:
-        earlier = {} if received.is_first else _stored(connection, execution.number, ids, shard_id)
     merged, holders, digests = [], [], []
     for row, test_id in zip(received.rows, ids, strict=True):
         stored = earlier.get(test_id, ())
         number = received.attempt
-        if execution.queue_state is not None:
-            number, stored = by_arrival(shard_id, number, stored)
+        if received.execution.queue_state is not None:
+            number, stored = by_arrival(received.shard_id, number, stored)
         digests.append(_digest(row.document))
         merged.append(merge(ResultVerdict(row.status, row.retries), number, digests[-1], stored))
-        holders.append(next((each.shard_id for each in stored if not each.is_superseded), shard_id))
-    return merged, holders, digests, bool(earlier)
+        holders.append(next((each.shard_id for each in stored if not each.is_superseded), received.shard_id))
+    return merged, holders, digests
 
 
-def _stored(
-    connection: Connection, execution: int, ids: Sequence[int], shard_id: str | None = None
-) -> dict[int, list[StoredAttempt]]:
-    """Return the stored results of tests, of one shard or of all."""
-    found: dict[int, list[StoredAttempt]] = {}
-    if shard_id is None:
-        rows = bulk.select(connection, _STORED_OF_ALL, (execution,), ids, index="ix_results_test_id")
-    else:
-        rows = bulk.select(connection, _STORED, (execution, shard_id), ids)
+_Earlier = dict[int, list[StoredAttempt]]
+"""Stored results by the number of their test."""
+
+
+def _stored_of_shards(
+    connection: Connection, received: Sequence[ReceivedResults], identified: Sequence[Sequence[int]]
+) -> dict[tuple[int, str], _Earlier]:
+    """Return stored results of received tests, by execution and shard; those of a queue are of all shards."""
+    found: dict[tuple[int, str], _Earlier] = {}
+    wanted: dict[int, list[tuple[str, int]]] = {}
+    for each, ids in zip(received, identified, strict=True):
+        number = each.execution.number
+        if each.execution.queue_state is not None:
+            rows = bulk.select(connection, _STORED_OF_ALL, (number,), ids, index=_BY_TEST)
+            _collect(rows, found.setdefault((number, each.shard_id), {}))
+        elif not each.is_first:
+            wanted.setdefault(number, []).extend((each.shard_id, test_id) for test_id in ids)
+    for number, pairs in wanted.items():
+        for row in bulk.pairs(connection, _STORED, (number,), pairs, ("text", "bigint"), index=_BY_TEST):
+            _collect([row], found.setdefault((number, row[8]), {}))
+    return found
+
+
+def _collect(rows: Iterable[Any], found: _Earlier) -> None:
     for row in rows:
         verdict = ResultVerdict(STATUSES[row[5]], row[6], bool(row[7]))
         attempt = StoredAttempt(row[1], row[2], bool(row[3]), row[4], verdict, row[8])
         found.setdefault(row[0], []).append(attempt)
-    return found
 
 
 def _change(shard_id: str, merged: Sequence[Merged], holders: Sequence[str]) -> Change:

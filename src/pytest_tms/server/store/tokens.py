@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select, update
 
 from pytest_tms.errors import NotFound
 from pytest_tms.server.domain.api_tokens import ApiToken
 from pytest_tms.server.store import tables
 
 _ROW = tables.tokens.c
+_FIND = select(tables.tokens).where(  # made once: see ``executions``
+    or_(
+        _ROW.hash.in_(bindparam("hashes", expanding=True)),
+        _ROW.previous_hash.in_(bindparam("hashes", expanding=True)),
+    )
+)
 
 
 def add(connection: Connection, token: ApiToken, hashed: str, *, is_of_job: bool = False) -> None:
@@ -32,17 +38,22 @@ def add(connection: Connection, token: ApiToken, hashed: str, *, is_of_job: bool
 
 
 def find(connection: Connection, hashed: str) -> ApiToken | None:
-    """Return the token with this hash, valid or not; with its previous hash, it expires with the overlap.
+    """Return the token with this hash: see ``find_all``."""
+    return find_all(connection, [hashed]).get(hashed)
+
+
+def find_all(connection: Connection, hashes: Collection[str]) -> dict[str, ApiToken]:
+    """Return tokens by their hashes, valid or not; by its previous hash, one expires with the overlap.
 
     The database compares hashes only, so the time that it takes reveals nothing about a text.
     """
-    by_hash = or_(_ROW.hash == hashed, _ROW.previous_hash == hashed)
-    query = select(tables.tokens, (_ROW.previous_hash == hashed).label("is_previous"))
-    row = connection.execute(query.where(by_hash)).one_or_none()
-    if row is None:
-        return None
-    token = _token(row)
-    return replace(token, expires_at=token.previous_until) if row.is_previous else token
+    found: dict[str, ApiToken] = {}
+    for row in connection.execute(_FIND, {"hashes": sorted(hashes)}):
+        token = _token(row)
+        found[row.hash] = token
+        if row.previous_hash is not None:
+            found[row.previous_hash] = replace(token, expires_at=token.previous_until)
+    return found
 
 
 def lock(connection: Connection, token_id: str) -> ApiToken:
