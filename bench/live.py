@@ -11,6 +11,7 @@ import json
 import statistics
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,29 +96,43 @@ async def _shard(
 ) -> None:
     parts = urlsplit(execution["webhookUrl"])
     assert parts.hostname is not None
-    given: Any = _submission(execution["executionId"], BATCH)["tests"]
+    messages = [_request(execution, number, turn) for turn in range(seconds)]
     reader = writer = None
-    for turn in range(seconds):
-        tests = [{**each, "nodeId": f"t{number}.py::{turn}::{each['nodeId']}"} for each in given]
-        data = {"shardId": str(number), "tests": tests}
-        event = {"event": "execution.progress", "executionId": execution["executionId"], "data": data}
-        body = json.dumps(event).encode()
-        head = (
-            f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
-            f"Authorization: Bearer {execution['webhookToken']}\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
+    for turn, request in enumerate(messages):
         due = start + turn
         await asyncio.sleep(due - time.perf_counter())
         try:
             if reader is None or writer is None:
                 reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-            writer.write(head.encode() + body)
+            writer.write(request)
             status = await _status(reader)
         except (OSError, EOFError):
             reader, status = None, 0
         sent.append(_Message(time.perf_counter() - due, status))
     if writer is not None:
         writer.close()
+
+
+def _request(execution: dict[str, Any], number: int, turn: int) -> bytes:
+    """Return a message of a shard as the plugin sends it, with a key against repetition."""
+    parts = urlsplit(execution["webhookUrl"])
+    given: Any = _submission(execution["executionId"], BATCH)["tests"]
+    name = str(number)
+    data = {
+        "shardId": name,
+        "shards": [name],
+        "runner": f"runner-{number}",
+        "status": "running",
+        "tests": [{**each, "nodeId": f"t{number}.py::{turn}::{each['nodeId']}"} for each in given],
+    }
+    event = {"event": "execution.progress", "executionId": execution["executionId"], "data": data}
+    body = json.dumps(event).encode()
+    head = (
+        f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {execution['webhookToken']}\r\nContent-Length: {len(body)}\r\n"
+        f"Idempotency-Key: {uuid.uuid4()}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 async def _status(reader: asyncio.StreamReader) -> int:
