@@ -75,7 +75,7 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
     delivery_worker = DeliveryWorker(settings, database, encryption, egress_policy, metrics)
     test_payloads = TestPayloads(egress_policy)
     rate_limits = RateLimits(rates.parse(settings.rate_limits), settings.redis_url)
-    live_progress = LiveProgress(database, settings, rate_limits)
+    live_progress = LiveProgress(database, settings, rate_limits, delivery_worker.wake)
     token_usage = TokenUsage(database)
     token_exchange = TokenExchange(settings.trusted_issuers)
     person_logins = PersonLogins(settings, encryption)

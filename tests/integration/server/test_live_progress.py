@@ -34,6 +34,8 @@ from tests.helpers.api import Api, expect_success, result, upgraded_database, wr
 
 RUNNERS = 6
 ROUNDS = 14
+SHARDS = 100
+"""Shards of each execution, more than report: the interval of reports depends on the number that is known."""
 URLS = Urls("http://127.0.0.1")
 
 
@@ -65,7 +67,7 @@ class _Server(NamedTuple):
         )
 
     async def accept_together(self, messages: list[ProgressMessage]) -> list[wire.EventAccepted | None]:
-        progress = LiveProgress(self.database, self.settings, self.rate_limits)
+        progress = LiveProgress(self.database, self.settings, self.rate_limits, lambda: None)
         return await asyncio.gather(*(progress.accept(each) for each in messages))
 
 
@@ -86,7 +88,7 @@ def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[_S
                 each.database.close()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_messages_that_are_stored_together_have_the_effects_that_each_has_alone(
     servers: tuple[_Server, _Server], seed: int
 ) -> None:
@@ -157,10 +159,12 @@ def _rounds(choose: random.Random) -> Iterator[list[ProgressMessage]]:
             data: dict[str, Any] = {"shardId": shards[0], "runner": runner, "attempt": 1 + turn // 9}
             event = "execution.progress"
             kind = choose.choice(
-                ["tests", "tests", "tests", "tests", "beat", "running", "start", "end", "late"]
+                ["tests", "tests", "tests", "tests", "beat", "running", "start", "new", "end", "late"]
             )
             if turn in (0, 9):
                 kind = "start"
+            if kind == "new":
+                data["shardId"] = shards[0] = f"{number}-{turn}"
             if kind == "start":
                 event = "shard.started"
             elif kind == "end":
@@ -170,7 +174,7 @@ def _rounds(choose: random.Random) -> Iterator[list[ProgressMessage]]:
                 )
             else:
                 data |= {"shards": shards, "interval": 1000, "status": "running"}
-            if kind in ("tests", "late", "end"):
+            if kind in ("tests", "new", "late", "end"):
                 chosen = choose.sample(tests, choose.randint(1, 4))
                 data["tests"] = [
                     {
@@ -232,12 +236,14 @@ def _execution(number: int) -> Execution:
         environment="dev",
         provider="custom",
         trigger_source="manual",
-        configuration={"shards": 3, "timeout": 1_800_000},
+        configuration={"shards": SHARDS, "timeout": 1_800_000},
         metadata={},
         extra={},
         token_hash="",
         created_at=1,
-        shards_total=3,
+        shards_total=SHARDS,
+        status="running",
+        started_at=1,
     )
 
 

@@ -1,14 +1,13 @@
 """Live progress: messages of many runners that report at the same time are stored in one transaction.
 
-Most messages of a run say that its shards still run, with the results since the last message. Those are
-``ordinary``: they change only results, counts and times. Each other message, and each whose repetition is
-stored already, is left to ``events.accept_event``.
+Most messages of a run say that a shard began, or still runs, with the results since the last message. Those
+are ``ordinary``. Each other message, and each that repeats a stored one, is left to ``events.accept_event``.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
@@ -31,7 +30,7 @@ from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import executions, results, runners
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.results import Change, ReceivedResults
-from pytest_tms.server.store.runners import StoredAssignment
+from pytest_tms.server.store.runners import Assignment, StoredAssignment
 
 LOG = logging.getLogger("pytest_tms.server")
 MAX_MESSAGES = 100
@@ -39,7 +38,7 @@ MAX_MESSAGES = 100
 
 
 class ProgressMessage(NamedTuple):
-    """An event ``execution.progress`` of an execution; ``urls`` and ``idempotency`` are of its request."""
+    """An event of an execution; ``urls`` and ``idempotency`` are of its request."""
 
     execution_id: str
     received: ReceivedEvent
@@ -56,10 +55,20 @@ _Answer = wire.EventAccepted | _Busy | None
 
 
 class LiveProgress:
-    """Stores the ordinary messages that arrive at one server process."""
+    """Stores the ordinary messages that arrive at one server process.
 
-    def __init__(self, database: Database, settings: ServerSettings, rate_limits: RateLimits) -> None:
+    ``wake`` is called after deliveries to webhooks were written.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settings: ServerSettings,
+        rate_limits: RateLimits,
+        wake: Callable[[], None],
+    ) -> None:
         self._database = database
+        self._wake = wake
         self._silence = settings.shard_silence * 1000
         self._rate_limits = rate_limits
         self._batches = Batcher(partial(self._store, waits=False), MAX_MESSAGES)
@@ -81,17 +90,20 @@ class LiveProgress:
     def _store(self, messages: Sequence[ProgressMessage], *, waits: bool) -> Sequence[_Answer]:
         try:
             with self._database.write() as connection:
-                return self._stored(connection, messages, waits)
+                answers, deliveries = self._stored(connection, messages, waits)
         except ApiError:
             raise
         except Exception:
             LOG.debug("messages that were received together are stored one by one", exc_info=True)
             return [None] * len(messages)  # the one that cannot be stored fails alone
+        if deliveries:
+            self._wake()
+        return answers
 
     def _stored(
         self, connection: Connection, messages: Sequence[ProgressMessage], waits: bool
-    ) -> list[_Answer]:
-        """Store the ordinary ones of some messages; return the answers to all."""
+    ) -> tuple[list[_Answer], int]:
+        """Store the ordinary ones of some messages; return all answers, and the number of deliveries."""
         answers: list[_Answer] = [None] * len(messages)
         is_new = idempotency.are_new(connection, [each.idempotency for each in messages])
         new = [number for number, each in enumerate(is_new) if each]
@@ -103,31 +115,12 @@ class LiveProgress:
                 answers[number] = _BUSY
         ordinary = _ordinary(connection, {n: messages[n] for n in new if messages[n].execution_id in before})
         after = dict(before)
-        changes = results.put_all(
-            connection,
-            [
-                ReceivedResults(
-                    before[each.message.execution_id],
-                    each.own.shard_id,
-                    each.own.attempt,
-                    each.message.received.rows,
-                    each.own.derived.total == 0,
-                )
-                for each in ordinary.values()
-                if each.own is not None
-            ],
-            max((each.message.received.now for each in ordinary.values()), default=0),
-        )
-        remaining = iter(changes)
         shards: dict[str, list[ShardChange]] = {}
-        for number, each in ordinary.items():
+        for (number, each), change in zip(
+            ordinary.items(), _put(connection, before, list(ordinary.values())), strict=True
+        ):
             name = each.message.execution_id
-            interval = self._rate_limits.progress_interval(after[name].expected_shards)
-            change = next(remaining) if each.own is not None else None
-            until, changed = self._changed(each, change, interval)
-            for old, new_shard in changed:
-                after[name] = after[name].with_shard(old, new_shard)
-            after[name] = after[name].timed(each.message.received.now, until)
+            after[name], changed, interval = self._applied(after[name], each, change)
             shards.setdefault(name, []).extend(changed)
             answers[number] = wire.EventAccepted(
                 event=each.message.received.name,
@@ -136,75 +129,108 @@ class LiveProgress:
                 progress_interval=interval,
                 shard_id=each.assigned,
             )
-        self._save(connection, ordinary, before, after, shards)
+        deliveries = _save(connection, list(ordinary.values()), before, after, shards)
         idempotency.keep_all(
             connection, [(each.message.idempotency, answers[number]) for number, each in ordinary.items()]
         )
-        return answers
+        return answers, deliveries
 
-    def _changed(
-        self, ordinary: _Ordinary, change: Change | None, interval: int
-    ) -> tuple[int, list[ShardChange]]:
-        """Return when the next report is due, 0 if nobody waits for it, and the changes of the shards."""
+    def _applied(
+        self, execution: Execution, ordinary: _Ordinary, change: Change
+    ) -> tuple[Execution, list[ShardChange], int]:
+        """Return an execution and its shards after a message, and the interval of further ones."""
         received = ordinary.message.received
-        until = 0
-        if self._silence:
-            until = received.now + states.silence_timeout(self._silence, received.data.interval or interval)
         changed: list[ShardChange] = []
-        if ordinary.own is not None and change is not None and received.data.shard_id is not None:
-            report = shard_report(received, received.data.shard_id)
-            own = ordinary.own
+        own = ordinary.own
+        if own is not None:
+            report = shard_report(received, own.shard_id)
             if report.source.runner is not None and report.source.ci_attempt:
                 own = replace(own, ci_attempt=report.source.ci_attempt)
             own = shard_reports.progressed(own, report, change, received.now, received.then)
-            changed.append((ordinary.own, _heard(own, received.now, until)))
-        if self._silence:
+            execution = execution.with_shard(ordinary.before, own)
+        interval = self._rate_limits.progress_interval(execution.expected_shards)
+        until = 0
+        if self._silence and received.is_live:
+            until = received.now + states.silence_timeout(self._silence, received.data.interval or interval)
+        if own is not None:
+            changed.append((ordinary.before, _heard(own, received.now, until)))
+        if until:
             for name, shard in ordinary.others.items():
                 tests = received.in_flight.get(name)
                 in_flight = shard.in_flight if tests is None else tuple(tests)
                 changed.append((shard, _heard(replace(shard, in_flight=in_flight), received.now, until)))
-        return until, changed
-
-    def _save(
-        self,
-        connection: Connection,
-        ordinary: Mapping[int, _Ordinary],
-        before: Mapping[str, Execution],
-        after: Mapping[str, Execution],
-        shards: Mapping[str, Sequence[ShardChange]],
-    ) -> None:
-        executions.save_shards(
-            connection, [(name, shard) for name, changed in shards.items() for _, shard in changed]
-        )
-        received = [(each.message.execution_id, each.message.received) for each in ordinary.values()]
-        executions.add_events(
-            connection,
-            [(name, each.name, each.document, each.now) for name, each in received if not each.is_heartbeat],
-        )
-        urls = {each.message.execution_id: each.message.urls for each in ordinary.values()}
-        now = max((each.now for _, each in received), default=0)
-        own = {(each.message.execution_id, each.own.shard_id) for each in ordinary.values() if each.own}
-        for name, changed in shards.items():
-            # Of other shards only the running tests are shown, not the times of reports.
-            shown = [
-                (old, new)
-                for old, new in changed
-                if old is None or (name, new.shard_id) in own or old.in_flight != new.in_flight
-            ]
-            save_execution(connection, urls[name], before[name], after[name], shown, now)
+        return execution.timed(received.now, until), changed, interval
 
 
 class _Ordinary(NamedTuple):
-    """An ordinary message, and the stored shards that it changes.
+    """An ordinary message, and the shards that it changes.
 
-    ``own`` is the shard whose results it has. ``others`` are by the names that the message gives them.
-    ``assigned`` is the shard that its runner was assigned for its own one.
+    ``own`` is the shard that it is about, and ``before`` the same as it is stored; None if it is new.
+    ``others`` are by the names that the message gives them. ``assigned`` is the shard that its runner was
+    assigned.
     """
 
     message: ProgressMessage
     own: Shard | None
+    before: Shard | None
     others: Mapping[str, Shard]
     assigned: str | None
+
+
+def _put(
+    connection: Connection, before: Mapping[str, Execution], ordinary: Sequence[_Ordinary]
+) -> list[Change]:
+    """Store the results of messages; return what those of each changed."""
+    received = [
+        ReceivedResults(
+            before[each.message.execution_id],
+            each.own.shard_id if each.own else "",
+            each.own.attempt if each.own else 1,
+            each.message.received.rows,
+            each.own is None or each.own.derived.total == 0,
+        )
+        for each in ordinary
+    ]
+    return results.put_all(connection, received, max((e.message.received.now for e in ordinary), default=0))
+
+
+def _save(
+    connection: Connection,
+    ordinary: Sequence[_Ordinary],
+    before: Mapping[str, Execution],
+    after: Mapping[str, Execution],
+    shards: Mapping[str, Sequence[ShardChange]],
+) -> int:
+    """Store what messages changed, and the events; return the number of deliveries to webhooks."""
+    changed = [(name, old, new) for name, of_execution in shards.items() for old, new in of_execution]
+    executions.add_shards(connection, [(name, new) for name, old, new in changed if old is None])
+    executions.save_shards(connection, [(name, new) for name, old, new in changed if old is not None])
+    runners.add_all(
+        connection,
+        [
+            (each.message.execution_id, runner, Assignment(each.own.shard_id, each.own.attempt))
+            for each in ordinary
+            if each.before is None and each.own is not None and (runner := each.message.received.runner)
+        ],
+    )
+    received = [(each.message.execution_id, each.message.received) for each in ordinary]
+    executions.add_events(
+        connection,
+        [(name, each.name, each.document, each.now) for name, each in received if not each.is_heartbeat],
+    )
+    urls = {each.message.execution_id: each.message.urls for each in ordinary}
+    own = {(each.message.execution_id, each.own.shard_id) for each in ordinary if each.own is not None}
+    now = max((each.now for _, each in received), default=0)
+    deliveries = 0
+    for name, of_execution in shards.items():
+        # Of other shards only the running tests are shown, not the times of reports.
+        shown = [
+            (old, new)
+            for old, new in of_execution
+            if old is None or (name, new.shard_id) in own or old.in_flight != new.in_flight
+        ]
+        deliveries += save_execution(connection, urls[name], before[name], after[name], shown, now)[1]
+    return deliveries
 
 
 def _heard(shard: Shard, now: int, until: int) -> Shard:
@@ -213,7 +239,8 @@ def _heard(shard: Shard, now: int, until: int) -> Shard:
 
 
 def _may_be_ordinary(received: ReceivedEvent) -> bool:
-    return received.is_live and bool(received.shard_ids)
+    is_start = received.name == "shard.started" and received.data.shard_id is not None
+    return bool(received.shard_ids) and not received.has_time and (received.is_live or is_start)
 
 
 def _is_ordinary(execution: Execution) -> bool:
@@ -251,7 +278,7 @@ def _ordinary(connection: Connection, messages: Mapping[int, ProgressMessage]) -
             continue
         changed = {
             (message.execution_id, shard.shard_id)
-            for shard in (*each.others.values(), *((each.own,) if each.own else ()))
+            for shard in (*each.others.values(), *([each.own] if each.own else []))
         }
         if not changed & taken:
             found[number] = each
@@ -274,13 +301,11 @@ def _ordinary_message(
     """
     received = message.received
     own_name = None if received.data.shard_id is None else without_nul(received.data.shard_id)
-    own = None
+    before = own = None
     if own_name is not None:
-        own = shards.get(own_name)
-        if own is None or own.status != "running" or own.runner != received.runner:
-            return None
-        is_assigned = StoredAssignment(own_name, own.shard_id, own.attempt) in assignments
-        if received.runner is not None and not is_assigned:
+        before = shards.get(own_name)
+        own = before or _new_shard(received, own_name, assignments)
+        if own is None or (before is not None and not _is_current(before, received, own_name, assignments)):
             return None
     others = {
         name: shard
@@ -293,4 +318,22 @@ def _ordinary_message(
     if len({shard.shard_id for shard in running.values()} - {own.shard_id if own else ""}) < len(running):
         return None  # two names of one shard
     assigned = own.shard_id if own is not None and received.runner is not None else None
-    return _Ordinary(message, own, running, assigned)
+    return _Ordinary(message, own, before, running, assigned)
+
+
+def _new_shard(received: ReceivedEvent, name: str, assignments: Sequence[StoredAssignment]) -> Shard | None:
+    """Return the shard that a message begins, None if its sender was assigned another one."""
+    if any(name in (each.requested, each.shard_id) for each in assignments):
+        return None
+    ci_attempt = None if received.runner is None else received.data.attempt
+    return Shard(shard_id=name, runner=received.runner, ci_attempt=ci_attempt)
+
+
+def _is_current(
+    shard: Shard, received: ReceivedEvent, name: str, assignments: Sequence[StoredAssignment]
+) -> bool:
+    """Return whether a message says that a stored shard still runs, and is of its current attempt."""
+    is_assigned = (
+        received.runner is None or StoredAssignment(name, shard.shard_id, shard.attempt) in assignments
+    )
+    return received.is_live and shard.status == "running" and shard.runner == received.runner and is_assigned

@@ -33,15 +33,16 @@ _DATA_FIELDS = frozenset(wire.EventData.__struct_encode_fields__)
 class ReceivedEvent:
     """A received event.
 
-    ``document`` is the JSON text that is stored of it. ``now`` is when it was received and ``then`` when it
-    happened, in milliseconds since 1970.
+    ``document`` is the JSON text that is stored of it. ``has_time`` says that its sender named the time at
+    which it happened. ``now`` is when it was received and ``then`` when it happened, in milliseconds since
+    1970.
     """
 
     name: str
     data: wire.EventData
     rows: list[ResultRow]
     document: str
-    is_live: bool
+    has_time: bool
     has_unknown_fields: bool
     now: int
     then: int
@@ -50,6 +51,11 @@ class ReceivedEvent:
     def runner(self) -> str | None:
         """The process that sent the event; None if it does not name itself."""
         return None if self.data.runner is None else without_nul(self.data.runner)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it says that its shards run now."""
+        return self.name == "execution.progress" and not self.has_time
 
     @property
     def is_heartbeat(self) -> bool:
@@ -92,7 +98,7 @@ def read_event(event: wire.Event, document: dict[str, Any]) -> ReceivedEvent:
         has_unknown_fields=not (
             set(document) <= _EVENT_FIELDS and set(document.get("data") or {}) <= _DATA_FIELDS
         ),
-        is_live=event.event == "execution.progress" and event.happened_at is None,
+        has_time=event.happened_at is not None,
         now=now,
         then=clock.reported_time(event.happened_at, now),
     )

@@ -140,14 +140,20 @@ def shards(
 
 def save_shard(connection: Connection, execution_id: str, before: Shard | None, after: Shard) -> None:
     """Store a shard of a locked execution; ``before`` is the stored one, None if it is new."""
-    values = _shard_row(after)
     if before is None:
-        connection.execute(
-            insert(tables.shards).values(execution_id=execution_id, shard_id=after.shard_id, **values)
-        )
+        add_shards(connection, [(execution_id, after)])
     elif before != after:
-        keys = {"its_execution": execution_id, "its_shard": after.shard_id}
-        connection.execute(_SAVE_SHARD, {**values, **keys})
+        save_shards(connection, [(execution_id, after)])
+
+
+def add_shards(connection: Connection, shards: Sequence[tuple[str, Shard]]) -> None:
+    """Store new shards of locked executions, which are given by their ids."""
+    if shards:
+        rows = [
+            {"execution_id": execution_id, "shard_id": shard.shard_id, **_shard_row(shard)}
+            for execution_id, shard in shards
+        ]
+        connection.execute(_ADD_SHARD, rows)
 
 
 def save_shards(connection: Connection, shards: Sequence[tuple[str, Shard]]) -> None:
@@ -289,6 +295,7 @@ _LOST = select(tables.shards).where(
     tables.shards.c.shard_id.in_(bindparam("its_shards", expanding=True)),
     tables.shards.c.status == "lost",
 )
+_ADD_SHARD = insert(tables.shards)
 _ADD_EVENT = insert(tables.events)
 _GET = select(tables.executions).where(
     tables.executions.c.id == bindparam("its_id"), tables.executions.c.deleted_at.is_(None)

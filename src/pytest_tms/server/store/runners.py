@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, exists, insert, or_, select
@@ -17,6 +17,8 @@ _FIND_ALL = select(tables.runners).where(  # made once: see ``executions``
     _RUNNER.execution_id.in_(bindparam("its_executions", expanding=True)),
     _RUNNER.runner.in_(bindparam("its_runners", expanding=True)),
 )
+
+_ADD = insert(tables.runners)
 
 
 class Assignment(NamedTuple):
@@ -61,15 +63,16 @@ def find(connection: Connection, execution_id: str, runner: str, shard_id: str) 
 
 def add(connection: Connection, execution_id: str, runner: str, requested: str, assigned: Assignment) -> None:
     """Store the assignment of a runner that requested the shard ``requested``."""
-    connection.execute(
-        insert(tables.runners).values(
-            execution_id=execution_id,
-            runner=runner,
-            requested=requested,
-            shard_id=assigned.shard_id,
-            attempt=assigned.attempt,
-        )
-    )
+    connection.execute(_ADD, _row(execution_id, runner, requested, assigned))
+
+
+def add_all(connection: Connection, assigned: Sequence[tuple[str, str, Assignment]]) -> None:
+    """Store the assignments of runners that were assigned the shards that they requested.
+
+    ``assigned`` are (execution id, runner, assignment).
+    """
+    if assigned:
+        connection.execute(_ADD, [_row(name, runner, each.shard_id, each) for name, runner, each in assigned])
 
 
 def is_superseded(connection: Connection, execution_id: str, runner: str) -> bool:
@@ -98,3 +101,13 @@ def assigned(
     )
     names = {row.requested: row.shard_id for row in connection.execute(query)}
     return {names.get(each, each) for each in shard_ids}
+
+
+def _row(execution_id: str, runner: str, requested: str, assigned: Assignment) -> dict[str, object]:
+    return {
+        "execution_id": execution_id,
+        "runner": runner,
+        "requested": requested,
+        "shard_id": assigned.shard_id,
+        "attempt": assigned.attempt,
+    }
