@@ -7,18 +7,19 @@ from functools import partial
 from typing import Any
 
 from anyio.to_thread import run_sync
+from litestar import Request
+from litestar.handlers import HTTPRouteHandler
 
 from pytest_tms import wire
 from pytest_tms.client import calls
 from pytest_tms.errors import Problem
+from pytest_tms.server.api.authentication import authenticated_caller
+from pytest_tms.server.api.dependencies import idempotent_request, request_urls
 from pytest_tms.server.api.routes import route
 from pytest_tms.server.api.validation import count_problems, decode, time_problems
-from pytest_tms.server.domain.actors import Caller
 from pytest_tms.server.domain.metadata_limits import size_problems
-from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.metrics import Metrics
 from pytest_tms.server.services import events
-from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.services.live_progress import LiveProgress, ProgressMessage
 from pytest_tms.server.services.rate_limits import RateLimits
 from pytest_tms.server.services.received_events import ReceivedEvent, read_event
@@ -30,27 +31,31 @@ MAX_UNTHREADED = 64 << 10
 """Bytes of the largest body that is decoded without a thread."""
 
 
-@route(calls.SEND_EVENT)
-async def send_event(
-    body: bytes,
+def event_handler(
     database: Database,
     settings: ServerSettings,
-    urls: Urls,
-    delivery_worker: DeliveryWorker,
-    idempotency: IdempotentRequest,
     rate_limits: RateLimits,
     live_progress: LiveProgress,
-    caller: Caller,
+    delivery_worker: DeliveryWorker,
     metrics: Metrics,
-    execution_id: str,
-) -> wire.EventAccepted:
-    """Store an event and apply it; repeated and late events do not change an ended execution or shard."""
-    read = partial(_read, execution_id, body)
-    received = read() if len(body) <= MAX_UNTHREADED else await run_sync(read)
-    accepted = await live_progress.accept(ProgressMessage(execution_id, received, urls, idempotency))
-    if accepted is None:
-        accepted = await run_sync(
-            partial(
+) -> HTTPRouteHandler:
+    """Return the handler of the call that reports an event.
+
+    It is given what others receive as dependencies: the framework takes as long for those as for the rest of
+    this call, of which each shard of each run makes one a second.
+    """
+
+    @route(calls.SEND_EVENT)
+    async def send_event(request: Request[Any, Any, Any], execution_id: str) -> wire.EventAccepted:
+        """Store an event and apply it; repeated and late events do not change what has ended."""
+        body = await request.body()
+        read = partial(_read, execution_id, body)
+        received = read() if len(body) <= MAX_UNTHREADED else await run_sync(read)
+        urls = request_urls(request, settings)
+        idempotency = idempotent_request(request, body)
+        accepted = await live_progress.accept(ProgressMessage(execution_id, received, urls, idempotency))
+        if accepted is None:
+            accept = partial(
                 events.accept_event,
                 database,
                 settings,
@@ -60,11 +65,13 @@ async def send_event(
                 urls=urls,
                 delivery_worker=delivery_worker,
                 idempotency=idempotency,
-                caller=caller,
+                caller=authenticated_caller(request),
             )
-        )
-    metrics.received_results("live", len(received.rows))
-    return accepted
+            accepted = await run_sync(accept)
+        metrics.received_results("live", len(received.rows))
+        return accepted
+
+    return send_event
 
 
 def _read(execution_id: str, body: bytes) -> ReceivedEvent:
