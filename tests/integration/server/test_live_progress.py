@@ -192,12 +192,29 @@ def _rounds(choose: random.Random) -> Iterator[list[ProgressMessage]]:
             body: dict[str, Any] = {"event": event, "executionId": f"exec_{number % 2}", "data": data}
             if kind == "late":
                 body["happenedAt"] = "2026-01-01T00:00:00Z"
-            messages.append(_message(body, f"key-{turn}-{number}" if number else "", turn * 1000))
+            messages.append(_message(body, f"key-{turn}-{number}" if number else "", (turn + 1) * 1000))
+        if turn:
+            messages.append(_of_separate_shard(choose.choice(tests), (turn + 1) * 1000))
         earlier += messages
         if turn % 3 == 2:
             again = choose.choice(earlier)
             messages.append(again)
         yield messages
+        if not turn:
+            yield [_of_separate_shard(tests[0], 1500)]
+
+
+def _of_separate_shard(test: str, now: int) -> ProgressMessage:
+    """Return a message of a runner that named a shard which another one runs, so that it got another."""
+    data = {
+        "shardId": "1",
+        "runner": "late runner",
+        "running": [{"nodeId": f"a.py::test_{now}", "shardId": "1"}],
+        "tests": [{**result(test), "nodeId": test}],
+    }
+    return _message(
+        {"event": "execution.progress", "executionId": "exec_1", "data": data}, f"late-{now}", now
+    )
 
 
 def _message(body: dict[str, Any], key: str, now: int) -> ProgressMessage:

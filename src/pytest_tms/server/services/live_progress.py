@@ -139,26 +139,31 @@ class LiveProgress:
         self, execution: Execution, ordinary: _Ordinary, change: Change
     ) -> tuple[Execution, list[ShardChange], int]:
         """Return an execution and its shards after a message, and the interval of further ones."""
-        received = ordinary.message.received
-        changed: list[ShardChange] = []
-        own = ordinary.own
-        if own is not None:
-            report = shard_report(received, own.shard_id)
-            if report.source.runner is not None and report.source.ci_attempt:
-                own = replace(own, ci_attempt=report.source.ci_attempt)
-            own = shard_reports.progressed(own, report, change, received.now, received.then)
-            execution = execution.with_shard(ordinary.before, own)
-        interval = self._rate_limits.progress_interval(execution.expected_shards)
+        received, own = ordinary.message.received, ordinary.own
+        is_new = own is not None and ordinary.before is None
+        expected = max(execution.shards_total, execution.shards_seen + is_new)
+        interval = self._rate_limits.progress_interval(expected)
         until = 0
         if self._silence and received.is_live:
             until = received.now + states.silence_timeout(self._silence, received.data.interval or interval)
+        changed: list[ShardChange] = []
         if own is not None:
-            changed.append((ordinary.before, _heard(own, received.now, until)))
+            report = shard_report(received, received.data.shard_id or own.shard_id)
+            if report.source.runner is not None and report.source.ci_attempt:
+                own = replace(own, ci_attempt=report.source.ci_attempt)
+            own = shard_reports.progressed(own, report, change, received.now, received.then, until)
+            execution = execution.with_shard(ordinary.before, own)
+            changed.append((ordinary.before, own))
         if until:
             for name, shard in ordinary.others.items():
                 tests = received.in_flight.get(name)
-                in_flight = shard.in_flight if tests is None else tuple(tests)
-                changed.append((shard, _heard(replace(shard, in_flight=in_flight), received.now, until)))
+                heard = replace(
+                    shard,
+                    in_flight=shard.in_flight if tests is None else tuple(tests),
+                    last_reported_at=received.now,
+                    silence_deadline_at=until,
+                )
+                changed.append((shard, heard))
         return execution.timed(received.now, until), changed, interval
 
 
@@ -231,11 +236,6 @@ def _save(
         ]
         deliveries += save_execution(connection, urls[name], before[name], after[name], shown, now)[1]
     return deliveries
-
-
-def _heard(shard: Shard, now: int, until: int) -> Shard:
-    """Return a shard that reported at ``now``; ``until`` is 0 or when its next report is due."""
-    return replace(shard, last_reported_at=now, silence_deadline_at=until or shard.silence_deadline_at)
 
 
 def _may_be_ordinary(received: ReceivedEvent) -> bool:

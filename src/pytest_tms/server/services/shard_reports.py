@@ -84,14 +84,23 @@ def store(
     return StoredReport(changed, assigned.shard if assigned.is_next else assigned.before, shard)
 
 
-def progressed(shard: Shard, report: ShardReport, change: Change, now: int, then: int) -> Shard:
-    """Return a running shard after a report of its current attempt that does not end it.
+def progressed(shard: Shard, report: ShardReport, change: Change, now: int, then: int, until: int) -> Shard:
+    """Return a shard that runs after a report of its current attempt, which does not end it.
 
-    ``change`` is that of the report's results. Its execution has no queue. The times are as for ``store``.
+    ``change`` is that of the report's results, ``until`` when the next report is due, 0 if nobody waits for
+    it. The shard is new or runs, and its execution has no queue. The other times are as for ``store``.
     """
     shard = _counted(shard, change, is_first=bool(report.rows) and shard.derived.total == 0)
-    shard = replace(_updated(shard, report), last_reported_at=now).reported("running", then)
-    return replace(shard, status=states.settled(shard.status, shard.derived))
+    shard = _updated(shard, report)
+    if shard.status != "running":
+        shard = shard.reported("running", then)
+    return replace(
+        shard,
+        status=states.settled(shard.status, shard.derived),
+        reason=None,
+        last_reported_at=now,
+        silence_deadline_at=until or shard.silence_deadline_at,
+    )
 
 
 def in_flight(
