@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from anyio.to_thread import run_sync
@@ -20,7 +21,7 @@ from pytest_tms.server.store.database import Database
 def rate_limit_guard(rate_limits: RateLimits, database: Database) -> Guard:
     """Return the guard that counts the requests of each API call, after their authentication.
 
-    It counts on a thread, since the counters may be in Redis, and raises RateLimited if a limit is exceeded.
+    It counts on a thread if the counters are in Redis, and raises RateLimited if a limit is exceeded.
     """
 
     async def count(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -34,7 +35,14 @@ def rate_limit_guard(rate_limits: RateLimits, database: Database) -> Guard:
         meter = rate_limits.meter(call.limit, hash_token(key))
         if meter is not None:
             context.meter = meter
-            await run_sync(_charge, database, meter, call, connection)
+            changes = call.method != "GET"
+            charge = partial(meter.charge, int(changes))
+            error = await run_sync(charge) if rate_limits.is_shared else charge()
+            if error is not None and changes:
+                # A replayed request is refunded later, and never refused.
+                key = connection.headers.get("Idempotency-Key", "")
+                if not await run_sync(is_replay, database, bearer_token(connection), key):
+                    raise error
 
     return count
 
@@ -57,18 +65,3 @@ def rate_limit_headers(meter: Meter | None) -> list[tuple[bytes, bytes]]:
         "ratelimit": f'"{usage.name}";r={usage.remaining};t={usage.wait}',
     }
     return [(name.encode(), str(value).encode()) for name, value in headers.items()]
-
-
-def _charge(
-    database: Database,
-    meter: Meter,
-    call: Call[Any, Any],
-    connection: ASGIConnection[Any, Any, Any, Any],
-) -> None:
-    """Count a request that changes something; a replayed one is refunded later, and never refused."""
-    error = meter.charge(0 if call.method == "GET" else 1)
-    if error is None or call.method == "GET":
-        return
-    key = connection.headers.get("Idempotency-Key", "")
-    if not is_replay(database, bearer_token(connection), key):
-        raise error

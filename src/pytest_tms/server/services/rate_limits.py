@@ -39,6 +39,11 @@ class RateLimits:
         if self._shared is not None and not self._shared.check():
             self._fall_back("it does not respond")
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether counting may wait for Redis."""
+        return self._shared is not None
+
     def meter(self, name: str | None, caller: str) -> Meter | None:
         """Return the meter of one caller for the limit ``name``, or None if there is no such limit."""
         rate = self._rates.get(name or "")
