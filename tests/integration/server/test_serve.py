@@ -21,7 +21,7 @@ from pytest_tms.errors import ServiceUnavailable
 from pytest_tms.server.store import tables
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.webhooks.encryption import SecretEncryption
-from tests.helpers.api import KEY, Api, Serve, result, running, scratch_database
+from tests.helpers.api import KEY, Api, Serve, expect_error, expect_success, result, running, scratch_database
 from tests.helpers.processes import TMS, TOKEN, first_token, run_tms, wait_for
 from tests.helpers.server_processes import ServerProcess
 from tests.integration.server.test_tokens import one_line
@@ -227,6 +227,33 @@ def test_a_malformed_key_is_one_line_at_the_start(tmp_path: Path) -> None:
     assert completed.returncode == 1
     assert "TMS_SERVER_KEYS" in one_line(completed.stderr)
     assert "nonsense" not in completed.stderr
+
+
+@pytest.mark.parametrize("content", [b"nonsense\n", b"\xff\n"])
+def test_a_malformed_key_file_is_one_line_at_the_start_and_a_503_later(
+    tmp_path: Path, content: bytes
+) -> None:
+    hook = {"url": "https://example.com/x", "events": ["execution.completed"], "secret": "0123456789abcdef"}
+    with running(tmp_path) as api:
+        expect_success(api.request("POST", "/webhooks", hook), 201)
+        (tmp_path / "secrets.key").write_bytes(content)
+        error = expect_error(api.request("POST", "/webhooks", hook), 503)
+        assert "secrets.key" in error["message"]
+    completed = run_tms("serve", "--port", "0", "--data-dir", str(tmp_path))
+    assert completed.returncode == 1
+    assert "secrets.key" in one_line(completed.stderr)
+
+
+def test_servers_with_different_keys_do_not_share_an_sqlite_file(tmp_path: Path) -> None:
+    hook = {"url": "https://example.com/x", "events": ["execution.completed"], "secret": "0123456789abcdef"}
+    with running(tmp_path / "one") as api:
+        expect_success(api.request("POST", "/webhooks", hook), 201)
+        url = f"sqlite:///{tmp_path / 'one' / 'tms.sqlite3'}"
+        options = ("serve", "--port", "0", "--data-dir", str(tmp_path / "two"), "--database-url", url)
+        for environ in ({}, {"TMS_SERVER_KEYS": KEY}):
+            refused = run_tms(*options, **environ)
+            assert refused.returncode == 1
+            assert "set TMS_SERVER_KEYS to the same value" in one_line(refused.stderr)
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ class KeyRing:
 
     def _read(self) -> list[str]:
         try:
-            return self._file.read_text(encoding="ascii").split()
+            return self._file.read_text(encoding="ascii", errors="replace").split()
         except FileNotFoundError:
             return []
 

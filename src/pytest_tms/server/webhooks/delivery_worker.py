@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pytest_tms.errors import ApiError
+from pytest_tms.errors import ApiError, ServiceUnavailable
 from pytest_tms.server.domain.delivery_policy import Decision, SubscriberResponse, Subscription, decide
 from pytest_tms.server.domain.egress import EgressPolicy
 from pytest_tms.server.metrics import Metrics
@@ -277,7 +277,7 @@ class DeliveryWorker:
                 try:
                     if rows:
                         credentials = self._encryption.credentials(webhook, now)
-                except ValueError as error:
+                except (ServiceUnavailable, ValueError) as error:
                     LOG.warning("deliveries to webhook %s are suspended: %s", webhook.id, error)
                     undecryptable.append(webhook.id)
                     rows = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection
 
+from pytest_tms.errors import ServiceUnavailable
 from pytest_tms.server.domain.delivery_policy import Subscription
 from pytest_tms.server.encryption.key_ring import KeyRing
 from pytest_tms.server.store import key_check, webhooks
@@ -39,7 +40,7 @@ class SecretEncryption:
         """Return a text encrypted with the newest key.
 
         Raises:
-            ValueError: A key is malformed.
+            ServiceUnavailable: A key is malformed.
         """
         return self._fernet().encrypt(text.encode()).decode()
 
@@ -47,7 +48,8 @@ class SecretEncryption:
         """Return the text that ``encrypt`` encrypted.
 
         Raises:
-            ValueError: A key is malformed, or none decrypts the text.
+            ServiceUnavailable: A key is malformed.
+            ValueError: No key decrypts the text.
         """
         from cryptography.fernet import InvalidToken
 
@@ -62,7 +64,8 @@ class SecretEncryption:
         """Return the decrypted secrets and headers of a webhook. ``now`` is milliseconds since 1970.
 
         Raises:
-            ValueError: A key is malformed, or none decrypts them.
+            ServiceUnavailable: A key is malformed.
+            ValueError: No key decrypts them.
         """
         secrets = [self.decrypt(secret) for secret in webhook.secrets(now)]
         return Credentials(secrets, {name: self.decrypt(value) for name, value in webhook.headers.items()})
@@ -73,15 +76,16 @@ class SecretEncryption:
         They are the same for the same ``purpose``, so they need not be stored.
 
         Raises:
-            ValueError: A key is malformed.
+            ServiceUnavailable: A key is malformed.
         """
-        return [hmac.digest(key.encode(), purpose.encode(), "sha256") for key in self._ring.read()]
+        return [hmac.digest(key.encode(), purpose.encode(), "sha256") for key in self._keys()]
 
     def reencrypt(self, webhook: Subscription) -> Subscription:
         """Return the webhook with its secrets encrypted with the newest key.
 
         Raises:
-            ValueError: A key is malformed, or none decrypts the secrets.
+            ServiceUnavailable: A key is malformed.
+            ValueError: No key decrypts the secrets.
         """
 
         def renewed(encrypted: str) -> str:
@@ -97,41 +101,56 @@ class SecretEncryption:
     def check(self, database: Database) -> None:
         """Check that this server has the key of the other servers of its database.
 
-        The first server of a database registers its key. SQLite is not checked: one machine uses it.
+        The first server of a PostgreSQL database registers its key. On SQLite, which one machine uses, only
+        the stored secrets are checked, so that a server without webhooks needs no key.
 
         Raises:
             ValueError: A key is malformed, or another one was registered.
         """
-        if self._ring.is_configured:
-            self._fernet()
+        if self._ring.exists:
+            try:
+                self._keys()
+            except ServiceUnavailable as error:
+                raise ValueError(str(error.__cause__)) from error
         if database.is_sqlite:
+            with database.read() as connection:
+                self._check_secrets(database, connection)
             return
         with database.write() as connection:
             lock_exclusively(connection)
-            registered = key_check.read(connection)
-            encrypted = [registered] if registered else webhooks.encrypted_secrets(connection)
-            if encrypted and not any(self._can_decrypt(each) for each in encrypted):
-                raise ValueError(
-                    f"the secrets in {database.describe()} are encrypted with a key that this server does "
-                    f"not have: set TMS_SERVER_KEYS to the same value on all servers. `tms key create` "
-                    f"prints a key; a server without the variable has its key in secrets.key of its data "
-                    f"dir; if the previous key is lost, run `tms key reset`"
-                )
-            if not registered:
+            if not self._check_secrets(database, connection):
                 self.register(connection)
+
+    def _check_secrets(self, database: Database, connection: Connection) -> bool:
+        """Check that a key decrypts the stored secrets; return whether a key is registered.
+
+        Raises:
+            ValueError: None does.
+        """
+        registered = key_check.read(connection)
+        encrypted = [registered] if registered else webhooks.encrypted_secrets(connection)
+        is_usable = self._ring.exists and any(self._can_decrypt(each) for each in encrypted)
+        if encrypted and not is_usable:
+            raise ValueError(
+                f"the secrets in {database.describe()} are encrypted with a key that this server does "
+                f"not have: set TMS_SERVER_KEYS to the same value on all servers. `tms key create` "
+                f"prints a key; a server without the variable has its key in secrets.key of its data "
+                f"dir; if the previous key is lost, run `tms key reset`"
+            )
+        return registered is not None
 
     def is_usable(self, database: Database) -> bool:
         """Return whether a key of this server decrypts the stored secrets, if there are any. Creates no key.
 
         Raises:
-            ValueError: A key is malformed.
+            ServiceUnavailable: A key is malformed.
         """
         with database.read() as connection:
             registered = key_check.read(connection)
             encrypted = [registered] if registered else webhooks.encrypted_secrets(connection)
         if not self._ring.exists:
             return not encrypted
-        self._fernet()
+        self._keys()
         return not encrypted or any(self._can_decrypt(each) for each in encrypted)
 
     def register(self, connection: Connection) -> None:
@@ -148,4 +167,17 @@ class SecretEncryption:
     def _fernet(self) -> MultiFernet:
         from cryptography.fernet import Fernet, MultiFernet
 
-        return MultiFernet([Fernet(key) for key in self._ring.read()])
+        return MultiFernet([Fernet(key) for key in self._keys()])
+
+    def _keys(self) -> list[str]:
+        """Return the keys, the newest first.
+
+        Raises:
+            ServiceUnavailable: One is malformed, or the file cannot be read; its cause has a sentence.
+        """
+        try:
+            return self._ring.read()
+        except (ValueError, OSError) as error:
+            raise ServiceUnavailable(
+                f"Secrets cannot be encrypted or decrypted: {error}.", retry_after=60
+            ) from error
