@@ -356,6 +356,7 @@ def test_the_pods_use_known_settings_and_probes_and_run_without_rights() -> None
     assert container["securityContext"]["readOnlyRootFilesystem"]
     assert pod["securityContext"]["runAsNonRoot"]
     assert not pod["automountServiceAccountToken"]
+    assert not pod["enableServiceLinks"]
     assert environ.keys() <= VARIABLES
 
 

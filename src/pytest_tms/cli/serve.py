@@ -68,6 +68,10 @@ def serve(
         **not_local,
     )
     settings.check()
+    if not local:
+        for name, similar in ServerSettings.unknown_variables():
+            meant = f": did you mean {similar}?" if similar else ": `tms serve --help` lists the settings"
+            click.echo(f"note  {name} is not a setting{meant}", err=True)
     listeners.check_tls(settings)
     settings.prepare()
     database = Database(settings.database, encryption.data_cipher(settings))

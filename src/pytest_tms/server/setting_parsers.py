@@ -62,9 +62,26 @@ def parse_path(_: str, text: str) -> Path:
     return Path(text)
 
 
-def parse_words(_: str, text: str) -> tuple[str, ...]:
-    """Return the words of a list with commas, without empty ones."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+def parse_words(variable: str, text: str) -> tuple[str, ...]:
+    """Return the words of a list with commas, at least one, without empty ones."""
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not words:
+        raise ValueError(f"{variable} is {text!r}: write one or more names, separated by commas")
+    return words
+
+
+def parse_proxies(variable: str, text: str) -> str:
+    """Return a list of addresses and subnets with commas; ``*`` stands for all."""
+    for word in parse_words(variable, text):
+        try:
+            if word != "*":
+                ipaddress.ip_network(word)
+        except ValueError as error:
+            raise ValueError(
+                f"{variable} is {text!r}: {error}; use addresses and subnets separated by commas, such as "
+                "10.0.0.5,10.1.0.0/16"
+            ) from None
+    return text
 
 
 def parse_public_url(variable: str, text: str) -> str:

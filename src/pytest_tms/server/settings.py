@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ from pytest_tms.server.setting_parsers import (
     parse_metrics_token,
     parse_object_store_url,
     parse_path,
+    parse_proxies,
     parse_public_url,
     parse_rate_limits,
     parse_redis_url,
@@ -41,6 +43,13 @@ from pytest_tms.server.setting_parsers import (
     parse_words,
     read_secret,
 )
+
+PREFIX = "TMS_SERVER_"
+"""The beginning of the names of all variables."""
+OTHER_VARIABLES = ("TMS_SERVER_PYTHON",)
+"""Variables that are read elsewhere: by the plugin, which starts a local server."""
+OF_KUBERNETES = ("TMS_SERVER_SERVICE_", "TMS_SERVER_PORT_")
+"""Beginnings of the names of variables that describe a service."""
 
 Parse = Callable[[str, str], Any]
 """A parser: see ``setting_parsers``."""
@@ -64,7 +73,7 @@ class Setting:
     @property
     def variable(self) -> str:
         """The environment variable."""
-        return f"TMS_SERVER_{self.name.upper()}"
+        return f"{PREFIX}{self.name.upper()}"
 
     @property
     def option(self) -> str:
@@ -139,6 +148,7 @@ class ServerSettings:
     trusted_proxies: str = _setting(
         "127.0.0.1,::1",
         "addresses and subnets of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted",
+        parse_proxies,
     )
     shutdown_delay: int = _setting(
         0,
@@ -295,6 +305,19 @@ class ServerSettings:
             public_url=settings.public_url.rstrip("/"),
             trusted_issuers=settings.trusted_issuers.completed(settings.public_url),
         )
+
+    @staticmethod
+    def unknown_variables(environ: Mapping[str, str] = os.environ) -> Iterator[tuple[str, str]]:
+        """Yield variables that look like settings and are none, each with the most similar setting or "".
+
+        Kubernetes sets some of them in a namespace with a service that is named ``tms-server``.
+        """
+        known = {setting.name.upper(): setting.variable for setting in table()}
+        for name in sorted(environ):
+            is_other = name in (*known.values(), *OTHER_VARIABLES) or name.startswith(OF_KUBERNETES)
+            if name.startswith(PREFIX) and not is_other:
+                similar = get_close_matches(name.removeprefix(PREFIX), known, 1)
+                yield name, known[similar[0]] if similar else ""
 
     def check(self) -> None:
         """Check that settings about logins and CI jobs belong together, before a server starts.

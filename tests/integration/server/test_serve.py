@@ -244,6 +244,12 @@ def test_a_malformed_key_file_is_one_line_at_the_start_and_a_503_later(
     assert "secrets.key" in one_line(completed.stderr)
 
 
+def test_a_variable_that_is_no_setting_is_named_at_the_start(start: Serve, tmp_path: Path) -> None:
+    _, url = start(tmp_path, TMS_SERVER_WORKER="2")
+    wait_for(lambda: responds(url))
+    assert "note  TMS_SERVER_WORKER is not a setting: did you mean TMS_SERVER_WORKERS?" in said(tmp_path)
+
+
 def test_servers_with_different_keys_do_not_share_an_sqlite_file(tmp_path: Path) -> None:
     hook = {"url": "https://example.com/x", "events": ["execution.completed"], "secret": "0123456789abcdef"}
     with running(tmp_path / "one") as api:

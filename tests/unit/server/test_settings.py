@@ -112,6 +112,14 @@ def test_an_option_has_priority_and_an_empty_value_stands_for_the_default() -> N
                 "http://x y",
             )
         ),
+        ("SUITES", ",,", "is ',,': write one or more names, separated by commas"),
+        ("ENVIRONMENTS", " ", "is ' ': write one or more names, separated by commas"),
+        (
+            "TRUSTED_PROXIES",
+            "127.0.0.1,proxy",
+            "is '127.0.0.1,proxy': 'proxy' does not appear to be an IPv4 or IPv6 network; use addresses and "
+            "subnets separated by commas, such as 10.0.0.5,10.1.0.0/16",
+        ),
         (
             "WEBHOOK_SUBNETS",
             "10.1.0.0/16,10.1.2.3/16",
@@ -125,6 +133,22 @@ def test_an_error_names_the_variable_its_value_and_what_is_allowed(
 ) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(f'TMS_SERVER_{variable} {message}')}$"):
         ServerSettings.read({f"TMS_SERVER_{variable}": text})
+
+
+def test_variables_that_are_no_settings_are_found_with_a_similar_one() -> None:
+    environ = {
+        "TMS_SERVER_DATABSE_URL": "x",
+        "TMS_SERVER_COLOUR": "x",
+        "TMS_SERVER_DATABASE_URL": "x",
+        "TMS_SERVER_PYTHON": "x",
+        "TMS_SERVER_SERVICE_HOST": "10.0.0.1",
+        "TMS_SERVER_PORT_8080_TCP": "tcp://10.0.0.1:8080",
+        "TMS_TOKEN": "x",
+    }
+    assert list(ServerSettings.unknown_variables(environ)) == [
+        ("TMS_SERVER_COLOUR", ""),
+        ("TMS_SERVER_DATABSE_URL", "TMS_SERVER_DATABASE_URL"),
+    ]
 
 
 def test_the_repr_shows_no_secret() -> None:
