@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -322,6 +323,25 @@ def test_two_workers_share_what_they_know(start: Serve, tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as threads:
             assert max(threads.map(submit, range(20))) == 20
         assert api.status(execution)["status"] == "completed"
+    stop(process)
+    assert "Traceback" not in said(tmp_path)
+
+
+def test_a_revoked_token_is_refused_by_every_worker_at_once(start: Serve, tmp_path: Path) -> None:
+    process, url = start(tmp_path, "--workers", "2")
+    wait_for(lambda: responds(url))
+    place = ("--data-dir", str(tmp_path))
+    made = json.loads(run_tms("token", "create", "--name", "x", "--json", *place).stdout)
+
+    def read(_: int) -> int:
+        with requests.Session() as session:  # a connection of its own, which either worker may take
+            api = Api(url, made["token"], tmp_path, session=session)
+            return api.request("GET", "/executions").status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(read, range(40))) == {200}
+        assert run_tms("token", "revoke", made["id"], *place).returncode == 0
+        assert set(threads.map(read, range(40))) == {401}
     stop(process)
     assert "Traceback" not in said(tmp_path)
 
