@@ -59,6 +59,8 @@ def create(
     from pytest_tms.server.services.tokens import create_token
     from pytest_tms.server.settings import ServerSettings
 
+    if not name.strip():
+        raise click.BadParameter("it is empty: name what uses the token", param_hint="--name")
     known = ServerSettings.read().environments
     for option, values, allowed, setting in (
         ("--scope", scopes, SCOPES, ""),

@@ -10,7 +10,7 @@ def advise(error: Exception) -> str:
     text = str(error).rstrip(".")
     if isinstance(error, Unauthorized):
         return f"{text}: set TMS_API_TOKEN to a valid token"
-    if isinstance(error, Forbidden):
+    if isinstance(error, Forbidden) and ": use a token" not in text:  # the TMS has not said which one
         return f"{text}: use a token with the scope executions:write"
     if isinstance(error, NotFound):
         return f"{text}: check --tms-url (it ends in /api) and --tms-execution"

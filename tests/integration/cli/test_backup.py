@@ -106,6 +106,10 @@ def test_a_backup_leaves_the_key_out_and_says_so(tmp_path: Path) -> None:
         assert archive.getnames() == ["manifest.json", "tms.sqlite3"]
     again = run_tms("backup", str(file), "--data-dir", data)
     assert (again.returncode, again.stderr) == (1, f"tms: {file} exists: choose another name\n")
+    folder = tmp_path / "missing"
+    elsewhere = run_tms("backup", str(folder / "tms.backup"), "--data-dir", data)
+    message = f"tms: the folder {folder} does not exist: create it, or choose another one\n"
+    assert (elsewhere.returncode, elsewhere.stderr) == (1, message)
     restored = run_tms("restore", str(file), "--data-dir", str(tmp_path / "new"))
     assert restored.returncode == 0, restored.stderr
     assert f"restore {tmp_path / 'new' / 'secrets.key'} from your copy" in restored.stderr

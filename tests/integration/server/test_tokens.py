@@ -135,6 +135,13 @@ def test_a_token_does_not_end_at_what_is_no_time(tmp_path: Path, expires: str) -
     assert one_line(completed.stderr)
 
 
+@pytest.mark.parametrize("name", ["", "  "])
+def test_a_token_needs_a_name(tmp_path: Path, name: str) -> None:
+    completed = run_tms("token", "create", "--name", name, "--data-dir", str(tmp_path))
+    assert completed.returncode == 2
+    assert "it is empty: name what uses the token" in one_line(completed.stderr)
+
+
 def test_a_token_that_is_bound_to_environments_reaches_no_other(api: Api) -> None:
     bound = stored(api, environments=("staging", "production"))
     body = {"testSuite": "all", "environment": "dev"}

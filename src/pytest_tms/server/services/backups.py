@@ -62,11 +62,14 @@ def create(settings: ServerSettings, database: Database, path: Path, *, include_
     The folder of the file needs room for the database twice.
 
     Raises:
-        ValueError: The file exists, or pg_dump is missing or failed. The message is one sentence.
+        ValueError: The file exists, its folder does not, or pg_dump is missing or failed. The message is one
+            sentence.
         OSError: The file cannot be written.
     """
     if path.exists():
         raise ValueError(f"{path} exists: choose another name")
+    if not path.parent.is_dir():
+        raise ValueError(f"the folder {path.parent} does not exist: create it, or choose another one")
     with database.read() as connection:
         schema = revisions.state(connection).found
     with _private_folder(path) as folder:
