@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from pytest_tms import wire
 from pytest_tms.errors import ApiError
@@ -93,8 +94,10 @@ class LiveProgress:
                 answers, deliveries = self._stored(connection, messages, waits)
         except ApiError:
             raise
+        except IntegrityError:  # a repetition of a message was stored meanwhile, by another process
+            return [None] * len(messages)
         except Exception:
-            LOG.debug("messages that were received together are stored one by one", exc_info=True)
+            LOG.warning("messages could not be stored together, and are stored one by one", exc_info=True)
             return [None] * len(messages)  # the one that cannot be stored fails alone
         if deliveries:
             self._wake()
@@ -104,16 +107,16 @@ class LiveProgress:
         self, connection: Connection, messages: Sequence[ProgressMessage], waits: bool
     ) -> tuple[list[_Answer], int]:
         """Store the ordinary ones of some messages; return all answers, and the number of deliveries."""
-        answers: list[_Answer] = [None] * len(messages)
-        is_new = idempotency.are_new(connection, [each.idempotency for each in messages])
-        new = [number for number, each in enumerate(is_new) if each]
-        ids = {messages[number].execution_id for number in new}
-        locked = executions.lock_all(connection, ids, waits=waits)
+        locked = executions.lock_all(connection, {each.execution_id for each in messages}, waits=waits)
         before = {name: each for name, each in locked.items() if _is_ordinary(each)}
-        for number in new:
-            if messages[number].execution_id not in locked:
-                answers[number] = _BUSY
-        ordinary = _ordinary(connection, {n: messages[n] for n in new if messages[n].execution_id in before})
+        answers: list[_Answer] = [None if each.execution_id in locked else _BUSY for each in messages]
+        is_new = idempotency.are_new(connection, [each.idempotency for each in messages])
+        candidates = {
+            number: each
+            for number, each in enumerate(messages)
+            if is_new[number] and each.execution_id in before
+        }
+        ordinary = _ordinary_messages(connection, candidates)
         after = dict(before)
         shards: dict[str, list[ShardChange]] = {}
         for (number, each), change in zip(
@@ -247,7 +250,9 @@ def _is_ordinary(execution: Execution) -> bool:
     return execution.status == "running" and execution.queue_state is None
 
 
-def _ordinary(connection: Connection, messages: Mapping[int, ProgressMessage]) -> dict[int, _Ordinary]:
+def _ordinary_messages(
+    connection: Connection, messages: Mapping[int, ProgressMessage]
+) -> dict[int, _Ordinary]:
     """Return the ordinary ones of some messages of locked executions; a shard occurs in one of them."""
     assignments = runners.find_all(
         connection, {(each.execution_id, each.received.runner or "") for each in messages.values()}
@@ -273,7 +278,7 @@ def _ordinary(connection: Connection, messages: Mapping[int, ProgressMessage]) -
             if (message.execution_id, shard_id) in shards
         }
         assigned = assignments.get((message.execution_id, message.received.runner or ""), ())
-        each = _ordinary_message(message, assigned, its_shards)
+        each = _as_ordinary(message, assigned, its_shards)
         if each is None:
             continue
         changed = {
@@ -292,7 +297,7 @@ def _assigned(assignments: Sequence[StoredAssignment], received: ReceivedEvent) 
     return {name: names.get(name, name) for name in received.shard_ids}
 
 
-def _ordinary_message(
+def _as_ordinary(
     message: ProgressMessage, assignments: Sequence[StoredAssignment], shards: Mapping[str, Shard]
 ) -> _Ordinary | None:
     """Return a message as an ordinary one, None if it is not.
