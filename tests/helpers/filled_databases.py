@@ -15,7 +15,7 @@ from pytest_tms.server.app import create_app
 from pytest_tms.server.domain import api_tokens, clock
 from pytest_tms.server.listeners import listen
 from pytest_tms.server.settings import ServerSettings
-from pytest_tms.server.store import partitions, tables, tokens
+from pytest_tms.server.store import event_partitions, partitions, tables, tokens
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.result_documents import zstd
 from tests.helpers.api import Api, upgraded_database, write_sqlite_database
@@ -45,6 +45,11 @@ BIG = (
     "queue_batches",
 )
 """Tables with many rows."""
+FIRST = {
+    partitions.TABLE: partitions.FIRST,
+    event_partitions.TABLE: event_partitions.FIRST,
+}
+"""The partitions that have these rows on PostgreSQL, by their tables."""
 EXECUTION = "exec_0"
 """The execution that has all tests, events and submissions, and is running."""
 PAUSED, IDLE = "wh_paused", "wh_idle"
@@ -129,8 +134,9 @@ def fill(database: Database, rows: int, *, webhooks: int = 50) -> None:
     with database.write() as connection:
         if connection.dialect.name == "postgresql":
             for table in BIG:
-                name = partitions.FIRST if table == partitions.TABLE else table
-                connection.execute(text(f"ALTER TABLE {name} SET (autovacuum_enabled = false)"))
+                leaves = f"SELECT relid::regclass::text FROM pg_partition_tree('{table}') WHERE isleaf"
+                for name in connection.scalars(text(leaves)).all():
+                    connection.execute(text(f"ALTER TABLE {name} SET (autovacuum_enabled = false)"))
             connection.execute(text(f"SELECT setval('execution_numbers', {rows})"))
         for statement in statements:
             connection.exec_driver_sql(statement.replace("%", "%%") if "generate" in statement else statement)

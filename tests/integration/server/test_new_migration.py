@@ -31,7 +31,7 @@ from pytest_tms.server.store.database import Database
 database = Database(sys.argv[1])
 database.upgrade(Path(sys.argv[2]))
 with database.read() as connection:
-    names = {"include_name": lambda name, *_: not str(name).startswith("result_documents_")}
+    names = {"include_name": lambda name, *_: not str(name).startswith(("result_documents_", "events_"))}
     context = MigrationContext.configure(connection, opts=names)  # without the partitions of PostgreSQL
     found = compare_metadata(context, tables.metadata)
 print([each for each in found if getattr(each[1], "name", "") != "ix_executions_running"])

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, select, text
 
 from pytest_tms.errors import ServiceUnavailable
-from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.durations import DAY
 from pytest_tms.server.services import partitions as service
 from pytest_tms.server.services.deletion import delete_marked
@@ -18,6 +17,7 @@ from pytest_tms.server.store import deletion, partitions, result_documents, tabl
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.partitions import DEFAULT, FIRST, MARGIN, SMALLEST, TABLE
 from tests.helpers.api import upgraded_database
+from tests.helpers.bare_executions import add_execution
 from tests.helpers.stored_runs import StoredRuns
 
 
@@ -45,25 +45,8 @@ def unpartitioned(database: Database) -> None:
 
 def add(database: Database, number: int, age: int = 0, **values: Any) -> None:
     """Add an execution with one document."""
-    row: dict[str, Any] = {column.name: "" for column in tables.executions.c if not column.nullable}
-    row |= {
-        column.name: 0
-        for column in tables.executions.c
-        if not column.nullable and column.type.python_type is int
-    }
-    row |= {
-        column.name: False
-        for column in tables.executions.c
-        if not column.nullable and column.type.python_type is bool
-    }
-    made = {
-        "id": f"exec_{number:09}",
-        "number": number,
-        "status": "completed",
-        "created_at": clock.now() - age,
-    }
     with database.write() as connection:
-        connection.execute(insert(tables.executions).values({**row, **made, **values}))
+        add_execution(connection, f"exec_{number:09}", number, age, **values)
         result_documents.put(connection, number, 1, ['{"title": "t"}'])
 
 
@@ -105,23 +88,28 @@ def test_an_interrupted_upgrade_continues(database: Database, tmp_path: Path) ->
     assert place(database, 5) == FIRST
 
 
+def added_documents(database: Database) -> list[str]:
+    """Add the partitions that will be needed, and return those of documents."""
+    return [each for each in service.add_partitions(database) if each.startswith(TABLE)]
+
+
 def test_partitions_are_added_ahead_and_nothing_is_refused(database: Database) -> None:
     add(database, 1, age=7 * DAY)
-    added = service.add_partitions(database)
+    added = added_documents(database)
     assert added == [f"{TABLE}_{MARGIN}"]
     add(database, MARGIN - 10)
-    assert service.add_partitions(database) == []
+    assert added_documents(database) == []
     add(database, MARGIN + 5)
     assert place(database, MARGIN + 5) == added[0]
     far = MARGIN + 10 * SMALLEST
     add(database, far)  # the job was late
     assert place(database, far) == DEFAULT
-    added = service.add_partitions(database)
+    added = added_documents(database)
     with database.read() as connection:
         assert partitions.partitions(connection)[-1].first == far + 1
         assert result_documents.get(connection, far, {1: 1})
     assert len(added) >= 1
-    assert service.add_partitions(database) == []
+    assert added_documents(database) == []
 
 
 def test_retention_drops_a_partition_of_which_no_execution_is_left(database: Database) -> None:
@@ -171,7 +159,7 @@ def test_a_copy_finds_a_partition_for_all_executions(database: Database) -> None
 
 def test_the_queries_of_one_execution_read_one_partition(database: Database) -> None:
     add(database, 1)
-    [name] = service.add_partitions(database)
+    [name] = added_documents(database)
     with database.read() as connection:
         statement = f"EXPLAIN SELECT first, documents FROM {TABLE} WHERE execution = %s AND first = ANY(%s)"
         plan = "\n".join(row[0] for row in connection.exec_driver_sql(statement, (MARGIN + 3, [1, 2])))

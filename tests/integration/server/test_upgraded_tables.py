@@ -75,7 +75,7 @@ def _filled(database: Database) -> Database:
 
 
 def _is_no_partition(name: str | None, kind: str, _: object) -> bool:
-    return kind != "table" or not str(name).startswith("result_documents_")
+    return kind != "table" or not str(name).startswith(("result_documents_", "events_"))
 
 
 @pytest.mark.filterwarnings("ignore:Skipped unsupported reflection", "ignore:autogenerate skipping")

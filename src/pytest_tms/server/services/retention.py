@@ -10,6 +10,7 @@ from pytest_tms.server.domain.actors import Actor
 from pytest_tms.server.domain.durations import DAY
 from pytest_tms.server.domain.retention import Retention
 from pytest_tms.server.services.deletion import PAUSE, ROWS, Wait, delete_marked
+from pytest_tms.server.services.partitions import drop_expired_events
 from pytest_tms.server.store import artifacts, audit, deletion
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.deletion import Candidate
@@ -110,7 +111,7 @@ def _expired(database: Database, retention: Retention, now: int) -> Iterator[lis
 
 
 def _delete_events(database: Database, before: int, wait: Wait) -> int:
-    deleted = after = 0
+    deleted, after = drop_expired_events(database, before), 0
     while True:
         with database.read() as connection:
             found = deletion.oldest_events(connection, before, after, ROWS)

@@ -20,7 +20,14 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
 from pytest_tms.errors import ServiceUnavailable
 from pytest_tms.server.encryption.data_cipher import DataCipher
-from pytest_tms.server.store import causes_migration, partitions, results_migration, revisions, sealed
+from pytest_tms.server.store import (
+    causes_migration,
+    event_partitions,
+    partitions,
+    results_migration,
+    revisions,
+    sealed,
+)
 
 WRITES = "tms_writes"
 """Execution option of connections whose transactions write: SQLite locks the database at their start."""
@@ -57,6 +64,10 @@ class _Step(Protocol):
 
     def move(self, connection: Connection, /) -> None:
         """Do the next batch."""
+
+
+STEPS: tuple[_Step, ...] = (causes_migration, results_migration, partitions, event_partitions)
+"""What follows the revisions, in this order."""
 
 
 class Observer(Protocol):
@@ -195,7 +206,7 @@ class Database:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
                 revisions.store_compatibility(connection)
-            for step in (causes_migration, results_migration, partitions):
+            for step in STEPS:
                 self._complete(step)
         except (SQLAlchemyError, CommandError) as error:
             reason = str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
@@ -212,7 +223,7 @@ class Database:
         with self.read() as connection:
             state = revisions.state(connection)
             is_current = state.found == state.expected and not any(
-                step.is_pending(connection) for step in (causes_migration, results_migration, partitions)
+                step.is_pending(connection) for step in STEPS
             )
         if not is_current:
             raise ValueError(

@@ -40,7 +40,7 @@ class Partition(NamedTuple):
 
 def is_pending(connection: Connection) -> bool:
     """Return whether the table is still to be partitioned."""
-    return connection.dialect.name == "postgresql" and _kind(connection, TABLE) == "r"
+    return connection.dialect.name == "postgresql" and kind(connection, TABLE) == "r"
 
 
 def move(connection: Connection) -> None:
@@ -62,20 +62,35 @@ def move(connection: Connection) -> None:
 
 def partitions(connection: Connection) -> list[Partition]:
     """Return the partitions in their order, without that of all other executions."""
+    found = [Partition(name, int(first or 0), int(end)) for name, first, end in bounds(connection, TABLE)]
+    return sorted(found, key=lambda each: each.first)
+
+
+def bounds(connection: Connection, table: str) -> list[tuple[str, str, str]]:
+    """Return the name, the first value and the value after the last of each partition of a table.
+
+    The first value is empty if the partition has none. The partition of all other values is left out.
+    """
     rows = connection.execute(
         text(
             "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) AS bound FROM pg_inherits AS i "
             "JOIN pg_class AS c ON c.oid = i.inhrelid "
             "WHERE i.inhparent = to_regclass(:name) LIMIT :most"
         ),
-        {"name": TABLE, "most": MAX_PARTITIONS},
+        {"name": table, "most": MAX_PARTITIONS},
     )
     found = []
     for name, bound in rows:
         if bound != "DEFAULT":
             first, _, end = bound.removeprefix("FOR VALUES FROM (").removesuffix(")").partition(") TO (")
-            found.append(Partition(name, 0 if first == "MINVALUE" else _number(first), _number(end)))
-    return sorted(found, key=lambda each: each.first)
+            found.append((name, "" if first == "MINVALUE" else first.strip("'"), end.strip("'")))
+    return found
+
+
+def kind(connection: Connection, table: str) -> str:
+    """Return the kind of a relation, as PostgreSQL names it; empty if there is none."""
+    query = text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:name)")
+    return str(connection.scalar(query, {"name": table}) or "")
 
 
 def add_next(connection: Connection, now: int) -> str | None:
@@ -130,10 +145,11 @@ def deleted(connection: Connection) -> list[Partition]:
     return found
 
 
-def drop(connection: Connection, partition: Partition) -> None:
-    """Delete a partition with its rows, unless another process has."""
+def drop(connection: Connection, partition: Partition) -> bool:
+    """Delete a partition with its rows, unless another process has; return True."""
     connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.execute(text(f"DROP TABLE IF EXISTS {partition.name}"))
+    return True
 
 
 def _create(connection: Connection, first: int, end: int) -> str:
@@ -147,7 +163,7 @@ def _attach(connection: Connection) -> None:
     bound = connection.scalar(
         text("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = :name"), {"name": CHECK}
     )
-    end = _number("".join(character for character in str(bound) if character.isdigit()))
+    end = int("".join(character for character in str(bound) if character.isdigit()))
     key = "PRIMARY KEY (execution, first)"
     for statement in (
         f"ALTER TABLE {TABLE} RENAME TO {FIRST}",
@@ -159,13 +175,3 @@ def _attach(connection: Connection) -> None:
         f"CREATE TABLE {DEFAULT} PARTITION OF {TABLE} DEFAULT",
     ):
         connection.execute(text(statement))
-
-
-def _kind(connection: Connection, table: str) -> str:
-    """Return the kind of a relation, as PostgreSQL names it; empty if there is none."""
-    query = text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:name)")
-    return str(connection.scalar(query, {"name": table}) or "")
-
-
-def _number(written: str) -> int:
-    return int(written.strip("'"))
