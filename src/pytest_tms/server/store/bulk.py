@@ -98,7 +98,7 @@ def pairs(
             place = "%s"
         else:
             places = ", ".join(["(?, ?)"] * len(some))
-            table = f"(SELECT column1 AS one, column2 AS other FROM (VALUES {places})) AS pairs"  # noqa: S608  # only places
+            table = f"(SELECT column1 AS one, column2 AS other FROM (VALUES {places})) AS pairs"  # noqa: S608  # `places` has only question marks
             parameters = tuple(value for pair in some for value in pair)
             place = "?"
         text = statement.replace("{pairs}", table).replace("{}", place)

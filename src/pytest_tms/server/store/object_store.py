@@ -150,8 +150,8 @@ class ObjectStore:
             return _with_first(await anext(chunks, b""), chunks)
         except FileNotFoundError:
             raise NotFound(
-                f"The content of the file {file.sha256} is no longer stored: its execution was deleted "
-                f"meanwhile, or the store has lost it."
+                f"The content of the file {file.sha256} is no longer stored: either its execution was just "
+                f"deleted, or the object is missing from the store."
             ) from None
 
     async def _chunks(self, file: StoredFile, start: int, end: int) -> AsyncIterator[bytes]:

@@ -45,9 +45,7 @@ def is_pending(connection: Connection) -> bool:
 
 def move(connection: Connection) -> None:
     """Do the next step of partitioning the table, each in a transaction of its own."""
-    is_valid = connection.scalar(
-        text("SELECT convalidated FROM pg_constraint WHERE conname = :name"), {"name": CHECK}
-    )
+    is_valid = is_validated(connection, CHECK)
     if is_valid is None:
         numbers = tables.executions.c.number
         end = int(connection.scalar(select(func.coalesce(func.max(numbers), 0))) or 0) + MARGIN
@@ -91,6 +89,13 @@ def kind(connection: Connection, table: str) -> str:
     """Return the kind of a relation, as PostgreSQL names it; empty if there is none."""
     query = text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:name)")
     return str(connection.scalar(query, {"name": table}) or "")
+
+
+def is_validated(connection: Connection, constraint: str) -> bool | None:
+    """Return whether existing rows satisfy a check constraint; None if it does not exist."""
+    query = text("SELECT convalidated FROM pg_constraint WHERE conname = :name")
+    found: bool | None = connection.scalar(query, {"name": constraint})
+    return found
 
 
 def add_next(connection: Connection, now: int) -> str | None:

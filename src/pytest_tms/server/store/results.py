@@ -227,7 +227,7 @@ _SETUPS = tuple(column.name for column in tables.shared_setups.c)
 _OF_STORED = "test_id, sequence, attempt, is_superseded, digest, status, retries, failed_before, shard_id"
 _BY_TEST = "ix_results_test_id"
 _STORED = (
-    f"SELECT {_OF_STORED} FROM {{pairs}} CROSS JOIN results "  # noqa: S608  # names of our own columns
+    f"SELECT {_OF_STORED} FROM {{pairs}} CROSS JOIN results "  # noqa: S608  # a constant of this module
     "WHERE execution = {} AND shard_id = pairs.one AND test_id = pairs.other"
 )
 _STORED_OF_ALL = f"SELECT {_OF_STORED} FROM results WHERE execution = {{}} AND test_id IN {{}}"  # noqa: S608  # the same
