@@ -32,8 +32,9 @@ def copy(source: str, target: str, as_json: bool) -> None:
     """Copy a database into an empty one, such as SQLite into PostgreSQL, and compare the numbers of rows.
 
     FROM and TO are SQLAlchemy URLs, or paths of SQLite files. Stop the servers first: what they store during
-    the copy is not in it. A password belongs in PGPASSWORD or ~/.pgpass, because arguments are visible in the
-    list of processes. If the command is interrupted, TO remains empty.
+    the copy is not in it. FROM is refused if it is an SQLite file that a server has open. A password belongs
+    in PGPASSWORD or ~/.pgpass, because arguments are visible in the list of processes. If the command is
+    interrupted, TO remains empty.
     """
     import tempfile
 
@@ -46,6 +47,7 @@ def copy(source: str, target: str, as_json: bool) -> None:
     if not reading.exists():
         raise ValueError(f"there is no TMS database at {reading.describe()}")
     reading.check_current()
+    reading.check_unused()
     with tempfile.TemporaryDirectory() as folder:
         writing.upgrade(Path(folder))
     counts: dict[str, int] = {}

@@ -273,3 +273,41 @@ def test_a_copy_onto_itself_and_of_nothing_are_refused(tmp_path: Path) -> None:
     completed = run_tms("db", "copy", file, str(tmp_path / "other.sqlite3"))
     assert completed.returncode == 1
     assert "there is no TMS database at " in completed.stderr
+
+
+def test_a_copy_of_an_sqlite_file_that_a_server_uses_is_refused(tmp_path: Path) -> None:
+    source, target = tmp_path / "data" / "tms.sqlite3", tmp_path / "new.sqlite3"
+    with running(tmp_path / "data") as api:
+        api.create()
+        refused = run_tms("db", "copy", str(source), str(target))
+        message = (
+            f"tms: another process uses the database sqlite:///{source}: stop the server and other `tms` "
+        )
+        assert (refused.returncode, refused.stderr) == (1, f"{message}commands first\n")
+        assert not target.exists()
+        api.create()  # the server continues
+    copied = run_tms("db", "copy", str(source), str(target), "--json")
+    assert copied.returncode == 0, copied.stderr
+    assert json.loads(copied.stdout)["executions"] == 2
+
+
+@pytest.mark.parametrize("broken", ["FROM", "TO"])
+def test_a_copy_names_the_file_that_is_not_a_database(tmp_path: Path, broken: str) -> None:
+    other, file = tmp_path / "other.txt", tmp_path / "tms.sqlite3"
+    other.write_text("This file is not a database.")
+    assert run_tms("db", "upgrade", "--data-dir", str(tmp_path)).returncode == 0
+    names = [str(other), str(file)] if broken == "FROM" else [str(file), str(other)]
+    completed = run_tms("db", "copy", *names)
+    message = (
+        f"tms: the database sqlite:///{other} cannot be used (file is not a database): check its path or "
+    )
+    assert (completed.returncode, completed.stderr) == (1, f"{message}its URL\n")
+
+
+def test_a_copy_says_why_it_cannot_connect_to_its_source(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://nobody:secret@127.0.0.1:1/tms"
+    completed = run_tms("db", "copy", url, str(tmp_path / "new.sqlite3"))
+    assert completed.returncode == 1
+    assert "Connection refused" in completed.stderr
+    assert completed.stderr.endswith(": check its path or its URL\n")
+    assert "secret" not in completed.stderr

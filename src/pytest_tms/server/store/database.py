@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -209,27 +209,60 @@ class Database:
             for step in STEPS:
                 self._complete(step)
         except (SQLAlchemyError, CommandError) as error:
-            reason = str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
-            raise ValueError(
-                f"the database {self.describe()} cannot be used ({reason}): check --database-url"
-            ) from error
+            raise self._unusable(error) from error
 
     def check_current(self) -> None:
         """Check that the schema is that of this version. Changes nothing.
 
         Raises:
-            ValueError: It is another one, or the upgrade was interrupted. The message is one sentence.
+            ValueError: The database cannot be used, has another schema, or its upgrade was interrupted. The
+                message is one sentence.
         """
-        with self.read() as connection:
-            state = revisions.state(connection)
-            is_current = state.found == state.expected and not any(
-                step.is_pending(connection) for step in STEPS
-            )
+        try:
+            with self.engine.begin() as connection:
+                state = revisions.state(connection)
+                is_current = state.found == state.expected and not any(
+                    step.is_pending(connection) for step in STEPS
+                )
+        except SQLAlchemyError as error:
+            raise self._unusable(error) from error
         if not is_current:
             raise ValueError(
                 f"the database {self.describe()} has the schema {state.found or 'none'}, and this version "
                 f"needs {state.expected}: run `tms db upgrade` with it first"
             )
+
+    def check_unused(self) -> None:
+        """Check that no other process has an SQLite database open, as a server has. Closes all connections.
+
+        PostgreSQL is not checked.
+
+        Raises:
+            ValueError: Another process has it open. The message is one sentence.
+        """
+        path = _file(self.engine.url)
+        if path is None:
+            return
+        self.close()
+        with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+            # With this mode the first transaction locks the file, which no other connection may have open.
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE").close()
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise self._unusable(error) from error
+                raise ValueError(
+                    f"another process uses the database {self.describe()}: stop the server and other `tms` "
+                    "commands first"
+                ) from None
+
+    def _unusable(self, error: Exception) -> ValueError:
+        """Return the error for a database that cannot be used."""
+        reason = str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
+        return ValueError(
+            f"the database {self.describe()} cannot be used ({reason}): check its path or its URL"
+        )
 
     def _complete(self, step: _Step) -> None:
         """Complete a migration in several transactions: an interrupted one can continue."""
