@@ -10,15 +10,17 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import requests
 
 from pytest_tms import TmsClient
-from pytest_tms.errors import NotFound
+from pytest_tms.errors import NotFound, ServiceUnavailable
 from pytest_tms.server.domain import clock
 from pytest_tms.server.services.artifacts import READ_TIMEOUT, delete_stray, delete_unreferenced
 from pytest_tms.server.settings import ServerSettings
@@ -408,3 +410,95 @@ def test_a_full_disk_is_said_and_harms_nothing_else(small_disk: Path, tmp_path: 
         assert read(api, execution, files[0]).content == files[0]
         api.submit({"executionId": execution}, tests=[result()])
         assert "Traceback" not in api.output()
+
+
+@pytest.fixture
+def refusing_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, str], None]]:
+    """A function that sets the status and the body of every response of an object store."""
+    responses: list[tuple[int, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, text = responses[-1]
+            body = text.encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Write nothing."""
+
+    def respond(status: int, body: str) -> None:
+        responses.append((status, body))
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        for name, value in [
+            ("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}"),
+            ("AWS_ALLOW_HTTP", "true"),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "key-of-store"),
+            ("AWS_SECRET_ACCESS_KEY", "secret-of-the-store"),
+        ]:
+            monkeypatch.setenv(name, value)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield respond
+        server.shutdown()
+        thread.join()
+
+
+def error_of_s3(code: str, message: str) -> str:
+    """The body of an error of S3, with fields that contain secrets."""
+    return (
+        f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message>"
+        "<AWSAccessKeyId>key-of-store</AWSAccessKeyId><StringToSign>to-sign</StringToSign></Error>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (
+            404,
+            error_of_s3("NoSuchBucket", "The bucket does not exist."),
+            "NoSuchBucket: The bucket does not exist",
+        ),
+        (
+            403,
+            error_of_s3("InvalidKey", "Unknown key-of-store &amp; others"),
+            "InvalidKey: Unknown ******** & others",
+        ),
+        (
+            403,
+            error_of_s3("AccessDenied", "User: arn:aws:iam::123456789012:user/tms is not authorized"),
+            "AccessDenied: User: … is not authorized",
+        ),
+        (
+            403,
+            error_of_s3("Mismatch", "AKIAIOSFODNN7EXAMPLE for http://s/b?X-Amz-Signature=abc\nDate: x"),
+            "Mismatch: … for http://s/b…",
+        ),
+        (403, "<Error><Code>Bare</Code></Error>", "Bare"),
+        (403, "", "403 Forbidden"),
+        (301, "", "the bucket is in another region: check AWS_REGION"),
+    ],
+)
+def test_an_error_of_the_store_has_its_code_and_message_without_secrets(
+    tmp_path: Path, refusing_bucket: Callable[[int, str], None], status: int, body: str, reason: str
+) -> None:
+    refusing_bucket(status, body)
+    with pytest.raises(ServiceUnavailable) as error:
+        ObjectStore("s3://files/tms", tmp_path).check()
+    message = f"The store for artifacts does not respond as expected ({reason}); try again later."
+    assert error.value.message == message
+
+
+def test_a_server_whose_store_refuses_it_names_the_error_code(
+    tmp_path: Path, refusing_bucket: Callable[[int, str], None]
+) -> None:
+    refusing_bucket(403, error_of_s3("AccessDenied", "Access Denied"))
+    with running(tmp_path / "data", options=("--artifacts-url", "s3://files/tms")) as api:
+        response = requests.get(f"{api.root}/readyz", timeout=20)
+        assert response.status_code == 503
+        assert "(AccessDenied: Access Denied)" in response.json()["checks"]["storage"]

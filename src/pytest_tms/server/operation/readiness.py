@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from pytest_tms.errors import ServiceUnavailable
 from pytest_tms.server.services.encryption import missing_keys
 from pytest_tms.server.settings import ServerSettings
 from pytest_tms.server.store import revisions
@@ -102,7 +103,10 @@ class Readiness:
         disk = os.statvfs(self._settings.data_dir)
         if disk.f_bavail * disk.f_frsize < MIN_FREE:
             raise NotReady("the disk of the data dir is full")
-        self._objects.check()
+        try:
+            self._objects.check()
+        except ServiceUnavailable as error:
+            raise NotReady(error.message) from error
 
 
 def _outcome(check: Check) -> str:

@@ -21,6 +21,7 @@ from pytest_tms.server.encryption.encrypted_files import (
     PartDecryption,
     part,
 )
+from pytest_tms.server.store.object_store_errors import reason_of
 
 CHUNK = 1 << 20
 """Bytes of one part of a file that is read."""
@@ -54,7 +55,7 @@ class ObjectStore:
                 self._store = LocalStore(folder, automatic_cleanup=True)
         except (BaseError, ValueError) as error:
             raise ValueError(
-                f"the object store for artifacts cannot be opened ({_reason(error)}): write its URL as "
+                f"the object store for artifacts cannot be opened ({reason_of(error)}): write its URL as "
                 "s3://bucket/folder, gs://bucket/folder or az://container/folder"
             ) from None
 
@@ -247,10 +248,6 @@ def _failure(error: Exception) -> QuotaExceeded | ServiceUnavailable:
     if "No space left" in str(error) or "Disk quota exceeded" in str(error):
         return disk_is_full()
     return ServiceUnavailable(
-        f"The store for artifacts does not respond ({_reason(error)}); try again later.", retry_after=30
+        f"The store for artifacts does not respond as expected ({reason_of(error)}); try again later.",
+        retry_after=30,
     )
-
-
-def _reason(error: Exception) -> str:
-    """Return the kind of an error: its text may contain credentials or parts of a request."""
-    return type(error).__name__
