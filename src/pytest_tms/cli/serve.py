@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import stat
 import sys
 from pathlib import Path
 from typing import Any
@@ -110,7 +112,26 @@ def serve(
             "note  each worker counts rate limits separately: set TMS_SERVER_REDIS_URL to share them",
             err=True,
         )
+    if warning := _access_warning(settings.data_dir):
+        click.echo(f"note  {warning}", err=True)
     serving.serve(settings, database, sock)
+
+
+def _access_warning(folder: Path) -> str:
+    """Return what other users may do in a data dir and how to prevent it; empty if it is private.
+
+    A volume of Kubernetes belongs to root, and the server uses it by its group: only others must not write.
+    """
+    status = folder.stat()
+    is_own = status.st_uid == os.geteuid()
+    granted = status.st_mode & (0o077 if is_own else 0o002)
+    if not granted:
+        return ""
+    verb = "write to" if granted & 0o022 else "read"
+    return (
+        f"other users may {verb} the data dir {folder} (mode {stat.S_IMODE(status.st_mode):o}), which has "
+        f"the secrets of the server: run chmod {'700' if is_own else 'o-w'} {shlex.quote(str(folder))}"
+    )
 
 
 def _is_in_container() -> bool:

@@ -427,3 +427,29 @@ def test_behind_a_proxy_links_lead_to_the_public_address_and_its_name_is_known(
     assert created["webhookUrl"].startswith("https://tms.example/api/webhooks/executions/exec_")
     assert created["reportUrl"] == f"https://tms.example/reports/{created['executionId']}"
     stop(process)
+
+
+@pytest.mark.parametrize(("access", "verb"), [(0o777, "write to"), (0o755, "read"), (0o770, "write to")])
+def test_a_data_dir_that_others_may_use_is_named_once_with_the_command_that_mends_it(
+    start: Serve, tmp_path: Path, access: int, verb: str
+) -> None:
+    folder = tmp_path / "data dir"
+    folder.mkdir()
+    folder.chmod(access)
+    _, url = start(folder, "--workers", "2")
+    wait_for(lambda: "note" in said(folder))
+    wait_for(lambda: responds(url))
+    (note,) = [line for line in said(folder).splitlines() if "data dir" in line and "note" in line]
+    assert note == (
+        f"note  other users may {verb} the data dir {folder} (mode {access:o}), which has the secrets of the "
+        f"server: run chmod 700 '{folder}'"
+    )
+
+
+def test_a_data_dir_of_its_owner_alone_gives_no_warning(start: Serve, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    process, url = start(folder)
+    wait_for(lambda: responds(url))
+    stop(process)
+    assert mode(folder) == 0o700
+    assert "note" not in said(folder)
