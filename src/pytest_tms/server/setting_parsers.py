@@ -50,6 +50,26 @@ class WholeNumber:
         return int(text)
 
 
+class PortNumber(WholeNumber):
+    """Parser of a port; 0 stands for any free port."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 65_535)
+
+    def __call__(self, variable: str, text: str) -> int:
+        """Return the port.
+
+        Raises:
+            ValueError: The text is not a port. The message explains the value that Kubernetes sets.
+        """
+        if text.startswith(("tcp://", "udp://")):
+            raise ValueError(
+                f"{variable} is {text!r}, which Kubernetes sets for a service named tms-server: set "
+                f"enableServiceLinks: false in the spec of the pod, or set {variable} to the port yourself"
+            )
+        return super().__call__(variable, text)
+
+
 def parse_flag(variable: str, text: str) -> bool:
     """Return whether the text is 1; only 1 and 0 are allowed."""
     if text not in ("0", "1"):

@@ -23,6 +23,7 @@ from pytest_tms.server.domain.retention import Retention
 from pytest_tms.server.domain.stored_files import StorageLimits
 from pytest_tms.server.domain.trusted_issuers import TrustedIssuers
 from pytest_tms.server.setting_parsers import (
+    PortNumber,
     WholeNumber,
     as_is,
     parse_flag,
@@ -105,7 +106,7 @@ class ServerSettings:
     """How one server runs; ``table`` returns the declarations."""
 
     host: str = _setting("127.0.0.1", "the address to listen on", metavar="ADDRESS")
-    port: int = _setting(8765, "the port; 0 for any free port", WholeNumber(0, 65_535), metavar="PORT")
+    port: int = _setting(8765, "the port; 0 for any free port", PortNumber(), metavar="PORT")
     data_dir: Path = _setting(  # noqa: RUF009  # a path is immutable
         Path(),
         "the folder of the server's files: the encryption key and, without `TMS_SERVER_DATABASE_URL`, "

@@ -91,6 +91,15 @@ def test_an_option_has_priority_and_an_empty_value_stands_for_the_default() -> N
     [
         ("PORT", "65536", "is '65536': use a whole number from 0 to 65535"),
         ("PORT", "8e3", "is '8e3': use a whole number from 0 to 65535"),
+        *(
+            (
+                "PORT",
+                text,
+                f"is {text!r}, which Kubernetes sets for a service named tms-server: set enableServiceLinks: "
+                "false in the spec of the pod, or set TMS_SERVER_PORT to the port yourself",
+            )
+            for text in ("tcp://10.0.0.1:8080", "udp://[fd00::1]:53")
+        ),
         ("LOG_FORMAT", "xml", "is 'xml': use auto, text or json"),
         ("WORKERS", "0", "is '0': use a whole number from 1 to 1000"),
         ("ALLOW_INSECURE_WEBHOOKS", "yes", "is 'yes': use 1 for yes or 0 for no"),
