@@ -163,13 +163,14 @@ def url_option(function: Function) -> Function:
 def connect(url: str, *, own_token: bool = False) -> TmsClient:
     """Return a client for the TMS at ``url``, with the API token of the environment or of the CI job.
 
-    Raises UsageError if there is no token, unless ``own_token`` says that the caller has the token of an
-    execution.
+    Raises ValueError if the URL is malformed, and UsageError if there is no token, unless ``own_token`` says
+    that the caller has the token of an execution.
     """
     from pytest_tms.ci.id_tokens import missing_permission
     from pytest_tms.client import JobToken, TmsClient
     from pytest_tms.sender.job_tokens import find_job_token
     from pytest_tms.settings.resolution import read_token
+    from pytest_tms.settings.urls import url_problem
 
     token: str | JobToken
     if url == "local":
@@ -177,6 +178,8 @@ def connect(url: str, *, own_token: bool = False) -> TmsClient:
 
         url, token = find_or_start(os.getpid())
     else:
+        if problem := url_problem(url):
+            raise ValueError(problem)
         token = read_token(os.environ)[0].reveal() or find_job_token(url, os.environ) or ""
     if not token and not own_token:
         raise click.UsageError(

@@ -25,6 +25,7 @@ from pytest_tms.plugin.results.shared_setups import SharedSetupTimes
 from pytest_tms.plugin.xdist.sharding import LONGEST_FIRST, PLAN, ShardName, parse_shard
 from pytest_tms.settings.resolution import ini_reader, resolve
 from pytest_tms.settings.table import SettingError, Settings
+from pytest_tms.settings.urls import url_problem
 
 if TYPE_CHECKING:
     from pytest_tms.plugin.github_actions import GitHubActions
@@ -139,8 +140,8 @@ def delivery_problem(settings: Settings) -> str:
     """Return why these settings do not allow delivery; an empty text if they do."""
     if settings.offline or settings.url == "local":
         return ""
-    if not settings.url.startswith(("http://", "https://")):
-        return f"invalid TMS URL {settings.url!r}: use http(s)://HOST/api, or local"
+    if problem := url_problem(settings.url):
+        return problem
     if not settings.token:
         from pytest_tms.ci.id_tokens import find_id_token, missing_permission
 

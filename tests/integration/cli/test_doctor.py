@@ -209,7 +209,8 @@ def test_what_a_conftest_prints_reads_and_starts_is_no_obstacle(folder: Path, co
     "url", ["http://[::1/api", "http://a b/api", "http://127.0.0.1:99999/api", "http:///api", "ftp://a"]
 )
 def test_a_url_that_cannot_be_is_one_line(url: str) -> None:
-    assert verdict(TMS_URL=url, TMS_API_TOKEN="t").startswith("Reporting does not work: ")
+    shown = verdict(TMS_URL=url, TMS_API_TOKEN="t")
+    assert shown.startswith(f"Reporting does not work: invalid TMS URL {url!r}: ")
 
 
 @pytest.mark.slow

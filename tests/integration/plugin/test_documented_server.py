@@ -344,6 +344,16 @@ def test_the_token_shows_nowhere(documented: ForeignTms, pytester: pytest.Pytest
             "t",
             "invalid TMS URL 'tms.example.com': use http(s)://HOST/api, or local",
         ),
+        (
+            ["--tms-url", "http://[::1"],
+            "t",
+            "invalid TMS URL 'http://[::1': the IPv6 address in brackets is malformed; use http(s)://HOST/api",
+        ),
+        (
+            ["--tms-url", "http://[::1", "--tms-shard", "1/1"],
+            "t",
+            "invalid TMS URL 'http://[::1': the IPv6 address in brackets is malformed; use http(s)://HOST/api",
+        ),
         (["--tms-url", "URL", "--tms-meta", "branch"], "t", "--tms-meta has 'branch': write KEY=VALUE"),
         (["--tms-url", "URL", "-o", "tms_timeout=soon"], "t", "tms_timeout is 'soon': write a whole number"),
         (

@@ -54,6 +54,9 @@ def test_a_run_with_a_wrong_url_is_kept_and_sent_to_the_right_one(
 ) -> None:
     result = pytester.runpytest_subprocess("--tms-url", url)
     result.stdout.fnmatch_lines([f"problem: invalid TMS URL '{url}': use http(s)://HOST/api, or local"])
+    refused = run_tms(*printed(result), "--url", url, TMS_API_TOKEN=tms.token)
+    assert refused.returncode == 1
+    assert f" is not sent: invalid TMS URL '{url}': " in refused.stderr
     sent = run_tms(*printed(result), "--url", tms.url, TMS_API_TOKEN=tms.token)
     assert sent.returncode == 0, sent.stderr
     assert "  2 tests" in sent.stdout
