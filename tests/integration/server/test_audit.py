@@ -120,7 +120,9 @@ def test_what_commands_do_to_tokens_is_logged(sqlite_api: Api) -> None:
 
 def test_failed_authentications_are_logged_and_cannot_flood(sqlite_api: Api) -> None:
     def failures() -> list[AuditEntry]:
-        return [each for each in entries(sqlite_api) if each.action == audit.AUTHENTICATION_FAILED]
+        """Return the failures that the server wrote; other tests have written some themselves."""
+        found = [each for each in entries(sqlite_api) if each.action == audit.AUTHENTICATION_FAILED]
+        return [each for each in found if each.actor.id != "x"]
 
     expect_error(sqlite_api.request("GET", "/executions/x", token="tms_nonsense"), 401)
     wait_for(failures)
