@@ -28,6 +28,7 @@ from pytest_tms.client import TmsClient
 from pytest_tms.server.domain import clock
 from pytest_tms.server.store import pending_work, revisions, tables
 from pytest_tms.server.store.database import Database
+from tests.helpers import reported_runs
 from tests.helpers.api import (
     KEY,
     Api,
@@ -40,8 +41,9 @@ from tests.helpers.api import (
 )
 from tests.helpers.event_streams import event_stream
 from tests.helpers.ports import accepts, free_port
-from tests.helpers.processes import run_tms, wait_for
+from tests.helpers.processes import TmsServer, run_tms, wait_for
 from tests.helpers.replicas import balanced
+from tests.helpers.reported_runs import FinishedRun
 from tests.helpers.server_processes import ServerProcess
 from tests.helpers.subscribers import Subscribers, subscribing
 
@@ -196,6 +198,48 @@ def _submission(execution_id: str) -> Any:
 
     tests = [wire.TestResult(title=name, status="passed") for name in "abc"]
     return wire.ResultsSubmission(execution_id=execution_id, shard_id="1", tests=tests)
+
+
+QUEUE_SUITE = """
+import os, pathlib, pytest
+
+@pytest.mark.parametrize("n", range(40))
+def test_it(n):
+    with open(os.environ["RAN"], "a") as file:
+        file.write(f"{n}\\n")
+    if n == 10:
+        pathlib.Path(os.environ["GO"]).read_bytes()  # a pipe: until it is written to
+"""
+
+
+@pytest.mark.slow
+def test_shards_of_a_queue_run_each_test_once_although_a_replica_is_killed(
+    replicas: Replicas, tmp_path: Path
+) -> None:
+    tms = TmsServer(replicas.proxy.url, replicas.proxy.token, tmp_path)
+    ran, go = tmp_path / "ran", tmp_path / "go"
+    ran.touch()
+    os.mkfifo(go)
+
+    def run(shard: str) -> FinishedRun:
+        folder = tmp_path / f"shard-{shard[0]}"
+        folder.mkdir()
+        options = ("--tms-run-key", f"queue-{tmp_path}", "--tms-split", "queue", "--tms-shard", shard)
+        return reported_runs.run(
+            tms, folder, {"test_it.py": QUEUE_SUITE}, *options, extra={"RAN": str(ran), "GO": str(go)}
+        )
+
+    with ThreadPoolExecutor(2) as threads:
+        runs = [threads.submit(run, shard) for shard in ("1/2", "2/2")]
+        wait_for(lambda: "10" in ran.read_text().split(), 60)
+        replicas.processes[0].kill()
+        go.write_text("go")
+        finished = [each.result() for each in runs]
+    assert [each.exit for each in finished] == [0, 0]
+    assert sorted(map(int, ran.read_text().split())) == list(range(40))
+    execution = {"executionId": finished[0].status.execution_id if finished[0].status else ""}
+    found = replicas.two.status(execution)
+    assert (found["status"], found["results"]["passed"]) == ("completed", 40)
 
 
 @pytest.mark.slow
