@@ -109,9 +109,11 @@ def create_app(settings: ServerSettings, database: Database) -> Middleware:
             *webhooks.HANDLERS,
         ],
         guards=[
-            authentication_guard(settings, database, token_usage),
-            rate_limit_guard(rate_limits, database),
-            routes.check_query,
+            routes.guard_of(
+                authentication_guard(settings, database, token_usage),
+                rate_limit_guard(rate_limits, database),
+                routes.check_query,
+            )
         ],
     )
     app = Litestar(

@@ -10,11 +10,11 @@ from anyio.to_thread import run_sync
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
-from litestar.types import Guard
 
 from pytest_tms.client import calls
 from pytest_tms.client.calls import Call
 from pytest_tms.errors import Forbidden, Unauthorized
+from pytest_tms.server.api.routes import Check
 from pytest_tms.server.batcher import Batcher
 from pytest_tms.server.domain import clock
 from pytest_tms.server.domain.actors import Caller
@@ -31,7 +31,7 @@ MAX_TOKENS = 500
 """Tokens that one query reads."""
 
 
-def authentication_guard(settings: ServerSettings, database: Database, token_usage: TokenUsage) -> Guard:
+def authentication_guard(settings: ServerSettings, database: Database, token_usage: TokenUsage) -> Check:
     """Return the guard that authenticates the caller of each API call.
 
     It reads the token from the database for every request, so a revoked token is refused by every replica;

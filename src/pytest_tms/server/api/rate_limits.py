@@ -8,9 +8,9 @@ from typing import Any
 from anyio.to_thread import run_sync
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
-from litestar.types import Guard
 
 from pytest_tms.client.calls import Call
+from pytest_tms.server.api.routes import Check
 from pytest_tms.server.domain.api_tokens import hash_token
 from pytest_tms.server.request_context import bearer_token, request_context
 from pytest_tms.server.services.idempotency import is_replay
@@ -18,7 +18,7 @@ from pytest_tms.server.services.rate_limits import Meter, RateLimits
 from pytest_tms.server.store.database import Database
 
 
-def rate_limit_guard(rate_limits: RateLimits, database: Database) -> Guard:
+def rate_limit_guard(rate_limits: RateLimits, database: Database) -> Check:
     """Return the guard that counts the requests of each API call, after their authentication.
 
     It counts on a thread if the counters are in Redis, and raises RateLimited if a limit is exceeded.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, Union
 
 from litestar import Response
@@ -30,7 +30,21 @@ Returned = Union[  # noqa: UP007  # generic
 ]
 
 
-def check_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+Check = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
+"""A guard that is a coroutine function: the framework calls any other guard on a thread."""
+
+
+def guard_of(*checks: Check) -> Check:
+    """Return one guard that makes some checks in turn: the framework copies the handler for each guard."""
+
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        for check in checks:
+            await check(connection, handler)
+
+    return guard
+
+
+async def check_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Check the query parameters of a call; a guard.
 
     Raises:
