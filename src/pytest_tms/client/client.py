@@ -9,26 +9,22 @@ with TmsClient("https://tms.example.com/api", token) as tms:
 from __future__ import annotations
 
 import gzip
-import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 import requests
-from requests.adapters import HTTPAdapter
-from requests.exceptions import ChunkedEncodingError
 
 from pytest_tms import wire
 from pytest_tms.client import calls
 from pytest_tms.client.calls import Call
+from pytest_tms.client.http_session import HttpSession, UploadBody
 from pytest_tms.client.job_token import JobToken
-from pytest_tms.client.responses import decode, describe_failure, error_of, origin_of
-from pytest_tms.client.retry_policy import new_retry
-from pytest_tms.errors import NotFound, Unauthorized, Unreachable
+from pytest_tms.client.responses import decode, error_of, origin_of
+from pytest_tms.errors import NotFound
 
 Takes = TypeVar("Takes")
 Gives = TypeVar("Gives")
@@ -52,8 +48,7 @@ class TmsClient:
     ``SSL_CERT_FILE``. A netrc entry is used only for calls without a token. Redirects are not followed.
 
     Set ``compress`` if the server announces the capability ``gzip``: larger bodies are compressed then.
-    ``last_response`` is the last response of the server (a ``requests.Response``), with its ``elapsed`` time
-    and ``headers``; None before the first. Use a client in one thread at a time, and close it.
+    Use a client in one thread at a time, and close it.
 
     Every method can raise:
         Unreachable: no response, or the URL, the token or the proxy cannot be used.
@@ -73,16 +68,7 @@ class TmsClient:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.compress = False
-        self.last_response: requests.Response | None = None
-        self._token = token
-        self._timeout = (connect_timeout, read_timeout)
-        self._retry = new_retry(retries)
-        self._session = _Session()
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=self._retry))
-        self._session.headers.update({"Accept": "application/json", "User-Agent": "pytest-tms"})
-        # requests itself prefers its own two variables, if they are set.
-        self._session.verify = os.environ.get("SSL_CERT_FILE") or True
+        self._session = HttpSession(token, retries, connect_timeout, read_timeout)
 
     def __enter__(self) -> TmsClient:
         return self
@@ -94,6 +80,11 @@ class TmsClient:
 
     def __repr__(self) -> str:
         return f"TmsClient({self.base_url!r})"
+
+    @property
+    def last_response(self) -> requests.Response | None:
+        """The last response of the server, with its time and headers; None before the first."""
+        return self._session.last_response
 
     def close(self) -> None:
         """Close the connections; the client must not be used afterwards."""
@@ -538,7 +529,7 @@ class TmsClient:
     def has_artifact(self, execution_id: str, sha256: str) -> bool:
         """Return whether a file was uploaded; needs the capability ``artifacts``."""
         url = self._url(calls.GET_ARTIFACT, {"execution_id": execution_id, "sha256": sha256})
-        response = self._send_authorized("HEAD", url, self._authorization(), None)
+        response = self._session.send_authorized("HEAD", url)
         if response.status_code == NotFound.status:
             return False
         if response.status_code != calls.GET_ARTIFACT.status:
@@ -554,7 +545,7 @@ class TmsClient:
         url = self._url(calls.READ_ARTIFACT, {"execution_id": execution_id, "sha256": sha256})
         if limit is not None:
             url += f"?limit={limit}"
-        response = self._send_authorized("GET", url, self._authorization(), None)
+        response = self._session.send_authorized("GET", url)
         if response.status_code != calls.READ_ARTIFACT.status:
             raise error_of(response, origin_of(url))
         return response.content
@@ -576,8 +567,8 @@ class TmsClient:
         url = self._url(calls.UPLOAD_ARTIFACT, {"execution_id": execution_id, "sha256": sha256})
         if name:
             url += "?" + urlencode({"name": name}, errors="replace")
-        headers = {**self._authorization(), "Content-Type": "application/octet-stream"}
-        response = self._send_authorized("PUT", url, headers, content)
+        headers = {"Content-Type": "application/octet-stream"}
+        response = self._session.send_authorized("PUT", url, headers, content)
         return decode(response, origin_of(url), wire.StoredArtifact)
 
     def create_webhook(self, request: wire.WebhookRequest, *, key: str = "") -> wire.Webhook:
@@ -681,7 +672,7 @@ class TmsClient:
             url += "?" + urlencode(
                 {name: value for name, value in params.items() if value is not None}, doseq=True
             )
-        headers = self._authorization(token)
+        headers = {}
         if call.method == "POST":
             headers["Idempotency-Key"] = key or uuid.uuid4().hex
         content = None
@@ -692,104 +683,14 @@ class TmsClient:
                 content = gzip.compress(content, compresslevel=1)
                 headers["Content-Encoding"] = "gzip"
         if token:
-            response = self.last_response = self._send(call.method, url, headers, content)
+            headers["Authorization"] = f"Bearer {token}"
+            response = self._session.send(call.method, url, headers, content)
         else:
-            response = self._send_authorized(call.method, url, headers, content)
+            response = self._session.send_authorized(call.method, url, headers, content)
         return decode(response, origin_of(url), call.gives)
 
     def _url(self, call: Call[Any, Any], path: Mapping[str, str]) -> str:
         return self.base_url + call.path.format(**{name: _segment(each) for name, each in path.items()})
-
-    def _authorization(self, token: str = "") -> dict[str, str]:
-        own = self._token
-        text = token or (own if isinstance(own, str) else own.text())
-        return {"Authorization": f"Bearer {text}"} if text else {}
-
-    def _send_authorized(
-        self, method: str, url: str, headers: dict[str, str], content: bytes | UploadBody | None
-    ) -> requests.Response:
-        """Send a request with the client's own token; once more if that of a CI job is refused.
-
-        A body that cannot be read again is sent once.
-        """
-        rewind = _rewinding(content)
-        response = self.last_response = self._send(method, url, headers, content)
-        if response.status_code == Unauthorized.status and isinstance(self._token, JobToken) and rewind:
-            refused = headers["Authorization"].removeprefix("Bearer ")
-            renewed = {**headers, "Authorization": f"Bearer {self._token.text(refused)}"}
-            rewind()
-            response = self.last_response = self._send(method, url, renewed, content)
-        return response
-
-    def _send(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | UploadBody | None
-    ) -> requests.Response:
-        try:
-            return self._exchange(method, url, headers, content)
-        except requests.RequestException as error:
-            if (reason := describe_failure(error)) is not None:
-                raise Unreachable(f"{origin_of(url)} does not answer: {reason}.") from error
-        except ValueError:
-            pass
-        except OSError as error:  # requests does not wrap this one
-            raise Unreachable(f"{origin_of(url)} cannot be called: {error}.") from error
-        # Not chained: the text of the error may contain the token.
-        raise Unreachable(f"{origin_of(url)} cannot be called: the URL or the token is malformed.") from None
-
-    def _exchange(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | UploadBody | None
-    ) -> requests.Response:
-        """Send a request and read the response. urllib3 retries up to its headers, this function its body."""
-        retry = self._retry
-        while True:
-            try:
-                return self._session.request(
-                    method,
-                    url,
-                    headers=headers,
-                    data=content,
-                    auth=_keep_authorization if "Authorization" in headers else None,
-                    timeout=self._timeout,
-                )
-            except ChunkedEncodingError as error:
-                if not retry.total:
-                    raise
-                retry = retry.increment(method, url, error=error)
-                retry.sleep()
-
-
-class UploadBody(Protocol):
-    """A file to upload: bytes that can be read, and iterated as requests does."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Return the next bytes."""
-
-    def __iter__(self) -> Iterator[bytes]: ...
-
-
-def _rewinding(content: bytes | UploadBody | None) -> Callable[[], object] | None:
-    """Return a function after which a body can be sent again; None if it can be read only once."""
-    if content is None or isinstance(content, bytes):
-        return lambda: None
-    seek, tell = getattr(content, "seek", None), getattr(content, "tell", None)
-    if seek is None:
-        return None
-    try:
-        return partial(seek, tell() if tell else 0)
-    except OSError:  # a pipe
-        return None
-
-
-class _Session(requests.Session):
-    """A session that follows no redirect."""
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        return None
-
-
-def _keep_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Leave a request as it is. Without an ``auth``, requests replaces the token by an entry of netrc."""
-    return request
 
 
 def _segment(value: str) -> str:
