@@ -104,6 +104,17 @@ def postgresql_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def postgresql_database() -> Iterator[Database]:
+    """A PostgreSQL database of this version for one test, which may change its tables."""
+    from pytest_tms.server.store.database import Database  # here: few tests load the server
+
+    with upgraded_database() as url:
+        database = Database(url)
+        yield database
+        database.close()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """Each database in turn, with empty tables."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,12 +25,8 @@ ADMIN = Actor(id="command", name="tests")
 
 
 @pytest.fixture
-def database() -> Iterator[Database]:
-    """A PostgreSQL database of this version."""
-    with upgraded_database() as url:
-        found = Database(url)
-        yield found
-        found.close()
+def database(postgresql_database: Database) -> Database:
+    return postgresql_database
 
 
 def unpartitioned(database: Database) -> None:

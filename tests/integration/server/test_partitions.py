@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,13 @@ from pytest_tms.server.services.deletion import delete_marked
 from pytest_tms.server.store import deletion, partitions, result_documents, tables
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.partitions import DEFAULT, FIRST, MARGIN, SMALLEST, TABLE
-from tests.helpers.api import upgraded_database
 from tests.helpers.bare_executions import add_execution
 from tests.helpers.stored_runs import StoredRuns
 
 
 @pytest.fixture
-def database() -> Iterator[Database]:
-    """A PostgreSQL database of this version."""
-    with upgraded_database() as url:
-        found = Database(url)
-        yield found
-        found.close()
+def database(postgresql_database: Database) -> Database:
+    return postgresql_database
 
 
 def unpartitioned(database: Database) -> None:
