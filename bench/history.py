@@ -32,51 +32,57 @@ LIMIT = 50
 
 
 def measure(results: int, rounds: int) -> str:
-    """The table: ingest with few and with ``results`` stored results, and queries with them."""
+    """The table: ingest, calls and pages with few and with ``results`` stored results."""
     found: dict[str, list[str]] = {}
     names = []
+    few = (1 + rounds) * TESTS
     with tempfile.TemporaryDirectory() as folder:
         for name, database_url in databases(Path(folder)):
-            names.append(name)
+            names += [f"{name}, {few:,}", f"{name}, {results:,}"]
             with serving(Path(folder) / name, "--database-url", database_url) as (api, token):
                 session = requests.Session()
                 session.headers["Authorization"] = f"Bearer {token}"
-                for what, text_of_value in _measured(session, api, database_url, results, rounds):
-                    found.setdefault(what, []).append(text_of_value)
+                database = Database(database_url)
+                first, _ = _report(session, api, seed=0)
+                for copies in (0, results // TESTS - 1 - 2 * rounds):
+                    _copy(session, api, database, first, copies)
+                    for what, value in _measured(session, api, database, rounds):
+                        found.setdefault(what, []).append(value)
+                database.close()
     rows = [[what, *values] for what, values in found.items()]
-    return (
-        f"runs of {TESTS:,} tests, {results:,} stored results; medians of {rounds} rounds\n"
-        f"{table(['', *names], rows)}"
-    )
+    return f"runs of {TESTS:,} tests; medians of {rounds} rounds\n{table(['stored results', *names], rows)}"
 
 
-def _measured(
-    session: requests.Session, api: str, database_url: str, results: int, rounds: int
-) -> list[tuple[str, str]]:
-    first, _ = _report(session, api, seed=0)
-    few = [_report(session, api, seed=1 + turn)[1] for turn in range(rounds)]
-    database = Database(database_url)
-    _copy(session, api, database, first, results // TESTS - 1 - rounds)
-    runs = [_report(session, api, seed=1 + turn) for turn in range(rounds + 1)]
-    many = [seconds for _, seconds in runs]
+def _measured(session: requests.Session, api: str, database: Database, rounds: int) -> list[tuple[str, str]]:
+    """Report some runs, and read the last one and the history of its tests."""
+    runs = [_report(session, api, seed=1 + turn) for turn in range(rounds)]
+    last, before = runs[-1][0], runs[-2][0]
+    with database.write() as connection:
+        connection.execute(text("ANALYZE"))  # autovacuum may be switched off
     test_ids = _sample(database)
     queries: list[Callable[[], object]] = [_reading(database, test_id) for test_id in test_ids]
     found = [
-        (f"results a second, {(1 + rounds) * TESTS:,} stored", f"{TESTS / statistics.median(few):,.0f}"),
-        (f"results a second, {results:,} stored", f"{TESTS / statistics.median(many):,.0f}"),
+        ("results a second", f"{TESTS / statistics.median(seconds for _, seconds in runs):,.0f}"),
         (f"last {LIMIT} results of a test: the query, ms", f"{1000 * _median(queries, rounds):.1f}"),
     ]
-    paths = {
-        f"GET /tests/{{key}}/history?limit={LIMIT}, ms": [
-            f"/tests/{test_id}/history?limit={LIMIT}" for test_id in test_ids
+    page = f"{api.removesuffix('/api')}/runs/{last}"
+    urls = {
+        f"GET /tests/{{key}}/history?limit={LIMIT}": [
+            f"{api}/tests/{test_id}/history?limit={LIMIT}" for test_id in test_ids
         ],
-        "GET /tests?flaky=true, ms": ["/tests?flaky=true&testSuite=all"],
-        "GET /executions/{id}/compare, ms": [f"/executions/{runs[-1][0]}/compare?with={runs[-2][0]}"],
+        "page of a test": [f"{api.removesuffix('/api')}/tests/{test_id}" for test_id in test_ids],
+        "GET /executions/{id}": [f"{api}/executions/{last}"],
+        "GET /executions": [f"{api}/executions"],
+        "GET /executions/{id}/compare": [f"{api}/executions/{last}/compare?with={before}"],
+        "GET /tests?flaky=true": [f"{api}/tests?flaky=true&testSuite=all"],
+        "page of a run": [page],
+        "tests of a run": [f"{page}/tests"],
+        "failed tests of a run": [f"{page}/tests?status=failed"],
+        "search in a run": [f"{page}/tests?q=case_77"],
     }
-    for what, some in paths.items():
-        calls = [_getting(session, api + path) for path in some]
-        found.append((what, f"{1000 * _median(calls, rounds):.0f}"))
-    database.close()
+    for what, some in urls.items():
+        calls = [_getting(session, url) for url in some]
+        found.append((f"{what}, ms", f"{1000 * _median(calls, rounds):.0f}"))
     return found
 
 
@@ -141,8 +147,6 @@ def _copy(session: requests.Session, api: str, database: Database, first: str, r
                 text(f"UPDATE executions SET status = 'completed', ({counts}) = ({values}) WHERE id = :id"),
                 given,
             )
-    with database.write() as connection:
-        connection.execute(text("ANALYZE"))  # autovacuum may be switched off
 
 
 def _sample(database: Database) -> list[int]:
