@@ -20,6 +20,15 @@ ShardChange = tuple[Shard | None, Shard]
 """A shard before and after a change; None if it is new."""
 
 
+class ExecutionChange(NamedTuple):
+    """A locked execution before and after a change, with its shards; ``urls`` are those of the request."""
+
+    urls: Urls
+    before: Execution
+    after: Execution
+    shards: Sequence[ShardChange]
+
+
 class SavedShard(NamedTuple):
     """A shard as it is stored, and its execution after that."""
 
@@ -68,12 +77,31 @@ def save_execution(
     Return the execution as it is stored, and the number of deliveries; if there are any, the caller wakes the
     delivery worker after the commit.
     """
-    after = _with_missing_tests(connection, after.idled(now, has_changed=bool(shards)), now)
-    is_shown = replace(after, deadline_at=before.deadline_at) != before
-    executions.save(
-        connection, after, is_shown=is_shown or any(shard_before != shard for shard_before, shard in shards)
+    [stored], deliveries = save_executions(connection, [ExecutionChange(urls, before, after, shards)], now)
+    return stored, deliveries
+
+
+def save_executions(
+    connection: Connection, changes: Sequence[ExecutionChange], now: int
+) -> tuple[list[Execution], int]:
+    """Store locked executions as ``save_execution`` does; return them, and the number of all deliveries."""
+    stored = []
+    for each in changes:
+        after = each.after.idled(now, has_changed=bool(each.shards))
+        stored.append(_with_missing_tests(connection, after, now))
+    changed = zip(changes, stored, strict=True)
+    executions.save_all(connection, [(after, _is_shown(each, after)) for each, after in changed])
+    deliveries = sum(
+        announce(connection, each.urls, each.before, after, each.shards)
+        for each, after in zip(changes, stored, strict=True)
     )
-    return after, announce(connection, urls, before, after, shards)
+    return stored, deliveries
+
+
+def _is_shown(change: ExecutionChange, stored: Execution) -> bool:
+    """Return whether pages show anything of what has changed."""
+    is_shown = replace(stored, deadline_at=change.before.deadline_at) != change.before
+    return is_shown or any(before != after for before, after in change.shards)
 
 
 def _with_missing_tests(connection: Connection, execution: Execution, now: int) -> Execution:

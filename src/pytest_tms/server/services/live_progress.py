@@ -23,7 +23,7 @@ from pytest_tms.server.domain.column_values import without_nul
 from pytest_tms.server.domain.executions import Execution, Shard
 from pytest_tms.server.domain.urls import Urls
 from pytest_tms.server.services import idempotency, shard_reports
-from pytest_tms.server.services.execution_changes import ShardChange, save_execution
+from pytest_tms.server.services.execution_changes import ExecutionChange, ShardChange, save_executions
 from pytest_tms.server.services.idempotency import IdempotentRequest
 from pytest_tms.server.services.rate_limits import RateLimits
 from pytest_tms.server.services.received_events import ReceivedEvent, shard_report
@@ -229,16 +229,21 @@ def _save(
     urls = {each.message.execution_id: each.message.urls for each in ordinary}
     own = {(each.message.execution_id, each.own.shard_id) for each in ordinary if each.own is not None}
     now = max((each.now for _, each in received), default=0)
-    deliveries = 0
-    for name, of_execution in shards.items():
-        # Of other shards only the running tests are shown, not the times of reports.
-        shown = [
-            (old, new)
-            for old, new in of_execution
-            if old is None or (name, new.shard_id) in own or old.in_flight != new.in_flight
-        ]
-        deliveries += save_execution(connection, urls[name], before[name], after[name], shown, now)[1]
-    return deliveries
+    changes = [
+        ExecutionChange(
+            urls[name],
+            before[name],
+            after[name],
+            # Of other shards only the running tests are shown, not the times of reports.
+            [
+                (old, new)
+                for old, new in of_execution
+                if old is None or (name, new.shard_id) in own or old.in_flight != new.in_flight
+            ],
+        )
+        for name, of_execution in shards.items()
+    ]
+    return save_executions(connection, changes, now)[1]
 
 
 def _may_be_ordinary(received: ReceivedEvent) -> bool:

@@ -50,7 +50,7 @@ def create(connection: Connection, execution: Execution) -> bool:
     )
     if inserted.one_or_none() is None:
         return False
-    versions.notify(connection, execution.id)
+    versions.notify(connection, [execution.id])
     return True
 
 
@@ -115,11 +115,24 @@ def tokens(connection: Connection, execution_ids: Collection[str]) -> dict[str, 
     return found
 
 
-def save(connection: Connection, execution: Execution, *, is_shown: bool = True) -> None:
-    """Update a locked execution; ``is_shown`` is whether pages show anything of what has changed."""
-    values = _execution_row(execution)
-    query = _next_version(connection.dialect.name) if is_shown else _SAVE
-    connection.execute(query, {**values, "its_id": execution.id})
+def save(connection: Connection, execution: Execution) -> None:
+    """Update a locked execution."""
+    save_all(connection, [(execution, True)])
+
+
+def save_all(connection: Connection, changed: Sequence[tuple[Execution, bool]]) -> None:
+    """Update locked executions, each given with whether pages show anything of what has changed."""
+    shown, others = (
+        [{**_execution_row(each), "its_id": each.id} for each, is_shown in changed if is_shown is which]
+        for which in (True, False)
+    )
+    if len(shown) == 1:
+        connection.execute(_next_version(connection.dialect.name), shown)
+    elif shown:
+        connection.execute(_SHOW, shown)
+        versions.notify(connection, [each["its_id"] for each in shown])
+    if others:
+        connection.execute(_SAVE, others)
 
 
 def shards(
@@ -324,12 +337,13 @@ _FIND_SHARDS = select(tables.shards).where(
 
 
 _SAVE = update(tables.executions).where(tables.executions.c.id == bindparam("its_id"))
+_SHOW = _SAVE.values(version=tables.executions.c.version + 1)
 _SAVE_SHARD = update(tables.shards).where(*_ITS_SHARD)
 
 
 @cache
 def _next_version(dialect: str) -> Update:
-    """Return the statement that updates an execution, and increases its version."""
+    """Return ``_SHOW`` for one execution, which also notifies all server processes."""
     return versions.with_next_version(dialect, _SAVE)
 
 

@@ -7,11 +7,11 @@ the change also notifies all server processes; see ``change_notifications``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Update, bindparam, func, select, update
+from sqlalchemy import ARRAY, Connection, Text, Update, bindparam, cast, func, select, update
 
 from pytest_tms.server.store import tables
 
@@ -56,10 +56,11 @@ def _increase(dialect: str) -> Update:
     return with_next_version(dialect, query)
 
 
-def notify(connection: Connection, execution_id: str) -> None:
-    """Notify all server processes of a new execution, once the transaction is committed."""
+def notify(connection: Connection, execution_ids: Sequence[str]) -> None:
+    """Notify all server processes of changed executions, once the transaction is committed."""
     if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_notify(CHANNEL, execution_id)))
+        ids = func.unnest(cast(list(execution_ids), ARRAY(Text)))
+        connection.execute(select(func.pg_notify(CHANNEL, ids)))
 
 
 def read(connection: Connection, subjects: Collection[Subject]) -> dict[Subject, str]:
