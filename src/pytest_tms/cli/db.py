@@ -31,9 +31,9 @@ def upgrade(data_dir: Path | None, database_url: str | None) -> None:
 def copy(source: str, target: str, as_json: bool) -> None:
     """Copy a database into an empty one, such as SQLite into PostgreSQL, and compare the numbers of rows.
 
-    FROM and TO are SQLAlchemy URLs, or paths of SQLite files. Stop the servers first: what they store during
-    the copy is not in it. FROM is refused if it is an SQLite file that a server has open. A password belongs
-    in PGPASSWORD or ~/.pgpass, because arguments are visible in the list of processes. If the command is
+    FROM and TO are SQLAlchemy URLs, or paths of SQLite files. Stop the servers first: an SQLite file
+    that one has open is refused, and nothing is copied if FROM changes meanwhile. A password belongs in
+    PGPASSWORD or ~/.pgpass, because arguments are visible in the list of processes. If the command is
     interrupted, TO remains empty.
     """
     import tempfile

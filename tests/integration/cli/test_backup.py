@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
-from pytest_tms.server.store import copies, tables
+from pytest_tms.server.domain.actors import Actor
+from pytest_tms.server.store import audit, copies, tables
 from pytest_tms.server.store.database import Database
 from tests.helpers.api import KEY, Api, expect_success, result, running, scratch_database
 from tests.helpers.filled_databases import fill
@@ -251,6 +252,29 @@ def test_a_copy_that_was_interrupted_leaves_an_empty_database_and_can_be_repeate
         copies.copy(source, other, copied.__setitem__)
         assert copied["results"] == 1200  # more than two batches
         assert rows(other) == rows(source)
+        source.close()
+        other.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_nothing_is_copied_of_a_database_that_changes_meanwhile(kind: str, tmp_path: Path) -> None:
+    with database_url(kind, tmp_path / "a") as first:
+        source, other = Database(first), Database(f"sqlite:///{tmp_path}/other.sqlite3")
+        for each in (source, other):
+            each.upgrade(tmp_path)
+        fill(source, 10)
+
+        def store(table: str, _: int) -> None:
+            if table == "results":
+                with source.write() as connection:
+                    audit.add(connection, Actor(id="server"), "token.created", "tok_1", 1)
+
+        with pytest.raises(
+            ValueError, match=r"has changed during the copy: nothing was copied; stop the serv"
+        ):
+            copies.copy(source, other, store)
+        with other.read() as connection:
+            assert connection.scalar(select(func.count()).select_from(tables.executions)) == 0
         source.close()
         other.close()
 

@@ -448,10 +448,10 @@ def refusing_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, 
         thread.join()
 
 
-def error_of_s3(code: str, message: str) -> str:
-    """The body of an error of S3, with fields that contain secrets."""
+def error_of_s3(code: str) -> str:
+    """The body of an error of S3, with secrets."""
     return (
-        f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message>"
+        f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>key-of-store may not do this.</Message>"
         "<AWSAccessKeyId>key-of-store</AWSAccessKeyId><StringToSign>to-sign</StringToSign></Error>"
     )
 
@@ -459,32 +459,14 @@ def error_of_s3(code: str, message: str) -> str:
 @pytest.mark.parametrize(
     ("status", "body", "reason"),
     [
-        (
-            404,
-            error_of_s3("NoSuchBucket", "The bucket does not exist."),
-            "NoSuchBucket: The bucket does not exist",
-        ),
-        (
-            403,
-            error_of_s3("InvalidKey", "Unknown key-of-store &amp; others"),
-            "InvalidKey: Unknown ******** & others",
-        ),
-        (
-            403,
-            error_of_s3("AccessDenied", "User: arn:aws:iam::123456789012:user/tms is not authorized"),
-            "AccessDenied: User: … is not authorized",
-        ),
-        (
-            403,
-            error_of_s3("Mismatch", "AKIAIOSFODNN7EXAMPLE for http://s/b?X-Amz-Signature=abc\nDate: x"),
-            "Mismatch: … for http://s/b…",
-        ),
-        (403, "<Error><Code>Bare</Code></Error>", "Bare"),
+        (404, error_of_s3("NoSuchBucket"), "404 Not Found: NoSuchBucket"),
+        (403, error_of_s3("InvalidAccessKeyId"), "403 Forbidden: InvalidAccessKeyId"),
+        (403, "<Error><Code>not a <code></Code></Error>", "403 Forbidden"),
         (403, "", "403 Forbidden"),
         (301, "", "the bucket is in another region: check AWS_REGION"),
     ],
 )
-def test_an_error_of_the_store_has_its_code_and_message_without_secrets(
+def test_an_error_of_the_store_has_its_status_and_code(
     tmp_path: Path, refusing_bucket: Callable[[int, str], None], status: int, body: str, reason: str
 ) -> None:
     refusing_bucket(status, body)
@@ -497,8 +479,8 @@ def test_an_error_of_the_store_has_its_code_and_message_without_secrets(
 def test_a_server_whose_store_refuses_it_names_the_error_code(
     tmp_path: Path, refusing_bucket: Callable[[int, str], None]
 ) -> None:
-    refusing_bucket(403, error_of_s3("AccessDenied", "Access Denied"))
+    refusing_bucket(403, error_of_s3("AccessDenied"))
     with running(tmp_path / "data", options=("--artifacts-url", "s3://files/tms")) as api:
         response = requests.get(f"{api.root}/readyz", timeout=20)
         assert response.status_code == 503
-        assert "(AccessDenied: Access Denied)" in response.json()["checks"]["storage"]
+        assert "(403 Forbidden: AccessDenied)" in response.json()["checks"]["storage"]

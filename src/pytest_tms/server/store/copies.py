@@ -30,8 +30,8 @@ def copy(source: Database, target: Database, progress: Progress) -> None:
     have the schema of this version.
 
     Raises:
-        ValueError: The target is not empty, or has another number of rows afterwards. The message is one
-            sentence.
+        ValueError: The target is not empty, or has another number of rows afterwards, or the source has
+            changed meanwhile. The message is one sentence.
         ServiceUnavailable: A database does not respond.
     """
     with target.write() as writing:
@@ -40,6 +40,7 @@ def copy(source: Database, target: Database, progress: Progress) -> None:
         with source.snapshot() as reading:
             if writing.dialect.name == "postgresql":
                 partitions.cover(writing, reading.scalar(select(func.max(tables.executions.c.number))) or 0)
+            before = _latest(reading)
             for table in tables.metadata.sorted_tables:
                 try:
                     progress(table.name, _copy_table(reading, writing, table))
@@ -48,8 +49,27 @@ def copy(source: Database, target: Database, progress: Progress) -> None:
                     raise ValueError(
                         f"the table {table.name} cannot be copied ({reason}): nothing was copied"
                     ) from error
+        with source.read() as reading:
+            if _latest(reading) != before:
+                raise ValueError(
+                    f"the database {source.describe()} has changed during the copy: nothing was copied; stop "
+                    "the servers that use it, and copy again"
+                )
         if writing.dialect.name == "postgresql":
             _set_sequences(writing)
+
+
+def _latest(connection: Connection) -> list[int | None]:
+    """Return numbers that grow with what servers store."""
+    executions = tables.executions.c
+    columns = [
+        func.sum(executions.version),
+        func.max(executions.number),
+        func.max(tables.events.c.id),
+        func.max(tables.deliveries.c.number),
+        func.max(tables.audit.c.number),
+    ]
+    return [connection.scalar(select(column)) for column in columns]
 
 
 def _check_empty(database: Database, connection: Connection) -> None:
