@@ -41,7 +41,8 @@ def add(database: Database, number: int, age: int = 0, **values: Any) -> None:
     """Add an execution with one document."""
     with database.write() as connection:
         add_execution(connection, f"exec_{number:09}", number, age, **values)
-        result_documents.put(connection, number, 1, ['{"title": "t"}'])
+        rows, _ = result_documents.rows_of(connection, number, 1, ['{"title": "t"}'])
+        result_documents.insert(connection, rows)
 
 
 def place(database: Database, number: int) -> str:

@@ -206,31 +206,33 @@ def streaks(
         return {}
     if not previous or execution.summed.failed > MAX_COMPARED:
         return dict.fromkeys(test_ids, Streak(None, 1))
-    found: dict[int, Streak] = {}
-    missing = set(test_ids)
-    for number in series.up_to(connection, previous, MAX_RUNS):
-        found.update(_streaks(connection, execution.number, number, missing))
-        missing -= found.keys()
-        if not missing or len(missing) > MAX_MISSING:
-            break
-    return {**found, **dict.fromkeys(missing, Streak(execution.number, 1))}
+    runs = series.up_to(connection, previous, MAX_RUNS)
+    found = _streaks(connection, execution.number, runs[:1], test_ids)
+    missing = set(test_ids) - found.keys()
+    if len(missing) <= MAX_MISSING:
+        found |= _streaks(connection, execution.number, runs[1:], missing)
+    return {**dict.fromkeys(test_ids, Streak(execution.number, 1)), **found}
 
 
 def _streaks(
-    connection: Connection, execution: int, earlier: int, test_ids: Collection[int]
+    connection: Connection, execution: int, earlier: Sequence[int], test_ids: Collection[int]
 ) -> dict[int, Streak]:
-    """Return the streaks of tests that passed or failed in an earlier run."""
+    """Return the streaks of tests by the latest of some earlier runs in which each passed or failed."""
     statement = (
-        "SELECT r.test_id, r.status, d.failing_since, d.failing_runs FROM results AS r "
-        "LEFT JOIN result_details AS d ON d.execution = r.execution AND d.sequence = r.sequence "
-        "WHERE r.execution = {} AND NOT r.is_superseded AND r.status <> 2 AND r.test_id IN {}"
+        "SELECT results.test_id, results.execution, status, failing_since, failing_runs "
+        "FROM {pairs} CROSS JOIN results LEFT JOIN result_details AS details "
+        "ON details.execution = results.execution AND details.sequence = results.sequence "
+        "WHERE test_id = pairs.one AND results.execution = pairs.other AND NOT is_superseded AND status <> 2"
     )
+    pairs = [(test_id, run) for test_id in test_ids for run in earlier]
+    rows = bulk.pairs(connection, statement, (), pairs, ("bigint", "bigint"), index="ix_results_test_id")
     found: dict[int, Streak] = {}
-    for test_id, status, since, runs in bulk.select(
-        connection, statement, (earlier,), test_ids, index="ix_results_test_id"
-    ):
+    decided_by: dict[int, int] = {}
+    for test_id, run, status, since, count in sorted(rows, key=lambda row: row[1], reverse=True):
+        if decided_by.setdefault(test_id, run) != run:
+            continue
         if status == FAILED:
-            found[test_id] = Streak(since or earlier, (runs or 1) + 1)
+            found[test_id] = Streak(since or run, (count or 1) + 1)
         else:
             found.setdefault(test_id, Streak(execution, 1))
     return found

@@ -25,8 +25,10 @@ LEVEL = 1
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])  # made at import: see calls.decoder
 
 
-def put(connection: Connection, execution: int, first: int, documents: Sequence[str]) -> list[int]:
-    """Store documents of results numbered from ``first`` on; return the row of each.
+def rows_of(
+    connection: Connection, execution: int, first: int, documents: Sequence[str]
+) -> tuple[list[tuple[int, int, bytes]], list[int]]:
+    """Return the rows for documents of results numbered from ``first`` on, and the number of the row of each.
 
     Raises:
         ServiceUnavailable: They are to be encrypted, and a key is malformed.
@@ -40,8 +42,12 @@ def put(connection: Connection, execution: int, first: int, documents: Sequence[
             packed = cipher.encrypt(packed, place(execution, first + start))
         rows.append((execution, first + start, packed))
         places += [first + start] * len(some)
+    return rows, places
+
+
+def insert(connection: Connection, rows: Sequence[tuple[int, int, bytes]]) -> None:
+    """Insert rows that ``rows_of`` returned."""
     bulk.insert(connection, "result_documents", ("execution", "first", "documents"), rows)
-    return places
 
 
 def get(connection: Connection, execution: int, places: Mapping[int, int]) -> dict[int, msgspec.Raw]:

@@ -361,6 +361,7 @@ def _insert(
     connection: Connection, new: Sequence[tuple[Execution, Sequence[_NewResult]]]
 ) -> list[list[FailureCause]]:
     """Insert results of each execution; return the causes of those that are failed verdicts."""
+    documents: list[tuple[int, int, bytes]] = []
     rows: list[tuple[Any, ...]] = []
     setups: list[tuple[Any, ...]] = []
     details: list[tuple[Any, ...]] = []
@@ -371,8 +372,9 @@ def _insert(
             continue
         first, previous = _reserve(connection, execution, len(of_execution))
         numbered = list(enumerate(of_execution, first))
-        documents = [each.row.document for each in of_execution]
-        places = result_documents.put(connection, execution.number, first, documents)
+        texts = [each.row.document for each in of_execution]
+        packed, places = result_documents.rows_of(connection, execution.number, first, texts)
+        documents += packed
         rows += [
             _row(execution.number, sequence, each, place)
             for (sequence, each), place in zip(numbered, places, strict=True)
@@ -386,6 +388,7 @@ def _insert(
         causes.append(
             [each.row.cause for each in of_execution if each.row.cause is not None and _is_failure(each)]
         )
+    result_documents.insert(connection, documents)
     bulk.insert(connection, "results", _COLUMNS, rows)
     bulk.insert(connection, "shared_setups", _SETUPS, setups)
     bulk.insert(connection, "result_details", _DETAILS, details)
