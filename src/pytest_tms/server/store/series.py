@@ -7,9 +7,9 @@ A run without results does not count, nor one that was cancelled or is an infras
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, not_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, not_, select
 
 from pytest_tms.server.domain.executions import Execution
 from pytest_tms.server.domain.flakiness import INFRASTRUCTURE_PERCENT, MIN_INFRASTRUCTURE_TESTS
@@ -21,7 +21,19 @@ from pytest_tms.server.store.execution_lists import ListedExecution
 CANDIDATES = 50
 """Runs of a series that are read to find one to compare with."""
 
+LARGEST = 2**62
+"""A number that no execution has."""
+
 _TABLE = tables.executions.c
+
+
+class Series(NamedTuple):
+    """The runs of a suite, environment and branch of a project."""
+
+    project_id: int
+    suite: str
+    environment: str
+    branch: str
 
 
 def find_previous(connection: Connection, execution: Execution) -> int:
@@ -31,9 +43,8 @@ def find_previous(connection: Connection, execution: Execution) -> int:
     """
     branch = connection.scalar(select(_TABLE.branch).where(_TABLE.id == execution.id)) or ""
     for name in (branch, *base_branches(execution.metadata, branch)):
-        query = _runs(execution.project_id, execution.test_suite, execution.environment, name)
-        query = query.where(_TABLE.number < execution.number)
-        if found := _usable(connection, query, 1):
+        series = Series(execution.project_id, execution.test_suite, execution.environment, name)
+        if found := _usable(connection, series, 1, last=execution.number - 1):
             return found[0]
     return 0
 
@@ -45,8 +56,8 @@ def latest(
     found: list[int] = []
     for branch in branches:
         if len(found) < limit:
-            query = _runs(project_id, suite, environment, branch)
-            found += _usable(connection, query, limit - len(found))
+            series = Series(project_id, suite, environment, branch)
+            found += _usable(connection, series, limit - len(found))
     return found
 
 
@@ -57,14 +68,8 @@ def branch_of(connection: Connection, number: int) -> str:
 
 def up_to(connection: Connection, number: int, limit: int) -> list[int]:
     """Return the numbers of the runs of a series from one of them backwards, that one included."""
-    row = connection.execute(
-        select(_TABLE.project_id, _TABLE.test_suite, _TABLE.environment, _TABLE.branch).where(
-            _TABLE.number == number
-        )
-    ).one_or_none()
-    if row is None:
-        return []
-    return _usable(connection, _runs(*row).where(_TABLE.number <= number), limit)
+    row = connection.execute(_SERIES_OF, {"its_number": number}).one_or_none()
+    return [] if row is None else _usable(connection, Series(*row), limit, last=number)
 
 
 def previous(connection: Connection, number: int) -> int:
@@ -85,7 +90,7 @@ def latest_ended(
     numbers = [
         int(row.number)
         for environment in environments
-        for row in connection.execute(_runs(project_id, suite, environment, branch))
+        for row in _runs(connection, Series(project_id, suite, environment, branch))
     ]
     found = execution_lists.by_number(connection, numbers)
     ended = [found[number] for number in sorted(found) if found[number].status in ENDED]
@@ -100,24 +105,35 @@ def is_infrastructure_failure() -> ColumnElement[bool]:
     )
 
 
-def _runs(project_id: int, suite: str, environment: str, branch: str) -> Select[Any]:
-    """Return a query of the runs of a series, the newest first, by their index."""
-    is_usable = and_(_TABLE.status != "cancelled", not_(is_infrastructure_failure()))
-    return (
-        select(_TABLE.number, is_usable.label("is_usable"))
-        .where(
-            _TABLE.project_id == project_id,
-            _TABLE.test_suite == suite,
-            _TABLE.environment == environment,
-            _TABLE.branch == branch,
-            _TABLE.results_stored > tables.constant(0),
-            _TABLE.deleted_at.is_(None),
-        )
-        .order_by(_TABLE.number.desc())
-        .limit(CANDIDATES)
+# Statements of each live message, made once: see ``executions``.
+_SERIES_OF = select(_TABLE.project_id, _TABLE.test_suite, _TABLE.environment, _TABLE.branch).where(
+    _TABLE.number == bindparam("its_number")
+)
+_RUNS = (  # by their index
+    select(
+        _TABLE.number,
+        and_(_TABLE.status != "cancelled", not_(is_infrastructure_failure())).label("is_usable"),
     )
+    .where(
+        _TABLE.project_id == bindparam("its_project"),
+        _TABLE.test_suite == bindparam("its_suite"),
+        _TABLE.environment == bindparam("its_environment"),
+        _TABLE.branch == bindparam("its_branch"),
+        _TABLE.results_stored > tables.constant(0),
+        _TABLE.deleted_at.is_(None),
+        _TABLE.number <= bindparam("last"),
+    )
+    .order_by(_TABLE.number.desc())
+    .limit(CANDIDATES)
+)
 
 
-def _usable(connection: Connection, query: Select[Any], limit: int) -> list[int]:
-    rows: Sequence[Row[Any]] = connection.execute(query).all()
-    return [int(row.number) for row in rows if row.is_usable][:limit]
+def _runs(connection: Connection, series: Series, last: int = LARGEST) -> Sequence[Row[Any]]:
+    """Return the latest runs of a series up to the number ``last``, the newest first, with ``is_usable``."""
+    project_id, suite, environment, branch = series
+    keys = {"its_project": project_id, "its_suite": suite, "its_environment": environment}
+    return connection.execute(_RUNS, {**keys, "its_branch": branch, "last": last}).all()
+
+
+def _usable(connection: Connection, series: Series, limit: int, last: int = LARGEST) -> list[int]:
+    return [int(row.number) for row in _runs(connection, series, last) if row.is_usable][:limit]
