@@ -7,6 +7,7 @@ was to be sent, so that a server that falls behind is seen.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import statistics
 import tempfile
@@ -23,7 +24,7 @@ from bench.ingest import _insert, _submission
 from bench.server import POSTGRES, cpu_seconds, databases, serving
 from bench.table import table
 
-BATCH = 20
+BATCH = 5
 """Tests of one message."""
 START = 3.0
 """Seconds over which the shards begin."""
@@ -41,21 +42,25 @@ def measure(shards: int, seconds: int) -> str:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, database in databases(Path(folder)):
-            for executions in (1, max(1, shards // 10)):
+            several = [] if name == "SQLite" else [2]
+            for workers, executions in itertools.product([1, *several], (1, max(1, shards // 10))):
                 pids: list[int] = []
                 place = Path(folder) / name
-                with serving(place, "--database-url", database, pids=pids) as (url, token):
-                    cpu = cpu_seconds(pids[0])
+                environ = {"TMS_SERVER_WORKERS": str(workers)}
+                with serving(place, "--database-url", database, environ=environ, pids=pids) as (url, token):
+                    processes = [*pids, *_children(pids[0])]
+                    cpu = sum(map(cpu_seconds, processes))
                     begun = time.perf_counter()
                     sent = asyncio.run(_run(url, token, executions, shards, seconds))
                     taken = time.perf_counter() - begun
-                    cpu = cpu_seconds(pids[0]) - cpu
-                    memory = _peak_memory(pids[0])
+                    cpu = sum(map(cpu_seconds, processes)) - cpu
+                    memory = max(map(_peak_memory, processes))
                 waits = sorted(each.latency for each in sent)
                 stored = sum(each.status == 202 for each in sent) * BATCH
                 rows.append(
                     [
                         name,
+                        f"{workers}",
                         f"{executions}",
                         f"{stored / taken:,.0f}",
                         f"{statistics.median(waits) * 1000:,.0f}",
@@ -66,7 +71,17 @@ def measure(shards: int, seconds: int) -> str:
                     ]
                 )
         raw = list(_raw(Path(folder), shards * BATCH * seconds))
-    columns = ["database", "executions", "results/s", "p50, ms", "p99, ms", "CPU, ms", "MB", "errors"]
+    columns = [
+        "database",
+        "workers",
+        "executions",
+        "results/s",
+        "p50, ms",
+        "p99, ms",
+        "CPU, ms",
+        "MB",
+        "errors",
+    ]
     return (
         f"{shards} live shards, each {BATCH} results a second each, for {seconds} s\n"
         f"{table(columns, rows)}\n\nthe same rows without a server, a second\n{table(['way', 'rows/s'], raw)}"
@@ -165,6 +180,11 @@ def _raw(folder: Path, rows: int) -> Iterator[list[str]]:
             yield ["COPY", f"{rows / (time.perf_counter() - begun):,.0f}"]
     except (ImportError, psycopg.OperationalError):
         return
+
+
+def _children(pid: int) -> list[int]:
+    """Return the worker processes of a server."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _peak_memory(pid: int) -> float:

@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import event
 
 from pytest_tms.server.services.change_feed import ChangeFeed
-from pytest_tms.server.store import versions
+from pytest_tms.server.store import executions, versions
 from pytest_tms.server.store.database import Database
 from pytest_tms.server.store.versions import Subject
 from tests.helpers.api import upgraded_database, write_sqlite_database
 from tests.helpers.filled_databases import EXECUTION, fill
+from tests.helpers.stored_runs import StoredRuns
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -65,6 +66,32 @@ def test_many_pages_cost_one_query_for_each_change(database: Database) -> None:
 
     asyncio.run(follow())
     assert not watching()
+
+
+def test_all_of_the_executions_that_are_stored_together_are_notified_of(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_tms.server.store.change_notifications.RECHECK", 3600)
+    runs = StoredRuns(database)
+    ids = [runs.run({"a": "passed"}).id for _ in range(2)]
+    with database.read() as connection:
+        stored = [executions.get(connection, each) for each in ids]
+        shown = versions.read(connection, [Subject(each) for each in ids])
+
+    async def follow() -> None:
+        feed = ChangeFeed(database)
+        async with feed.running():
+            with ExitStack() as stack:
+                pages = [stack.enter_context(feed.subscription(*each)) for each in shown.items()]
+                for _ in range(2):  # the first one may be found when the feed begins to listen
+                    await asyncio.to_thread(change)
+                    assert all(await asyncio.gather(*(page.changed(30) for page in pages)))
+
+    def change() -> None:
+        with database.write() as connection:
+            executions.save_all(connection, [(each, True) for each in stored])
+
+    asyncio.run(follow())
 
 
 def test_a_feed_without_pages_ends_and_begins_again(database: Database) -> None:

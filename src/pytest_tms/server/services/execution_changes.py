@@ -87,15 +87,13 @@ def save_executions(
     """Store locked executions as ``save_execution`` does; return them, and the number of all deliveries."""
     stored = []
     for each in changes:
-        after = each.after.idled(now, has_changed=bool(each.shards))
-        stored.append(_with_missing_tests(connection, after, now))
-    changed = zip(changes, stored, strict=True)
-    executions.save_all(connection, [(after, _is_shown(each, after)) for each, after in changed])
+        idled = each.after.idled(now, has_changed=bool(each.shards))
+        stored.append((each, _with_missing_tests(connection, idled, now)))
+    executions.save_all(connection, [(after, _is_shown(each, after)) for each, after in stored])
     deliveries = sum(
-        announce(connection, each.urls, each.before, after, each.shards)
-        for each, after in zip(changes, stored, strict=True)
+        announce(connection, each.urls, each.before, after, each.shards) for each, after in stored
     )
-    return stored, deliveries
+    return [after for _, after in stored], deliveries
 
 
 def _is_shown(change: ExecutionChange, stored: Execution) -> bool:
