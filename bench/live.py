@@ -83,7 +83,7 @@ def measure(shards: int, seconds: int) -> str:
         "errors",
     ]
     return (
-        f"{shards} live shards, each {BATCH} results a second each, for {seconds} s\n"
+        f"{shards} live shards, each with {BATCH} results a second, for {seconds} s\n"
         f"{table(columns, rows)}\n\nthe same rows without a server, a second\n{table(['way', 'rows/s'], raw)}"
     )
 
