@@ -79,8 +79,10 @@ class _Replay:
                 if is_in_use(journal):
                     click.echo(f"{journal} is skipped: a run is writing it", err=True)
                 elif opened is None:
-                    problem = "is empty" if not journal.stat().st_size else "is not a journal of pytest-tms"
-                    click.echo(f"{journal} {problem} and is skipped: --discard deletes it", err=True)
+                    is_empty = not journal.stat().st_size
+                    problem = "is empty" if is_empty else "is not a journal of pytest-tms"
+                    advice = ": --discard deletes it" if is_empty else ""
+                    click.echo(f"{journal} {problem} and is skipped{advice}", err=True)
                 else:
                     self._send(journal, opened)
         finally:
@@ -149,10 +151,17 @@ class _Replay:
 def _discard(found: list[Path], path: Path, *, as_json: bool) -> None:
     from pytest_tms.sender.replay import discard
 
-    deleted = [str(journal) for journal in found if discard(journal)]
+    deleted, others = [], 0
+    for journal in found:
+        try:
+            if discard(journal):
+                deleted.append(str(journal))
+        except ValueError as error:
+            others += 1
+            click.echo(f"{error} and is kept", err=True)
     if as_json:
         print_json({"discarded": deleted})
     else:
-        click.echo(f"{len(deleted)} of {len(found)} runs deleted in {path}")
-    if len(deleted) < len(found):
-        raise ValueError(f"{len(found) - len(deleted)} runs are in use and stay in {path}")
+        click.echo(f"{len(deleted)} of {len(found) - others} runs deleted in {path}")
+    if in_use := len(found) - others - len(deleted):
+        raise ValueError(f"{in_use} runs are in use and stay in {path}")

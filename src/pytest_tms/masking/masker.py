@@ -15,7 +15,10 @@ from pytest_tms.masking.spellings import spellings_of
 MASK = "********"
 
 ENUMERATIONS = frozenset(
-    ("is", "event", "status", "outcome", "kind", "triggerSource", "trigger_source", "contentType", "file")
+    (
+        *("is", "event", "status", "outcome", "kind", "scope"),
+        *("triggerSource", "trigger_source", "contentType", "file"),
+    )
 )
 """Fields that hold an enumeration of the protocol, or the path of a source file."""
 TIMES = frozenset(

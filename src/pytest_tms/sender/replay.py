@@ -121,7 +121,13 @@ def read_opening(path: Path) -> Opened | None:
 
 
 def discard(path: Path) -> bool:
-    """Delete a journal; return False if a process delivers or writes it."""
+    """Delete a journal, or an empty file; return False if a process delivers or writes it.
+
+    Raises:
+        ValueError: The file is not a journal.
+    """
+    if read_opening(path) is None and path.exists() and path.stat().st_size:
+        raise ValueError(f"{path} is not a journal of pytest-tms")
     journal = Journal.adopt(path)
     if journal is None:
         return not path.exists()

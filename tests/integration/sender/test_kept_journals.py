@@ -101,12 +101,24 @@ def test_empty_and_foreign_files_are_passed_over_with_a_line(
     sent = run_tms("replay", str(folder), TMS_API_TOKEN=tms.token)
     assert sent.returncode == 0
     assert "  2 tests" in sent.stdout
-    assert sorted(
-        line.partition(" and is skipped: --discard deletes it")[0] for line in sent.stderr.splitlines()
-    ) == [
-        f"{folder}/empty.jsonl is empty",
-        f"{folder}/foreign.jsonl is not a journal of pytest-tms",
+    assert sorted(sent.stderr.splitlines()) == [
+        f"{folder}/empty.jsonl is empty and is skipped: --discard deletes it",
+        f"{folder}/foreign.jsonl is not a journal of pytest-tms and is skipped",
     ]
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "train.txt"])
+def test_files_that_are_not_journals_are_not_deleted(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    file = tmp_path / name
+    file.write_text('{"prompt": "x"}\n')
+    for path in (tmp_path, file):
+        completed = run_tms("replay", str(path), "--discard")
+        assert completed.returncode == 0, completed.stderr
+        assert file.read_text() == '{"prompt": "x"}\n'
+    assert completed.stderr == f"{file} is not a journal of pytest-tms and is kept\n"
+    assert completed.stdout == f"0 of 0 runs deleted in {file}\n"
+    assert not (tmp_path / "empty.jsonl").exists()
 
 
 def test_a_session_that_never_starts_leaves_no_journal(pytester: pytest.Pytester) -> None:

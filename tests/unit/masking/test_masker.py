@@ -170,6 +170,13 @@ def test_a_secret_that_is_a_word_of_the_protocol_masks_free_text_alone(secret: s
     assert (test["stdout"], test["error"]) == (MASK, MASK)
 
 
+def test_the_scope_of_a_shared_setup_is_never_masked() -> None:
+    setup = wire.SharedSetup(fixture="service", scope="session", node="", duration=1)
+    test = parsed(Masker(["session"]).line(line_of(shared_setups=[setup], stdout="a session")))
+    assert test["sharedSetups"][0]["scope"] == "session"
+    assert test["stdout"] == f"a {MASK}"
+
+
 def test_values_of_the_user_are_masked_under_any_name_and_at_any_depth() -> None:
     line = line_of(
         parameters={"status": "hunter22", "hunter22": 12345678},

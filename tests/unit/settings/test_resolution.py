@@ -147,6 +147,12 @@ def test_a_shard_that_cannot_be_is_an_error(text: str) -> None:
         parse_shard(text)
 
 
+@pytest.mark.parametrize("text", ["1/10001", "1/99999999999"])
+def test_more_shards_than_any_server_accepts_are_an_error(text: str) -> None:
+    with pytest.raises(SettingError, match=f"the shard is '{text}': a run has at most 10000 shards"):
+        parse_shard(text)
+
+
 @pytest.mark.parametrize(
     ("name", "meant"),
     [

@@ -30,18 +30,24 @@ class ShardName(NamedTuple):
     total: int
 
 
+MAX_SHARDS = 10_000
+"""Shards of a run: no server accepts more."""
+
+
 def parse_shard(text: str) -> ShardName | None:
     """Return the value of ``I/N`` or ``I``; None if the text is empty.
 
     Raises:
-        SettingError: it is neither.
+        SettingError: it is neither, or there are more than ``MAX_SHARDS``.
     """
     if not text:
         return None
     index, slash, total = text.partition("/")
     if not slash:
         return ShardName(text, 0)
-    if index.isdecimal() and total.isdecimal() and 1 <= int(index) <= int(total):
+    if index.isdecimal() and total.isdecimal() and len(total) < 100 and 1 <= int(index) <= int(total):
+        if int(total) > MAX_SHARDS:
+            raise SettingError(f"the shard is {text!r}: a run has at most {MAX_SHARDS} shards")
         return ShardName(str(int(index)), int(total))
     raise SettingError(f"the shard is {text!r}: write I/N with I from 1 to N, as in 2/4")
 
